@@ -1,0 +1,126 @@
+"""What an engine is asked, what it answers, and the protocol that every engine follows."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from types import TracebackType
+from typing import Annotated, Literal, Protocol, Self
+
+from msgspec import Meta, Struct
+
+Role = Literal["system", "user", "assistant"]
+
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "other"]
+"""Why a completion ended. Only ``stop`` (end of turn or a stop string) is a finished answer."""
+
+
+class Ability(StrEnum):
+    """What an engine can do. A stage that needs a missing ability fails before the first token."""
+
+    CHAT = "chat"
+    CONTINUE = "continue an assistant turn"
+    LOGPROBS = "token log-probabilities"
+    SCORE = "score given text"
+    SEED = "seed"
+    MANY = "several completions of one prompt in one request"
+
+
+class Message(Struct, frozen=True):
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+class Sampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How to sample. ``top_k`` 0 and ``min_p`` 0 switch those filters off."""
+
+    temperature: Annotated[float, Meta(ge=0, le=10)] = 1.0
+    top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Meta(ge=0)] = 0
+    min_p: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    repetition_penalty: Annotated[float, Meta(gt=0)] = 1.0
+    max_tokens: Annotated[int, Meta(ge=1)] = 512
+    stop: tuple[str, ...] = ()
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    """Log-probabilities of the sampled tokens, with this many alternatives each; ``None`` for none."""
+
+
+class Request(Struct, frozen=True, omit_defaults=True):
+    """One prompt and how to sample from it.
+
+    ``prefix`` is the beginning of the assistant's answer, which the engine continues (the completion's
+    text does not repeat it). Sample ``i`` of a request is drawn with seed ``seed + i``, whether it is
+    asked for alone or as one of several, so ``seed`` is the seed of sample 0.
+    """
+
+    messages: tuple[Message, ...]
+    sampling: Sampling
+    seed: int | None = None
+    prefix: str = ""
+
+
+class TokenScore(Struct, frozen=True):
+    """A token and its natural-log probability."""
+
+    token: str
+    logprob: float
+
+
+class TokenLogprob(Struct, frozen=True):
+    """A sampled token with its natural-log probability and, if asked for, its likeliest alternatives."""
+
+    token: str
+    logprob: float
+    top: tuple[TokenScore, ...] = ()
+
+
+class Completion(Struct, frozen=True, omit_defaults=True):
+    """One answer. ``prompt_tokens`` is counted on the first completion of a request and 0 on its
+    siblings, so that sums over completions are what was paid."""
+
+    text: str
+    finish_reason: FinishReason = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the model ended the answer itself; a truncated answer never counts as an answer."""
+        return self.finish_reason == "stop"
+
+
+class Engine(Protocol):
+    """A source of completions, used as ``async with engine``.
+
+    ``generate`` makes one try. It returns completions ``first .. first + n - 1`` of the request
+    (``n > 1`` only with ``Ability.MANY``) or raises ``TransientError`` or ``RefusedError``; retries,
+    pacing and the completion log are laid around it by ``gristmill.engines.Session``, which is itself
+    an ``Engine``.
+    """
+
+    @property
+    def model(self) -> str:
+        """The identity of the weights, part of every completion's key in the log."""
+        ...
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What this engine can do."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """The most requests to have in flight."""
+        ...
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """Completions ``first .. first + n - 1`` of ``request``, in order."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

@@ -1,0 +1,128 @@
+"""The typed records that flow between stages. Each is declared once; ``schema`` derives its columns.
+
+Fields may be ``str``, ``int``, ``float``, ``bool``, literals of strings, other records, tuples of
+these, and ``None`` unions of these. The first field of every record is its ``id``, unique in a data set.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gristmill.core.engine import Completion, Message, Role
+from gristmill.core.verdicts import Verdict
+
+
+class Problem(Struct, frozen=True):
+    """A question with, where known, its reference answer.
+
+    ``meta`` is a JSON object with whatever else the source's row held.
+    """
+
+    id: str
+    problem: str
+    answer: str | None = None
+    level: int | None = None
+    meta: str = "{}"
+
+
+class Sample(Struct, frozen=True):
+    """One sampled conversation: ``messages`` as sent, then the last ``completion``."""
+
+    id: str
+    problem_id: str
+    index: int
+    problem: str
+    answer: str | None
+    messages: tuple[Message, ...]
+    completion: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    verdict: Verdict | None = None
+
+
+class Span(Struct, frozen=True):
+    """Characters ``start:end`` of a turn's content that carry loss."""
+
+    start: int
+    end: int
+
+
+class Turn(Struct, frozen=True):
+    """One turn of a trajectory. ``train`` says whether its tokens carry loss.
+
+    ``spans`` narrows a trained turn to parts of its content; empty means the whole turn.
+    """
+
+    role: Role
+    content: str
+    train: bool
+    spans: tuple[Span, ...] = ()
+
+
+Subset = Literal["D1", "D2", "D3"]
+Style = Literal["verify", "yes_no", "merged"]
+
+
+class Trajectory(Struct, frozen=True):
+    """A self-correction trajectory (arXiv 2502.19613, section 3.1).
+
+    ``subset``: D1 wrong, judged wrong, corrected; D2 right, judged wrong, right again;
+    D3 right, judged correct, stop. Worked examples of the prompt are never part of ``turns``.
+    """
+
+    id: str
+    problem_id: str
+    problem: str
+    answer: str
+    subset: Subset
+    style: Style
+    turns: tuple[Turn, ...]
+
+
+class Pair(Struct, frozen=True):
+    """A preference pair: both sides continue the same ``prompt``; ``kind`` names the rule it came from."""
+
+    id: str
+    problem_id: str
+    kind: str
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+
+
+class Judged(Struct, frozen=True):
+    """A completion with the verifier's verdict on its answer."""
+
+    completion: Completion
+    verdict: Verdict
+
+
+class Evaluation(Struct, frozen=True):
+    """A self-evaluation. ``says_correct`` is ``None`` where no verdict (or more than one) was given."""
+
+    completion: Completion
+    says_correct: bool | None
+
+
+class Base(Struct, frozen=True):
+    """A first attempt with the self-evaluations and corrections sampled from it."""
+
+    index: int
+    attempt: Judged
+    evaluations: tuple[Evaluation, ...] = ()
+    corrections: tuple[Judged, ...] = ()
+
+
+class Exploration(Struct, frozen=True):
+    """All that self-correction sampling drew for one problem, right or wrong."""
+
+    id: str
+    problem: str
+    answer: str
+    style: Style
+    bases: tuple[Base, ...]
+    stopped: str
+    """Why sampling of this problem ended: ``wanted``, ``budget`` or ``hopeless``."""

@@ -1,0 +1,42 @@
+"""Names to things: engines, verifiers, stages and exports, all found through entry points.
+
+Built-ins stand in this project's own ``pyproject.toml`` under the same groups that a third-party
+package uses, so there is no list to keep and nothing is imported before it is named.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from gristmill.core.errors import RecipeError
+
+Group = Literal["engines", "verifiers", "stages", "exports"]
+
+
+@cache
+def _entries(group: Group) -> dict[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group=f"gristmill.{group}")}
+
+
+def names(group: Group) -> list[str]:
+    """All registered names of a group, sorted."""
+    return sorted(_entries(group))
+
+
+def find(group: Group, name: str) -> Any:
+    """The object registered under ``name``; an unknown name is an error that names the nearest one."""
+    entry = _entries(group).get(name)
+    if entry is None:
+        raise RecipeError(f"unknown {group[:-1]} {name!r}.", remedy=suggest(name, names(group)))
+    return entry.load()
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """One sentence that names the nearest of ``known``, or lists them all."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

@@ -1,0 +1,92 @@
+"""The two kinds of stage, and what a stage is given to work with.
+
+A stage is a frozen ``msgspec.Struct`` whose fields are its options in a recipe, so that its options,
+their ranges and their JSON Schema are declared once. A *row stage* is called with one record and the
+context; a *table stage* with a Polars ``LazyFrame``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from msgspec import Struct
+
+from gristmill.core.engine import Ability, Engine
+from gristmill.core.verdicts import Verdict
+
+if TYPE_CHECKING:
+    import polars as pl
+
+REJECTED = "rejected_reason"
+"""The column in which a table stage says why a row is dropped; null keeps the row."""
+
+
+class Rejection(Struct, frozen=True):
+    """Something a row stage drops beside what it keeps: which record, why, and the details."""
+
+    id: str
+    reason: str
+    detail: str = ""
+
+
+class Estimate(Struct, frozen=True):
+    """Bounds on what one record will cost a stage: completions, and tokens of one prompt and answer."""
+
+    completions_min: int
+    completions_max: int
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Context(Struct, frozen=True):
+    """What a row stage may use: the engine (paced, retried and logged), the verifier, the run's seed."""
+
+    engine: Engine
+    verify: Callable[[str, str], Awaitable[Verdict]]
+    seed: int
+
+    def seed_for(self, record_id: str, call: int = 0) -> int:
+        """The seed of call ``call`` for a record: in [0, 2^31), a pure function of run seed, id and call."""
+        return derive_seed(self.seed, record_id, call)
+
+
+def derive_seed(run_seed: int, record_id: str, call: int = 0) -> int:
+    """A seed in [0, 2^31) that depends only on the run's seed, the record and the call's index."""
+    text = f"{run_seed}\x1f{record_id}\x1f{call}".encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") >> 1
+
+
+class RowStage(Protocol):
+    """An async function of one record. ``needs`` are the engine's abilities it cannot do without.
+
+    It returns the records it makes and a ``Rejection`` for each thing it drops; or raises
+    ``RowRejected``, by which the record itself is rejected.
+    """
+
+    reads: ClassVar[type[Struct]]
+    writes: ClassVar[type[Struct]]
+    needs: ClassVar[frozenset[Ability]]
+
+    async def __call__(self, record: Any, context: Context, /) -> Sequence[Struct]:
+        """The records made from ``record``, with a ``Rejection`` for each one dropped."""
+        ...
+
+    def estimate(self, record: Any, /) -> Estimate:
+        """What ``record`` will cost (``completions_max`` 0 for a stage that calls no engine)."""
+        ...
+
+
+class TableStage(Protocol):
+    """A function of a whole table. It calls no model and adds the column ``REJECTED``."""
+
+    reads: ClassVar[type[Struct]]
+    writes: ClassVar[type[Struct]]
+
+    def __call__(self, frame: pl.LazyFrame, seed: int, /) -> pl.LazyFrame:
+        """All rows of ``frame`` in order, with the reason in ``REJECTED`` for those to drop."""
+        ...
+
+
+Stage = RowStage | TableStage

@@ -1,0 +1,1 @@
+"""Pipelines: sources, recipes, the runner and its run directory, exports, reports and the CLI."""

@@ -1,0 +1,1 @@
+"""Row stages that make training data from a model's own samples."""

@@ -1,0 +1,1 @@
+"""Verifiers: plain functions from a completion to a verdict, run where they cannot hurt."""
