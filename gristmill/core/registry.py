@@ -29,10 +29,19 @@ def names(group: Group) -> list[str]:
 
 def find(group: Group, name: str) -> Any:
     """The object registered under ``name``; an unknown name is an error that names the nearest one."""
+    return _entry(group, name).load()
+
+
+def locate(group: Group, name: str) -> str:
+    """``MODULE:OBJECT`` registered under ``name``, without importing it here."""
+    return _entry(group, name).value
+
+
+def _entry(group: Group, name: str) -> EntryPoint:
     entry = _entries(group).get(name)
     if entry is None:
         raise RecipeError(f"unknown {group[:-1]} {name!r}.", remedy=suggest(name, names(group)))
-    return entry.load()
+    return entry
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

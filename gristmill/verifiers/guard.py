@@ -1,0 +1,32 @@
+"""The one place where whatever a verifier raises becomes a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gristmill.core.verdicts import Outcome, Verdict
+
+_DETAIL = 500
+"""Characters of an error's text that are kept as evidence."""
+
+
+def guarded(function: Callable[..., Any], *args: Any) -> Verdict:
+    """The verdict of ``function(*args)``, or an ``error`` verdict with the type and text of what it raised.
+
+    ``MemoryError`` is let through: the process may be past saving, and its owner decides.
+    """
+    try:
+        verdict = function(*args)
+    except MemoryError:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - foreign code may raise anything; it is kept
+        return failure("raised", f"{type(error).__name__}: {error}")
+    if isinstance(verdict, Verdict):
+        return verdict
+    return failure("no verdict", f"the verifier returned {type(verdict).__name__}, not a Verdict")
+
+
+def failure(rule: str, detail: str) -> Verdict:
+    """An ``error`` verdict: the verifier failed, which says nothing about the answer."""
+    return Verdict(Outcome.ERROR, rule=rule, detail=detail[:_DETAIL])
