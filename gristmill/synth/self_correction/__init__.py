@@ -1,0 +1,10 @@
+"""Self-correction trajectories: attempt, self-evaluation, correction.
+
+Source: "Self-rewarding correction for mathematical reasoning", arXiv 2502.19613.
+"""
+
+from gristmill.synth.self_correction.explore import Explore
+from gristmill.synth.self_correction.select import Pairs, Trajectories
+from gristmill.synth.self_correction.trial import Metrics, Trial, measure
+
+__all__ = ["Explore", "Metrics", "Pairs", "Trajectories", "Trial", "measure"]

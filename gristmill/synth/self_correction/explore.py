@@ -1,0 +1,278 @@
+"""Sequential rejection sampling: attempts, self-evaluations, corrections (arXiv 2502.19613, section 3.1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct, field
+from msgspec.structs import replace
+
+from gristmill.core.engine import Ability, Completion, Request
+from gristmill.core.errors import RowRejected
+from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
+from gristmill.core.stages import Context, Estimate
+from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.synth.self_correction.goals import (
+    GOALS,
+    Beta,
+    Count,
+    GoalName,
+    Rates,
+    Want,
+    assign,
+    attempt_right,
+    met,
+    missing,
+    outcomes,
+    says,
+)
+from gristmill.synth.self_correction.prompts import Marker, PromptOverrides, Prompts, marker_of, prompts_of
+
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Prior(Struct, frozen=True, forbid_unknown_fields=True):
+    """Beta prior of every rate of a problem (attempts, verdicts, corrections)."""
+
+    a: Annotated[float, Meta(gt=0)] = 0.6
+    b: Annotated[float, Meta(gt=0)] = 1.2
+
+
+class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Draws attempts, self-evaluations and corrections for a problem.
+
+    ``scheme: adaptive`` (default) stops once what ``want`` asks of a problem is in hand, or when the
+    posterior chance that the next ``lookahead`` attempts give any of it falls below ``min_chance``;
+    the counts below are then upper limits. ``scheme: fixed`` draws the paper's fixed numbers:
+    ``attempts`` N1, ``evaluations`` N2 for each attempt, and ``corrections_of_wrong`` M1 or
+    ``corrections_of_right`` M2 for each attempt on which a verdict that fits the truth was found.
+
+    A correction continues the first evaluation that said "wrong": the model is told so by itself, also
+    where the attempt was right. Attempts with the same text are worked only once.
+    """
+
+    scheme: Literal["adaptive", "fixed"] = "adaptive"
+    style: Style = "verify"
+    prompts: PromptOverrides = PromptOverrides()
+    marker: Marker | None = None
+    attempts: Positive = 50
+    evaluations: Positive = 8
+    corrections_of_wrong: Count = 8
+    corrections_of_right: Count = 4
+    want: Want = field(default_factory=Want)
+    prior: Prior = Prior()
+    min_chance: Share = 0.3
+    lookahead: Positive = 8
+    attempts_per_round: Positive = 2
+
+    reads: ClassVar[type[Struct]] = Problem
+    writes: ClassVar[type[Struct]] = Exploration
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
+
+    @cached_property
+    def turns(self) -> Prompts:
+        """The prompts in use: the style's own, with the recipe's in their place where given."""
+        return self.prompts.over(prompts_of(self.style))
+
+    @cached_property
+    def reader(self) -> Marker:
+        """The marker in use."""
+        return self.marker or marker_of(self.style)
+
+    def corrections(self, right: bool) -> int:
+        """The most corrections of one attempt."""
+        return self.corrections_of_right if right else self.corrections_of_wrong
+
+    async def __call__(self, record: Problem, context: Context) -> list[Exploration]:
+        """One exploration of the problem, whatever came of it."""
+        if record.answer is None:
+            raise RowRejected("no reference answer", f"problem {record.id!r} has no answer to verify against")
+        search = Search(self, record, record.answer, context)
+        stopped = await (search.adaptive() if self.scheme == "adaptive" else search.fixed())
+        return [
+            Exploration(record.id, record.problem, record.answer, self.style, tuple(search.bases), stopped)
+        ]
+
+    def estimate(self, record: Problem) -> Estimate:
+        """Bounds: the least is one round of attempts, the most is the whole fixed scheme."""
+        per_attempt = 1 + self.evaluations + max(self.corrections_of_wrong, self.corrections_of_right)
+        prompts = self.turns.attempt, self.turns.evaluation, self.turns.correction
+        chars = [sum(len(m.content) for m in p.messages) + len(record.problem) for p in prompts]
+        least = self.attempts if self.scheme == "fixed" else min(self.attempts_per_round, self.attempts)
+        return Estimate(
+            completions_min=least,
+            completions_max=self.attempts * per_attempt,
+            prompt_tokens=sum(chars) // len(chars) // 4,
+            completion_tokens=max(p.sampling.max_tokens for p in prompts),
+        )
+
+
+class Search:
+    """The samples of one problem and what to draw next."""
+
+    def __init__(self, options: Explore, problem: Problem, answer: str, context: Context) -> None:
+        self.options = options
+        self.problem = problem
+        self.answer = answer
+        self.context = context
+        self.bases: list[Base] = []
+        self.texts: dict[str, int] = {}
+
+    async def fixed(self) -> Literal["budget"]:
+        """The paper's scheme; every count is drawn in full."""
+        await self.draw_attempts(self.options.attempts)
+        await asyncio.gather(*(self.evaluate(b.index, self.options.evaluations) for b in self.workable()))
+        await asyncio.gather(
+            *(
+                self.correct(base.index, self.options.corrections(right))
+                for base in self.workable()
+                if (right := attempt_right(base)) in says(base) and False in says(base)
+            )
+        )
+        return "budget"
+
+    async def adaptive(self) -> Literal["wanted", "budget", "hopeless"]:
+        """Draw what helps a goal that is still missing, until none is or none is likely to come."""
+        options = self.options
+        while goals := missing(assign(self.bases, options.want), options.want):
+            rates = Rates.of(self.bases, Beta(options.prior.a, options.prior.b))
+            steps = self.steps(goals, rates)
+            if steps:
+                await asyncio.gather(
+                    *(self.evaluate(i, 1) if step == "evaluate" else self.correct(i, 1) for i, step in steps)
+                )
+                continue
+            left = options.attempts - len(self.bases)
+            if left <= 0:
+                return "budget"
+            if self.bases and self.hope(goals, rates, min(left, options.lookahead)) < options.min_chance:
+                return "hopeless"
+            await self.draw_attempts(min(left, options.attempts_per_round))
+        return "wanted"
+
+    def workable(self) -> list[Base]:
+        """Attempts that can serve a goal: decided, and the first of their text."""
+        return [
+            b
+            for b in self.bases
+            if attempt_right(b) is not None and self.texts[text_of(b.attempt.completion)] == b.index
+        ]
+
+    def steps(
+        self, goals: Iterable[GoalName], rates: Rates
+    ) -> list[tuple[int, Literal["evaluate", "correct"]]]:
+        """For each missing goal the likeliest attempt and the step it needs next; an attempt appears once.
+
+        An attempt whose chance for the goal is below ``min_chance`` is given up.
+        """
+        served = assign(self.bases, self.options.want)
+        taken = {i for i, names in served.items() if any(GOALS[n].exclusive for n in names)}
+        chosen: dict[int, Literal["evaluate", "correct"]] = {}
+        for name in goals:
+            goal = GOALS[name]
+            open_bases = [
+                b
+                for b in self.workable()
+                if attempt_right(b) is goal.right
+                and not met(goal, b)
+                and not (goal.exclusive and b.index in taken)
+            ]
+            likely = [(self.chance(name, b, rates), -b.index) for b in open_bases]
+            # With no limit on a goal every attempt that may still serve it is worked in this round.
+            many = self.options.want.limit(name) is None
+            for chance, negative in sorted(likely, reverse=True)[: None if many else 1]:
+                if chance > 0 and chance >= self.options.min_chance:
+                    base = self.bases[-negative]
+                    chosen.setdefault(-negative, "evaluate" if goal.says - says(base) else "correct")
+        return list(chosen.items())
+
+    def chance(self, name: GoalName, base: Base | None, rates: Rates) -> float:
+        """Chance that an attempt (``None``: a new one) comes to meet a goal within its own budget."""
+        goal, chance = GOALS[name], 1.0
+        evaluations = self.options.evaluations - (len(base.evaluations) if base else 0)
+        corrections = self.options.corrections(goal.right) - (len(base.corrections) if base else 0)
+        for said in goal.says - (says(base) if base else set()):
+            chance *= rates.verdict(goal.right, said, evaluations)
+        for came in goal.outcomes - (outcomes(base) if base else set()):
+            chance *= rates.outcome(goal.right, came, corrections)
+        return chance
+
+    def hope(self, goals: Iterable[GoalName], rates: Rates, attempts: int) -> float:
+        """The best chance, over the missing goals, that the next attempts bring one more of it."""
+        return max(rates.attempt(GOALS[g].right, attempts) * self.chance(g, None, rates) for g in goals)
+
+    async def draw_attempts(self, count: int) -> None:
+        """``count`` more attempts, verified."""
+        first = len(self.bases)
+        request = self.options.turns.attempt.request(
+            self.context.seed_for(self.problem.id), problem=self.problem.problem
+        )
+        drawn = await self.sample(request, first, count)
+        verdicts = await asyncio.gather(*(self.judge(c) for c in drawn))
+        for index, (completion, verdict) in enumerate(zip(drawn, verdicts, strict=True), first):
+            self.texts.setdefault(text_of(completion), index)
+            self.bases.append(Base(index, Judged(completion, verdict)))
+
+    async def evaluate(self, index: int, count: int) -> None:
+        """``count`` more self-evaluations of an attempt."""
+        base = self.bases[index]
+        request = self.options.turns.evaluation.request(
+            self.context.seed_for(self.problem.id, 1 + 2 * index),
+            problem=self.problem.problem,
+            attempt=text_of(base.attempt.completion),
+        )
+        drawn = await self.sample(request, len(base.evaluations), count)
+        read = [self.options.reader.read(c.text) if c.finished else None for c in drawn]
+        new = tuple(Evaluation(c, r[0] if r else None) for c, r in zip(drawn, read, strict=True))
+        self.bases[index] = replace(base, evaluations=base.evaluations + new)
+
+    async def correct(self, index: int, count: int) -> None:
+        """``count`` more corrections of an attempt, continuing the first evaluation that said "wrong"."""
+        base = self.bases[index]
+        found = evaluation_text(base, False, self.options.reader)
+        if found is None:
+            raise ValueError(f"attempt {index} has no evaluation that says 'wrong' to continue")
+        request = self.options.turns.correction.request(
+            self.context.seed_for(self.problem.id, 2 + 2 * index),
+            problem=self.problem.problem,
+            attempt=text_of(base.attempt.completion),
+            evaluation=found,
+        )
+        drawn = await self.sample(request, len(base.corrections), count)
+        verdicts = await asyncio.gather(*(self.judge(c) for c in drawn))
+        new = tuple(Judged(c, v) for c, v in zip(drawn, verdicts, strict=True))
+        self.bases[index] = replace(base, corrections=base.corrections + new)
+
+    async def sample(self, request: Request, first: int, count: int) -> list[Completion]:
+        """Completions whose text begins with the prompt's prefix, which the engine does not repeat."""
+        if count == 0:
+            return []
+        drawn = await self.context.engine.generate(request, first=first, n=count)
+        return [replace(c, text=request.prefix + c.text) for c in drawn] if request.prefix else drawn
+
+    async def judge(self, completion: Completion) -> Verdict:
+        """The verifier's verdict; a completion that was cut off is no answer, right or wrong."""
+        if not completion.finished:
+            return Verdict(
+                Outcome.UNPARSEABLE, rule="unfinished", detail=f"finish_reason {completion.finish_reason}"
+            )
+        return await self.context.verify(completion.text, self.answer)
+
+
+def text_of(completion: Completion) -> str:
+    """A completion's text as it stands in later prompts and in exported data."""
+    return completion.text.strip()
+
+
+def evaluation_text(base: Base, said: bool, marker: Marker) -> str | None:
+    """The first evaluation that gave this verdict, cut at its marker, which then stands in full."""
+    for evaluation in base.evaluations:
+        if evaluation.says_correct is said:
+            read = marker.read(evaluation.completion.text)
+            if read:
+                return read[1].strip()
+    return None

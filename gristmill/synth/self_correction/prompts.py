@@ -1,0 +1,220 @@
+"""What the model is asked in each turn, how its verdict is read, and how the turns become training text.
+
+Two things are kept apart. ``Prompts`` is what the engine sees while sampling: any messages, worked
+examples included. ``Dialogue`` is what stands in the exported data: no worked example ever does.
+Both are plain data that a recipe can override.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gristmill.core.engine import Message, Request, Sampling
+from gristmill.core.errors import RecipeError
+from gristmill.core.records import Span, Style, Subset, Turn
+
+_PLACE = re.compile(r"\{(problem|attempt|evaluation)\}")
+
+
+def fill(template: str, **values: str) -> str:
+    """``template`` with ``{problem}``, ``{attempt}`` and ``{evaluation}`` replaced, in one pass.
+
+    Braces of the data are never looked at, so a problem that contains ``{attempt}`` stays as it is.
+    """
+    return _PLACE.sub(lambda m: values.get(m[1], m[0]), template)
+
+
+class TurnPrompt(Struct, frozen=True, forbid_unknown_fields=True):
+    """How one turn is asked for. ``prefix`` begins the model's answer and is part of its text."""
+
+    messages: tuple[Message, ...]
+    sampling: Sampling = Sampling()
+    prefix: str = ""
+
+    def request(self, seed: int, **values: str) -> Request:
+        """The request for this turn about one problem."""
+        filled = tuple(Message(m.role, fill(m.content, **values)) for m in self.messages)
+        return Request(filled, self.sampling, seed, self.prefix)
+
+
+class Prompts(Struct, frozen=True, forbid_unknown_fields=True):
+    """The three turns as the engine is asked for them."""
+
+    attempt: TurnPrompt
+    evaluation: TurnPrompt
+    correction: TurnPrompt
+
+
+class PromptOverrides(Struct, frozen=True, forbid_unknown_fields=True):
+    """The turns whose prompts a recipe replaces; the others keep the style's own."""
+
+    attempt: TurnPrompt | None = None
+    evaluation: TurnPrompt | None = None
+    correction: TurnPrompt | None = None
+
+    def over(self, prompts: Prompts) -> Prompts:
+        """``prompts`` with these turns replaced."""
+        given = {f: getattr(self, f) for f in self.__struct_fields__ if getattr(self, f) is not None}
+        return replace(prompts, **given)
+
+
+class Marker(Struct, frozen=True, forbid_unknown_fields=True):
+    """The two endings of a self-evaluation. A verdict counts if exactly one of them stands in the text,
+    once, at its very end; its full stop may be missing."""
+
+    correct: str = "[VERIFY] correct."
+    wrong: str = "[VERIFY] wrong."
+
+    def read(self, text: str) -> tuple[bool, str] | None:
+        """(says correct, text cut before the marker and closed with the marker in full), or ``None``."""
+        tag, anywhere, ending = _marker_patterns(self.correct, self.wrong)
+        end = ending.search(text)
+        if end is None or len(anywhere.findall(text)) != 1 or (tag and text.count(tag) != 1):
+            return None
+        says_correct = end[1] == self.correct.removesuffix(".")
+        body = text[: end.start()].rstrip()
+        marker = self.correct if says_correct else self.wrong
+        return says_correct, f"{body}\n{marker}" if body else marker
+
+
+@cache
+def _marker_patterns(correct: str, wrong: str) -> tuple[str, re.Pattern[str], re.Pattern[str]]:
+    """The tag that both markers begin with, a pattern for either marker, and one anchored at the end."""
+    bare = correct.removesuffix("."), wrong.removesuffix(".")
+    if not all(bare) or bare[0].startswith(bare[1]) or bare[1].startswith(bare[0]):
+        raise RecipeError(
+            f"the markers {correct!r} and {wrong!r} cannot be told apart.",
+            remedy="Choose two markers of which neither begins with the other.",
+        )
+    # A bracketed tag that both begin with must not stand elsewhere in the text either.
+    tags = [t[0] if (t := re.match(r"[\[<]\S+[\]>]", m)) else "" for m in bare]
+    tag = tags[0] if tags[0] == tags[1] else ""
+    either = rf"(?<!\w)({re.escape(bare[0])}|{re.escape(bare[1])})(?!\w)"
+    return tag, re.compile(either), re.compile(rf"{either}\.?\s*\Z")
+
+
+class Dialogue(Struct, frozen=True, forbid_unknown_fields=True):
+    """The words around the model's own in the exported data.
+
+    ``evaluate`` and ``correct`` are user turns (styles ``verify`` and ``yes_no``; the latter has no
+    ``correct`` turn); ``check`` and ``revise`` join the parts that share one assistant turn.
+    """
+
+    system: str = ""
+    problem: str = "{problem}"
+    evaluate: str = ""
+    correct: str = ""
+    check: str = "\n\n"
+    revise: str = "\n\n"
+
+
+_BOXED = "Reason step by step and put the final answer in \\boxed{}."
+_MARKERS: dict[Style, Marker] = {
+    "verify": Marker(),
+    "yes_no": Marker(correct="Yes.", wrong="No."),
+    "merged": Marker(),
+}
+_DIALOGUES: dict[Style, Dialogue] = {
+    "verify": Dialogue(
+        system=_BOXED,
+        evaluate=(
+            "Check your last answer step by step. End with exactly one of these lines: "
+            "[VERIFY] correct. or [VERIFY] wrong."
+        ),
+        correct=(
+            "You judged your answer wrong. Find the error, solve the problem again, "
+            "and put the final answer in \\boxed{}."
+        ),
+    ),
+    "yes_no": Dialogue(
+        system=_BOXED,
+        evaluate=(
+            "Is your most recent answer correct? Check it and end the check with Yes. or No. "
+            "After No., give the corrected solution with the final answer in \\boxed{}."
+        ),
+    ),
+    "merged": Dialogue(
+        system=_BOXED, check="\n\nLet me check this answer.\n", revise="\n\nLet me solve it again.\n"
+    ),
+}
+
+
+def marker_of(style: Style) -> Marker:
+    """The marker that a style reads."""
+    return _MARKERS[style]
+
+
+def dialogue_of(style: Style) -> Dialogue:
+    """The words that a style exports."""
+    return _DIALOGUES[style]
+
+
+def prompts_of(style: Style) -> Prompts:
+    """A style's own prompts: zero-shot, for models that follow instructions. Small models need examples."""
+    marker = marker_of(style)
+    told = Message("system", _BOXED)
+    asked, answered = Message("user", "{problem}"), Message("assistant", "{attempt}")
+    check = Message(
+        "user",
+        "Check your last answer step by step. The last line of your check must be exactly "
+        f"'{marker.correct}' if the answer is right or '{marker.wrong}' if it is not. Write it only once.",
+    )
+    revise = Message("user", _DIALOGUES["verify"].correct)
+    return Prompts(
+        attempt=TurnPrompt((told, asked)),
+        evaluation=TurnPrompt((told, asked, answered, check)),
+        correction=TurnPrompt((told, asked, answered, check, Message("assistant", "{evaluation}"), revise)),
+    )
+
+
+# Which of attempt, evaluation and correction carry loss (arXiv 2502.19613, section 3.1): a wrong attempt
+# and a false verdict are never imitated.
+LOSS: dict[Subset, tuple[bool, bool, bool]] = {
+    "D1": (False, True, True),
+    "D2": (False, False, True),
+    "D3": (True, True, False),
+}
+
+
+def assemble(
+    style: Style,
+    dialogue: Dialogue,
+    problem: str,
+    parts: Sequence[tuple[str, bool]],
+) -> tuple[Turn, ...]:
+    """The exported turns. ``parts``: attempt, evaluation and (if any) correction, each with its loss mark."""
+    turns = [Turn("system", dialogue.system, False)] if dialogue.system else []
+    turns.append(Turn("user", fill(dialogue.problem, problem=problem), False))
+    joiners = (dialogue.check, dialogue.revise)
+    # The user turn before each part after the first; None where it shares the turn of the part before.
+    asks: dict[Style, tuple[str | None, str | None]] = {
+        "verify": (dialogue.evaluate, dialogue.correct),
+        "yes_no": (dialogue.evaluate, None),
+        "merged": (None, None),
+    }
+    group = [parts[0]]
+    for ask, joiner, (text, train) in zip(asks[style], joiners, parts[1:], strict=False):
+        if ask is None:
+            group.append((joiner + text, train))
+        else:
+            turns += [_join(group), Turn("user", ask, False)]
+            group = [(text, train)]
+    return (*turns, _join(group))
+
+
+def _join(group: Sequence[tuple[str, bool]]) -> Turn:
+    """One assistant turn of several parts, with the spans of those that carry loss."""
+    content, spans = "", list[Span]()
+    for text, train in group:
+        start, content = len(content), content + text
+        if train and spans and spans[-1].end == start:
+            spans[-1] = Span(spans[-1].start, len(content))
+        elif train:
+            spans.append(Span(start, len(content)))
+    whole = spans == [Span(0, len(content))]
+    return Turn("assistant", content, bool(spans), () if whole else tuple(spans))

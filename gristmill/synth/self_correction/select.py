@@ -1,0 +1,164 @@
+"""Trajectories and preference pairs out of what was sampled. No model is called here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from msgspec import Struct, field
+
+from gristmill.core.engine import Ability, Message
+from gristmill.core.records import Base, Exploration, Pair, Subset, Trajectory
+from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.synth.self_correction.explore import evaluation_text, text_of
+from gristmill.synth.self_correction.goals import GOALS, GoalName, Want, assign, met
+from gristmill.synth.self_correction.prompts import LOSS, Dialogue, Marker, assemble, dialogue_of, marker_of
+
+_ALL = Want(d1=None, d2=None, d3=None)
+_SUBSETS: tuple[Subset, ...] = ("D1", "D2", "D3")
+_NOTHING = Estimate(0, 0, 0, 0)
+
+
+class Trajectories(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Makes D1, D2 and D3 trajectories, at most one of each first attempt.
+
+    ``want`` limits each subset per problem (default: no limit). ``train_right_attempt`` lets the right
+    first attempt of D3 carry loss besides its evaluation, as the paper does for stability.
+    """
+
+    want: Want = _ALL
+    dialogue: Dialogue | None = None
+    marker: Marker | None = None
+    train_right_attempt: bool = True
+
+    reads: ClassVar[type[Struct]] = Exploration
+    writes: ClassVar[type[Struct]] = Trajectory
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    async def __call__(self, record: Exploration, context: Context) -> list[Struct]:
+        """The trajectories of one exploration, or the reason why there is none."""
+        marker = self.marker or marker_of(record.style)
+        served = assign(record.bases, self.want)
+        made: list[Struct] = []
+        for base in record.bases:
+            subset = next((s for s in _SUBSETS if s in served.get(base.index, ())), None)
+            if subset is not None:
+                made.append(self.trajectory(record, base, subset, marker))
+        return made or [Rejection(record.id, f"no trajectory: {why_none(record)}")]
+
+    def trajectory(self, record: Exploration, base: Base, subset: Subset, marker: Marker) -> Trajectory:
+        """The trajectory of a first attempt that serves ``subset``."""
+        goal = GOALS[subset]
+        texts = [text_of(base.attempt.completion), evaluation_text(base, subset == "D3", marker) or ""]
+        if goal.outcomes:
+            texts.append(next(text_of(c.completion) for c in base.corrections if c.verdict.correct))
+        trained = (LOSS[subset][0] and self.train_right_attempt, *LOSS[subset][1:])
+        return Trajectory(
+            id=f"{record.id}/{base.index}",
+            problem_id=record.id,
+            problem=record.problem,
+            answer=record.answer,
+            subset=subset,
+            style=record.style,
+            turns=assemble(
+                record.style,
+                self.dialogue or dialogue_of(record.style),
+                record.problem,
+                list(zip(texts, trained, strict=False)),
+            ),
+        )
+
+    def estimate(self, record: Exploration) -> Estimate:
+        """Nothing: no engine is called."""
+        return _NOTHING
+
+
+def why_none(record: Exploration) -> str:
+    """The furthest that any attempt of a problem came."""
+    decided = [b for b in record.bases if b.attempt.verdict.decided]
+    if not decided:
+        return "no attempt with a decided answer"
+    if not any(e.says_correct is not None for b in decided for e in b.evaluations):
+        return "no self-evaluation with a verdict"
+    if any(b.corrections for b in decided):
+        return "no right correction"
+    return "no verdict that fits"
+
+
+class Pairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Makes the M-DPO preference pairs M-D1, M-D2 and M-D3 (arXiv 2502.19613, section 3.2).
+
+    Both sides share the first attempt. (wrong, "wrong", wrong) against (wrong, "correct") is never made.
+    ``want`` limits each kind per problem (default: no limit).
+    """
+
+    want: Want = field(
+        default_factory=lambda: Want(d1=0, d2=0, d3=0, m_d1=None, m_d2=None, m_d3w=None, m_d3r=None)
+    )
+    dialogue: Dialogue | None = None
+    marker: Marker | None = None
+
+    reads: ClassVar[type[Struct]] = Exploration
+    writes: ClassVar[type[Struct]] = Pair
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    async def __call__(self, record: Exploration, context: Context) -> list[Struct]:
+        """The pairs of one exploration, or a rejection where no two samples differ in the right way."""
+        served = assign(record.bases, self.want)
+        made: list[Struct] = [
+            self.pair(record, base, name)
+            for base in record.bases
+            for name in served.get(base.index, ())
+            if not GOALS[name].exclusive and met(GOALS[name], base)
+        ]
+        return made or [Rejection(record.id, "no pair: no two samples of one attempt differ in outcome")]
+
+    def pair(self, record: Exploration, base: Base, name: GoalName) -> Pair:
+        """The pair of one kind from a first attempt that has both sides."""
+        if name in ("M-D1", "M-D2"):
+            chosen, rejected = self.side(record, base, False, True), self.side(record, base, False, False)
+        elif name == "M-D3w":
+            chosen, rejected = self.side(record, base, False, True), self.side(record, base, True, None)
+        else:
+            chosen, rejected = self.side(record, base, True, None), self.side(record, base, False, False)
+        shared = sum(1 for _ in _common(chosen, rejected))
+        return Pair(
+            id=f"{record.id}/{base.index}/{name}",
+            problem_id=record.id,
+            kind=name,
+            prompt=tuple(chosen[:shared]),
+            chosen=tuple(chosen[shared:]),
+            rejected=tuple(rejected[shared:]),
+        )
+
+    def side(self, record: Exploration, base: Base, said: bool, outcome: bool | None) -> list[Message]:
+        """The conversation with the first such evaluation and correction (``None``: no correction)."""
+        marker = self.marker or marker_of(record.style)
+        texts = [text_of(base.attempt.completion), evaluation_text(base, said, marker) or ""]
+        if outcome is not None:
+            texts.append(
+                next(
+                    text_of(c.completion)
+                    for c in base.corrections
+                    if c.verdict.decided and c.verdict.correct is outcome
+                )
+            )
+        turns = assemble(
+            record.style,
+            self.dialogue or dialogue_of(record.style),
+            record.problem,
+            [(text, False) for text in texts],
+        )
+        return [Message(t.role, t.content) for t in turns]
+
+    def estimate(self, record: Exploration) -> Estimate:
+        """Nothing: no engine is called."""
+        return _NOTHING
+
+
+def _common(left: list[Message], right: list[Message]) -> Iterator[Message]:
+    """The turns that both sides begin with."""
+    for a, b in zip(left, right, strict=False):
+        if a != b:
+            return
+        yield a
