@@ -1,0 +1,305 @@
+"""Curated records as the rows that trainers read: TRL (SFT, prompt-completion, DPO) and axolotl.
+
+An export is a frozen Struct whose fields are its options. It turns one record into rows of the type it
+``writes``, or raises ``RowRejected`` for a record that the format cannot express without training what
+must not be trained. ``write`` streams stage outputs through an export into a JSONL or Parquet file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from gristmill.core.engine import Message, Role
+from gristmill.core.errors import RecipeError, RowRejected, RunError
+from gristmill.core.records import Pair, Span, Trajectory, Turn
+from gristmill.core.schema import from_frame, schema, to_frame
+
+SUFFIXES = (".jsonl", ".parquet")
+"""The kinds of file that an export can be written to."""
+_SLICE = 1000
+"""Records held as Python objects at a time."""
+
+
+class Export(Protocol):
+    """What ``write`` needs of an export; its fields are the options that a recipe may set."""
+
+    reads: ClassVar[type[Struct]]
+    writes: ClassVar[type[Struct]]
+    suffix: ClassVar[str]
+
+    def rows(self, record: Any, /) -> Sequence[Struct]:
+        """The rows made of a record; raises ``RowRejected`` for one that is dropped."""
+        ...
+
+
+class Conversation(Struct, frozen=True):
+    """A row of TRL's conversational SFT format."""
+
+    id: str
+    messages: tuple[Message, ...]
+
+
+class PromptCompletion(Struct, frozen=True):
+    """A row of TRL's conversational prompt-completion format; loss falls on all of ``completion``."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+
+
+class Preference(Struct, frozen=True):
+    """A row of TRL's conversational preference format with an explicit prompt."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+
+
+class Detail(Struct, frozen=True):
+    """Characters of a message that carry loss or do not. Unlike ``Span.end``, ``end_offset`` is the
+    last character's own index."""
+
+    begin_offset: int
+    end_offset: int
+    train: bool
+
+
+class MarkedMessage(Struct, frozen=True, omit_defaults=True):
+    """A message with axolotl's loss mark, and the parts that carry it where that is not all of it."""
+
+    role: Role
+    content: str
+    train: bool
+    train_detail: tuple[Detail, ...] | None = None
+
+
+class MarkedConversation(Struct, frozen=True):
+    """A row for axolotl's ``chat_template`` with ``message_field_training: train``."""
+
+    id: str
+    messages: tuple[MarkedMessage, ...]
+
+
+class TrlSft(Struct, frozen=True, forbid_unknown_fields=True):
+    """``messages`` for TRL's SFT trainer, which trains every assistant turn alike.
+
+    A trajectory with an assistant turn (or a part of one) that must not be trained is dropped, unless
+    ``untrained`` is ``keep``.
+    """
+
+    reads: ClassVar[type[Struct]] = Trajectory
+    writes: ClassVar[type[Struct]] = Conversation
+    suffix: ClassVar[str] = ".jsonl"
+
+    untrained: Literal["drop", "keep"] = "drop"
+
+    def rows(self, record: Trajectory, /) -> Sequence[Conversation]:
+        """One row with all turns."""
+        if self.untrained == "drop":
+            if any(t.role == "assistant" and not t.train for t in record.turns):
+                raise RowRejected("has an assistant turn that must not be trained")
+            _refuse_spans(record)
+        return [Conversation(record.id, _messages(record.turns))]
+
+
+class TrlPromptCompletion(Struct, frozen=True, forbid_unknown_fields=True):
+    """``prompt`` and ``completion`` message lists for TRL's SFT trainer.
+
+    TRL puts loss on all of the completion, user turns in it included. So with ``split`` (the default)
+    every trained assistant turn becomes a row of its own, with all turns before it as the prompt: each
+    is trained once, and nothing else ever is. Without it a trajectory is one row: the prompt ends after
+    the last untrained assistant turn and what follows it up to the next assistant turn; trained turns
+    before that are not trained, and user turns between later ones are. Either way a trajectory with loss
+    on a part of a turn is dropped: the format cannot say that (``axolotl-chat`` can).
+    """
+
+    reads: ClassVar[type[Struct]] = Trajectory
+    writes: ClassVar[type[Struct]] = PromptCompletion
+    suffix: ClassVar[str] = ".jsonl"
+
+    split: bool = True
+
+    def rows(self, record: Trajectory, /) -> Sequence[PromptCompletion]:
+        """A row for each trained turn, or one for all."""
+        _refuse_spans(record)
+        turns = record.turns
+        answers = [i for i, t in enumerate(turns) if t.role == "assistant"]
+        trained = [i for i in answers if turns[i].train]
+        if self.split:
+            cuts = [(i, i + 1) for i in trained]
+        else:
+            after = max((i for i in answers if not turns[i].train), default=-1)
+            cuts = [(i, len(turns)) for i in trained if i > after][:1]
+        if not cuts:
+            raise RowRejected("has no turn to train")
+        ids = [f"{record.id}#{n}" for n in range(1, len(cuts) + 1)] if len(cuts) > 1 else [record.id]
+        return [
+            PromptCompletion(row_id, _messages(turns[:begin]), _messages(turns[begin:end]))
+            for row_id, (begin, end) in zip(ids, cuts, strict=True)
+        ]
+
+    def remarks(self, record: Trajectory, /) -> dict[str, int]:
+        """What a row without ``split`` loses or trains too much."""
+        if self.split:
+            return {}
+        [row] = self.rows(record)
+        begin = len(row.prompt)
+        return {
+            "trained turns moved into the prompt": sum(t.train for t in record.turns[:begin]),
+            "user turns inside a completion": sum(m.role == "user" for m in row.completion),
+        }
+
+
+class TrlDpo(Struct, frozen=True, forbid_unknown_fields=True):
+    """``prompt``, ``chosen`` and ``rejected`` message lists for TRL's DPO trainer.
+
+    TRL compares all of the two sides, user turns in them included; how many there are is remarked.
+    """
+
+    reads: ClassVar[type[Struct]] = Pair
+    writes: ClassVar[type[Struct]] = Preference
+    suffix: ClassVar[str] = ".jsonl"
+
+    def rows(self, record: Pair, /) -> Sequence[Preference]:
+        """One row."""
+        return [Preference(record.id, record.prompt, record.chosen, record.rejected)]
+
+    def remarks(self, record: Pair, /) -> dict[str, int]:
+        """What is compared beside the model's own turns."""
+        inside = sum(m.role == "user" for m in (*record.chosen, *record.rejected))
+        return {"user turns inside chosen or rejected": inside}
+
+
+class AxolotlChat(Struct, frozen=True, forbid_unknown_fields=True):
+    """``messages`` with a loss mark each, for axolotl's data set type ``chat_template``.
+
+    In axolotl's configuration: ``message_field_training: train`` and
+    ``message_field_training_detail: train_detail``. The latter holds the parts of a turn where only some
+    of it is trained; ``content`` stays text, so that a column has one type.
+    """
+
+    reads: ClassVar[type[Struct]] = Trajectory
+    writes: ClassVar[type[Struct]] = MarkedConversation
+    suffix: ClassVar[str] = ".jsonl"
+
+    def rows(self, record: Trajectory, /) -> Sequence[MarkedConversation]:
+        """One row with all turns."""
+        messages = (MarkedMessage(t.role, t.content, t.train, _details(t)) for t in record.turns)
+        return [MarkedConversation(record.id, tuple(messages))]
+
+
+def _messages(turns: Iterable[Turn]) -> tuple[Message, ...]:
+    return tuple(Message(t.role, t.content) for t in turns)
+
+
+def _refuse_spans(record: Trajectory) -> None:
+    if any(t.train and t.spans for t in record.turns):
+        raise RowRejected("has loss on a part of a turn", "Use the format axolotl-chat for these.")
+
+
+def _details(turn: Turn) -> tuple[Detail, ...] | None:
+    """The whole content cut at the ends of the spans; ``None`` where all or nothing is trained."""
+    if not turn.train or not turn.spans:
+        return None
+    ends = {0, len(turn.content), *(s.start for s in turn.spans), *(s.end for s in turn.spans)}
+    return tuple(Detail(a, b - 1, _covered(turn.spans, a)) for a, b in pairwise(sorted(ends)))
+
+
+def _covered(spans: Sequence[Span], at: int) -> bool:
+    return any(s.start <= at < s.end for s in spans)
+
+
+def write(export: Export, parts: Iterable[Path], out: Path, notes: Counter[str] | None = None) -> int:
+    """Write the records of Parquet ``parts`` through ``export`` to ``out``; the number of rows written.
+
+    ``out`` ends in ``.jsonl`` or ``.parquet`` and appears whole or not at all. ``notes`` receives how
+    many records were dropped, by reason, and the export's remarks. Raises ``RecipeError`` for another
+    suffix or other records, ``RunError`` if the file cannot be written.
+    """
+    notes = Counter() if notes is None else notes
+    if out.suffix not in SUFFIXES:
+        raise RecipeError(f"{out.name}: no known kind of file.", remedy=f"Known: {', '.join(SUFFIXES)}.")
+    unfinished = out.with_name(f".{out.name}.tmp")
+    count = 0
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _writer(unfinished, out.suffix, export.writes) as put:
+            for records in _records(export, parts):
+                rows = [row for record in records for row in _rows(export, record, notes)]
+                put(rows)
+                count += len(rows)
+        os.replace(unfinished, out)  # noqa: PTH105
+    except OSError as e:
+        raise RunError(
+            f"{out} cannot be written: {e.strerror or e}.",
+            remedy="Make room or choose another place, then run 'gristmill export' again.",
+        ) from e
+    finally:
+        with suppress(OSError):  # of a folder that is not there or cannot be written; that was said above
+            unfinished.unlink(missing_ok=True)
+    return count
+
+
+def _records(export: Export, parts: Iterable[Path]) -> Iterator[list[Any]]:
+    import polars as pl
+
+    columns = schema(export.reads)
+    for part in parts:
+        try:
+            frame = pl.read_parquet(part)
+        except (OSError, pl.exceptions.PolarsError) as e:
+            raise RunError(
+                f"{part} cannot be read: {str(e).splitlines()[0]}.", remedy="Run the recipe again to make it."
+            ) from e
+        if missing := [c for c in columns if c not in frame.columns]:
+            raise RecipeError(
+                f"{part} holds no {export.reads.__name__} records (no column {missing[0]!r}).",
+                remedy="Export the output of a stage that writes them.",
+            )
+        for piece in frame.iter_slices(_SLICE):
+            yield from_frame(piece, export.reads)
+
+
+def _rows(export: Export, record: Struct, notes: Counter[str]) -> Sequence[Struct]:
+    try:
+        rows = export.rows(record)
+    except RowRejected as e:
+        notes[e.reason] += 1
+        return ()
+    remarks: Callable[[Struct], dict[str, int]] | None = getattr(export, "remarks", None)
+    if remarks is not None:
+        notes.update({k: n for k, n in remarks(record).items() if n})
+    return rows
+
+
+@contextmanager
+def _writer(path: Path, suffix: str, kind: type[Struct]) -> Iterator[Callable[[Sequence[Struct]], None]]:
+    """A function that adds rows to a new file."""
+    if suffix == ".jsonl":
+        encode = msgspec.json.Encoder().encode
+        with path.open("wb") as stream:
+
+            def put_lines(rows: Sequence[Struct]) -> None:
+                stream.writelines(encode(row) + b"\n" for row in rows)
+
+            yield put_lines
+    else:
+        import pyarrow.parquet as pq
+
+        arrow = schema(kind).to_frame().to_arrow().schema
+        with pq.ParquetWriter(path, arrow, compression="zstd") as file:
+
+            def put_table(rows: Sequence[Struct]) -> None:
+                file.write_table(to_frame(rows, kind).to_arrow().cast(arrow))
+
+            yield put_table

@@ -1,0 +1,217 @@
+"""Plain data to option Structs and back: safe YAML, overrides, and errors that name their place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from gristmill.core.errors import RecipeError
+from gristmill.core.registry import suggest
+
+S = TypeVar("S", bound=Struct)
+
+_MAX_BYTES = 1 << 20
+_MAX_VALUES = 100_000
+"""Values in a document with its aliases written out; a few lines of nested aliases can stand for 10^9."""
+_WHERE = re.compile(r"(?s)(?P<rule>.*) - at `(?:key` in `)?\$(?P<path>.*)`")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+def document(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises ``RecipeError`` with the line for anything else."""
+    try:
+        if path.is_file() and path.stat().st_size > _MAX_BYTES:
+            raise RecipeError(f"{path} has more than {_MAX_BYTES:,} bytes.", remedy="Is it a recipe?")
+        text = path.read_bytes().decode()
+    except FileNotFoundError as e:
+        near = [p.name for p in path.parent.glob("*.y*ml")]
+        remedy = suggest(path.name, near) if near else f"There is no recipe in {str(path.parent)!r}."
+        raise RecipeError(f"{path}: there is no such recipe.", remedy=remedy) from e
+    except UnicodeDecodeError as e:
+        raise RecipeError(f"{path}: byte {e.start + 1} is no UTF-8.", remedy="Save it as UTF-8.") from e
+    except OSError as e:
+        raise RecipeError(f"{path} cannot be read ({e.strerror}).", remedy="Give a YAML file.") from e
+    data = _yaml(text, str(path))
+    if not isinstance(data, dict):
+        what = "is empty" if data is None else "holds no mapping at its top"
+        raise RecipeError(f"{path} {what}.", remedy="'gristmill schema' prints what a recipe can hold.")
+    return data
+
+
+def _yaml(text: str, where: str) -> Any:
+    """YAML by the safe loader; no duplicate key, no alias bomb, no value that holds itself."""
+    import yaml
+
+    # Not the C loader: it overruns the stack on deep nesting instead of raising.
+    loader = yaml.SafeLoader("")
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _weigh(node, {}, where) > _MAX_VALUES:
+            raise RecipeError(
+                f"{where}: its aliases stand for more than {_MAX_VALUES:,} values.",
+                remedy="Write out what is needed.",
+            )
+        return loader.construct_document(node)
+    except yaml.MarkedYAMLError as e:
+        line = f", line {e.problem_mark.line + 1}" if e.problem_mark else ""
+        raise RecipeError(f"{where}{line}: {e.problem or e.context}.", remedy="Mend the YAML there.") from e
+    except yaml.YAMLError as e:
+        first = str(e).splitlines()[0]
+        raise RecipeError(f"{where}: {first}.", remedy="Save it as plain UTF-8 text.") from e
+    except ValueError as e:  # a date such as 2024-13-45
+        raise RecipeError(f"{where}: {e}.", remedy="Put quotes around text that looks like a date.") from e
+    except RecursionError as e:
+        raise RecipeError(f"{where}: it is nested too deeply.", remedy="Is it a recipe?") from e
+    finally:
+        loader.dispose()
+
+
+def _weigh(node: Any, known: dict[int, int | None], where: str) -> int:
+    """How many values a YAML node stands for with all aliases written out."""
+    if id(node) in known:
+        weight = known[id(node)]
+        if weight is None:
+            line = node.start_mark.line + 1
+            raise RecipeError(f"{where}, line {line}: a value holds itself.", remedy="Remove the alias.")
+        return weight
+    known[id(node)] = None
+    children: list[Any] = []
+    if isinstance(node.value, list):
+        seen = set()
+        for item in node.value:
+            key, value = item if isinstance(item, tuple) else (None, item)
+            children.append(value)
+            if key is None or not isinstance(key.value, str):
+                continue
+            if key.value in seen and key.value != "<<":
+                raise RecipeError(
+                    f"{where}, line {key.start_mark.line + 1}: the key {key.value!r} occurs twice.",
+                    remedy="Remove one of them.",
+                )
+            seen.add(key.value)
+    weight = known[id(node)] = 1 + sum(_weigh(child, known, where) for child in children)
+    return weight
+
+
+def set_value(data: dict[str, Any], override: str) -> None:
+    """Apply one ``a.b=value`` to ``data``. A list item is named by its index, or by its stage's name."""
+    place, equals, text = override.partition("=")
+    steps = [s for s in place.strip().replace("[", ".").replace("]", "").split(".") if s]
+    if not equals or not steps:
+        raise RecipeError(
+            f"--set {override!r} is no assignment.", remedy="Write it as --set stages.0.attempts=4"
+        )
+    value = _yaml(text, f"--set {place}")
+    target: Any = data
+    for i, step in enumerate(steps):
+        if isinstance(target, list):
+            key: Any = _index(target, step, ".".join(steps[:i]))
+        elif isinstance(target, dict):
+            key = step
+        else:
+            raise RecipeError(
+                f"--set {place}: {'.'.join(steps[:i])} is {target!r}, which has no parts.",
+                remedy="Set that key itself, or check the place.",
+            )
+        if i == len(steps) - 1:
+            target[key] = value
+        elif isinstance(target, dict) and target.get(key) is None:
+            target[key] = {}
+        target = target[key]
+
+
+def _index(items: list[Any], step: str, place: str) -> int:
+    by_name = {
+        str(item.get("as") or item.get("stage") or item.get("format")): i
+        for i, item in enumerate(items)
+        if isinstance(item, dict)
+    }
+    if step in by_name:
+        return by_name[step]
+    if step.isdecimal() and int(step) < len(items):
+        return int(step)
+    known = [*map(str, range(len(items))), *by_name]
+    raise RecipeError(f"--set {place}.{step}: {place} has no item {step!r}.", remedy=suggest(step, known))
+
+
+def convert(data: Any, kind: type[S], place: str, also: Collection[str] = ()) -> S:
+    """``data`` as a ``kind``. ``place`` is where it stands; ``also`` are keys that are valid beside it.
+
+    Raises ``RecipeError`` with the place, the value and the rule.
+    """
+    from msgspec import inspect
+
+    _check_keys(data, inspect.type_info(kind), place, also)
+    try:
+        return msgspec.convert(data, kind)
+    except msgspec.ValidationError as e:
+        raise _explain(str(e), data, place) from e
+
+
+def _check_keys(data: Any, info: Any, place: str, also: Collection[str]) -> None:
+    """Refuse keys that no Struct in ``info`` has, at any depth."""
+    from msgspec import inspect
+
+    if isinstance(info, inspect.Metadata):
+        info = info.type
+    if isinstance(info, inspect.UnionType):
+        for option in info.types:
+            _check_keys(data, option, place, also)
+    elif isinstance(info, inspect.StructType) and isinstance(data, dict):
+        fields = {f.encode_name: f.type for f in info.fields}
+        for key, value in data.items():
+            where = f"{place}.{key}" if place else str(key)
+            if key not in fields:
+                raise RecipeError(f"{where}: unknown key.", remedy=suggest(str(key), [*fields, *also]))
+            _check_keys(value, fields[key], where, ())
+    elif isinstance(info, (inspect.ListType, inspect.VarTupleType)) and isinstance(data, list):
+        for i, item in enumerate(data):
+            _check_keys(item, info.item_type, f"{place}[{i}]", ())
+    elif isinstance(info, inspect.DictType) and isinstance(data, dict):
+        for key, value in data.items():
+            if isinstance(info.key_type, inspect.LiteralType) and key not in info.key_type.values:
+                raise RecipeError(
+                    f"{place}.{key}: unknown key.", remedy=suggest(str(key), map(str, info.key_type.values))
+                )
+            _check_keys(value, info.value_type, f"{place}.{key}", ())
+
+
+def _explain(message: str, data: Any, place: str) -> RecipeError:
+    """msgspec's message with the place in the recipe and the value that it is about."""
+    found = _WHERE.fullmatch(message)
+    rule, path = (found["rule"], found["path"]) if found else (message, "")
+    where = f"{place}{path}".lstrip(".") or "the recipe"
+    missing = re.fullmatch(r"Object missing required field `(.*)`", rule)
+    if missing:
+        return RecipeError(f"{where}: the key {missing[1]!r} is missing.", remedy="Add it.")
+    value = data
+    if "..." not in path:
+        for name, index in _STEP.findall(path):
+            value = value[int(index)] if index else value[name]
+    shown = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    remedy = "'gristmill schema' prints every key with its type and range."
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
+        remedy = "YAML reads a number like 1e-3 as text: write 1.0e-3."
+    return RecipeError(f"{where}: {shown} is refused: {rule[0].lower()}{rule[1:]}.", remedy=remedy)
+
+
+def builtins(value: Any) -> Any:
+    """Structs as dicts of all their keys, defaults included, by the names that a recipe uses."""
+    if isinstance(value, Struct):
+        fields = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        return {key: builtins(getattr(value, name)) for key, name in fields}
+    if isinstance(value, dict):
+        return {k: builtins(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [builtins(v) for v in value]
+    return value.value if isinstance(value, Enum) else value

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import operator
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gristmill.core.records import Problem
+from gristmill.pipelines.sources import Source, read
+
+DATA = Path(__file__).parents[1] / "data"
+Row = dict[str, Any]
+
+
+def rows(name: str) -> list[Row]:
+    return [json.loads(line) for line in (DATA / name).read_bytes().splitlines()]
+
+
+def test_the_generator_writes_the_committed_bytes() -> None:
+    spec = importlib.util.spec_from_file_location("make_problems", DATA / "make_problems.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.render() == (DATA / "arithmetic.jsonl").read_bytes()
+
+
+OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul}
+
+
+def value(node: ast.expr) -> int:
+    if isinstance(node, ast.BinOp):
+        return int(OPERATORS[type(node.op)](value(node.left), value(node.right)))
+    assert isinstance(node, ast.Constant) and isinstance(node.value, int)
+    return node.value
+
+
+def steps(node: ast.expr) -> int:
+    return sum(isinstance(n, ast.BinOp) for n in ast.walk(node))
+
+
+# How each kind of story is worked out, written down apart from the generator: the numbers in their order.
+STORIES = [
+    (r"\w+ has (\d+) \w+ and gets (\d+) more\. How many \w+ does \w+ have\?", "{0} + {1}"),
+    (r"\w+ has (\d+) \w+ and gives away (\d+)\. How many \w+ does \w+ have left\?", "{0} - {1}"),
+    (r"\w+ buys (\d+) boxes with (\d+) \w+ each and uses (\d+) of .* left\?", "{0} * {1} - {2}"),
+    (r"\w+ buys (\d+) boxes with (\d+) \w+ each and finds (\d+) more .* have\?", "{0} * {1} + {2}"),
+    (
+        r"\w+ reads (\d+) pages a day for (\d+) days\. "
+        r"\w+ reads (\d+) pages a day for (\d+) days\. .* together\?",
+        "{0} * {1} + {2} * {3}",
+    ),
+    (
+        r"\w+ buys (\d+) tickets at (\d+) dollars each and (\d+) drinks at (\d+) dollars each\. "
+        r"\w+ pays with (\d+) dollars\. How many dollars does \w+ get back\?",
+        "{4} - ({0} * {1} + {2} * {3})",
+    ),
+]
+
+
+def formula(problem: str) -> ast.expr:
+    bare = re.fullmatch(r"What is ([\d+*() -]+)\?", problem)
+    found = [(re.fullmatch(pattern, problem), text) for pattern, text in STORIES]
+    texts = [bare[1]] if bare else [text.format(*match.groups()) for match, text in found if match]
+    assert len(texts) == 1, problem
+    return ast.parse(texts[0], mode="eval").body
+
+
+@pytest.mark.parametrize("row", rows("arithmetic.jsonl"), ids=lambda row: row["id"])
+def test_every_answer_and_level_is_right(row: Row) -> None:
+    tree = formula(row["problem"])
+    assert row["answer"] == str(value(tree)) and value(tree) >= 0
+    assert row["level"] == steps(tree)
+
+
+def test_level_one_suits_a_small_model() -> None:
+    easy = [r for r in rows("arithmetic.jsonl") if r["level"] == 1 and r["kind"] != "product"]
+    assert len(easy) >= 80
+    for row in easy:
+        assert all(int(n) < 20 for n in (*re.findall(r"\d+", row["problem"]), row["answer"]))
+        assert len(row["problem"]) < 90
+    assert all(r["level"] == 1 for r in rows("arithmetic.jsonl")[:100]), "a small --limit takes easy ones"
+
+
+def test_the_files_have_what_the_readme_says() -> None:
+    arithmetic, facts = rows("arithmetic.jsonl"), rows("facts.jsonl")
+    assert len(arithmetic) == 300 and len(facts) == 77
+    assert set(Counter(r["level"] for r in arithmetic)) == {1, 2, 3, 4}
+    for found in (arithmetic, facts):
+        for key in ("id", "problem"):
+            assert len({r[key].casefold() for r in found}) == len(found)
+    assert all(r["answer"] == r["answer"].strip() != "" and r["problem"].endswith("?") for r in facts)
+    assert all(set(r) == {"id", "problem", "answer", "topic"} for r in facts)
+    assert max(Counter(r["topic"] for r in facts).values()) <= 12
+
+
+@pytest.mark.parametrize("name", ["arithmetic.jsonl", "facts.jsonl"])
+def test_the_source_reads_every_row(name: str) -> None:
+    found = list(read(Source(path=str(DATA / name))))
+    assert len(found) == len(rows(name)) and all(isinstance(p, Problem) for p in found)
