@@ -94,17 +94,26 @@ class Pair(Struct, frozen=True):
 
 
 class Judged(Struct, frozen=True):
-    """A completion with the verifier's verdict on its answer."""
+    """A completion with the verifier's verdict on its answer.
+
+    ``sound`` is False where its reasoning was checked and found false: then it is not worth imitating,
+    though its answer be right.
+    """
 
     completion: Completion
     verdict: Verdict
+    sound: bool = True
 
 
 class Evaluation(Struct, frozen=True):
-    """A self-evaluation. ``says_correct`` is ``None`` where no verdict (or more than one) was given."""
+    """A self-evaluation. ``says_correct`` is ``None`` where no verdict (or more than one) was given.
+
+    ``sound`` is as in ``Judged``.
+    """
 
     completion: Completion
     says_correct: bool | None
+    sound: bool = True
 
 
 class Base(Struct, frozen=True):

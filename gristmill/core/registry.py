@@ -18,8 +18,14 @@ Group = Literal["engines", "verifiers", "stages", "exports"]
 
 
 @cache
+def _every() -> Any:
+    # Reads the metadata of every distribution, about 10 ms; of another type on Python 3.11 than later.
+    return entry_points()
+
+
+@cache
 def _entries(group: Group) -> dict[str, EntryPoint]:
-    return {e.name: e for e in entry_points(group=f"gristmill.{group}")}
+    return {e.name: e for e in _every().select(group=f"gristmill.{group}")}
 
 
 def names(group: Group) -> list[str]:

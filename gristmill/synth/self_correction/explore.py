@@ -28,8 +28,10 @@ from gristmill.synth.self_correction.goals import (
     missing,
     outcomes,
     says,
+    usable,
 )
 from gristmill.synth.self_correction.prompts import Marker, PromptOverrides, Prompts, marker_of, prompts_of
+from gristmill.verifiers.arithmetic import sound
 
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -53,6 +55,10 @@ class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     A correction continues the first evaluation that said "wrong": the model is told so by itself, also
     where the attempt was right. Attempts with the same text are worked only once.
+
+    ``sound_arithmetic`` counts right answers and fitting verdicts only where no equation in their text is
+    false (``gristmill.verifiers.arithmetic``), and verdicts only with ``evaluation_statements`` or more.
+    It is for texts of plain exact arithmetic: rounding (1/3 = 0.33) reads as false.
     """
 
     scheme: Literal["adaptive", "fixed"] = "adaptive"
@@ -68,6 +74,8 @@ class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     min_chance: Share = 0.3
     lookahead: Positive = 8
     attempts_per_round: Positive = 2
+    sound_arithmetic: bool = False
+    evaluation_statements: Count = 0
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
@@ -128,9 +136,9 @@ class Search:
         await asyncio.gather(*(self.evaluate(b.index, self.options.evaluations) for b in self.workable()))
         await asyncio.gather(
             *(
-                self.correct(base.index, self.options.corrections(right))
+                self.correct(base.index, self.options.corrections(truth is True))
                 for base in self.workable()
-                if (right := attempt_right(base)) in says(base) and False in says(base)
+                if (truth := attempt_right(base)) in says(base) and False in says(base)
             )
         )
         return "budget"
@@ -215,7 +223,7 @@ class Search:
         verdicts = await asyncio.gather(*(self.judge(c) for c in drawn))
         for index, (completion, verdict) in enumerate(zip(drawn, verdicts, strict=True), first):
             self.texts.setdefault(text_of(completion), index)
-            self.bases.append(Base(index, Judged(completion, verdict)))
+            self.bases.append(Base(index, Judged(completion, verdict, self.is_sound(completion))))
 
     async def evaluate(self, index: int, count: int) -> None:
         """``count`` more self-evaluations of an attempt."""
@@ -224,10 +232,15 @@ class Search:
             self.context.seed_for(self.problem.id, 1 + 2 * index),
             problem=self.problem.problem,
             attempt=text_of(base.attempt.completion),
+            answer=base.attempt.verdict.extracted or "",
         )
         drawn = await self.sample(request, len(base.evaluations), count)
         read = [self.options.reader.read(c.text) if c.finished else None for c in drawn]
-        new = tuple(Evaluation(c, r[0] if r else None) for c, r in zip(drawn, read, strict=True))
+        least = self.options.evaluation_statements
+        new = tuple(
+            Evaluation(c, r[0] if r else None, self.is_sound(c, least))
+            for c, r in zip(drawn, read, strict=True)
+        )
         self.bases[index] = replace(base, evaluations=base.evaluations + new)
 
     async def correct(self, index: int, count: int) -> None:
@@ -240,11 +253,12 @@ class Search:
             self.context.seed_for(self.problem.id, 2 + 2 * index),
             problem=self.problem.problem,
             attempt=text_of(base.attempt.completion),
+            answer=base.attempt.verdict.extracted or "",
             evaluation=found,
         )
         drawn = await self.sample(request, len(base.corrections), count)
         verdicts = await asyncio.gather(*(self.judge(c) for c in drawn))
-        new = tuple(Judged(c, v) for c, v in zip(drawn, verdicts, strict=True))
+        new = tuple(Judged(c, v, self.is_sound(c)) for c, v in zip(drawn, verdicts, strict=True))
         self.bases[index] = replace(base, corrections=base.corrections + new)
 
     async def sample(self, request: Request, first: int, count: int) -> list[Completion]:
@@ -253,6 +267,10 @@ class Search:
             return []
         drawn = await self.context.engine.generate(request, first=first, n=count)
         return [replace(c, text=request.prefix + c.text) for c in drawn] if request.prefix else drawn
+
+    def is_sound(self, completion: Completion, at_least: int = 0) -> bool:
+        """Whether the arithmetic of a text may be imitated."""
+        return not self.options.sound_arithmetic or sound(completion.text, at_least=at_least)
 
     async def judge(self, completion: Completion) -> Verdict:
         """The verifier's verdict; a completion that was cut off is no answer, right or wrong."""
@@ -269,9 +287,10 @@ def text_of(completion: Completion) -> str:
 
 
 def evaluation_text(base: Base, said: bool, marker: Marker) -> str | None:
-    """The first evaluation that gave this verdict, cut at its marker, which then stands in full."""
+    """The first usable evaluation of this verdict, cut at its marker, which then stands in full."""
+    truth = attempt_right(base)
     for evaluation in base.evaluations:
-        if evaluation.says_correct is said:
+        if usable(evaluation, truth) is said:
             read = marker.read(evaluation.completion.text)
             if read:
                 return read[1].strip()

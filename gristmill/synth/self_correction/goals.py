@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from gristmill.core.records import Base
+from gristmill.core.records import Base, Evaluation, Judged
 
 GoalName = Literal["D1", "D2", "D3", "M-D1", "M-D2", "M-D3w", "M-D3r"]
 
@@ -65,20 +65,37 @@ class Want(Struct, frozen=True, forbid_unknown_fields=True):
         return value
 
 
+def right(judged: Judged) -> bool | None:
+    """Whether an answer is right; ``None`` where that is not decided, or is so by unsound reasoning."""
+    verdict = judged.verdict
+    if not verdict.decided or (verdict.correct and not judged.sound):
+        return None
+    return verdict.correct
+
+
 def attempt_right(base: Base) -> bool | None:
-    """Whether the first attempt is right; ``None`` where that is not decided (then it serves no goal)."""
-    verdict = base.attempt.verdict
-    return verdict.correct if verdict.decided else None
+    """Whether the first attempt is right; one that is ``None`` serves no goal."""
+    return right(base.attempt)
+
+
+def usable(evaluation: Evaluation, truth: bool | None) -> bool | None:
+    """The verdict of a self-evaluation, ``None`` where it fits the truth by unsound reasoning.
+
+    Such a text would be trained on; a false verdict never is, so its reasoning does not matter.
+    """
+    said = evaluation.says_correct
+    return None if said is truth and not evaluation.sound else said
 
 
 def says(base: Base) -> set[bool]:
-    """The verdicts that the self-evaluations of an attempt gave."""
-    return {e.says_correct for e in base.evaluations if e.says_correct is not None}
+    """The usable verdicts that the self-evaluations of an attempt gave."""
+    truth = attempt_right(base)
+    return {said for e in base.evaluations if (said := usable(e, truth)) is not None}
 
 
 def outcomes(base: Base) -> set[bool]:
     """The outcomes among the corrections of an attempt."""
-    return {c.verdict.correct for c in base.corrections if c.verdict.decided}
+    return {came for c in base.corrections if (came := right(c)) is not None}
 
 
 def met(goal: Goal, base: Base) -> bool:
@@ -151,12 +168,12 @@ class Rates(Struct, frozen=True):
         said: dict[bool, Counter[bool | None]] = {True: Counter(), False: Counter()}
         came: dict[bool, Counter[bool | None]] = {True: Counter(), False: Counter()}
         for base in bases:
-            right = attempt_right(base)
-            if right is None:
+            truth = attempt_right(base)
+            if truth is None:
                 continue
-            attempts[right] += 1
-            said[right].update(e.says_correct for e in base.evaluations)
-            came[right].update(c.verdict.correct if c.verdict.decided else None for c in base.corrections)
+            attempts[truth] += 1
+            said[truth].update(usable(e, truth) for e in base.evaluations)
+            came[truth].update(right(c) for c in base.corrections)
         return cls(prior, attempts, said, came)
 
     def attempt(self, right: bool, trials: int) -> float:

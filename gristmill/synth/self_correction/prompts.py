@@ -18,12 +18,13 @@ from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Span, Style, Subset, Turn
 
-_PLACE = re.compile(r"\{(problem|attempt|evaluation)\}")
+_PLACE = re.compile(r"\{(problem|attempt|answer|evaluation)\}")
 
 
 def fill(template: str, **values: str) -> str:
-    """``template`` with ``{problem}``, ``{attempt}`` and ``{evaluation}`` replaced, in one pass.
+    """``template`` with its ``{problem}``, ``{attempt}``, ``{answer}``, ``{evaluation}`` replaced in one pass.
 
+    ``{answer}`` is the answer that the verifier read from the attempt, as text.
     Braces of the data are never looked at, so a problem that contains ``{attempt}`` stays as it is.
     """
     return _PLACE.sub(lambda m: values.get(m[1], m[0]), template)

@@ -11,7 +11,7 @@ from gristmill.core.engine import Ability, Message
 from gristmill.core.records import Base, Exploration, Pair, Subset, Trajectory
 from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.synth.self_correction.explore import evaluation_text, text_of
-from gristmill.synth.self_correction.goals import GOALS, GoalName, Want, assign, met
+from gristmill.synth.self_correction.goals import GOALS, GoalName, Want, assign, met, right
 from gristmill.synth.self_correction.prompts import LOSS, Dialogue, Marker, assemble, dialogue_of, marker_of
 
 _ALL = Want(d1=None, d2=None, d3=None)
@@ -51,7 +51,7 @@ class Trajectories(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         goal = GOALS[subset]
         texts = [text_of(base.attempt.completion), evaluation_text(base, subset == "D3", marker) or ""]
         if goal.outcomes:
-            texts.append(next(text_of(c.completion) for c in base.corrections if c.verdict.correct))
+            texts.append(next(text_of(c.completion) for c in base.corrections if right(c)))
         trained = (LOSS[subset][0] and self.train_right_attempt, *LOSS[subset][1:])
         return Trajectory(
             id=f"{record.id}/{base.index}",
@@ -136,13 +136,7 @@ class Pairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         marker = self.marker or marker_of(record.style)
         texts = [text_of(base.attempt.completion), evaluation_text(base, said, marker) or ""]
         if outcome is not None:
-            texts.append(
-                next(
-                    text_of(c.completion)
-                    for c in base.corrections
-                    if c.verdict.decided and c.verdict.correct is outcome
-                )
-            )
+            texts.append(next(text_of(c.completion) for c in base.corrections if right(c) is outcome))
         turns = assemble(
             record.style,
             self.dialogue or dialogue_of(record.style),

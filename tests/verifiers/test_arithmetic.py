@@ -1,0 +1,53 @@
+"""Which statements are seen, and which of them are true."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gristmill.verifiers.arithmetic import sound, statements
+
+
+@pytest.mark.parametrize(
+    ("text", "truths"),
+    [
+        ("7 + 5 = 12. So it fits.", [True]),
+        ("7 + 5 = 13.", [False]),
+        ("5 + 4 = 9 and 9 - 2 = 7. \\boxed{7}", [True, True]),
+        ("2 + 3 = 5 = 6", [True, False]),
+        ("9 - 4 = 5, and 5 != 6. [VERIFY] wrong.", [True, True]),
+        ("9 - 4 = 5. 5 is not 5.", [True, False]),
+        ("12 equals 12", [True]),
+        ("3 \\times 4 = 12", [True]),
+        ("12 ÷ 5 = 2.4", [True]),
+        ("1,200 + 1 = 1201", [True]),
+        ("(2 + 3) * 4 = 20", [True]),
+        ("$3 + $4 = $8", [False]),
+        ("-3 - -4 = 1", [True]),
+        ("7 < 8 and 8 < 7", [True, False]),
+        ("1 / 0 = 3", []),
+        ("x + 3 = 7", []),
+        ("2^3 = 9", []),
+        ("3 + 4 = 5x", []),
+        ("There are 7 apples and 5 pears.", []),
+        ("(((( = 3", []),
+        ("", []),
+    ],
+)
+def test_statements(text: str, truths: list[bool]) -> None:
+    assert [t for _, t in statements(text)] == truths
+
+
+def test_sound_wants_as_many_statements_as_asked() -> None:
+    assert sound("no numbers at all")
+    assert not sound("no numbers at all", at_least=1)
+    assert not sound("1 + 1 = 2 and 1 + 1 = 3", at_least=1)
+
+
+@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(-3, 3))
+def test_every_sum_is_decided_rightly(a: int, b: int, off: int) -> None:
+    assert [t for _, t in statements(f"So {a} + {b} = {a + b + off}.")] == [off == 0]
+
+
+@given(st.text(alphabet="0123456789+-*/()=.<> \\x", max_size=300))
+def test_no_text_breaks_it(text: str) -> None:
+    assert all(isinstance(t, bool) for _, t in statements(text))
