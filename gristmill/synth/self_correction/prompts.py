@@ -22,7 +22,7 @@ _PLACE = re.compile(r"\{(problem|attempt|answer|evaluation)\}")
 
 
 def fill(template: str, **values: str) -> str:
-    """``template`` with its ``{problem}``, ``{attempt}``, ``{answer}``, ``{evaluation}`` replaced in one pass.
+    """``template`` with ``{problem}``, ``{attempt}``, ``{answer}`` and ``{evaluation}`` put in, in one pass.
 
     ``{answer}`` is the answer that the verifier read from the attempt, as text.
     Braces of the data are never looked at, so a problem that contains ``{attempt}`` stays as it is.

@@ -1,0 +1,180 @@
+"""An engine whose answers are written down: for tests, demonstrations and dry runs. No model, no network."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Self
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gristmill.core.engine import Ability, Completion, Request
+from gristmill.core.errors import InputError, RecipeError, RefusedError, TransientError
+from gristmill.engines.options import EngineOptions
+
+Text = Annotated[str | Completion, Meta(description="a text, or a whole completion")]
+ABILITIES = frozenset(Ability) - {Ability.LOGPROBS, Ability.SCORE}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Reply(Struct, frozen=True, forbid_unknown_fields=True):
+    """The texts to answer with where the last user message contains ``match`` (with ``regex``: where the
+    regular expression ``match`` is found in it). An empty ``match`` fits every message."""
+
+    texts: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    match: str = ""
+    regex: bool = False
+
+
+class Scripted(EngineOptions, frozen=True, kw_only=True):
+    """Answers from ``replies``, or from a YAML or JSON file with a list of the same at ``path``.
+
+    The first reply that fits is used; which of its texts is a pure function of the messages, the prefix
+    and seed + sample index. ``latency`` is the mean seconds an answer takes, spread evenly from half to
+    one and a half so that answers overtake each other; ``failure_rate`` the share of tries that fail. Both
+    are pure functions of the request and the try.
+    """
+
+    replies: tuple[Reply, ...] = ()
+    path: str | None = None
+    model: str = "scripted"
+    latency: Annotated[float, Meta(ge=0)] = 0.0
+    failure_rate: Annotated[float, Meta(ge=0, le=1)] = 0.0
+
+    def open(self) -> ScriptedEngine:
+        """The engine. ``RecipeError`` without replies, ``InputError`` for a file that holds none."""
+        replies = self.replies if self.path is None else self.replies + _read(Path(self.path))
+        if not replies:
+            raise RecipeError(
+                "scripted: no replies are given.", remedy="Add 'replies:' or 'path:' to the engine."
+            )
+        texts = [text for reply in replies for text in reply.texts]
+        scored = all(isinstance(text, Completion) and text.logprobs is not None for text in texts)
+        return ScriptedEngine(
+            _answer(replies),
+            model=self.model,
+            abilities=ABILITIES | {Ability.LOGPROBS} if scored else ABILITIES,
+            concurrency=self.concurrency,
+            latency=self.latency,
+            failure_rate=self.failure_rate,
+        )
+
+
+class ScriptedEngine:
+    """An engine that answers by calling ``function(request, sample index)``; see ``Scripted``.
+
+    The tokens of a plain text, and of its prompt, are counted as words. ``requests`` counts the tries.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Request, int], Completion | str],
+        *,
+        model: str = "scripted",
+        abilities: frozenset[Ability] = ABILITIES,
+        concurrency: int = 64,
+        latency: float = 0.0,
+        failure_rate: float = 0.0,
+    ) -> None:
+        self._function = function
+        self.model = model
+        self.abilities = abilities
+        self.concurrency = concurrency
+        self.requests = 0
+        self._latency = latency
+        self._failure_rate = failure_rate
+        self._failed: dict[bytes, int] = {}  # tries so far, of requests that have only failed until now
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """Completions ``first .. first + n - 1``, after the latency; or the failure that is due."""
+        self.requests += 1
+        if self._latency or self._failure_rate:
+            digest = _digest(_encode((request, first, n)))
+            tries = self._failed.pop(digest, 0)
+            if self._latency:
+                await asyncio.sleep(self._latency * (0.5 + _unit(digest, b"latency", tries)))
+            if _unit(digest, b"failure", tries) < self._failure_rate:
+                self._failed[digest] = tries + 1
+                raise TransientError(f"scripted failure of try {tries + 1}")
+        return [self._completion(request, first + i, counted=i == 0) for i in range(n)]
+
+    def _completion(self, request: Request, index: int, *, counted: bool) -> Completion:
+        answer = self._function(request, index)
+        if isinstance(answer, Completion):
+            if answer.logprobs is not None and request.sampling.logprobs is None:
+                return msgspec.structs.replace(answer, logprobs=None)
+            return answer
+        return Completion(
+            text=answer,
+            prompt_tokens=sum(len(m.content.split()) for m in request.messages) if counted else 0,
+            completion_tokens=len(answer.split()),
+        )
+
+
+def _answer(replies: tuple[Reply, ...]) -> Callable[[Request, int], Completion | str]:
+    fits = [_matcher(reply) for reply in replies]
+
+    def answer(request: Request, index: int) -> Completion | str:
+        asked = next((m.content for m in reversed(request.messages) if m.role == "user"), "")
+        reply = next((reply for reply, fit in zip(replies, fits, strict=True) if fit(asked)), None)
+        if reply is None:
+            raise RefusedError(f"scripted: no reply fits {asked[:80]!r}")
+        if len(reply.texts) == 1:
+            return reply.texts[0]
+        drawn = _digest(_encode((request.messages, request.prefix, (request.seed or 0) + index)))
+        return reply.texts[int.from_bytes(drawn, "big") % len(reply.texts)]
+
+    return answer
+
+
+def _matcher(reply: Reply) -> Callable[[str], Any]:
+    if not reply.regex:
+        return lambda asked: reply.match in asked
+    try:
+        return re.compile(reply.match).search
+    except re.error as error:
+        raise RecipeError(
+            f"scripted: {reply.match!r} is no regular expression: {error}.",
+            remedy="Mend it, or leave out 'regex' to look for the text itself.",
+        ) from error
+
+
+def _read(path: Path) -> tuple[Reply, ...]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_bytes())
+        return msgspec.convert(data, tuple[Reply, ...])
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror or error}.", path=str(path), remedy="Check the path."
+        ) from error
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise InputError(
+            f"not a list of replies: {error}.",
+            path=str(path),
+            remedy="Write '- {match: TEXT, texts: [ANSWER]}' for each.",
+        ) from error
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=8).digest()
+
+
+def _unit(digest: bytes, use: bytes, tries: int) -> float:
+    """A number in [0, 1) for one use of one try."""
+    return int.from_bytes(_digest(b"%b %b %d" % (digest, use, tries)), "big") / 2**64

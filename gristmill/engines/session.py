@@ -1,0 +1,257 @@
+"""A session: an engine with the completion log, retries, pacing and a breaker around it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from time import perf_counter
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+
+from gristmill.core.engine import Ability, Completion, Engine, Request
+from gristmill.core.errors import (
+    EngineError,
+    GristmillError,
+    LogError,
+    RefusedError,
+    RowRejected,
+    RunStopped,
+    TransientError,
+)
+from gristmill.engines.breaker import Breaker, Try
+from gristmill.engines.limit import AdaptiveLimit
+from gristmill.engines.log import CompletionLog, Key, request_key
+from gristmill.engines.options import EngineOptions
+
+_RESUME = "Mend the cause, then run the same command again: what was paid for is in the log."
+
+
+class Stats(Struct):
+    """Counters of a session, for progress and summary.
+
+    ``requests`` are tries sent, of which ``retries`` repeat an earlier one and ``failures`` brought no
+    answer. ``completions`` and tokens are those paid for in this session; ``from_log`` counts completions
+    that the log (or a request already in flight) gave for nothing. ``seconds`` since the session opened.
+    """
+
+    requests: int = 0
+    completions: int = 0
+    from_log: int = 0
+    retries: int = 0
+    failures: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    in_flight: int = 0
+    limit: int = 0
+    seconds: float = 0.0
+
+
+class Session:
+    """An engine that pays for a completion once, retries, and paces itself; itself an ``Engine``.
+
+    ``generate`` raises ``RowRejected`` when a request is refused or has failed ``options.tries`` times,
+    ``RunStopped`` when the breaker has tripped, ``LogError`` when the log cannot be read or written
+    (which also stops the session: nothing more is paid for that could not be kept).
+
+    ``read_after`` (Unix seconds) ignores what the log held before. The log is left open.
+    """
+
+    def __init__(
+        self, engine: Engine, options: EngineOptions, log: CompletionLog, *, read_after: float | None = None
+    ) -> None:
+        self._engine = engine
+        self._options = options
+        self._log = log
+        self._read_after = read_after
+        self._limit = AdaptiveLimit(engine.concurrency, options.initial_concurrency)
+        self._breaker = Breaker(options.max_error_rate, engine.concurrency, options.max_backoff)
+        self._flying: dict[
+            tuple[bytes, int], asyncio.Future[dict[int, Completion] | GristmillError | None]
+        ] = {}
+        self._stopped: GristmillError | None = None
+        self._stop = asyncio.Event()
+        self._stats = Stats()
+        self._opened = perf_counter()
+        self.model = engine.model
+        self.abilities = engine.abilities
+        self.concurrency = engine.concurrency
+
+    async def __aenter__(self) -> Self:
+        await self._engine.__aenter__()
+        self._opened = perf_counter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._engine.__aexit__(kind, error, trace)
+
+    @property
+    def stats(self) -> Stats:
+        """The counters as they stand now (one object, brought up to date by each reading)."""
+        stats = self._stats
+        stats.in_flight, stats.limit = self._limit.in_flight, self._limit.limit
+        stats.seconds = perf_counter() - self._opened
+        return stats
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """Completions ``first .. first + n - 1``, from the log where it has them, else from the engine.
+
+        Each is in the log when this returns. Two callers who want the same sample at the same time pay
+        for it once.
+        """
+        try:
+            key = request_key(self.model, request)
+        except UnicodeEncodeError as error:
+            raise RowRejected(
+                "invalid text", f"the prompt has characters that no text may: {error}"
+            ) from error
+        have = self._log.get(key, first, n, self._read_after)
+        self._stats.from_log += len(have)
+        while len(have) < n:
+            missing = [i for i in range(first, first + n) if i not in have]
+            mine = [i for i in missing if (key.digest, i) not in self._flying]
+            others = {f for i in missing if (f := self._flying.get((key.digest, i))) is not None}
+            if mine:
+                have |= await self._fly(key, request, mine)
+            for future in others:
+                await asyncio.wait((future,))  # unlike awaiting it, does not cancel it with this caller
+                result = future.result()
+                if isinstance(result, GristmillError):
+                    raise _again(result)
+                shared = {i: c for i, c in (result or {}).items() if i in missing}
+                self._stats.from_log += len(shared)
+                have |= shared
+        return [have[i] for i in range(first, first + n)]
+
+    async def _fly(self, key: Key, request: Request, samples: list[int]) -> dict[int, Completion]:
+        """Ask the engine for ``samples``, while whoever else wants one of them waits for this call."""
+        landed: asyncio.Future[dict[int, Completion] | GristmillError | None]
+        landed = asyncio.get_running_loop().create_future()
+        for i in samples:
+            self._flying[key.digest, i] = landed
+        result: dict[int, Completion] | GristmillError | None = None  # None: cancelled, ask for yourself
+        try:
+            result = await self._fetch(key, request, samples)
+            return result
+        except GristmillError as error:
+            result = error
+            raise
+        finally:
+            for i in samples:
+                del self._flying[key.digest, i]
+            landed.set_result(result)
+
+    async def _fetch(self, key: Key, request: Request, samples: list[int]) -> dict[int, Completion]:
+        runs = _runs(samples, joined=Ability.MANY in self.abilities)
+        if len(runs) == 1:
+            return await self._ask(key, request, *runs[0])
+        # Not a task group: when one fails, the others are still paid for, and go into the log.
+        results = await asyncio.gather(
+            *(self._ask(key, request, start, n) for start, n in runs), return_exceptions=True
+        )
+        have: dict[int, Completion] = {}
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+            have |= result
+        return have
+
+    async def _ask(self, key: Key, request: Request, first: int, n: int) -> dict[int, Completion]:
+        """The tries of one request. The slot is held until the answer is in the log."""
+        for tries in range(1, self._options.tries + 1):
+            ticket = await self._limit.acquire()
+            seconds, tokens, prompt_tokens, congested = 0.0, 0, 0, False
+            try:
+                if self._stopped is not None:
+                    raise _again(self._stopped)
+                self._stats.requests += 1
+                self._stats.retries += tries > 1
+                started = perf_counter()
+                answers = await self._engine.generate(request, first=first, n=n)
+                seconds = perf_counter() - started
+                if len(answers) != n:
+                    raise TransientError(f"the engine gave {len(answers)} completions of {n}")
+                tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
+                await self._keep(key, first, answers)
+                return dict(enumerate(answers, first))
+            except RefusedError as error:
+                self._failed(error, "refused")
+                raise RowRejected("request refused", str(error)) from error
+            except TransientError as error:
+                failure, congested = error, error.congested
+                self._failed(error, "congested" if congested else "failed")
+            finally:
+                self._limit.release(
+                    ticket, seconds=seconds, tokens=tokens, prompt_tokens=prompt_tokens, congested=congested
+                )
+            if tries < self._options.tries:
+                await self._back_off(failure, tries)
+        raise RowRejected("request failed", f"{failure} (the last of {tries} tries)") from failure
+
+    async def _keep(self, key: Key, first: int, answers: Sequence[Completion]) -> None:
+        self._breaker.record("answered")
+        stats = self._stats
+        stats.completions += len(answers)
+        for answer in answers:
+            stats.prompt_tokens += answer.prompt_tokens
+            stats.completion_tokens += answer.completion_tokens
+        try:
+            await self._log.put(key, first, answers, self._read_after)
+        except UnicodeEncodeError as error:
+            raise RowRejected(
+                "invalid text", f"the answer has characters that no text may: {error}"
+            ) from error
+        except LogError as error:
+            self._stop_all(error)
+            raise
+
+    def _failed(self, error: EngineError, result: Try) -> None:
+        self._stats.failures += 1
+        why = self._breaker.record(result)
+        if why is not None and self._stopped is None:
+            self._stop_all(RunStopped(f"{why}; the last error: {error}.", remedy=_RESUME))
+
+    def _stop_all(self, error: GristmillError) -> None:
+        if self._stopped is None:
+            self._stopped = error
+            self._limit.lift()
+            self._stop.set()
+
+    async def _back_off(self, failure: TransientError, tries: int) -> None:
+        """Wait before the next try: exponentially longer, with jitter, never less than was asked for."""
+        options = self._options
+        delay = min(options.max_backoff, options.backoff * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
+        if failure.retry_after is not None:
+            if failure.retry_after > options.request_timeout:
+                raise RowRejected(
+                    "request failed",
+                    f"{failure} (it asks to wait {failure.retry_after:.0f} s, more than request_timeout)",
+                ) from failure
+            delay += failure.retry_after
+        try:
+            async with asyncio.timeout(delay):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+
+
+def _runs(samples: Sequence[int], *, joined: bool) -> list[tuple[int, int]]:
+    """Runs of neighbours in ``samples`` (ascending) as (first, count); single ones unless ``joined``."""
+    runs: list[tuple[int, int]] = []
+    for i in samples:
+        if joined and runs and sum(runs[-1]) == i:
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((i, 1))
+    return runs
+
+
+def _again(error: GristmillError) -> GristmillError:
+    """A copy of an error for one more caller: a raised exception carries one caller's traceback."""
+    if isinstance(error, RowRejected):
+        return RowRejected(error.reason, error.message)
+    return type(error)(error.message, remedy=error.remedy)
