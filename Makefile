@@ -20,7 +20,7 @@ install: $(VENV)/.installed
 
 run: install
 	$(BIN)/gristmill run $(RECIPE)
-	$(BIN)/gristmill show runs/quickstart -n 3
+	$(BIN)/gristmill show quickstart --stage curated -n 3
 
 test: install
 	$(BIN)/python -m pytest -m 'not slow'

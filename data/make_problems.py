@@ -139,8 +139,12 @@ PLAN: tuple[tuple[str, int, int, Callable[[random.Random], Draw]], ...] = (
 
 
 def problems() -> Iterator[dict[str, str | int]]:
-    """All rows in order. Each kind draws from its own generator, so that a change moves no other kind."""
+    """All rows, by level, the kinds of a level evenly mixed, so that the first N rows hold all of them.
+
+    Each kind draws from its own generator, so that a change moves no other kind.
+    """
     seen: set[str] = set()
+    placed: list[tuple[int, float, dict[str, str | int]]] = []
     for kind, level, count, draw in PLAN:
         r = random.Random(f"{SEED}-{kind}-{level}")
         number = 0
@@ -151,7 +155,9 @@ def problems() -> Iterator[dict[str, str | int]]:
             seen.add(text)
             number += 1
             row_id = f"{kind}-{level}-{number:03d}"
-            yield {"id": row_id, "problem": text, "answer": str(answer), "level": level, "kind": kind}
+            row = {"id": row_id, "problem": text, "answer": str(answer), "level": level, "kind": kind}
+            placed.append((level, (number - 0.5) / count, row))
+    yield from (row for *_, row in sorted(placed, key=lambda p: p[:2]))
 
 
 def render() -> bytes:

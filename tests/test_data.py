@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gristmill.core.records import Problem
+from gristmill.pipelines.recipe import load
 from gristmill.pipelines.sources import Source, read
 
 DATA = Path(__file__).parents[1] / "data"
@@ -103,3 +104,14 @@ def test_the_files_have_what_the_readme_says() -> None:
 def test_the_source_reads_every_row(name: str) -> None:
     found = list(read(Source(path=str(DATA / name))))
     assert len(found) == len(rows(name)) and all(isinstance(p, Problem) for p in found)
+
+
+def test_no_worked_example_of_a_shipped_recipe_is_a_shipped_problem() -> None:
+    """Else its answer would be copied out of the prompt."""
+    problems = {row["problem"] for row in rows("arithmetic.jsonl")}
+    recipes = sorted((DATA / "recipes").glob("*.yaml"))
+    assert recipes
+    for path in recipes:
+        text = path.read_text()
+        assert not [p for p in problems if p in text], f"{path.name} gives away a problem"
+        load(path)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Annotated, Literal, Protocol, Self
 
 from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 Role = Literal["system", "user", "assistant"]
 
@@ -44,6 +45,13 @@ class Sampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     stop: tuple[str, ...] = ()
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     """Log-probabilities of the sampled tokens, with this many alternatives each; ``None`` for none."""
+
+    def __post_init__(self) -> None:
+        # ``omit_defaults`` leaves a field out where it *is* the default, not where it equals it, and the
+        # log's key is made of what is left: a temperature of 1.0 from a file must be the same request.
+        for name, default in zip(self.__struct_fields__, self.__struct_defaults__, strict=True):
+            if getattr(self, name) == default:
+                force_setattr(self, name, default)
 
 
 class Request(Struct, frozen=True, omit_defaults=True):

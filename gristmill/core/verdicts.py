@@ -7,6 +7,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from gristmill.core.engine import Completion
+
 
 class Outcome(StrEnum):
     """The five things a verifier can say.
@@ -43,6 +45,13 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
     def decided(self) -> bool:
         """Whether the answer was found either right or wrong."""
         return self.outcome in (Outcome.CORRECT, Outcome.INCORRECT)
+
+
+def unfinished(completion: Completion) -> Verdict | None:
+    """The verdict on a completion that was cut off, which is no answer, right or wrong; else ``None``."""
+    if completion.finished:
+        return None
+    return Verdict(Outcome.UNPARSEABLE, rule="unfinished", detail=f"finish_reason {completion.finish_reason}")
 
 
 class Verifier(Protocol):

@@ -23,6 +23,7 @@ class Settings(Struct, forbid_unknown_fields=True):
     context: int
     threads: int
     batch: int
+    cache_mb: int
     api_key: str
     gpu_layers: int = -1
 
@@ -59,8 +60,9 @@ def serve(settings: Settings, say: Callable[[Ready], None]) -> None:
     params.sampling.top_k = 0
     params.sampling.top_p = 1.0
     params.sampling.min_p = 0.0
-    # Every slot keeps its own prompt cache; the spill of old prompts to memory is not worth its copying.
-    params.cache_ram_mib = 0
+    # Prompts that a slot gives up for another are kept in memory and come back by a copy: 4.5 requests/s
+    # for 0.8 where three long prompts take turns on eight slots (two cores, measured).
+    params.cache_ram_mib = settings.cache_mb
     try:
         server = xllamacpp.Server(params)
     except RuntimeError as error:

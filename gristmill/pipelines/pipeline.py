@@ -45,7 +45,7 @@ class Pipeline:
             if not _NAME.fullmatch(name) or name == SOURCE:
                 raise RecipeError(
                     f"{where}: {name!r} is no name for a stage.",
-                    remedy="Use up to 64 letters, digits, '_', '-' and '.', beginning with a letter or digit.",
+                    remedy="Use up to 64 letters, digits, '_', '-' and '.'; begin with a letter or digit.",
                 )
             if name in index:
                 raise RecipeError(

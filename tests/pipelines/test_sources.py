@@ -1,3 +1,8 @@
+"""What each reader makes of good and bad input.
+
+This file is longer than others: the formats share their cases, and those their helpers.
+"""
+
 from __future__ import annotations
 
 import gzip

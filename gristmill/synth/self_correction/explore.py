@@ -14,7 +14,7 @@ from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
 from gristmill.core.stages import Context, Estimate
-from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.core.verdicts import Verdict, unfinished
 from gristmill.synth.self_correction.goals import (
     GOALS,
     Beta,
@@ -30,7 +30,14 @@ from gristmill.synth.self_correction.goals import (
     says,
     usable,
 )
-from gristmill.synth.self_correction.prompts import Marker, PromptOverrides, Prompts, marker_of, prompts_of
+from gristmill.synth.self_correction.prompts import (
+    Marker,
+    PromptOverrides,
+    Prompts,
+    fill,
+    marker_of,
+    prompts_of,
+)
 from gristmill.verifiers.arithmetic import sound
 
 Positive = Annotated[int, Meta(ge=1)]
@@ -42,6 +49,13 @@ class Prior(Struct, frozen=True, forbid_unknown_fields=True):
 
     a: Annotated[float, Meta(gt=0)] = 0.6
     b: Annotated[float, Meta(gt=0)] = 1.2
+
+
+class CheckHolds(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a self-evaluation of a right, and of a wrong, attempt has to contain."""
+
+    right: str = ""
+    wrong: str = ""
 
 
 class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -56,9 +70,11 @@ class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     A correction continues the first evaluation that said "wrong": the model is told so by itself, also
     where the attempt was right. Attempts with the same text are worked only once.
 
-    ``sound_arithmetic`` counts right answers and fitting verdicts only where no equation in their text is
-    false (``gristmill.verifiers.arithmetic``), and verdicts only with ``evaluation_statements`` or more.
-    It is for texts of plain exact arithmetic: rounding (1/3 = 0.33) reads as false.
+    Two filters keep texts that are right by luck from counting. ``sound_arithmetic``: a right answer or a
+    fitting verdict counts only where no equation in its text is false and ``statements`` or more are true
+    (``gristmill.verifiers.arithmetic``; for plain exact arithmetic: rounding, as in 1/3 = 0.33, reads as
+    false). ``check_holds``: a verdict that fits a right (wrong) attempt counts only where its text holds
+    this, ``{reference}`` and ``{answer}`` standing for the reference and the attempt's answer.
     """
 
     scheme: Literal["adaptive", "fixed"] = "adaptive"
@@ -75,7 +91,8 @@ class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     lookahead: Positive = 8
     attempts_per_round: Positive = 2
     sound_arithmetic: bool = False
-    evaluation_statements: Count = 0
+    statements: Count = 0
+    check_holds: CheckHolds = CheckHolds()
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
@@ -236,9 +253,8 @@ class Search:
         )
         drawn = await self.sample(request, len(base.evaluations), count)
         read = [self.options.reader.read(c.text) if c.finished else None for c in drawn]
-        least = self.options.evaluation_statements
         new = tuple(
-            Evaluation(c, r[0] if r else None, self.is_sound(c, least))
+            Evaluation(c, r[0] if r else None, self.is_sound_check(c, base))
             for c, r in zip(drawn, read, strict=True)
         )
         self.bases[index] = replace(base, evaluations=base.evaluations + new)
@@ -268,17 +284,20 @@ class Search:
         drawn = await self.context.engine.generate(request, first=first, n=count)
         return [replace(c, text=request.prefix + c.text) for c in drawn] if request.prefix else drawn
 
-    def is_sound(self, completion: Completion, at_least: int = 0) -> bool:
+    def is_sound(self, completion: Completion) -> bool:
         """Whether the arithmetic of a text may be imitated."""
-        return not self.options.sound_arithmetic or sound(completion.text, at_least=at_least)
+        options = self.options
+        return not options.sound_arithmetic or sound(completion.text, at_least=options.statements)
+
+    def is_sound_check(self, completion: Completion, base: Base) -> bool:
+        """Whether a self-evaluation may be imitated where its verdict fits."""
+        holds = self.options.check_holds.right if attempt_right(base) else self.options.check_holds.wrong
+        wanted = fill(holds, reference=self.answer, answer=base.attempt.verdict.extracted or "")
+        return wanted in completion.text and self.is_sound(completion)
 
     async def judge(self, completion: Completion) -> Verdict:
         """The verifier's verdict; a completion that was cut off is no answer, right or wrong."""
-        if not completion.finished:
-            return Verdict(
-                Outcome.UNPARSEABLE, rule="unfinished", detail=f"finish_reason {completion.finish_reason}"
-            )
-        return await self.context.verify(completion.text, self.answer)
+        return unfinished(completion) or await self.context.verify(completion.text, self.answer)
 
 
 def text_of(completion: Completion) -> str:

@@ -18,13 +18,14 @@ from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Span, Style, Subset, Turn
 
-_PLACE = re.compile(r"\{(problem|attempt|answer|evaluation)\}")
+_PLACE = re.compile(r"\{(problem|attempt|answer|reference|evaluation)\}")
 
 
 def fill(template: str, **values: str) -> str:
     """``template`` with ``{problem}``, ``{attempt}``, ``{answer}`` and ``{evaluation}`` put in, in one pass.
 
-    ``{answer}`` is the answer that the verifier read from the attempt, as text.
+    ``{answer}`` is the answer that the verifier read from the attempt, as text; ``{reference}`` is never
+    given to a prompt.
     Braces of the data are never looked at, so a problem that contains ``{attempt}`` stays as it is.
     """
     return _PLACE.sub(lambda m: values.get(m[1], m[0]), template)

@@ -1,0 +1,126 @@
+"""Stopping a run politely: what is in flight comes home, nothing new leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from gristmill.core.engine import Ability, Completion, Engine, Request
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Gate:
+    """An engine with a gate in front. Once it is closed, whoever asks for a completion waits for ever.
+
+    It stands between the session and the engine, so that requests which wait for a slot or for their
+    next try are held too, while the answers of those in flight still reach the log.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.in_flight = 0
+        self.closed = False
+        self._engine = engine
+        self._idle = asyncio.Event()
+
+    @property
+    def model(self) -> str:
+        """The engine's."""
+        return self._engine.model
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """The engine's."""
+        return self._engine.abilities
+
+    @property
+    def concurrency(self) -> int:
+        """The engine's."""
+        return self._engine.concurrency
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """What the engine answers; never returns once the gate is closed."""
+        if self.closed:
+            await asyncio.get_running_loop().create_future()
+        self.in_flight += 1
+        try:
+            return await self._engine.generate(request, first=first, n=n)
+        finally:
+            self.in_flight -= 1
+            if self.closed and not self.in_flight:
+                self._idle.set()
+
+    async def close(self) -> None:
+        """Let no request through any more, and wait until those in flight have ended."""
+        self.closed = True
+        if self.in_flight:
+            await self._idle.wait()
+
+    async def __aenter__(self) -> Self:
+        await self._engine.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._engine.__aexit__(kind, error, trace)
+
+
+class Stopper:
+    """What the signals do to the task that made it: the first closes the gate and then cancels the task,
+    the second does so ``at_once`` (default: cancels the task without waiting)."""
+
+    def __init__(self, gate: Gate, say: Callable[[str], None], at_once: Callable[[], None] | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.stopping = False
+        self._task = task
+        self._gate = gate
+        self._say = say
+        self._at_once = at_once or self._cancel
+        self._closing: asyncio.Task[None] | None = None
+
+    def interrupt(self) -> None:
+        """A signal has come."""
+        if not self.stopping:
+            self.stopping = True
+            self._say(
+                f"stopping: {self._gate.in_flight} requests in flight are waited for and logged; "
+                "Ctrl-C again stops at once."
+            )
+            self._closing = asyncio.create_task(self._close())
+        else:
+            self._at_once()
+
+    async def _close(self) -> None:
+        await self._gate.close()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        self._task.cancel()
+
+
+@contextmanager
+def on_interrupt(handle: Callable[[], None]) -> Iterator[None]:
+    """Call ``handle`` in the running loop at every Ctrl-C and SIGTERM.
+
+    Only the main thread may set signal handlers; in another one nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    former = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        loop.add_signal_handler(number, handle)
+    try:
+        yield
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+            signal.signal(number, former[number])

@@ -1,0 +1,313 @@
+"""``run``: a recipe, a run directory, the completion log and an engine put to work in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gristmill import __version__
+from gristmill.core.errors import GristmillError, RunError, RunStopped
+from gristmill.core.records import Problem
+from gristmill.engines.log import CompletionLog
+from gristmill.engines.options import EngineOptions
+from gristmill.engines.session import Session
+from gristmill.pipelines import progress, sources
+from gristmill.pipelines import recipe as recipes
+from gristmill.pipelines.gate import Gate, Stopper, on_interrupt
+from gristmill.pipelines.parts import part_files
+from gristmill.pipelines.recipe import Recipe
+from gristmill.pipelines.results import Run
+from gristmill.pipelines.rundir import EXPORTS, RECIPE, SUMMARY, RunDir, changed_keys, hold
+from gristmill.pipelines.segments import Segments, Verify
+from gristmill.pipelines.sources import BadRow
+from gristmill.pipelines.summary import Spent, Summary, table
+from gristmill.verifiers.isolation import Pool
+
+LOG_PATH = ".gristmill/completions.sqlite"
+"""The completion log, relative to the working directory, where neither option nor environment names one."""
+_IN_FLIGHT = 1.5
+"""Rows in flight for each request that may be: the others verify, write or wait for their next turn."""
+_WARM_AFTER = 0.2
+"""Seconds after the start at which Polars is imported: all connections are open by then."""
+_PACING = frozenset(
+    {"limit", "rows_in_flight", "part_rows", "verifier.workers"}
+    | {f"engine.{name}" for name in EngineOptions.__struct_fields__}
+)
+"""Keys that change how fast or how far a recipe runs, and not what a row becomes."""
+
+
+class Interrupted(RunStopped):
+    """The user (or the system, by SIGTERM) stopped the run."""
+
+
+def log_path(given: str | Path | None) -> Path:
+    """Where the completion log is: as given, else ``$GRISTMILL_LOG``, else in the working directory."""
+    return Path(given or os.environ.get("GRISTMILL_LOG") or LOG_PATH)
+
+
+def run(
+    recipe: Recipe | str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    fresh: bool = False,
+    limit: int | None = None,
+    runs: str | Path = "runs",
+    log: str | Path | None = None,
+    quiet: bool = False,
+    again: str = "Call run again with the same recipe.",
+    at_once: Callable[[], None] | None = None,
+) -> Run:
+    """Run a recipe (or the YAML file of one) to its end in ``runs/NAME`` and return what came of it.
+
+    A directory of the same recipe is gone on with: the completion log answers what was paid for.
+    ``resume`` goes on with a changed recipe too; ``fresh`` reads no completion that is older than now.
+    ``overrides`` are ``key=value`` with YAML values. Unless ``quiet``, progress goes to standard error
+    and the closing table to standard output.
+
+    Raises ``RunError`` for a directory that is in use, belongs to another recipe or cannot be written,
+    ``RunStopped`` for a run that ended itself, and its subclass ``Interrupted`` after Ctrl-C, with
+    ``again`` as the remedy; after a second one ``at_once`` is called (default: everything is cancelled).
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = recipes.load(recipe, overrides)
+    if limit is not None:
+        recipe = msgspec.structs.replace(recipe, limit=limit)
+    with hold(Path(runs) / recipe.name) as rundir:
+        _claim(rundir, recipe, resume=resume, fresh=fresh)
+        work = _Work(recipe, rundir, rundir.fresh_since(start=fresh), quiet, again, at_once)
+        return work.run(log_path(log))
+
+
+def _claim(rundir: RunDir, recipe: Recipe, *, resume: bool, fresh: bool) -> None:
+    """Write the recipe into its directory; refuse a directory that belongs to another one."""
+    import yaml
+
+    resolved = recipes.to_dict(recipe)
+    former = rundir.recipe()
+    if former is not None and not (resume or fresh):
+        changed = changed_keys(former, resolved, _PACING)
+        if changed:
+            raise RunError(
+                f"{rundir.path} belongs to another recipe; changed: {', '.join(changed)}.",
+                remedy="Go on with the changed recipe over the completion log with --resume, pay for "
+                "everything anew with --fresh, or give this run another name with --set name=NAME.",
+            )
+    text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
+    rundir.write(RECIPE, (_versions() + text).encode("utf-8", "surrogatepass"))
+
+
+def _versions() -> str:
+    """What made the run, as a comment, so that ``recipe.yaml`` can be run as it is."""
+    from importlib.metadata import version
+
+    parts = [f"{name} {version(name)}" for name in ("msgspec", "polars")]
+    return f"# gristmill {__version__}, python {sys.version.split()[0]}, {', '.join(parts)}\n"
+
+
+class _Work:
+    """One run, from the open directory to the closing table."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        rundir: RunDir,
+        read_after: float | None,
+        quiet: bool,
+        again: str,
+        at_once: Callable[[], None] | None,
+    ) -> None:
+        self.recipe = recipe
+        self.rundir = rundir
+        self.read_after = read_after
+        self.quiet = quiet
+        self.again = again
+        self.at_once = at_once
+        self.started = time.perf_counter()
+        self.session: Session | None = None
+        self.segments: Segments | None = None
+        self.rows_total: int | None = recipe.limit
+        self.exports: dict[str, int] = {}
+        self.notes: dict[str, dict[str, int]] = {}
+        self._stop: Callable[[], object] = bool  # until there is something to stop
+
+    def run(self, log: Path) -> Run:
+        """Everything; the table is printed however it ends."""
+        self.rundir.note(f"started: {self.recipe.name}, seed {self.recipe.seed}, log {log}")
+        problems = limited(sources.read(self.recipe.source), self.recipe.limit)
+        options = self.recipe.verifier
+        try:
+            with (
+                CompletionLog(log) as opened,
+                Pool(options.kind, workers=options.workers, deadline=options.deadline) as pool,
+            ):
+                in_own_loop(self._execute(problems, opened, pool.averify), lambda: self._stop())
+            self._export()
+        except GristmillError as error:
+            with suppress(RunError):  # the disk may be full, and that is the error
+                self.rundir.note(f"stopped: {error}")
+            self._close(complete=False)
+            raise
+        return self._close(complete=True)
+
+    async def _execute(
+        self, problems: Iterator[Problem | BadRow], log: CompletionLog, verify: Verify
+    ) -> None:
+        recipe = self.recipe
+        gate = Gate(recipe.engine.open())
+        recipe.pipeline.check_engine(gate.abilities, recipe.engine_kind)
+        self.session = session = Session(gate, recipe.engine, log, read_after=self.read_after)
+        self.segments = Segments(
+            recipe.pipeline,
+            self.rundir,
+            session,
+            verify,
+            seed=recipe.seed,
+            rows_in_flight=recipe.rows_in_flight or max(4, round(_IN_FLIGHT * gate.concurrency)),
+            part_rows=recipe.part_rows,
+            settle=gate.close,
+        )
+        stopper = Stopper(gate, self._say, self.at_once)
+        self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
+        mode: progress.Mode | None = "quiet" if self.quiet else None
+        helpers = [asyncio.create_task(_warm())]
+        if recipe.limit is None and (mode or progress.default_mode(sys.stderr)) != "quiet":
+            helpers.append(asyncio.create_task(self._count()))
+        try:
+            with on_interrupt(stopper.interrupt):
+                async with session, progress.shown(self._progress, mode):
+                    await self.segments.run(problems)
+        except asyncio.CancelledError:
+            if not stopper.stopping:
+                raise
+            message = "stopped before the end; every completion that was paid for is in the log."
+            raise Interrupted(message, remedy=self.again) from None
+        finally:
+            for helper in helpers:
+                helper.cancel()
+
+    async def _count(self) -> None:
+        path = self.recipe.source.path
+        if path is not None:
+            self.rows_total = await asyncio.to_thread(progress.count_rows, Path(path))
+
+    def _progress(self) -> progress.Progress:
+        assert self.session is not None and self.segments is not None
+        stats, at = self.session.stats, self.segments
+        total = self.rows_total if at.rows_total is None else at.rows_total
+        return progress.Progress(at.at, at.rows, total, stats.completion_tokens, stats.in_flight)
+
+    def _say(self, text: str) -> None:
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def _export(self) -> None:
+        from gristmill.pipelines import exports
+
+        assert self.segments is not None
+        names = [n.name for n in self.recipe.pipeline.nodes]
+        for entry in self.recipe.exports:
+            parts = part_files(self.segments.folder(names.index(entry.reads_from)).path)
+            notes: Counter[str] = Counter()
+            out = self.rundir.path / EXPORTS / entry.path
+            self.exports[entry.path] = exports.write(entry.export, parts, out, notes)
+            if notes:
+                self.notes[entry.path] = dict(notes)
+
+    def _close(self, *, complete: bool) -> Run:
+        """The summary and the table, of what was done until here."""
+        recipe, segments, session = self.recipe, self.segments, self.session
+        summary = Summary(
+            name=recipe.name,
+            seed=recipe.seed,
+            model=session.model if session else "",
+            stages=segments.counts if segments else [],
+            exports=self.exports,
+            notes=self.notes,
+            source=sources.fingerprint(recipe.source) if complete else "",
+            spent=Spent.of(session.stats) if session else Spent(),
+            timing={"seconds": round(time.perf_counter() - self.started, 3)},
+        )
+        if complete and segments:
+            self.rundir.drop_stages_except(segments.folders)
+            self.rundir.write(SUMMARY, summary.encode())
+        if segments:
+            text = table(summary)
+            with suppress(RunError):  # a full disk is being reported already
+                self.rundir.note(f"{'complete' if complete else 'so far'}:\n{text}")
+            if not self.quiet:
+                print(text, flush=True)
+        return Run(self.rundir.path, summary)
+
+
+async def _warm() -> None:
+    """Import Polars while the first requests are on their way: the first part is not yet due."""
+    await asyncio.sleep(_WARM_AFTER)
+    await asyncio.to_thread(importlib.import_module, "polars")
+
+
+def limited(rows: Iterator[Problem | BadRow], limit: int | None) -> Iterator[Problem | BadRow]:
+    """The rows up to the ``limit``-th problem."""
+    taken = 0
+    for row in rows:
+        yield row
+        taken += isinstance(row, Problem)
+        if taken == limit:
+            return
+
+
+def in_own_loop(main: Coroutine[Any, Any, None], interrupt: Callable[[], object] | None = None) -> None:
+    """Run ``main`` in a loop of its own; beside a running one (a notebook's) in a thread of its own.
+
+    Ctrl-C during the latter calls ``interrupt``, and ``main`` is waited for until it has ended.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        _run_loop(main)
+        return
+    failed: list[BaseException] = []
+    ended = threading.Event()
+
+    def target() -> None:
+        try:
+            _run_loop(main)
+        except BaseException as error:  # noqa: BLE001 handed to the caller below
+            failed.append(error)
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=target, name="gristmill-run")
+    thread.start()
+    while not ended.is_set():
+        try:
+            ended.wait()  # not thread.join, which after a KeyboardInterrupt takes the thread for ended
+        except KeyboardInterrupt:
+            if interrupt is None:
+                raise
+            interrupt()
+    if failed:
+        raise failed[0]
+
+
+def _run_loop(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)

@@ -1,0 +1,104 @@
+"""A bounded, ordered, concurrent map over an iterator: the one place where rows become coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_READ = 64
+"""Items read from the source at a time, in a thread."""
+
+
+class OrderedMap(Generic[T, R]):
+    """Applies ``work`` to each item, ``workers`` at a time, and hands results to ``emit`` in input order.
+
+    No item is read while ``window`` items are between reading and ``emit`` (of which more than
+    ``workers`` wait only for an earlier one), so memory is bounded however slow one item is, and however
+    many there are. The iterator may block; it is advanced in a thread.
+    """
+
+    def __init__(
+        self,
+        items: Iterator[T],
+        work: Callable[[T], Awaitable[R]],
+        emit: Callable[[R], Awaitable[None]],
+        *,
+        workers: int,
+        window: int,
+    ) -> None:
+        self._items = items
+        self._work = work
+        self._emit = emit
+        self._workers = workers
+        self._window = max(window, workers)
+        self._buffer: deque[T] = deque()
+        self._early: dict[int, R] = {}
+        self._taken = 0
+        self._emitted = 0
+        self._draining = False
+        self._moved = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._closed = False
+
+    async def run(self) -> None:
+        """Until the items end. The first error of ``work`` or ``emit`` ends it."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._workers):
+                    group.create_task(self._worker())
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from None
+
+    async def _worker(self) -> None:
+        while (taken := await self._take()) is not None:
+            position, item = taken
+            self._early[position] = await self._work(item)
+            await self._drain()
+
+    async def _take(self) -> tuple[int, T] | None:
+        while not self._closed:
+            if self._buffer and self._taken - self._emitted < self._window:
+                position, self._taken = self._taken, self._taken + 1
+                return position, self._buffer.popleft()
+            async with self._reading:
+                await self._refill()
+        return None
+
+    async def _refill(self) -> None:
+        """Wait until there is room in the window and something in the buffer, or the items have ended."""
+        while self._taken - self._emitted >= self._window:
+            self._moved.clear()
+            await self._moved.wait()
+        if not self._buffer and not self._closed:
+            self._buffer.extend(await asyncio.to_thread(_some, self._items))
+            self._closed = not self._buffer
+
+    async def _drain(self) -> None:
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._emitted in self._early:
+                await self._emit(self._early.pop(self._emitted))
+                self._emitted += 1
+                self._moved.set()
+        finally:
+            self._draining = False
+
+
+def _some(items: Iterator[T]) -> list[T]:
+    return list(islice(items, _READ))
+
+
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error inside (nested) groups."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gristmill.core.errors import RecipeError, RunError
+from gristmill.pipelines.rundir import RunDir, StageDir, changed_keys, hold, write_file
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from gristmill.pipelines.rundir import hold
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def holder(path: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_process_is_refused_and_told_who_holds_the_directory(tmp_path: Path) -> None:
+    process = holder(tmp_path / "run")
+    try:
+        message = f"in use by process {process.pid}\\."
+        with pytest.raises(RunError, match=message) as caught, hold(tmp_path / "run"):
+            pass
+        assert "--set name=" in caught.value.remedy
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
+    process = holder(tmp_path / "run")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with hold(tmp_path / "run") as rundir:
+        assert rundir.path == tmp_path / "run"
+
+
+def test_the_lock_is_let_go_at_the_end(tmp_path: Path) -> None:
+    for _ in range(2):
+        with hold(tmp_path / "run"):
+            pass
+
+
+def stage(tmp_path: Path) -> StageDir:
+    return RunDir(tmp_path).stage(1, "sample")
+
+
+def test_a_former_output_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    folder = stage(tmp_path)
+    folder.begin()
+    folder.write("part-00000.parquet", b"old")
+    assert not folder.path.exists()
+    folder.commit()
+    folder.begin()
+    folder.write("part-00000.parquet", b"new")
+    assert (folder.path / "part-00000.parquet").read_bytes() == b"old"
+    folder.commit()
+    assert (folder.path / "part-00000.parquet").read_bytes() == b"new"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["01-sample"]
+
+
+def test_what_a_killed_run_left_half_made_is_undone(tmp_path: Path) -> None:
+    (tmp_path / ".01-sample.new").mkdir()
+    (tmp_path / ".02-pairs.old").mkdir()  # killed between the two renames of a commit
+    (tmp_path / ".02-pairs.old" / "part-00000.parquet").write_bytes(b"old")
+    (tmp_path / ".03-last.old").mkdir()
+    (tmp_path / "03-last").mkdir()
+    with hold(tmp_path):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "02-pairs", "03-last"]
+    assert (tmp_path / "02-pairs" / "part-00000.parquet").read_bytes() == b"old"
+
+
+def test_folders_of_stages_that_are_gone_are_removed(tmp_path: Path) -> None:
+    for name in ("00-source", "01-old", "01-new", "exports"):
+        (tmp_path / name).mkdir()
+    RunDir(tmp_path).drop_stages_except(["00-source", "01-new"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["00-source", "01-new", "exports"]
+
+
+def test_a_full_disk_is_an_error_with_a_remedy_and_the_former_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    write_file(path, b"old")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(RunError, match=r"cannot write .*summary\.json") as caught:
+            write_file(path, b"x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "Free some space" in caught.value.remedy
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(RunError, match="cannot write"), hold(tmp_path / "run"):
+        pass
+
+
+def test_a_damaged_recipe_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(b"stages: [\n")
+    with pytest.raises(RecipeError, match=r"recipe\.yaml"):
+        RunDir(tmp_path).recipe()
+
+
+def test_the_time_of_a_fresh_start_is_kept_for_the_resume(tmp_path: Path) -> None:
+    rundir = RunDir(tmp_path)
+    assert rundir.fresh_since(start=False) is None
+    before = time.time()
+    since = rundir.fresh_since(start=True)
+    assert since is not None
+    assert before <= since <= time.time()
+    assert rundir.fresh_since(start=False) == since
+
+
+def test_changed_keys_are_named_with_their_place() -> None:
+    old = {"seed": 1, "limit": 5, "engine": {"kind": "openai", "tries": 3}, "stages": [{"n": 4}]}
+    new = {"seed": 2, "engine": {"kind": "openai", "tries": 9}, "stages": [{"n": 8}], "x": 1}
+    assert changed_keys(old, new, frozenset({"limit", "engine.tries"})) == ["seed", "stages.0.n", "x"]
+    assert changed_keys(old, old, frozenset()) == []
+
+
+def test_notes_are_appended(tmp_path: Path) -> None:
+    rundir = RunDir(tmp_path)
+    rundir.note("first")
+    rundir.note("second \ud800")
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == ["first", "second \\ud800"]
+    assert [p.name for p in tmp_path.iterdir()] == ["log.txt"]

@@ -1,0 +1,131 @@
+"""The package graph: imports only downward, no cycle, no long file or function, links that nothing uses."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "gristmill"
+ORDER = ["core", "engines", "verifiers", "filters", "synth", "train", "pipelines"]
+LINKS = ["synth", "filters", "verifiers", "pipelines"]
+FILE_LIMIT, FUNCTION_LIMIT = 400, 60
+REASON = "longer than"
+"""A docstring with these words gives the reason for a file or function over the limit."""
+
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+SOURCES = sorted(
+    p
+    for folder in ("gristmill", "tests", "benchmarks", "data", "docs")
+    for p in (ROOT / folder).rglob("*.py")
+)
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes(), str(path))
+
+
+def imports(module: str, path: Path, *, lazy: bool) -> Iterator[str]:
+    """The modules of this package that ``module`` imports; with ``lazy``, also those imported inside
+    functions and for type checking only."""
+    nodes = list(ast.walk(tree(path)) if lazy else at_import(tree(path)))
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in MODULES)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = module.split(".")[: -node.level + (path.name == "__init__.py") or None]
+                base = ".".join([*parent, *([base] if base else [])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                if inner in MODULES:
+                    yield inner
+                elif base in MODULES:
+                    yield base
+
+
+def at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements that run when a module is imported."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from at_import(child)
+
+
+def package(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+def test_every_package_has_its_place() -> None:
+    assert sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py")) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_packages_import_only_downward(module: str) -> None:
+    own = package(module)
+    for imported in imports(module, MODULES[module], lazy=True):
+        theirs = package(imported)
+        if own is None:
+            assert theirs is None, f"{module} imports {imported}: the top imports nothing"
+        elif theirs is not None:
+            assert ORDER.index(theirs) <= ORDER.index(own), f"{module} imports {imported}, which is above it"
+
+
+def test_there_is_no_import_cycle() -> None:
+    graph = {m: set(imports(m, p, lazy=False)) - {m} for m, p in MODULES.items()}
+    done: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"cycle: {' -> '.join([*trail, module])}"
+        if module not in done:
+            for imported in graph[module]:
+                visit(imported, (*trail, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_are_short_or_say_why_not(path: Path) -> None:
+    module = tree(path)
+    lines = len(path.read_text().splitlines())
+    assert lines <= FILE_LIMIT or REASON in (ast.get_docstring(module) or ""), f"{path} has {lines} lines"
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            fine = length <= FUNCTION_LIMIT or REASON in (ast.get_docstring(node) or "")
+            assert fine, f"{path}:{node.lineno} {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_root_links_lead_to_the_packages(name: str) -> None:
+    link = ROOT / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("gristmill") / name
+    assert (link / "__init__.py").samefile(PACKAGE / name / "__init__.py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_is_imported_through_the_links(path: Path) -> None:
+    for node in ast.walk(tree(path)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or ""]
+        assert not [n for n in names if n.split(".")[0] in LINKS]
