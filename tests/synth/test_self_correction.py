@@ -14,6 +14,7 @@ from gristmill.core.stages import Context, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.self_correction import Explore, Pairs, Trajectories, Trial, measure
+from gristmill.synth.self_correction.explore import CheckHolds
 from gristmill.synth.self_correction.goals import Beta, Want
 from gristmill.synth.self_correction.prompts import Dialogue
 from gristmill.synth.self_correction.trial import triple
@@ -335,3 +336,66 @@ def test_trial_is_greedy_unless_told_otherwise() -> None:
     asyncio.run(go(Trial()))
     asyncio.run(go(Trial(temperature=None)))
     assert heat == [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+
+
+def test_a_right_answer_by_a_false_equation_counts_for_nothing() -> None:
+    def script(turn: int, attempt: str, index: int) -> str:
+        if turn == 0:
+            return f"7 + 5 = {13 - index % 2}. \\boxed{{12}}"
+        return f"7 + 5 = 12. {index} [VERIFY] correct."
+
+    wanted = Explore(scheme="fixed", attempts=4, sound_arithmetic=True, statements=1)
+    found = Model(script).run(wanted)
+    assert [b.attempt.sound for b in found.bases] == [False, True, False, True]
+    assert [len(b.evaluations) for b in found.bases] == [0, 8, 0, 0], "the fourth repeats the second"
+    (made,) = trajectories(found)
+    assert isinstance(made, Trajectory)
+    assert made.id == "p/1"
+
+
+def test_a_fitting_verdict_needs_what_its_check_has_to_hold() -> None:
+    checks = [
+        "No numbers. [VERIFY] wrong.",
+        "7 + 5 = 11. So 11 for 13. [VERIFY] wrong.",
+        "7 + 5 = 12. So 12 for 14. [VERIFY] wrong.",
+        "7 + 5 = 12. So 12 for 13. [VERIFY] wrong.",
+    ]
+
+    def script(turn: int, attempt: str, index: int) -> str:
+        return "\\boxed{13}" if turn == 0 else checks[index] if turn == 1 else "7 + 5 = 12. \\boxed{12}"
+
+    found = Model(script).run(
+        Explore(
+            want=Want(d1=1, d2=0, d3=0),
+            min_chance=0,
+            sound_arithmetic=True,
+            statements=1,
+            check_holds=CheckHolds(wrong="So {reference} for {answer}."),
+        )
+    )
+    assert [e.sound for e in found.bases[0].evaluations] == [False, False, False, True]
+    (made,) = trajectories(found)
+    assert isinstance(made, Trajectory)
+    assert made.turns[4].content.startswith("7 + 5 = 12. So 12 for 13.")
+
+
+def test_the_reasoning_of_a_false_verdict_does_not_matter() -> None:
+    """In D2 it is never trained."""
+    unsound = Base(
+        0,
+        Judged(Completion("a"), Verdict(Outcome.CORRECT)),
+        (Evaluation(Completion("1 + 1 = 3 [VERIFY] wrong."), False, sound=False),),
+        (Judged(Completion("c"), Verdict(Outcome.CORRECT)),),
+    )
+    assert [t.subset for t in trajectories(explored(unsound)) if isinstance(t, Trajectory)] == ["D2"]
+    unsound_correction = Base(
+        0, unsound.attempt, unsound.evaluations, (Judged(Completion("c"), Verdict(Outcome.CORRECT), False),)
+    )
+    assert not [t for t in trajectories(explored(unsound_correction)) if isinstance(t, Trajectory)]
+
+
+def test_nothing_is_drawn_for_ever_at_no_least_chance() -> None:
+    model = Model(lambda turn, attempt, i: answer(13, i) if turn != 1 else "no verdict")
+    found = model.run(Explore(min_chance=0, attempts=5))
+    assert found.stopped == "budget"
+    assert model.calls == {0: 5, 1: 5 * 8}
