@@ -24,7 +24,6 @@ from gristmill.pipelines.segments import Verify
 from gristmill.pipelines.sources import BadRow
 from gristmill.pipelines.stream import OrderedMap, first_error
 from gristmill.pipelines.summary import align
-from gristmill.verifiers.isolation import Pool
 
 _WORKERS = 32
 
@@ -115,11 +114,10 @@ def plan(
         recipe = msgspec.structs.replace(recipe, limit=limit)
     engine = recipe.engine.open()
     recipe.pipeline.check_engine(engine.abilities, recipe.engine_kind)
-    options = recipe.verifier
     rows = limited(sources.read(recipe.source), recipe.limit)
     with (
         CompletionLog(log_path(log)) as opened,
-        Pool(options.kind, workers=options.workers, deadline=options.deadline) as pool,
+        recipe.verifier.open() as pool,
     ):
         planner = _Planner(recipe, engine, opened, pool.averify)
         in_own_loop(planner.run(rows))

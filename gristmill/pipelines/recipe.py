@@ -15,12 +15,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import GristmillError, RecipeError
-from gristmill.core.registry import Group, find, names, suggest
+from gristmill.core.registry import Group, find, locate, names, suggest
 from gristmill.core.stages import Stage
 from gristmill.pipelines.exports import SUFFIXES, Export
 from gristmill.pipelines.options import builtins, convert, document, set_value
 from gristmill.pipelines.pipeline import SOURCE, Pipeline
 from gristmill.pipelines.sources import Source
+from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.loading import load as load_verifier
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 """What the names of recipes, stages and exported files match: safe as the name of a file."""
@@ -32,12 +34,24 @@ K = TypeVar("K", bound=Struct)
 
 
 class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which verifier decides, in how many worker processes (``None``: chosen by the machine), and the
-    seconds after which one decision is given up."""
+    """Which verifier decides and with which ``options``, in how many worker processes (``None``: chosen by
+    the machine) of how many MiB, and the seconds after which one decision is given up."""
 
     kind: str = "math"
     workers: Count | None = None
     deadline: Annotated[float, Meta(gt=0)] = 2.0
+    memory_mb: Count = 1024
+    options: dict[str, Any] = {}
+
+    def open(self) -> Pool:
+        """The worker processes; they start at the first verdict."""
+        return Pool(
+            self.kind,
+            workers=self.workers,
+            deadline=self.deadline,
+            memory_mb=self.memory_mb,
+            options=self.options,
+        )
 
 
 class StageEntry(Struct, frozen=True):
@@ -140,6 +154,8 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
     if plain.verifier.kind not in names("verifiers"):
         remedy = suggest(plain.verifier.kind, names("verifiers"))
         raise RecipeError(f"verifier.kind: {plain.verifier.kind!r} is no verifier.", remedy=remedy)
+    if plain.verifier.options:
+        _check_verifier(plain.verifier)
     keys, engine = named(plain.engine, EngineKeys, "kind", "engines", "engine")
     found = [named(e, StageKeys, "stage", "stages", f"stages[{i}]") for i, e in enumerate(plain.stages)]
     pipeline = Pipeline([(own.as_ or own.stage, stage, own.from_) for own, stage in found])
@@ -162,6 +178,14 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
         rows_in_flight=plain.rows_in_flight,
         part_rows=plain.part_rows,
     )
+
+
+def _check_verifier(verifier: VerifierOptions) -> None:
+    try:
+        load_verifier(locate("verifiers", verifier.kind), verifier.options)
+    except (RecipeError, ImportError, AttributeError) as e:
+        remedy = e.remedy if isinstance(e, RecipeError) else "Install or mend the package it is from."
+        raise RecipeError(f"verifier.options: {getattr(e, 'message', e)}", remedy=remedy) from e
 
 
 def named(data: dict[str, Any], keys: type[K], key: str, group: Group, place: str) -> tuple[K, Any]:

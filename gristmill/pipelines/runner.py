@@ -33,7 +33,6 @@ from gristmill.pipelines.rundir import EXPORTS, RECIPE, SUMMARY, RunDir, changed
 from gristmill.pipelines.segments import Segments, Verify
 from gristmill.pipelines.sources import BadRow
 from gristmill.pipelines.summary import Spent, Summary, table
-from gristmill.verifiers.isolation import Pool
 
 LOG_PATH = ".gristmill/completions.sqlite"
 """The completion log, relative to the working directory, where neither option nor environment names one."""
@@ -147,11 +146,10 @@ class _Work:
         """Everything; the table is printed however it ends."""
         self.rundir.note(f"started: {self.recipe.name}, seed {self.recipe.seed}, log {log}")
         problems = limited(sources.read(self.recipe.source), self.recipe.limit)
-        options = self.recipe.verifier
         try:
             with (
                 CompletionLog(log) as opened,
-                Pool(options.kind, workers=options.workers, deadline=options.deadline) as pool,
+                self.recipe.verifier.open() as pool,
             ):
                 in_own_loop(self._execute(problems, opened, pool.averify), lambda: self._stop())
             self._export()

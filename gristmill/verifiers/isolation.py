@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -41,11 +42,12 @@ _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_P
 class Pool:
     """A verifier in ``workers`` processes (default: one a core, at most 4), started at the first call.
 
-    ``verifier`` is a registered name or ``MODULE:FUNCTION``. Callers, from any thread or event loop, are
-    served first come, first served. A call that takes more than ``deadline`` seconds from the moment a
-    worker has it ends in a ``timeout`` verdict; a worker that dies, or needs more than ``memory_mb``
-    MiB of address space, in an ``error`` verdict; either way the worker is replaced and the others go
-    on. A verifier that cannot be started at all is a ``RecipeError`` to every caller.
+    ``verifier`` is a registered name or ``MODULE:OBJECT``, made with ``options`` if it has any. Callers,
+    from any thread or event loop, are served first come, first served. A call that takes more than
+    ``deadline`` seconds from the moment a worker has it ends in a ``timeout`` verdict; a worker that
+    dies, or needs more than ``memory_mb`` MiB of address space, in an ``error`` verdict; either way the
+    worker is replaced and the others go on. A verifier that cannot be started at all is a
+    ``RecipeError`` to every caller.
     """
 
     def __init__(
@@ -55,7 +57,9 @@ class Pool:
         workers: int | None = None,
         deadline: float = 2.0,
         memory_mb: int = 1024,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
+        self._options = msgspec.json.encode(options or {}).decode()
         self._verifier = verifier
         self._target = verifier if ":" in verifier else locate("verifiers", verifier)
         self._size = workers if workers is not None else min(_cores(), 4)
@@ -164,7 +168,7 @@ class Pool:
                 if self._broken is not None:
                     raise self._broken
                 try:
-                    worker = _Worker(self._target, self._deadline + _GRACE, self._memory_mb)
+                    worker = _Worker(self._target, self._deadline + _GRACE, self._memory_mb, self._options)
                 except OSError as error:  # no process or descriptor to be had just now
                     reason = str(error)
                     continue
@@ -208,7 +212,7 @@ class _Job:
 class _Worker:
     """One process and the socket to it. Used by one thread, but for ``shut``."""
 
-    def __init__(self, target: str, alarm: float, memory_mb: int) -> None:
+    def __init__(self, target: str, alarm: float, memory_mb: int, options: str) -> None:
         command = [
             sys.executable,
             "-P",
@@ -217,6 +221,7 @@ class _Worker:
             target,
             str(alarm),
             str(memory_mb),
+            options,
         ]
         self.overdue = False
         # Not a pipe, which nobody reads and so could block the worker.

@@ -1,9 +1,9 @@
 """The child process of ``gristmill.verifiers.isolation``, and the framing that both ends speak.
 
-Run as ``python -m gristmill.verifiers.worker MODULE:FUNCTION ALARM_SECONDS MEMORY_MB`` with a stream
-socket as standard input. Each message is an 8-byte big-endian length and so many bytes. The worker
-sends one empty message when it is ready; then each request is a MessagePack array of the function's
-arguments and each reply the MessagePack of its ``Verdict``. It ends when the socket does.
+Run as ``python -m gristmill.verifiers.worker MODULE:OBJECT ALARM_SECONDS MEMORY_MB OPTIONS`` (a JSON
+object) with a stream socket as standard input. Each message is an 8-byte big-endian length and so many
+bytes. The worker sends one empty message when it is ready; then each request is a MessagePack array of
+the verifier's arguments and each reply the MessagePack of its ``Verdict``. It ends when the socket does.
 
 A module may define ``prepare_worker()``: it is called before the worker is ready, so that imports and
 caches are paid for outside any deadline.
@@ -20,12 +20,12 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 
 from gristmill.verifiers.guard import guarded
+from gristmill.verifiers.loading import load
 
 OUT_OF_MEMORY = 77
 """Exit status of a worker that met its memory limit."""
@@ -78,11 +78,9 @@ def _to_null(descriptor: int, mode: int) -> None:
     os.close(null)
 
 
-def _load(target: str) -> Callable[..., Any]:
-    module_name, _, name = target.partition(":")
-    module = import_module(module_name)
-    function: Callable[..., Any] = attrgetter(name)(module)
-    prepare = getattr(module, "prepare_worker", None)
+def _load(target: str, options: str) -> Callable[..., Any]:
+    function = load(target, msgspec.json.decode(options))
+    prepare = getattr(import_module(target.partition(":")[0]), "prepare_worker", None)
     if prepare is not None:
         prepare()
     return function
@@ -108,13 +106,13 @@ def serve(channel: socket.socket, function: Callable[..., Any], alarm: float) ->
             return
 
 
-def main(target: str, alarm: str, memory_mb: str) -> None:
+def main(target: str, alarm: str, memory_mb: str, options: str) -> None:
     """Load the verifier under the limits, say so, and serve."""
     channel = _take_channel()
     limit = int(memory_mb) << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    function = _load(target)
+    function = _load(target, options)
     # Up to here standard error tells the parent why a start failed; from here on it is libraries' noise.
     _to_null(2, os.O_WRONLY)
     send(channel, b"")

@@ -62,7 +62,13 @@ def test_the_resolved_recipe_shows_every_default_and_is_the_same_recipe() -> Non
     recipe = from_dict(data())
     shown = to_dict(recipe)
     assert shown["source"]["max_chars"] == 100_000
-    assert shown["verifier"] == {"kind": "math", "workers": None, "deadline": 2.0}
+    assert shown["verifier"] == {
+        "kind": "math",
+        "workers": None,
+        "deadline": 2.0,
+        "memory_mb": 1024,
+        "options": {},
+    }
     assert shown["stages"][2]["as"] == "sample"
     assert shown["stages"][2]["sampling"]["top_p"] == 1.0
     assert shown["exports"][0] == {
@@ -106,6 +112,7 @@ BAD = [
     ("part_rows", 0, "part_rows: 0 is refused", ""),
     ("rows_in_flight", 0, "rows_in_flight: 0 is refused", ""),
     ("seed", "x", "seed: 'x' is refused", ""),
+    ("verifier", {"options": {"x": 1}}, r"verifier\.options: the verifier \w+ has no option", ""),
     ("verifier", {"deadline": 0}, r"verifier\.deadline: 0 is refused: expected `float` > 0", ""),
     ("verifier", {"kind": "maths"}, r"verifier\.kind: 'maths'", "Did you mean 'math'?"),
     ("name", "../up", "name: '../up' is refused", ""),
