@@ -179,6 +179,34 @@ def export(
 
 
 @app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, CSV or Parquet.")],
+    gold: Annotated[str, typer.Option(help="The column with the reference answers.")] = "answer",
+    pred: Annotated[str, typer.Option(help="The column with the texts to judge.")] = "response",
+    kind: Annotated[str, typer.Option(help="The verifier.")] = "math",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the verifier.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+    deadline: Annotated[float, typer.Option(help="Seconds for one verdict.")] = 2.0,
+    out: Annotated[Path | None, typer.Option(help="A JSONL file for the verdict on each row.")] = None,
+) -> None:
+    """Judge the answers in a file against their references."""
+    from gristmill.pipelines import verify as verification
+    from gristmill.pipelines.options import set_value
+    from gristmill.pipelines.recipe import VerifierOptions, check_verifier
+
+    options: dict[str, Any] = {}
+    for text in option or []:
+        set_value(options, text)
+    chosen = VerifierOptions(kind=kind, workers=workers, deadline=deadline, options=options)
+    check_verifier(chosen)
+    with chosen.open() as pool:
+        counts = verification.verify_file(file, gold=gold, pred=pred, pool=pool, out=out)
+    typer.echo(verification.table(counts))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import msgspec

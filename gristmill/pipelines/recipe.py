@@ -155,7 +155,7 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
         remedy = suggest(plain.verifier.kind, names("verifiers"))
         raise RecipeError(f"verifier.kind: {plain.verifier.kind!r} is no verifier.", remedy=remedy)
     if plain.verifier.options:
-        _check_verifier(plain.verifier)
+        check_verifier(plain.verifier)
     keys, engine = named(plain.engine, EngineKeys, "kind", "engines", "engine")
     found = [named(e, StageKeys, "stage", "stages", f"stages[{i}]") for i, e in enumerate(plain.stages)]
     pipeline = Pipeline([(own.as_ or own.stage, stage, own.from_) for own, stage in found])
@@ -180,7 +180,8 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
     )
 
 
-def _check_verifier(verifier: VerifierOptions) -> None:
+def check_verifier(verifier: VerifierOptions) -> None:
+    """Refuse a verifier that there is not, and options that it does not take. ``RecipeError``."""
     try:
         load_verifier(locate("verifiers", verifier.kind), verifier.options)
     except (RecipeError, ImportError, AttributeError) as e:
