@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from gristmill.core.engine import Completion, Request
-from gristmill.core.errors import RowRejected
+from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Pair, Problem, Style, Trajectory
 from gristmill.core.stages import Context, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
@@ -419,3 +419,11 @@ def test_only_answers_are_verified() -> None:
     asyncio.run(go())
     assert len(seen) == 5 + 3 * 8 + 2 * 4
     assert not [text for text in seen if "[VERIFY]" in text]
+
+
+def test_a_wish_that_the_prior_gives_up_at_once_is_refused() -> None:
+    """Else a recipe with small budgets would draw attempts, and never anything from them."""
+    with pytest.raises(RecipeError, match=r"want: D1 has a chance of 0\.16 .* min_chance 0\.3"):
+        Explore(evaluations=2, corrections_of_wrong=1)
+    Explore(evaluations=2, corrections_of_wrong=1, corrections_of_right=1, min_chance=0.1)
+    Explore(evaluations=2, corrections_of_wrong=0, corrections_of_right=0, want=Want(d1=0, d2=0))

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Request
-from gristmill.core.errors import RowRejected
+from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
 from gristmill.core.stages import Context, Estimate
 from gristmill.core.verdicts import Verdict, unfinished
@@ -97,6 +97,31 @@ class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
+
+    def __post_init__(self) -> None:
+        """Refuse a wish that the prior alone makes hopeless: no sample would ever be drawn for it."""
+        if self.scheme == "fixed":
+            return
+        unknown = Rates.of((), Beta(self.prior.a, self.prior.b))
+        for name in GOALS:
+            chance = self.chance(name, None, unknown)
+            if self.want.limit(name) != 0 and chance < self.min_chance:
+                raise RecipeError(
+                    f"want: {name} has a chance of {chance:.2f} before anything is drawn, within so few "
+                    f"evaluations and corrections; min_chance {self.min_chance:g} gives it up at once.",
+                    remedy=f"Allow more of them, lower min_chance, or set want to {{{name}: 0}}.",
+                )
+
+    def chance(self, name: GoalName, base: Base | None, rates: Rates) -> float:
+        """Chance that an attempt (``None``: a new one) comes to meet a goal within its own budget."""
+        goal, chance = GOALS[name], 1.0
+        evaluations = self.evaluations - (len(base.evaluations) if base else 0)
+        corrections = self.corrections(goal.right) - (len(base.corrections) if base else 0)
+        for said in goal.says - (says(base) if base else set()):
+            chance *= rates.verdict(goal.right, said, evaluations)
+        for came in goal.outcomes - (outcomes(base) if base else set()):
+            chance *= rates.outcome(goal.right, came, corrections)
+        return chance
 
     @cached_property
     def turns(self) -> Prompts:
@@ -206,7 +231,7 @@ class Search:
                 and not met(goal, b)
                 and not (goal.exclusive and b.index in taken)
             ]
-            likely = [(self.chance(name, b, rates), -b.index) for b in open_bases]
+            likely = [(self.options.chance(name, b, rates), -b.index) for b in open_bases]
             # With no limit on a goal every attempt that may still serve it is worked in this round.
             many = self.options.want.limit(name) is None
             for chance, negative in sorted(likely, reverse=True)[: None if many else 1]:
@@ -215,20 +240,11 @@ class Search:
                     chosen.setdefault(-negative, "evaluate" if goal.says - says(base) else "correct")
         return list(chosen.items())
 
-    def chance(self, name: GoalName, base: Base | None, rates: Rates) -> float:
-        """Chance that an attempt (``None``: a new one) comes to meet a goal within its own budget."""
-        goal, chance = GOALS[name], 1.0
-        evaluations = self.options.evaluations - (len(base.evaluations) if base else 0)
-        corrections = self.options.corrections(goal.right) - (len(base.corrections) if base else 0)
-        for said in goal.says - (says(base) if base else set()):
-            chance *= rates.verdict(goal.right, said, evaluations)
-        for came in goal.outcomes - (outcomes(base) if base else set()):
-            chance *= rates.outcome(goal.right, came, corrections)
-        return chance
-
     def hope(self, goals: Iterable[GoalName], rates: Rates, attempts: int) -> float:
         """The best chance, over the missing goals, that the next attempts bring one more of it."""
-        return max(rates.attempt(GOALS[g].right, attempts) * self.chance(g, None, rates) for g in goals)
+        return max(
+            rates.attempt(GOALS[g].right, attempts) * self.options.chance(g, None, rates) for g in goals
+        )
 
     async def draw_attempts(self, count: int) -> None:
         """``count`` more attempts, verified."""
