@@ -22,7 +22,7 @@ def test_its_python_compiles_and_its_recipe_in_python_is_one_too() -> None:
     assert len(blocks) == 2
     for block in blocks:
         compile(block, "README.md", "exec")
-    described = re.search(r"from_dict\((\{.*?\})\)\n", blocks[1], re.DOTALL)
+    described = re.search(r"from_dict\(\s*(\{.*?\})\s*\)\n", blocks[1], re.DOTALL)
     assert described is not None
     assert from_dict(yaml.safe_load(described[1].replace("False", "false"))).limit == 10
 
