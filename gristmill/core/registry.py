@@ -28,6 +28,20 @@ def _entries(group: Group) -> dict[str, EntryPoint]:
     return {e.name: e for e in _every().select(group=f"gristmill.{group}")}
 
 
+def register(group: Group, name: str, target: str) -> None:
+    """Put ``MODULE:OBJECT`` under a name for this process, as an entry point does for every process.
+
+    Raises ``RecipeError`` for a name that something else has, or a target that is not of that form.
+    """
+    module, _, thing = target.partition(":")
+    if not (module and thing):
+        raise RecipeError(f"{target!r} is no place of an object.", remedy="Write it as MODULE:OBJECT.")
+    held = _entries(group).get(name)
+    if held is not None and held.value != target:
+        raise RecipeError(f"{group[:-1]} {name!r} is {held.value} already.", remedy="Choose another name.")
+    _entries(group)[name] = EntryPoint(name, target, f"gristmill.{group}")
+
+
 def names(group: Group) -> list[str]:
     """All registered names of a group, sorted."""
     return sorted(_entries(group))
