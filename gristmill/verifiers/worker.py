@@ -5,8 +5,8 @@ object) with a stream socket as standard input. Each message is an 8-byte big-en
 bytes. The worker sends one empty message when it is ready; then each request is a MessagePack array of
 the verifier's arguments and each reply the MessagePack of its ``Verdict``. It ends when the socket does.
 
-A module may define ``prepare_worker()``: it is called before the worker is ready, so that imports and
-caches are paid for outside any deadline.
+A module may define ``prepare_worker()``, and a verifier ``prepare()``: they are called before the worker
+is ready, so that imports and caches are paid for outside any deadline.
 """
 
 from __future__ import annotations
@@ -80,9 +80,12 @@ def _to_null(descriptor: int, mode: int) -> None:
 
 def _load(target: str, options: str) -> Callable[..., Any]:
     function = load(target, msgspec.json.decode(options))
-    prepare = getattr(import_module(target.partition(":")[0]), "prepare_worker", None)
-    if prepare is not None:
-        prepare()
+    for prepare in (
+        getattr(import_module(target.partition(":")[0]), "prepare_worker", None),
+        getattr(function, "prepare", None),
+    ):
+        if prepare is not None:
+            prepare()
     return function
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import RecipeError
+from gristmill.core.prompts import fill
 from gristmill.core.records import Style, Turn
 from gristmill.synth.self_correction.prompts import (
     LOSS,
@@ -13,7 +14,6 @@ from gristmill.synth.self_correction.prompts import (
     TurnPrompt,
     assemble,
     dialogue_of,
-    fill,
     marker_of,
     prompts_of,
 )

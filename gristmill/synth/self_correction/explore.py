@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.prompts import fill
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
 from gristmill.core.stages import Context, Estimate
 from gristmill.core.verdicts import Verdict, unfinished
@@ -34,7 +35,6 @@ from gristmill.synth.self_correction.prompts import (
     Marker,
     PromptOverrides,
     Prompts,
-    fill,
     marker_of,
     prompts_of,
 )

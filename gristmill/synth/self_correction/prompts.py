@@ -16,23 +16,16 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import RecipeError
+from gristmill.core.prompts import fill, fill_messages
 from gristmill.core.records import Span, Style, Subset, Turn
-
-_PLACE = re.compile(r"\{(problem|attempt|answer|reference|evaluation)\}")
-
-
-def fill(template: str, **values: str) -> str:
-    """``template`` with ``{problem}``, ``{attempt}``, ``{answer}`` and ``{evaluation}`` put in, in one pass.
-
-    ``{answer}`` is the answer that the verifier read from the attempt, as text; ``{reference}`` is never
-    given to a prompt.
-    Braces of the data are never looked at, so a problem that contains ``{attempt}`` stays as it is.
-    """
-    return _PLACE.sub(lambda m: values.get(m[1], m[0]), template)
 
 
 class TurnPrompt(Struct, frozen=True, forbid_unknown_fields=True):
-    """How one turn is asked for. ``prefix`` begins the model's answer and is part of its text."""
+    """How one turn is asked for. ``prefix`` begins the model's answer and is part of its text.
+
+    Places: ``{problem}``, ``{attempt}``, ``{evaluation}`` and ``{answer}``, which the verifier read from the
+    attempt. The reference is never given to a prompt.
+    """
 
     messages: tuple[Message, ...]
     sampling: Sampling = Sampling()
@@ -40,8 +33,7 @@ class TurnPrompt(Struct, frozen=True, forbid_unknown_fields=True):
 
     def request(self, seed: int, **values: str) -> Request:
         """The request for this turn about one problem."""
-        filled = tuple(Message(m.role, fill(m.content, **values)) for m in self.messages)
-        return Request(filled, self.sampling, seed, self.prefix)
+        return Request(fill_messages(self.messages, **values), self.sampling, seed, self.prefix)
 
 
 class Prompts(Struct, frozen=True, forbid_unknown_fields=True):
