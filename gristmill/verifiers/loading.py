@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec import Struct
@@ -34,7 +34,7 @@ def load(target: str, options: Mapping[str, Any]) -> Verifier:
         if key not in known:
             raise RecipeError(f"the verifier {name} has no option {key!r}.", remedy=suggest(key, known))
     try:
-        made: Verifier = msgspec.convert(options, found)
+        made: Any = msgspec.convert(options, found)
     except msgspec.ValidationError as error:
         raise RecipeError(f"the verifier {name}: {error}.", remedy="Change that option.") from error
-    return made
+    return cast(Verifier, made)
