@@ -29,4 +29,4 @@ def test_verl_calls_it_row_by_row() -> None:
     score = as_verl_reward("math", undecided=0.1, workers=1)
     assert score("gsm8k", "\\boxed{12}", "12", extra_info={"index": 1}) == 1.0
     assert score("gsm8k", "\\boxed{13}", "12") == 0.0
-    assert score(data_source="gsm8k", solution_str="I do not know.", ground_truth="12", extra_info=None) == 0.1
+    assert score(data_source="gsm8k", solution_str="Who knows.", ground_truth="12", extra_info=None) == 0.1
