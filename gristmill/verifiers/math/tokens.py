@@ -1,0 +1,123 @@
+"""The tokens of a mathematical text, and the tables of what they mean."""
+
+from __future__ import annotations
+
+import re
+
+from gristmill.verifiers.math import tree as t
+from gristmill.verifiers.math.tree import LimitError, Limits, Tree
+
+_TOKEN = re.compile(
+    r"[ \t\n\x01\x02]*(?:(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"  # a number
+    r"|(\\[A-Za-z]+|\\.)|([A-Za-z]+|[^\W\d_])|(\*\*|<=|>=|!=|[^\s\x01\x02]))",
+    re.DOTALL,
+)
+_NAMES = (
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh tanh coth "
+    "sech csch arsinh arcosh artanh asinh acosh atanh ln log lg exp sqrt floor ceil abs max min"
+)
+FUNCTIONS = frozenset(_NAMES.split())
+RENAMED = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "arsinh": "asinh", "arcosh": "acosh"}
+RENAMED |= {"artanh": "atanh", "lg": "log", "operatorname": ""}
+CONSTANTS: dict[str, Tree] = {"pi": ("c", "pi"), "π": ("c", "pi"), "infty": t.INF, "infinity": t.INF}
+CONSTANTS |= {
+    "inf": t.INF,
+    "∞": t.INF,
+    "oo": t.INF,
+    "e": ("c", "e"),
+    "i": t.IMAGINARY,
+    "emptyset": ("set", ()),
+}
+CONSTANTS |= {"varnothing": ("set", ()), "∅": ("set", ()), "mathbbR": ("s", "R")}
+RELATIONS = {
+    "=": "=",
+    "<": "<",
+    ">": ">",
+    "<=": "<=",
+    ">=": ">=",
+    "≤": "<=",
+    "≥": ">=",
+    "≠": "!=",
+    "!=": "!=",
+}
+RELATIONS |= {
+    r"\le": "<=",
+    r"\leq": "<=",
+    r"\leqslant": "<=",
+    r"\ge": ">=",
+    r"\geq": ">=",
+    r"\geqslant": ">=",
+}
+RELATIONS |= {r"\ne": "!=", r"\neq": "!=", r"\lt": "<", r"\gt": ">", r"\in": "in", "∈": "in", r"\equiv": "="}
+TIMES = frozenset({"*", r"\cdot", r"\times", "·", "×", r"\ast", "∙"})
+OVER = frozenset({"/", r"\div", "÷"})
+UNION = frozenset({r"\cup", "∪"})
+ACCENTS = frozenset(
+    r"\dot \ddot \bar \hat \vec \tilde \overline \widehat \overrightarrow \boldsymbol".split()  # noqa: SIM905
+)
+CLOSERS = frozenset(
+    [")", "]", "}", r"\}", r"\rfloor", r"\rceil", r"\rangle", "&", r"\\", r"\end", ",", ";", ""]
+)
+STOPS = CLOSERS | set(RELATIONS) | UNION | {"+", "-", "−", r"\pm", r"\mp", "±", "∓", "|", r"\vert", r"\mid"}
+_WORD_VOWELS = frozenset("aeiouyAEIOUY")
+
+
+class ParseError(ValueError):
+    """The text is no mathematics that is understood here."""
+
+
+def is_word(run: str) -> bool:
+    """Whether a run of letters is a word of a language rather than a product of variables."""
+    return (
+        len(run) >= 3
+        and run not in FUNCTIONS
+        and run not in CONSTANTS
+        and run not in ("abc", "abcd", "xyz")
+        and not _WORD_VOWELS.isdisjoint(run)
+    )
+
+
+class Tokens:
+    """The current token and the way to the next; the depth of what is open."""
+
+    def __init__(self, text: str, limits: Limits) -> None:
+        self.text, self.limits, self.at, self.depth = text, limits, 0, 0
+        self.kind, self.here, self.spaced = 0, "", False
+        self.advance()
+
+    def advance(self) -> None:
+        """Read the next token; kind 0 is the end, 1 a number, 2 a command, 3 letters, 4 anything else."""
+        found = _TOKEN.match(self.text, self.at)
+        if found is None:
+            self.kind, self.here, self.at = 0, "", len(self.text)
+            return
+        self.kind = found.lastindex or 0
+        self.here = found[self.kind]
+        self.spaced = found.start(self.kind) > self.at
+        self.at = found.end()
+        if self.kind == 3 and len(self.here) > 1 and not self._whole(self.here):
+            self.at = found.start(3) + self._prefix(self.here)
+            self.here = self.here[: self.at - found.start(3)]
+
+    @staticmethod
+    def _whole(run: str) -> bool:
+        return run in FUNCTIONS or run in ("or", "and") or (len(run) > 1 and run in CONSTANTS) or is_word(run)
+
+    @staticmethod
+    def _prefix(run: str) -> int:
+        for size in range(min(len(run), 6), 2, -1):  # sinx, cosx
+            if run[:size] in FUNCTIONS:
+                return size
+        return 1
+
+    def take(self, token: str) -> None:
+        """Go past ``token``; ``ParseError`` if it does not stand here."""
+        if self.here != token:
+            raise ParseError(f"{token!r} expected, not {self.here!r}")
+        self.advance()
+
+    def enter(self) -> None:
+        """Open one more level; ``LimitError`` if it is one too many."""
+        self.depth += 1
+        if self.depth > self.limits.nesting:
+            raise LimitError(f"nesting deeper than {self.limits.nesting}")
