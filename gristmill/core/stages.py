@@ -8,12 +8,13 @@ context; a *table stage* with a Polars ``LazyFrame``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from msgspec import Struct
 
 from gristmill.core.engine import Ability, Engine
+from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -41,11 +42,25 @@ class Estimate(Struct, frozen=True):
 
 
 class Context(Struct, frozen=True):
-    """What a row stage may use: the engine (paced, retried and logged), the verifier, the run's seed."""
+    """What a row stage may use: the engine (paced, retried and logged), the verifier, the run's seed, and
+    the recipe's further engines by their names (a prover, a judge, a reference model)."""
 
     engine: Engine
     verify: Callable[[str, str], Awaitable[Verdict]]
     seed: int
+    engines: Mapping[str, Engine] = {}
+
+    def named(self, name: str | None) -> Engine:
+        """The engine of that name; ``None`` is the stage's own. ``RecipeError`` where there is none."""
+        if name is None:
+            return self.engine
+        if name not in self.engines:
+            known = ", ".join(self.engines) or "none"
+            raise RecipeError(
+                f"there is no engine named {name!r} (there are: {known}).",
+                remedy=f"Add it to the recipe under engines: {{{name}: {{kind: ...}}}}.",
+            )
+        return self.engines[name]
 
     def seed_for(self, record_id: str, call: int = 0) -> int:
         """The seed of call ``call`` for a record: in [0, 2^31), a pure function of run seed, id and call."""
