@@ -1,0 +1,1 @@
+"""Step values: what a step of a solution is worth, by rollouts from it."""

@@ -1,0 +1,1 @@
+"""Tree search over solutions, with the tree as a record."""
