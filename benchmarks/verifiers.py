@@ -1,10 +1,13 @@
 """The mathematics verifier beside math-verify: accuracy on right and wrong pairs, and pairs a second.
 
-    python benchmarks/verifiers.py [--data ../shared/data/math] [--wrong 1000] [--json FILE]
+    python benchmarks/verifiers.py [--data ../shared/data/math] [--wrong 1000] [--every]
+                                   [--json FILE] [--disagreements FILE]
 
 Right pairs: each reference against itself in five restylings. Wrong pairs: a reference against the answer
-of another problem, drawn with a fixed seed. Both verifiers judge the same pairs in one process, one after
-the other, without deadlines.
+of another problem, drawn with a fixed seed; ``--every`` also puts all pairs of references of one set before
+our verifier and lists what it finds equal. Both verifiers judge the same pairs, first in one process, one
+after the other, without deadlines; then in two processes each, ours through its ``Pool`` with its deadline.
+A first pass empties our memo before each pair, in the workers too, so that no pair helps another.
 """
 
 from __future__ import annotations
@@ -13,17 +16,25 @@ import argparse
 import itertools
 import json
 import logging
+import multiprocessing
 import random
 import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
-from gristmill.verifiers.math import Math, forget, group, last_box, prepare_worker
+from gristmill.core.verdicts import Verdict
+from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.math import forget, group, last_box, prepare_worker, verify
 
 SETS = ("math500", "gsm8k", "amc23", "aime24", "minerva_math", "olympiadbench")
+Pairs = dict[tuple[str, str], list[tuple[str, str]]]
+"""(completion, reference) by data set and restyling."""
+
+WORKERS = 2
 _SIGNS = re.compile(r"(?<=[\w)}\]])([+=])(?=[\w\\(])")
 
 
@@ -66,9 +77,9 @@ def restylings(gold: str) -> dict[str, str]:
     return styles
 
 
-def right_pairs(folder: Path) -> dict[tuple[str, str], list[tuple[str, str]]]:
-    """(completion, reference) by data set and restyling."""
-    pairs: dict[tuple[str, str], list[tuple[str, str]]] = {}
+def right_pairs(folder: Path) -> Pairs:
+    """Every reference in its five restylings."""
+    pairs: Pairs = {}
     for name in SETS:
         for gold in golds(folder, name):
             for style, completion in restylings(gold).items():
@@ -76,23 +87,42 @@ def right_pairs(folder: Path) -> dict[tuple[str, str], list[tuple[str, str]]]:
     return pairs
 
 
-def wrong_pairs(folder: Path, count: int) -> list[tuple[str, str]]:
+def boxed(answer: str) -> str:
+    """A completion that gives ``answer``, the reference of some other problem."""
+    return rf"The answer is \boxed{{{answer}}}."
+
+
+def unlike(a: str, b: str) -> bool:
+    """Whether two references are written otherwise, spaces and dollar signs aside."""
+    return undollared(a).replace(" ", "") != undollared(b).replace(" ", "")
+
+
+def wrong_pairs(folder: Path, count: int) -> Pairs:
     """A boxed answer of one problem against the reference of another that is written otherwise."""
     draw = random.Random(7)
-    pairs: list[tuple[str, str]] = []
+    pairs: Pairs = {}
     for name in SETS:
         known = list(golds(folder, name))
-        drawn = 0
+        some = pairs.setdefault((name, "another's"), [])
         for _ in itertools.repeat(None, 50 * count):
             a, b = draw.choice(known), draw.choice(known)
-            if undollared(a).replace(" ", "") != undollared(b).replace(" ", ""):
-                pairs.append((rf"The answer is \boxed{{{a}}}.", b))
-                drawn += 1
-            if drawn == count // len(SETS):
+            if unlike(a, b):
+                some.append((boxed(a), b))
+            if len(some) == count // len(SETS):
                 break
     return pairs
 
 
+def every_pair(folder: Path) -> Pairs:
+    """All ordered pairs of a set's references that are written otherwise."""
+    pairs: Pairs = {}
+    for name in SETS:
+        known = sorted({undollared(g).replace(" ", ""): g for g in golds(folder, name)}.values())
+        pairs[name, "every"] = [(boxed(a), b) for a in known for b in known if a != b]
+    return pairs
+
+
+@cache
 def math_verify() -> Callable[[str, str], str]:
     """math-verify's own ``parse`` and ``verify``, without its time-outs."""
     import math_verify as theirs
@@ -107,16 +137,21 @@ def math_verify() -> Callable[[str, str], str]:
     return judge
 
 
-def ours(*, cold: bool = False) -> Callable[[str, str], str]:
-    """Our verifier; ``cold``: with every memo emptied before each pair, so that no pair helps another."""
-    verifier = Math()
+def ours(completion: str, reference: str) -> str:
+    """Our verifier."""
+    return verify(completion, reference).outcome.value
 
-    def judge(completion: str, reference: str) -> str:
-        if cold:
-            forget()
-        return verifier(completion, reference).outcome.value
 
-    return judge
+def ours_cold(completion: str, reference: str) -> str:
+    """Our verifier with every memo emptied before the pair."""
+    forget()
+    return ours(completion, reference)
+
+
+def cold(completion: str, reference: str) -> Verdict:
+    """What the workers of a first pass run."""
+    forget()
+    return verify(completion, reference)
 
 
 def timed(judge: Callable[[str, str], str], pairs: list[tuple[str, str]]) -> tuple[list[str], float]:
@@ -126,9 +161,69 @@ def timed(judge: Callable[[str, str], str], pairs: list[tuple[str, str]]) -> tup
     return outcomes, len(pairs) / (time.perf_counter() - start)
 
 
-def accuracy(
-    pairs: dict[tuple[str, str], list[tuple[str, str]]], mine: list[str], theirs: list[str]
-) -> list[str]:
+def pooled(pool: Pool, pairs: list[tuple[str, str]]) -> tuple[list[str], float]:
+    """As ``timed``, all pairs handed to the pool at once."""
+    start = time.perf_counter()
+    outcomes = [verdict.outcome.value for verdict in pool.verdicts(pairs)]
+    return outcomes, len(pairs) / (time.perf_counter() - start)
+
+
+def their_outcome(pair: tuple[str, str]) -> str:
+    """math-verify's verdict, in a process of its own."""
+    return math_verify()(*pair)
+
+
+def on_two_workers(kinds: dict[str, list[tuple[str, str]]]) -> dict[str, float]:
+    """Pairs a second on two processes: ours for the first time and again, and math-verify."""
+    report: dict[str, float] = {}
+    context = multiprocessing.get_context("spawn")
+    for kind, pairs in kinds.items():
+        with Pool("verifiers:cold", workers=WORKERS, memo=0) as pool:
+            pooled(pool, pairs)  # until both workers are there; what they learn they forget
+            _, first = pooled(pool, pairs)
+        with Pool("math", workers=WORKERS) as pool:
+            pooled(pool, pairs)
+            _, memoised = pooled(pool, pairs)
+        with context.Pool(WORKERS) as theirs:
+            theirs.map(their_outcome, [(r"\boxed{x+1}", "1+x")] * 200, chunksize=1)
+            start = time.perf_counter()
+            theirs.map(their_outcome, pairs, chunksize=32)
+            base = len(pairs) / (time.perf_counter() - start)
+        report |= rates(f"{kind}, {WORKERS} workers", len(pairs), first, memoised, base)
+    return report
+
+
+def rates(kind: str, pairs: int, first: float, memoised: float, base: float) -> dict[str, float]:
+    """Print and return one comparison."""
+    print(
+        f"{kind}: {pairs:,} pairs; ours {first:,.0f}/s, memoised {memoised:,.0f}/s, math-verify "
+        f"{base:,.0f}/s; ratios {first / base:.1f} and {memoised / base:.0f}",
+        flush=True,
+    )
+    return {f"{kind}: ours": first, f"{kind}: memoised": memoised, f"{kind}: math-verify": base}
+
+
+def disagreements(kind: str, by_style: Pairs, mine: list[str], theirs: list[str]) -> Iterator[dict[str, str]]:
+    """The pairs on which the two differ or ours is wrong, or, of wrong pairs, either says ``correct``."""
+    flat = ((key, pair) for key, pairs in by_style.items() for pair in pairs)
+    for ((name, style), (completion, gold)), a, b in zip(flat, mine, theirs, strict=True):
+        if a != b or (a == "correct") == (kind == "wrong"):
+            verdict = verify(completion, gold)
+            yield {
+                "pairs": kind,
+                "set": name,
+                "style": style,
+                "gold": gold,
+                "completion": completion,
+                "answer": verdict.extracted or "",
+                "rule": verdict.rule,
+                "ours": a,
+                "math-verify": b,
+            }
+
+
+def accuracy(pairs: Pairs, mine: list[str], theirs: list[str]) -> list[str]:
+    """A table of the share found ``correct``, by data set and restyling."""
     rows = ["| data set | restyling | pairs | ours correct | math-verify correct |", "|---|---|---|---|---|"]
     at = 0
     for (name, style), some in pairs.items():
@@ -159,43 +254,65 @@ def grouping(folder: Path) -> dict[str, float]:
     return report
 
 
+def flat(pairs: Pairs) -> list[tuple[str, str]]:
+    """All pairs, in order."""
+    return [pair for some in pairs.values() for pair in some]
+
+
+def found_equal(folder: Path) -> list[dict[str, str]]:
+    """Of all pairs of references, those that ours finds equal, with math-verify's opinion."""
+    every = every_pair(folder)
+    count = sum(map(len, every.values()))
+    equal = {k: [p for p in pairs if ours(*p) == "correct"] for k, pairs in every.items()}
+    print(f"every pair: {count:,}; ours finds {len(flat(equal))} equal", flush=True)
+    theirs = [math_verify()(*p) for p in flat(equal)]
+    return list(disagreements("wrong", equal, ["correct"] * len(theirs), theirs))
+
+
+def side_by_side(kinds: dict[str, Pairs]) -> tuple[dict[str, float], list[dict[str, str]]]:
+    """Both verifiers in this process: the rates, and the disagreements."""
+    report: dict[str, float] = {}
+    rows: list[dict[str, str]] = []
+    for kind, by_style in kinds.items():
+        pairs = flat(by_style)
+        mine, first = timed(ours_cold, pairs)
+        timed(ours, pairs)
+        _, memoised = timed(ours, pairs)
+        theirs, base = timed(math_verify(), pairs)
+        report |= rates(f"{kind}, one process", len(pairs), first, memoised, base)
+        if kind == "right":
+            print(*accuracy(by_style, mine, theirs), sep="\n")
+        print(f"{kind}: ours {dict(Counter(mine))}, math-verify {dict(Counter(theirs))}", flush=True)
+        rows += disagreements(kind, by_style, mine, theirs)
+    return report, rows
+
+
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument(
         "--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "math"
     )
-    arguments.add_argument("--wrong", type=int, default=1000)
-    arguments.add_argument("--json", type=Path)
+    arguments.add_argument("--wrong", type=int, default=1000, help="so many wrong pairs")
+    arguments.add_argument("--every", action="store_true", help="judge all pairs of references too")
+    arguments.add_argument("--json", type=Path, help="write the rates here")
+    arguments.add_argument("--disagreements", type=Path, help="write the disagreements here, one a line")
     options = arguments.parse_args()
     if not options.data.exists():
         sys.exit(f"the data {options.data} is not there; give --data FOLDER")
     prepare_worker()
-    by_style = right_pairs(options.data)
-    right = [pair for pairs in by_style.values() for pair in pairs]
-    wrong = wrong_pairs(options.data, options.wrong)
-    judge, first_judge, reference = ours(), ours(cold=True), math_verify()
-    report: dict[str, float] = {}
-    mine: dict[str, list[str]] = {}
-    theirs: dict[str, list[str]] = {}
-    for kind, pairs in (("right", right), ("wrong", wrong)):
-        mine[kind], first = timed(first_judge, pairs)
-        timed(judge, pairs)
-        _, memoised = timed(judge, pairs)
-        theirs[kind], base = timed(reference, pairs)
-        report |= {f"{kind}: ours": first, f"{kind}: memoised": memoised, f"{kind}: math-verify": base}
-        print(
-            f"{kind}: {len(pairs):,} pairs; ours {first:,.0f}/s, memoised {memoised:,.0f}/s, math-verify "
-            f"{base:,.0f}/s; ratios {first / base:.1f} and {memoised / base:.0f}"
-        )
-    print(*accuracy(by_style, mine["right"], theirs["right"]), sep="\n")
-    for kind, pairs in (("right", right), ("wrong", wrong)):
-        print(f"{kind}: ours {dict(Counter(mine[kind]))}, math-verify {dict(Counter(theirs[kind]))}")
-        for pair, a, b in zip(pairs, mine[kind], theirs[kind], strict=True):
-            if a != b or (kind == "wrong" and a == "correct") or (kind == "right" and a != "correct"):
-                print(f"  {kind} | ours {a} | math-verify {b} | {pair[0]!r} | {pair[1]!r}")
+    kinds = {"right": right_pairs(options.data), "wrong": wrong_pairs(options.data, options.wrong)}
+    report, rows = side_by_side(kinds)
+    if options.every:
+        rows += found_equal(options.data)
+    for row in rows:
+        if row["ours"] != ("correct" if row["pairs"] == "right" else "incorrect"):
+            print(f"  {row['pairs']} | ours {row['ours']} | {row['answer']!r} | {row['gold']!r}")
+    report |= on_two_workers({kind: flat(pairs) for kind, pairs in kinds.items()})
     report |= grouping(options.data)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1))
+    if options.disagreements:
+        options.disagreements.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 if __name__ == "__main__":

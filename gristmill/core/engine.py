@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import Annotated, Literal, Protocol, Self
@@ -60,12 +61,28 @@ class Request(Struct, frozen=True, omit_defaults=True):
     ``prefix`` is the beginning of the assistant's answer, which the engine continues (the completion's
     text does not repeat it). Sample ``i`` of a request is drawn with seed ``seed + i``, whether it is
     asked for alone or as one of several, so ``seed`` is the seed of sample 0.
+
+    With ``score`` the log-probabilities of the prefix itself are asked for and nothing is generated
+    (``Ability.SCORE``). The completion's text is then the prefix, and ``logprobs`` its tokens, each with
+    the part of the prefix that it stands for: joined they are the prefix. ``completion_tokens`` is 0.
     """
 
     messages: tuple[Message, ...]
     sampling: Sampling
     seed: int | None = None
     prefix: str = ""
+    score: bool = False
+
+
+def score_request(messages: Sequence[Message], text: str) -> Request:
+    """The request for the log-probabilities of ``text`` as the answer to ``messages``.
+
+    It has no seed and the default sampling, neither of which has a say, so that one text is scored once.
+    ``ValueError`` for an empty text, which has no tokens.
+    """
+    if not text:
+        raise ValueError("an empty text cannot be scored")
+    return Request(tuple(messages), Sampling(), prefix=text, score=True)
 
 
 class TokenScore(Struct, frozen=True):

@@ -82,8 +82,31 @@ class Trajectory(Struct, frozen=True):
     turns: tuple[Turn, ...]
 
 
+class Demonstration(Struct, frozen=True):
+    """A conversation to imitate; ``train`` marks the turns that carry loss. ``kind`` says what it teaches."""
+
+    id: str
+    problem_id: str
+    problem: str
+    answer: str | None
+    kind: str
+    turns: tuple[Turn, ...]
+
+
+class Dialogue(Struct, frozen=True):
+    """What an export of conversations reads: any record with these fields (``Trajectory``,
+    ``Demonstration``, or a plug-in's own)."""
+
+    id: str
+    turns: tuple[Turn, ...]
+
+
 class Pair(Struct, frozen=True):
-    """A preference pair: both sides continue the same ``prompt``; ``kind`` names the rule it came from."""
+    """A preference pair: both sides continue the same ``prompt``; ``kind`` names the rule it came from.
+
+    ``weight`` is its share of the loss; ``flip`` the probability that the label is the wrong way round
+    (the epsilon of conservative DPO).
+    """
 
     id: str
     problem_id: str
@@ -91,6 +114,8 @@ class Pair(Struct, frozen=True):
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
     rejected: tuple[Message, ...]
+    weight: float = 1.0
+    flip: float = 0.0
 
 
 class Judged(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Names to things: engines, verifiers, stages and exports, all found through entry points.
+"""Names to things: engines, verifiers (plain, and those that ask a model), stages, exports: entry points all.
 
 Built-ins stand in this project's own ``pyproject.toml`` under the same groups that a third-party
 package uses, so there is no list to keep and nothing is imported before it is named.
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from gristmill.core.errors import RecipeError
 
-Group = Literal["engines", "verifiers", "stages", "exports"]
+Group = Literal["engines", "verifiers", "model_verifiers", "stages", "exports"]
 
 
 @cache
@@ -38,7 +38,7 @@ def register(group: Group, name: str, target: str) -> None:
         raise RecipeError(f"{target!r} is no place of an object.", remedy="Write it as MODULE:OBJECT.")
     held = _entries(group).get(name)
     if held is not None and held.value != target:
-        raise RecipeError(f"{group[:-1]} {name!r} is {held.value} already.", remedy="Choose another name.")
+        raise RecipeError(f"{_noun(group)} {name!r} is {held.value} already.", remedy="Choose another name.")
     _entries(group)[name] = EntryPoint(name, target, f"gristmill.{group}")
 
 
@@ -60,8 +60,12 @@ def locate(group: Group, name: str) -> str:
 def _entry(group: Group, name: str) -> EntryPoint:
     entry = _entries(group).get(name)
     if entry is None:
-        raise RecipeError(f"unknown {group[:-1]} {name!r}.", remedy=suggest(name, names(group)))
+        raise RecipeError(f"unknown {_noun(group)} {name!r}.", remedy=suggest(name, names(group)))
     return entry
+
+
+def _noun(group: Group) -> str:
+    return group[:-1].replace("_", " ")
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -52,6 +52,12 @@ def _dtype(hint: Any) -> Any:
     raise TypeError(f"{hint!r} has no column type; use str, int, float, bool, a record, or a tuple of one")
 
 
+def gives(kind: type[msgspec.Struct], wanted: type[msgspec.Struct]) -> bool:
+    """Whether records of ``kind`` have every field of ``wanted``, in the same type."""
+    have, need = get_type_hints(kind), get_type_hints(wanted)
+    return all(have.get(name) == need[name] for name in wanted.__struct_fields__)
+
+
 def to_frame(records: Sequence[msgspec.Struct], record: type[msgspec.Struct]) -> pl.DataFrame:
     """A frame with one row a record."""
     import polars as pl

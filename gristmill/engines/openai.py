@@ -17,6 +17,7 @@ from yarl import URL
 
 from gristmill.core.engine import Ability, Completion, FinishReason, Request, TokenLogprob, TokenScore
 from gristmill.core.errors import EngineError, RecipeError, RefusedError, TransientError
+from gristmill.engines import scoring
 from gristmill.engines.options import EngineOptions
 
 ContinueMode = Literal["auto", "vllm", "prefill", "none"]
@@ -54,7 +55,8 @@ class OpenAI(EngineOptions, frozen=True, kw_only=True):
     the first such request which server it is. ``none``: this server cannot."""
     abilities: tuple[AbilityName, ...] = _DEFAULT_ABILITIES
     """What the server can do. Leave out ``many`` where it ignores or limits ``n`` (llama-server takes no
-    more than its parallel slots)."""
+    more than its parallel slots). Add ``score`` for a vLLM server, the only kind that gives the
+    log-probabilities of a given text (see ``scoring``)."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
     def open(self) -> OpenAIEngine:
@@ -184,11 +186,18 @@ class OpenAIEngine:
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions ``first .. first + n - 1`` of ``request``, by one HTTP request."""
         mode = await self._mode() if request.prefix else "none"
-        status, headers, body = await self._send(
-            "POST", self._url, _encode(self._body(request, first, n, mode))
-        )
+        asked = self._body(request, first, n, mode)
+        if request.score:
+            if mode != "vllm":
+                raise RefusedError(f"{self._url}: only vLLM scores given text (continue_mode is {mode!r})")
+            asked |= scoring.fields(self._options.max_tokens_field)
+        status, headers, body = await self._send("POST", self._url, _encode(asked))
         if status != 200:
             raise self._failure(status, headers, body)
+        if request.score:
+            # The same text has the same scores, so that n of them are one.
+            scored = scoring.completion(body, request.prefix, str(self._url))
+            return [scored, *(msgspec.structs.replace(scored, prompt_tokens=0) for _ in range(n - 1))]
         return self._completions(body, request, n, request.prefix if mode == "prefill" else "")
 
     async def _send(self, method: str, url: URL, body: bytes | None = None) -> tuple[int, Any, bytes]:

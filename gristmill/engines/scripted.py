@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Self
@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from gristmill.core.engine import Ability, Completion, Request
+from gristmill.core.engine import Ability, Completion, Message, Request, TokenLogprob
 from gristmill.core.errors import InputError, RecipeError, RefusedError, TransientError
 from gristmill.engines.options import EngineOptions
 
@@ -69,7 +69,9 @@ class Scripted(EngineOptions, frozen=True, kw_only=True):
 class ScriptedEngine:
     """An engine that answers by calling ``function(request, sample index)``; see ``Scripted``.
 
-    The tokens of a plain text, and of its prompt, are counted as words. ``requests`` counts the tries.
+    ``score(messages, text)`` gives the tokens of a text that is to be scored; with it the engine has
+    ``Ability.SCORE``. The tokens of a plain text, and of its prompt, are counted as words. ``requests``
+    counts the tries.
     """
 
     def __init__(
@@ -81,10 +83,12 @@ class ScriptedEngine:
         concurrency: int = 64,
         latency: float = 0.0,
         failure_rate: float = 0.0,
+        score: Callable[[tuple[Message, ...], str], Sequence[TokenLogprob]] | None = None,
     ) -> None:
         self._function = function
+        self._score = score
         self.model = model
-        self.abilities = abilities
+        self.abilities = abilities if score is None else abilities | {Ability.SCORE}
         self.concurrency = concurrency
         self.requests = 0
         self._latency = latency
@@ -113,6 +117,15 @@ class ScriptedEngine:
         return [self._completion(request, first + i, counted=i == 0) for i in range(n)]
 
     def _completion(self, request: Request, index: int, *, counted: bool) -> Completion:
+        if request.score:
+            if self._score is None:
+                raise RefusedError("scripted: there is no function to score a text with")
+            tokens = tuple(self._score(request.messages, request.prefix))
+            return Completion(
+                request.prefix,
+                prompt_tokens=_words(request) + len(tokens) if counted else 0,
+                logprobs=tokens,
+            )
         answer = self._function(request, index)
         if isinstance(answer, Completion):
             if answer.logprobs is not None and request.sampling.logprobs is None:
@@ -120,9 +133,13 @@ class ScriptedEngine:
             return answer
         return Completion(
             text=answer,
-            prompt_tokens=sum(len(m.content.split()) for m in request.messages) if counted else 0,
+            prompt_tokens=_words(request) if counted else 0,
             completion_tokens=len(answer.split()),
         )
+
+
+def _words(request: Request) -> int:
+    return sum(len(m.content.split()) for m in request.messages)
 
 
 def _answer(replies: tuple[Reply, ...]) -> Callable[[Request, int], Completion | str]:

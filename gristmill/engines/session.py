@@ -16,6 +16,7 @@ from gristmill.core.errors import (
     EngineError,
     GristmillError,
     LogError,
+    RecipeError,
     RefusedError,
     RowRejected,
     RunStopped,
@@ -101,8 +102,13 @@ class Session:
         """Completions ``first .. first + n - 1``, from the log where it has them, else from the engine.
 
         Each is in the log when this returns. Two callers who want the same sample at the same time pay
-        for it once.
+        for it once. ``RecipeError`` for a request to score from an engine that cannot.
         """
+        if request.score and Ability.SCORE not in self.abilities:
+            raise RecipeError(
+                f"the engine {self.model} is asked to score a given text, and cannot.",
+                remedy="Use a vLLM server ('kind: openai' with 'score' among its abilities).",
+            )
         try:
             key = request_key(self.model, request)
         except UnicodeEncodeError as error:

@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, ClassVar, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -17,8 +17,6 @@ from typer.core import TyperGroup
 from gristmill.core.errors import GristmillError, RecipeError
 
 INTERRUPTED = 130
-_EVALUATIONS = "gristmill.pipelines.evaluate"
-"""The module whose Typer ``app`` holds the commands of ``gristmill eval``."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 app = typer.Typer(
@@ -46,8 +44,10 @@ LogOption = Annotated[
 RUNS = Path("runs")
 
 
-class _Evaluations(TyperGroup):
-    """Loads its commands when one is asked for."""
+class _Later(TyperGroup):
+    """A group of commands that lives in a module of its own, which is loaded when one is asked for."""
+
+    module: ClassVar[str]
 
     def list_commands(self, ctx: Any) -> list[str]:
         return self._group().list_commands(ctx)
@@ -55,9 +55,12 @@ class _Evaluations(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return self._group().get_command(ctx, cmd_name)
 
-    @staticmethod
-    def _group() -> TyperGroup:
-        return typer.main.get_group(importlib.import_module(_EVALUATIONS).app)
+    def _group(self) -> TyperGroup:
+        return typer.main.get_group(importlib.import_module(self.module).app)
+
+
+class _Evaluations(_Later):
+    module = "gristmill.pipelines.evaluate"
 
 
 app.add_typer(
@@ -147,18 +150,33 @@ def plan(
 def show(
     run: RunArg,
     stage: Annotated[str | None, typer.Option(help="The stage to show. Default: the last.")] = None,
-    n: Annotated[int, typer.Option("-n", min=0, help="How many rows.")] = 3,
+    n: Annotated[int | None, typer.Option("-n", min=0, help="How many rows. Default: 3.")] = None,
     rejected: Annotated[bool, typer.Option("--rejected", help="Show what the stage dropped.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write a page of trees or valued steps instead (-n: 100)."
+        ),
+    ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
-    """Show a run's summary and rows: trajectories, pairs and samples turn by turn."""
+    """Show a run's summary and rows: trees, steps with their values, trajectories, pairs and samples."""
+    from gristmill.pipelines.results import open_run
+
+    if html is not None:
+        from gristmill.pipelines import page
+
+        drawn = page.write(open_run(_run_path(run, runs)), html, stage=stage, n=100 if n is None else n)
+        typer.echo(f"{drawn:,} drawn: {html}")
+        return
     from rich.console import Console
 
-    from gristmill.pipelines.results import open_run
     from gristmill.pipelines.show import show as print_run
 
     console = Console(highlight=False, markup=False, emoji=False)
-    print_run(open_run(_run_path(run, runs)), console, stage=stage, n=n, rejected=rejected)
+    print_run(
+        open_run(_run_path(run, runs)), console, stage=stage, n=3 if n is None else n, rejected=rejected
+    )
 
 
 @app.command()
@@ -190,19 +208,28 @@ def verify(
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
     deadline: Annotated[float, typer.Option(help="Seconds for one verdict.")] = 2.0,
     out: Annotated[Path | None, typer.Option(help="A JSONL file for the verdict on each row.")] = None,
+    engine: Annotated[
+        Path | None, typer.Option(help="For kinds that ask a model, a YAML file: kind: NAME, and options.")
+    ] = None,
+    problem: Annotated[str, typer.Option(help="The column with the problems, for such kinds.")] = "problem",
+    log: LogOption = None,
 ) -> None:
-    """Judge the answers in a file against their references."""
+    """Judge the answers in a file against their references.
+
+    Kinds that ask a model, such as judge, take an --engine, answer from the completion log where they can,
+    and may judge without a reference: --gold "".
+    """
     from gristmill.pipelines import verify as verification
     from gristmill.pipelines.options import set_value
-    from gristmill.pipelines.recipe import VerifierOptions, check_verifier
 
     options: dict[str, Any] = {}
     for text in option or []:
         set_value(options, text)
-    chosen = VerifierOptions(kind=kind, workers=workers, deadline=deadline, options=options)
-    check_verifier(chosen)
-    with chosen.open() as pool:
-        counts = verification.verify_file(file, gold=gold, pred=pred, pool=pool, out=out)
+    judges, asks = verification.judges(kind, options, workers, deadline, engine, log)
+    with judges:
+        counts = verification.verify_file(
+            file, gold=gold, pred=pred, pool=judges, out=out, problem=problem if asks else None
+        )
     typer.echo(verification.table(counts))
 
 

@@ -1,9 +1,10 @@
-"""``gristmill eval``: measure an engine with the prompts and the problems of a recipe."""
+"""``gristmill eval``: measure an engine with the prompts and the problems of a recipe, or what a run made."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import typer
@@ -73,6 +74,29 @@ def self_correction(
     typer.echo("\n" + table(metrics))
 
 
+@app.command("step-values")
+def step_values(
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|FILE", help="A run, by name or directory; or a file of locations.")
+    ],
+    threshold: Annotated[float, typer.Option(help="A value above this is a good label.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of the subsets that vote.")] = 0,
+    runs: RunsOption = RUNS,
+) -> None:
+    """How well values of steps tell right from wrong, and choose: AUC, labels by position, best of N.
+
+    A file (JSONL, CSV or Parquet; rows with steps, label and prediction or values) gives ProcessBench's F1.
+    """
+    from gristmill.pipelines import evaluate_locations, evaluate_steps
+
+    path = Path(what)
+    if path.is_file():
+        typer.echo(evaluate_locations.table(evaluate_locations.evaluate_file(path, threshold=threshold)))
+    else:
+        run = path if path.is_dir() else runs / what
+        typer.echo(evaluate_steps.table(evaluate_steps.evaluate_run(run, threshold=threshold, seed=seed)))
+
+
 def evaluate_self_correction(
     recipe: Recipe | str | Path,
     *,
@@ -112,6 +136,7 @@ def trial_of(recipe: Recipe, *, sampled: bool) -> Recipe:
     described["name"] = f"{recipe.name}-eval"
     described["stages"] = [{"stage": _TRIAL, **msgspec.to_builtins(trial)}]
     described["exports"] = []
+    described.pop("engines", None)  # the trial asks the main one alone
     return recipes.from_dict(described)
 
 

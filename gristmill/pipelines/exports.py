@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RecipeError, RowRejected, RunError
-from gristmill.core.records import Pair, Span, Trajectory, Turn
+from gristmill.core.records import Dialogue, Pair, Span, Turn
 from gristmill.core.schema import from_frame, schema, to_frame
 
 SUFFIXES = (".jsonl", ".parquet")
@@ -93,17 +93,17 @@ class MarkedConversation(Struct, frozen=True):
 class TrlSft(Struct, frozen=True, forbid_unknown_fields=True):
     """``messages`` for TRL's SFT trainer, which trains every assistant turn alike.
 
-    A trajectory with an assistant turn (or a part of one) that must not be trained is dropped, unless
+    A record with an assistant turn (or a part of one) that must not be trained is dropped, unless
     ``untrained`` is ``keep``.
     """
 
-    reads: ClassVar[type[Struct]] = Trajectory
+    reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = Conversation
     suffix: ClassVar[str] = ".jsonl"
 
     untrained: Literal["drop", "keep"] = "drop"
 
-    def rows(self, record: Trajectory, /) -> Sequence[Conversation]:
+    def rows(self, record: Dialogue, /) -> Sequence[Conversation]:
         """One row with all turns."""
         if self.untrained == "drop":
             if any(t.role == "assistant" and not t.train for t in record.turns):
@@ -117,19 +117,19 @@ class TrlPromptCompletion(Struct, frozen=True, forbid_unknown_fields=True):
 
     TRL puts loss on all of the completion, user turns in it included. So with ``split`` (the default)
     every trained assistant turn becomes a row of its own, with all turns before it as the prompt: each
-    is trained once, and nothing else ever is. Without it a trajectory is one row: the prompt ends after
+    is trained once, and nothing else ever is. Without it a record is one row: the prompt ends after
     the last untrained assistant turn and what follows it up to the next assistant turn; trained turns
-    before that are not trained, and user turns between later ones are. Either way a trajectory with loss
+    before that are not trained, and user turns between later ones are. Either way a record with loss
     on a part of a turn is dropped: the format cannot say that (``axolotl-chat`` can).
     """
 
-    reads: ClassVar[type[Struct]] = Trajectory
+    reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = PromptCompletion
     suffix: ClassVar[str] = ".jsonl"
 
     split: bool = True
 
-    def rows(self, record: Trajectory, /) -> Sequence[PromptCompletion]:
+    def rows(self, record: Dialogue, /) -> Sequence[PromptCompletion]:
         """A row for each trained turn, or one for all."""
         _refuse_spans(record)
         turns = record.turns
@@ -148,7 +148,7 @@ class TrlPromptCompletion(Struct, frozen=True, forbid_unknown_fields=True):
             for row_id, (begin, end) in zip(ids, cuts, strict=True)
         ]
 
-    def remarks(self, record: Trajectory, /) -> dict[str, int]:
+    def remarks(self, record: Dialogue, /) -> dict[str, int]:
         """What a row without ``split`` loses or trains too much."""
         if self.split:
             return {}
@@ -180,6 +180,33 @@ class TrlDpo(Struct, frozen=True, forbid_unknown_fields=True):
         return {"user turns inside chosen or rejected": inside}
 
 
+class WeightedPreference(Struct, frozen=True):
+    """A row of TRL's preference format with the pair's share of the loss and chance of a wrong label."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    weight: float
+    flip: float
+
+
+class TrlDpoWeighted(Struct, frozen=True, forbid_unknown_fields=True):
+    """As ``trl-dpo``, with ``weight`` and ``flip`` (conservative DPO's epsilon) for losses that use them.
+
+    TRL's own trainer drops columns that it does not know.
+    """
+
+    reads: ClassVar[type[Struct]] = Pair
+    writes: ClassVar[type[Struct]] = WeightedPreference
+    suffix: ClassVar[str] = ".jsonl"
+
+    def rows(self, record: Pair, /) -> Sequence[WeightedPreference]:
+        """One row."""
+        sides = record.prompt, record.chosen, record.rejected
+        return [WeightedPreference(record.id, *sides, record.weight, record.flip)]
+
+
 class AxolotlChat(Struct, frozen=True, forbid_unknown_fields=True):
     """``messages`` with a loss mark each, for axolotl's data set type ``chat_template``.
 
@@ -188,11 +215,11 @@ class AxolotlChat(Struct, frozen=True, forbid_unknown_fields=True):
     of it is trained; ``content`` stays text, so that a column has one type.
     """
 
-    reads: ClassVar[type[Struct]] = Trajectory
+    reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = MarkedConversation
     suffix: ClassVar[str] = ".jsonl"
 
-    def rows(self, record: Trajectory, /) -> Sequence[MarkedConversation]:
+    def rows(self, record: Dialogue, /) -> Sequence[MarkedConversation]:
         """One row with all turns."""
         messages = (MarkedMessage(t.role, t.content, t.train, _details(t)) for t in record.turns)
         return [MarkedConversation(record.id, tuple(messages))]
@@ -202,7 +229,7 @@ def _messages(turns: Iterable[Turn]) -> tuple[Message, ...]:
     return tuple(Message(t.role, t.content) for t in turns)
 
 
-def _refuse_spans(record: Trajectory) -> None:
+def _refuse_spans(record: Dialogue) -> None:
     if any(t.train and t.spans for t in record.turns):
         raise RowRejected("has loss on a part of a turn", "Use the format axolotl-chat for these.")
 

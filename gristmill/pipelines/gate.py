@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -71,16 +71,23 @@ class Gate:
         await self._engine.__aexit__(kind, error, trace)
 
 
+async def close_all(gates: Iterable[Gate]) -> None:
+    """Close every gate at once, and wait until what is in flight behind all of them has ended."""
+    await asyncio.gather(*(gate.close() for gate in gates))
+
+
 class Stopper:
-    """What the signals do to the task that made it: the first closes the gate and then cancels the task,
+    """What the signals do to the task that made it: the first closes the gates and then cancels the task,
     the second does so ``at_once`` (default: cancels the task without waiting)."""
 
-    def __init__(self, gate: Gate, say: Callable[[str], None], at_once: Callable[[], None] | None) -> None:
+    def __init__(
+        self, gates: Sequence[Gate], say: Callable[[str], None], at_once: Callable[[], None] | None
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.stopping = False
         self._task = task
-        self._gate = gate
+        self._gates = gates
         self._say = say
         self._at_once = at_once or self._cancel
         self._closing: asyncio.Task[None] | None = None
@@ -89,8 +96,9 @@ class Stopper:
         """A signal has come."""
         if not self.stopping:
             self.stopping = True
+            in_flight = sum(gate.in_flight for gate in self._gates)
             self._say(
-                f"stopping: {self._gate.in_flight} requests in flight are waited for and logged; "
+                f"stopping: {in_flight} requests in flight are waited for and logged; "
                 "Ctrl-C again stops at once."
             )
             self._closing = asyncio.create_task(self._close())
@@ -98,7 +106,7 @@ class Stopper:
             self._at_once()
 
     async def _close(self) -> None:
-        await self._gate.close()
+        await close_all(self._gates)
         self._cancel()
 
     def _cancel(self) -> None:

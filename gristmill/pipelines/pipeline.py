@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Sequence
-from typing import TypeGuard
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeGuard
 
 from msgspec import Struct
 
@@ -26,18 +26,30 @@ def is_row_stage(stage: Stage) -> TypeGuard[RowStage]:
 
 
 class Node(Struct, frozen=True):
-    """A stage in its place. ``parent`` is the index of the node it reads from, ``None`` for the source."""
+    """A stage in its place. ``parent`` is the index of the node it reads from, ``None`` for the source;
+    ``engine`` the name of the engine that is its own, ``None`` for the recipe's main one."""
 
     name: str
     stage: Stage
     parent: int | None
+    engine: str | None = None
+
+
+class Skills(NamedTuple):
+    """What is asked of an engine before it is used: the kind that it is, and what it can do."""
+
+    kind: str
+    abilities: frozenset[Ability]
 
 
 class Pipeline:
     """Stages in the order in which they run. The order is checked here, before any token is spent."""
 
-    def __init__(self, nodes: Sequence[tuple[str, Stage, str | None]]) -> None:
-        """``nodes`` are (name, stage, name of the node to read from; ``None``: the one before)."""
+    def __init__(
+        self, nodes: Sequence[tuple[str, Stage, str | None]], engines: Mapping[str, str] | None = None
+    ) -> None:
+        """``nodes`` are (name, stage, name of the node to read from; ``None``: the one before);
+        ``engines`` the names of the engines of those nodes whose own is not the main one."""
         self.nodes: list[Node] = []
         index: dict[str, int] = {}
         for position, (name, stage, reads_from) in enumerate(nodes):
@@ -61,7 +73,13 @@ class Pipeline:
                     remedy=self._remedy(stage),
                 )
             index[name] = position
-            self.nodes.append(Node(name, stage, parent))
+            engine = (engines or {}).get(name)
+            if engine is not None and not is_row_stage(stage):
+                raise RecipeError(
+                    f"{where} asks no model, so it has no use for the engine {engine!r}.",
+                    remedy="Leave out its 'engine:'.",
+                )
+            self.nodes.append(Node(name, stage, parent, engine))
         if not self.nodes:
             raise RecipeError("the pipeline has no stages.", remedy="Name at least one under 'stages:'.")
 
@@ -86,22 +104,38 @@ class Pipeline:
             return f"Add 'from: {able[-1]}' to it, or change the order of the stages."
         return f"Put a stage that writes {stage.reads.__name__} before it."
 
-    @property
-    def needs(self) -> frozenset[Ability]:
-        """The engine abilities that some stage cannot do without."""
-        return frozenset().union(*(n.stage.needs for n in self.nodes if is_row_stage(n.stage)))
-
-    def check_engine(self, abilities: frozenset[Ability], kind: str) -> None:
-        """Refuse an engine that lacks what a stage needs."""
+    def wanted(self) -> Iterator[tuple[str, str | None, frozenset[Ability]]]:
+        """What the row stages ask of engines: stage, engine (``None``: the main one), abilities."""
         for node in self.nodes:
-            missing = node.stage.needs - abilities if is_row_stage(node.stage) else frozenset()
-            if missing:
+            if is_row_stage(node.stage):
+                yield node.name, node.engine, node.stage.needs
+                uses: Mapping[str, frozenset[Ability]] = getattr(node.stage, "uses", {})
+                yield from ((node.name, engine, needs) for engine, needs in uses.items())
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Refuse a stage that wants an engine by a name that none has."""
+        for stage, engine, _ in self.wanted():
+            if engine is not None and engine not in known:
+                remedy = suggest(engine, known) if known else ""
                 raise RecipeError(
-                    f"stage {node.name!r} needs an engine that can {' and '.join(sorted(missing))}; "
-                    f"{kind!r} cannot.",
-                    remedy="Use another engine: llamacpp can do all of these on this machine."
-                    if kind != "llamacpp"
-                    else "Use the openai engine with a server that can.",
+                    f"stage {stage!r} wants an engine named {engine!r}, which the recipe does not have.",
+                    remedy=f"{remedy} Or add it: engines: {{{engine}: {{kind: ...}}}}.".strip(),
+                )
+
+    def check_engine(self, engines: Mapping[str | None, Skills]) -> None:
+        """Refuse engines, by their names (``None``: the main one), that lack what a stage needs."""
+        self.check_names([name for name in engines if name is not None])
+        for stage, name, needs in self.wanted():
+            kind, abilities = engines[name]
+            missing = needs - abilities
+            if missing:
+                which = f"{kind!r}" if name is None else f"{name!r} (of kind {kind!r})"
+                raise RecipeError(
+                    f"stage {stage!r} needs an engine that can {' and '.join(sorted(missing))}; "
+                    f"{which} cannot.",
+                    remedy="Use another engine: llamacpp can do that on this machine."
+                    if kind != "llamacpp" and Ability.SCORE not in missing
+                    else "Use the openai engine with a server that can, and name it among its abilities.",
                 )
 
     def row_segment(self, parent: int | None) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -17,7 +17,8 @@ from gristmill.core.stages import Context, Rejection
 from gristmill.engines.log import CompletionLog, request_key
 from gristmill.pipelines import recipe as recipes
 from gristmill.pipelines import sources
-from gristmill.pipelines.pipeline import is_row_stage
+from gristmill.pipelines.engines import entries
+from gristmill.pipelines.pipeline import Skills, is_row_stage
 from gristmill.pipelines.recipe import Recipe
 from gristmill.pipelines.runner import in_own_loop, limited, log_path
 from gristmill.pipelines.segments import Verify
@@ -89,6 +90,10 @@ class _LogOnly:
         """There is nothing to close."""
 
 
+def _found(engines: Mapping[str | None, _LogOnly]) -> int:
+    return sum(engine.found for engine in engines.values())
+
+
 class _Visited(NamedTuple):
     node: int
     found: int
@@ -112,22 +117,25 @@ def plan(
         recipe = recipes.load(recipe, overrides)
     if limit is not None:
         recipe = msgspec.structs.replace(recipe, limit=limit)
-    engine = recipe.engine.open()
-    recipe.pipeline.check_engine(engine.abilities, recipe.engine_kind)
+    found = {name: (entry.kind, entry.options.open()) for name, entry in entries(recipe)}
+    recipe.pipeline.check_engine({n: Skills(kind, e.abilities) for n, (kind, e) in found.items()})
+    engines = {name: engine for name, (_, engine) in found.items()}
     rows = limited(sources.read(recipe.source), recipe.limit)
     with (
         CompletionLog(log_path(log)) as opened,
         recipe.verifier.open() as pool,
     ):
-        planner = _Planner(recipe, engine, opened, pool.averify)
+        planner = _Planner(recipe, engines, opened, pool.averify)
         in_own_loop(planner.run(rows))
     return planner.plan
 
 
 class _Planner:
-    def __init__(self, recipe: Recipe, engine: Engine, log: CompletionLog, verify: Verify) -> None:
+    def __init__(
+        self, recipe: Recipe, engines: Mapping[str | None, Engine], log: CompletionLog, verify: Verify
+    ) -> None:
         self._recipe = recipe
-        self._engine = engine
+        self._engines = engines
         self._log = log
         self._verify = verify
         nodes = recipe.pipeline.nodes
@@ -146,22 +154,23 @@ class _Planner:
         return [v for i in roots for v in await self._visit(i, row)]
 
     async def _visit(self, node: int, record: Any) -> list[_Visited]:
-        stage = self._recipe.pipeline.nodes[node].stage
+        stage, own = self._recipe.pipeline.nodes[node].stage, self._recipe.pipeline.nodes[node].engine
         assert is_row_stage(stage)
-        engine = _LogOnly(self._engine, self._log)
+        engines = {name: _LogOnly(engine, self._log) for name, engine in self._engines.items()}
+        named = {name: engine for name, engine in engines.items() if name is not None}
         try:
-            results = await stage(record, Context(engine, self._verify, self._recipe.seed))
+            results = await stage(record, Context(engines[own], self._verify, self._recipe.seed, named))
         except (RowRejected, EngineError):
-            return [_Visited(node, engine.found, None)]
+            return [_Visited(node, _found(engines), None)]
         except (_Miss, ExceptionGroup) as error:
             if isinstance(error, ExceptionGroup) and not isinstance(first_error(error), _Miss):
                 raise
-            estimate = stage.estimate(record)
-            least = max(0, estimate.completions_min - engine.found)
-            most = max(least, estimate.completions_max - engine.found)
+            estimate, found = stage.estimate(record), _found(engines)
+            least = max(0, estimate.completions_min - found)
+            most = max(least, estimate.completions_max - found)
             tokens = (most * estimate.prompt_tokens, most * estimate.completion_tokens)
-            return [_Visited(node, engine.found, (least, most, *tokens))]
-        visited = [_Visited(node, engine.found, None)]
+            return [_Visited(node, found, (least, most, *tokens))]
+        visited = [_Visited(node, _found(engines), None)]
         for child in self._segment:
             if self._recipe.pipeline.nodes[child].parent == node:
                 for result in results:

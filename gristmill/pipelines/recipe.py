@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.registry import Group, find, locate, names, suggest
+from gristmill.core.schema import gives
 from gristmill.core.stages import Stage
 from gristmill.pipelines.exports import SUFFIXES, Export
 from gristmill.pipelines.options import builtins, convert, document, set_value
@@ -30,6 +31,8 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 # In Python '$' also matches before a last line break.
 Name = Annotated[str, Meta(pattern=rf"^{NAME}$(?!\n)")]
 Count = Annotated[int, Meta(ge=1)]
+EngineName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$(?!\n)")]
+"""No dots: in ``--set engines.NAME.tries=3`` they divide."""
 K = TypeVar("K", bound=Struct)
 
 
@@ -54,13 +57,27 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         )
 
 
+class EngineEntry(Struct, frozen=True):
+    """A further engine: the name it has in the recipe, and the options Struct registered as ``kind``."""
+
+    name: str
+    kind: str
+    options: Any
+
+    def same_as(self, other: EngineEntry) -> bool:
+        """Whether both describe one engine, whatever their names."""
+        return (self.kind, self.options) == (other.kind, other.options)
+
+
 class StageEntry(Struct, frozen=True):
-    """A stage: the name it is registered under (``kind``), the name it has here, and what it reads."""
+    """A stage: the name it is registered under (``kind``), the name it has here, what it reads, and the
+    name of the engine that is its own (``None``: the recipe's ``engine``)."""
 
     kind: str
     name: str
     reads_from: str
     stage: Stage
+    engine: str | None = None
 
 
 class ExportEntry(Struct, frozen=True):
@@ -73,7 +90,8 @@ class ExportEntry(Struct, frozen=True):
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """A recipe that can be run. ``engine`` is the options Struct registered as ``engine_kind``."""
+    """A recipe that can be run. ``engine`` is the options Struct registered as ``engine_kind``; ``engines``
+    are the further ones."""
 
     name: str
     seed: int
@@ -87,6 +105,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     limit: int | None
     rows_in_flight: int | None
     part_rows: int
+    engines: tuple[EngineEntry, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """See the function ``to_dict``."""
@@ -94,7 +113,10 @@ class Recipe(Struct, frozen=True, kw_only=True):
 
 
 class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The keys of a recipe, with engine, stages and exports as they are written."""
+    """The keys of a recipe, with engines, stages and exports as they are written.
+
+    ``engine`` is the stages' own; ``engines`` are further ones, by the names that stages call them.
+    """
 
     name: Name
     source: Source
@@ -106,14 +128,17 @@ class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     limit: Count | None = None
     rows_in_flight: Count | None = None
     part_rows: Count = 10_000
+    engines: dict[EngineName, dict[str, Any]] = {}
 
 
 class StageKeys(Struct, frozen=True, kw_only=True):
-    """The keys of a stage beside its own options. ``from_`` names the stage (or "source") it reads."""
+    """The keys of a stage beside its own options. ``from_`` names the stage (or "source") it reads,
+    ``engine`` the one of the recipe's ``engines`` that is its own in place of ``engine``."""
 
     stage: str
     as_: Name | None = msgspec.field(default=None, name="as")
     from_: str | None = msgspec.field(default=None, name="from")
+    engine: str | None = None
 
 
 class ExportKeys(Struct, frozen=True, kw_only=True):
@@ -157,11 +182,16 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
     if plain.verifier.options:
         check_verifier(plain.verifier)
     keys, engine = named(plain.engine, EngineKeys, "kind", "engines", "engine")
+    engines = _engines(plain.engines)
     found = [named(e, StageKeys, "stage", "stages", f"stages[{i}]") for i, e in enumerate(plain.stages)]
-    pipeline = Pipeline([(own.as_ or own.stage, stage, own.from_) for own, stage in found])
+    pipeline = Pipeline(
+        [(own.as_ or own.stage, stage, own.from_) for own, stage in found],
+        {own.as_ or own.stage: own.engine for own, _ in found if own.engine is not None},
+    )
+    pipeline.check_names([e.name for e in engines])
     parents = [SOURCE if n.parent is None else pipeline.nodes[n.parent].name for n in pipeline.nodes]
     stages = [
-        StageEntry(own.stage, node.name, parent, node.stage)
+        StageEntry(own.stage, node.name, parent, node.stage, node.engine)
         for (own, _), node, parent in zip(found, pipeline.nodes, parents, strict=True)
     ]
     return Recipe(
@@ -177,7 +207,16 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
         limit=plain.limit,
         rows_in_flight=plain.rows_in_flight,
         part_rows=plain.part_rows,
+        engines=engines,
     )
+
+
+def _engines(given: Mapping[str, dict[str, Any]]) -> tuple[EngineEntry, ...]:
+    made = []
+    for name, data in given.items():
+        keys, options = named(data, EngineKeys, "kind", "engines", f"engines.{name}")
+        made.append(EngineEntry(name, keys.kind, options))
+    return tuple(made)
 
 
 def check_verifier(verifier: VerifierOptions) -> None:
@@ -238,7 +277,7 @@ def _exports(entries: Sequence[dict[str, Any]], pipeline: Pipeline) -> tuple[Exp
     for i, entry in enumerate(entries):
         place = f"exports[{i}]"
         own, export = named(entry, ExportKeys, "format", "exports", place)
-        able = [name for name, kind in writes.items() if kind is export.reads]
+        able = [name for name, kind in writes.items() if gives(kind, export.reads)]
         wanted = export.reads.__name__
         if own.from_ is not None and own.from_ not in writes:
             raise RecipeError(
@@ -267,11 +306,20 @@ def _exports(entries: Sequence[dict[str, Any]], pipeline: Pipeline) -> tuple[Exp
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data with every default shown; ``from_dict`` of it is the same recipe."""
+    """The recipe as plain data with every default shown; ``from_dict`` of it is the same recipe.
+
+    Further engines, and a stage's choice of one, are shown where there are any.
+    """
     plain = {f: builtins(getattr(recipe, f)) for f in Plain.__struct_fields__ if hasattr(recipe, f)}
     plain["engine"] = {"kind": recipe.engine_kind, **builtins(recipe.engine)}
+    plain["engines"] = {e.name: {"kind": e.kind, **builtins(e.options)} for e in recipe.engines}
+    if not recipe.engines:
+        del plain["engines"]  # a run made before there were any is of the same recipe
     plain["stages"] = [
-        {"stage": s.kind, "as": s.name, "from": s.reads_from, **builtins(s.stage)} for s in recipe.stages
+        {"stage": s.kind, "as": s.name, "from": s.reads_from}
+        | ({} if s.engine is None else {"engine": s.engine})
+        | builtins(s.stage)
+        for s in recipe.stages
     ]
     plain["exports"] = [
         {"format": e.format, "from": e.reads_from, "path": e.path, **builtins(e.export)}
@@ -312,6 +360,7 @@ def json_schema() -> dict[str, Any]:
         schemas[Plain]["properties"]["engine" if group == "engines" else group].update(
             {"oneOf": options} if group == "engines" else {"items": {"oneOf": options}}
         )
+    schemas[Plain]["properties"]["engines"]["additionalProperties"] = {"$ref": "#/properties/engine"}
     schemas[Plain]["properties"]["verifier"]["description"] = f"kinds: {', '.join(names('verifiers'))}"
     root = schemas[Plain]
     text = msgspec.json.encode([root, *parts.values()]).decode()

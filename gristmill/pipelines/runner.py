@@ -1,4 +1,4 @@
-"""``run``: a recipe, a run directory, the completion log and an engine put to work in one event loop."""
+"""``run``: a recipe, a run directory, the completion log and engines put to work in one event loop."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from gristmill.core.errors import GristmillError, RunError, RunStopped
 from gristmill.core.records import Problem
 from gristmill.engines.log import CompletionLog
 from gristmill.engines.options import EngineOptions
-from gristmill.engines.session import Session
 from gristmill.pipelines import progress, sources
 from gristmill.pipelines import recipe as recipes
-from gristmill.pipelines.gate import Gate, Stopper, on_interrupt
+from gristmill.pipelines.engines import Engines
+from gristmill.pipelines.gate import Stopper, on_interrupt
 from gristmill.pipelines.parts import part_files
 from gristmill.pipelines.recipe import Recipe
 from gristmill.pipelines.results import Run
@@ -40,11 +40,7 @@ _IN_FLIGHT = 1.5
 """Rows in flight for each request that may be: the others verify, write or wait for their next turn."""
 _WARM_AFTER = 0.2
 """Seconds after the start at which Polars is imported: all connections are open by then."""
-_PACING = frozenset(
-    {"limit", "rows_in_flight", "part_rows", "verifier.workers"}
-    | {f"engine.{name}" for name in EngineOptions.__struct_fields__}
-)
-"""Keys that change how fast or how far a recipe runs, and not what a row becomes."""
+_PACING = frozenset({"limit", "rows_in_flight", "part_rows", "verifier.workers"})
 
 
 class Interrupted(RunStopped):
@@ -97,7 +93,7 @@ def _claim(rundir: RunDir, recipe: Recipe, *, resume: bool, fresh: bool) -> None
     resolved = recipes.to_dict(recipe)
     former = rundir.recipe()
     if former is not None and not (resume or fresh):
-        changed = changed_keys(former, resolved, _PACING)
+        changed = changed_keys(former, resolved, _pacing(recipe))
         if changed:
             raise RunError(
                 f"{rundir.path} belongs to another recipe; changed: {', '.join(changed)}.",
@@ -106,6 +102,12 @@ def _claim(rundir: RunDir, recipe: Recipe, *, resume: bool, fresh: bool) -> None
             )
     text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
     rundir.write(RECIPE, (_versions() + text).encode("utf-8", "surrogatepass"))
+
+
+def _pacing(recipe: Recipe) -> frozenset[str]:
+    """Keys that change how fast or how far a recipe runs, and not what a row becomes."""
+    engines = ["engine", *(f"engines.{e.name}" for e in recipe.engines)]
+    return _PACING | {f"{engine}.{name}" for engine in engines for name in EngineOptions.__struct_fields__}
 
 
 def _versions() -> str:
@@ -135,7 +137,7 @@ class _Work:
         self.again = again
         self.at_once = at_once
         self.started = time.perf_counter()
-        self.session: Session | None = None
+        self.engines: Engines | None = None
         self.segments: Segments | None = None
         self.rows_total: int | None = recipe.limit
         self.exports: dict[str, int] = {}
@@ -164,20 +166,19 @@ class _Work:
         self, problems: Iterator[Problem | BadRow], log: CompletionLog, verify: Verify
     ) -> None:
         recipe = self.recipe
-        gate = Gate(recipe.engine.open())
-        recipe.pipeline.check_engine(gate.abilities, recipe.engine_kind)
-        self.session = session = Session(gate, recipe.engine, log, read_after=self.read_after)
+        self.engines = engines = Engines(recipe, log, read_after=self.read_after)
         self.segments = Segments(
             recipe.pipeline,
             self.rundir,
-            session,
+            engines.main,
             verify,
             seed=recipe.seed,
-            rows_in_flight=recipe.rows_in_flight or max(4, round(_IN_FLIGHT * gate.concurrency)),
+            rows_in_flight=recipe.rows_in_flight or max(4, round(_IN_FLIGHT * engines.concurrency)),
             part_rows=recipe.part_rows,
-            settle=gate.close,
+            settle=engines.close_gates,
+            engines=engines.named,
         )
-        stopper = Stopper(gate, self._say, self.at_once)
+        stopper = Stopper(engines.gates, self._say, self.at_once)
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
         mode: progress.Mode | None = "quiet" if self.quiet else None
         helpers = [asyncio.create_task(_warm())]
@@ -185,7 +186,7 @@ class _Work:
             helpers.append(asyncio.create_task(self._count()))
         try:
             with on_interrupt(stopper.interrupt):
-                async with session, progress.shown(self._progress, mode):
+                async with engines, progress.shown(self._progress, mode):
                     await self.segments.run(problems)
         except asyncio.CancelledError:
             if not stopper.stopping:
@@ -202,10 +203,10 @@ class _Work:
             self.rows_total = await asyncio.to_thread(progress.count_rows, Path(path))
 
     def _progress(self) -> progress.Progress:
-        assert self.session is not None and self.segments is not None
-        stats, at = self.session.stats, self.segments
+        assert self.engines is not None and self.segments is not None
+        engines, at = self.engines, self.segments
         total = self.rows_total if at.rows_total is None else at.rows_total
-        return progress.Progress(at.at, at.rows, total, stats.completion_tokens, stats.in_flight)
+        return progress.Progress(at.at, at.rows, total, engines.spent.tokens_out, engines.in_flight)
 
     def _say(self, text: str) -> None:
         if not self.quiet:
@@ -226,16 +227,17 @@ class _Work:
 
     def _close(self, *, complete: bool) -> Run:
         """The summary and the table, of what was done until here."""
-        recipe, segments, session = self.recipe, self.segments, self.session
+        recipe, segments, engines = self.recipe, self.segments, self.engines
         summary = Summary(
             name=recipe.name,
             seed=recipe.seed,
-            model=session.model if session else "",
+            model=engines.main.model if engines else "",
+            models={name: s.model for name, s in engines.named.items()} if engines else {},
             stages=segments.counts if segments else [],
             exports=self.exports,
             notes=self.notes,
             source=sources.fingerprint(recipe.source) if complete else "",
-            spent=Spent.of(session.stats) if session else Spent(),
+            spent=engines.spent if engines else Spent(),
             timing={"seconds": round(time.perf_counter() - self.started, 3)},
         )
         if complete and segments:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -17,7 +17,7 @@ from gristmill.core.stages import REJECTED, Context, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
 from gristmill.pipelines import parts
 from gristmill.pipelines.parts import Parts, Rejected
-from gristmill.pipelines.pipeline import SOURCE, Pipeline, is_row_stage, is_table_stage
+from gristmill.pipelines.pipeline import SOURCE, Node, Pipeline, is_row_stage, is_table_stage
 from gristmill.pipelines.rundir import RunDir, StageDir
 from gristmill.pipelines.sources import BadRow
 from gristmill.pipelines.stream import OrderedMap, first_error
@@ -71,22 +71,33 @@ class _RowRun:
     """A row stage at work."""
 
     def __init__(
-        self, index: int, name: str, stage: RowStage, engine: Engine, verify: Verify, seed: int
+        self, index: int, node: Node, engine: Engine, engines: Mapping[str, Engine], verify: Verify, seed: int
     ) -> None:
+        assert is_row_stage(node.stage)
         self.index = index
-        self.name = name
-        self.stage = stage
+        self.name = node.name
+        self.stage: RowStage = node.stage
         self.children: list[_RowRun] = []
         self.done = self.errors = 0
         self.last_error = ""
-        self.counts = StageCounts(name)
+        self.counts = StageCounts(node.name)
         self._verify = verify
-        self.context = Context(_StageEngine(engine, self.counts), self._judge, seed)
+        own = engine if node.engine is None else engines[node.engine]
+        self.context = Context(
+            _StageEngine(own, self.counts),
+            self._judge,
+            seed,
+            {name: _StageEngine(e, self.counts) for name, e in engines.items()},
+            self._count,
+        )
 
     async def _judge(self, completion: str, reference: str) -> Verdict:
         verdict = await self._verify(completion, reference)
-        self.counts.verdicts[verdict.outcome.value] += 1
+        self._count(verdict)
         return verdict
+
+    def _count(self, verdict: Verdict) -> None:
+        self.counts.verdicts[verdict.outcome.value] += 1
 
 
 class Segments:
@@ -106,9 +117,13 @@ class Segments:
         rows_in_flight: int,
         part_rows: int,
         settle: Callable[[], Awaitable[None]] | None = None,
+        engines: Mapping[str, Engine] | None = None,
     ) -> None:
-        """``settle`` is awaited before an error that has nothing to do with the engine ends the run: it
-        lets the requests in flight come home and into the log."""
+        """``engine`` is the main one, ``engines`` are the further ones by name.
+
+        ``settle`` is awaited before an error that has nothing to do with the engines ends the run: it
+        lets the requests in flight come home and into the log.
+        """
         self.pipeline = pipeline
         self.at = SOURCE
         self.rows = 0
@@ -119,7 +134,7 @@ class Segments:
         self._part_rows = part_rows
         self._settle = settle
         self._runs = {
-            i: _RowRun(i, n.name, n.stage, engine, verify, seed)
+            i: _RowRun(i, n, engine, engines or {}, verify, seed)
             for i, n in enumerate(pipeline.nodes)
             if is_row_stage(n.stage)
         }

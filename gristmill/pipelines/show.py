@@ -6,8 +6,11 @@ All that a model or a data set wrote is shown as text: never as markup, and cont
 from __future__ import annotations
 
 from collections.abc import Mapping
+from colorsys import hls_to_rgb
 from typing import TYPE_CHECKING, Any
 
+from gristmill.core.steps import ROOT
+from gristmill.pipelines.drawing import Drawing, Mark, drawable, drawing, goodness
 from gristmill.pipelines.results import Run
 from gristmill.pipelines.summary import printable, table
 
@@ -21,6 +24,8 @@ _OUTCOMES = {"correct": "bold green", "incorrect": "bold red"}
 _UNDECIDED = "bold yellow"
 _GROUPS = ("subset", "kind", "reason")
 """Columns that divide a stage's rows; some of each are shown."""
+_NODES = 60
+"""Nodes of a tree that are shown; the page shows all."""
 _CELL = 300
 """Characters of a plain column's value that are shown."""
 
@@ -57,10 +62,14 @@ def _one_of_each(rows: pl.LazyFrame, group: str, n: int) -> tuple[pl.DataFrame, 
 
 
 def render(row: Mapping[str, Any]) -> Text:
-    """A row as its columns suggest: a trajectory, a pair, a sample, or name by name."""
+    """A row as its columns suggest: steps, a tree, a trajectory, a pair, a sample, or name by name."""
     text = _text(f"── {row.get('id')}", "bold")
     hidden = {"id"}
-    if "turns" in row:
+    if drawable(tuple(row)):
+        drawn = drawing(row)
+        assert drawn is not None
+        _drawing(text, drawn)
+    elif "turns" in row:
         hidden |= {"turns"}
         _fields(text, row, hidden)
         for turn in row["turns"]:
@@ -82,6 +91,54 @@ def render(row: Mapping[str, Any]) -> Text:
     else:
         _fields(text, row, hidden)
     return text
+
+
+def _drawing(text: Text, drawn: Drawing) -> None:
+    """Steps under one another, each in the colour of its value; a tree with its branches indented."""
+    for name in ("title", "problem", "answer"):
+        if getattr(drawn, name):
+            text.append(f"\n{name}: ", "dim").append(_clean(getattr(drawn, name)))
+    marks = drawn.marks
+    children: list[list[int]] = [[] for _ in marks]
+    for i, mark in enumerate(marks):
+        if mark.parent != ROOT:
+            children[mark.parent].append(i)
+    waiting, shown = [(0, 0)], 0
+    while waiting and shown < _NODES:
+        index, indent = waiting.pop()
+        _mark(text, drawn, index, indent)
+        shown += 1
+        # Only a fork indents: a chain of steps reads as lines under one another.
+        deeper = indent + (len(children[index]) > 1)
+        waiting += [(child, deeper) for child in reversed(children[index])]
+    if waiting:
+        text.append(f"\n... and {len(marks) - shown:,} more nodes: gristmill show RUN --html FILE", "dim")
+
+
+def _mark(text: Text, drawn: Drawing, index: int, indent: int) -> None:
+    mark = drawn.marks[index]
+    value = "    " if mark.value is None else f"{mark.value:4.2f}"
+    bounds = "" if mark.low is None or mark.high is None else f" [{mark.low:.2f}, {mark.high:.2f}]"
+    counts = f" {mark.correct}/{mark.decided}" if mark.decided else ""
+    visits = f" n={mark.visits}" if mark.visits else ""
+    style = _shade(mark, drawn.scale)
+    text.append("\n" + "  " * indent).append(f"{value}{bounds}{counts}{visits}", style)
+    if mark.outcome:
+        text.append(f" {_clean(mark.outcome)}", _OUTCOMES.get(mark.outcome, _UNDECIDED))
+    if mark.note:
+        text.append(f" ({_clean(mark.note)})", "bold")
+    for line in mark.text.strip("\n").splitlines():
+        text.append("\n" + "  " * indent + "  | ", "dim").append(_clean(line), style)
+
+
+def _shade(mark: Mark, scale: tuple[float, float]) -> str:
+    """From red by yellow to green with the value; the wider its interval, the greyer."""
+    good = goodness(mark.value, scale)
+    if good is None:
+        return "dim"
+    known = 1.0 if mark.low is None or mark.high is None else 1.0 - (mark.high - mark.low)
+    red, green, blue = hls_to_rgb(good / 3, 0.55, 0.25 + 0.75 * known)
+    return f"rgb({red * 255:.0f},{green * 255:.0f},{blue * 255:.0f})"
 
 
 def _fields(text: Text, row: Mapping[str, Any], hidden: set[str]) -> None:

@@ -36,7 +36,7 @@ class Stats(Protocol):
 
 
 class Spent(Struct):
-    """What this process asked of the engine, and what the completion log answered instead."""
+    """What this process asked of its engines, and what the completion log answered instead."""
 
     requests: int = 0
     retries: int = 0
@@ -45,10 +45,14 @@ class Spent(Struct):
     tokens_out: int = 0
 
     @classmethod
-    def of(cls, stats: Stats) -> Spent:
-        """From a session's counters."""
+    def of(cls, *stats: Stats) -> Spent:
+        """The sum of sessions' counters."""
         return cls(
-            stats.requests, stats.retries, stats.from_log, stats.prompt_tokens, stats.completion_tokens
+            requests=sum(s.requests for s in stats),
+            retries=sum(s.retries for s in stats),
+            from_log=sum(s.from_log for s in stats),
+            tokens_in=sum(s.prompt_tokens for s in stats),
+            tokens_out=sum(s.completion_tokens for s in stats),
         )
 
 
@@ -56,6 +60,7 @@ class Summary(Struct):
     """The run, as in ``summary.json``. All but ``spent`` and ``timing`` is the same for every rerun.
 
     ``source`` is the fingerprint of the input; ``notes`` says, by export, what its format could not hold.
+    ``model`` is the main engine's, ``models`` those of the further engines by their names.
     """
 
     name: str
@@ -67,6 +72,7 @@ class Summary(Struct):
     source: str = ""
     spent: Spent = field(default_factory=Spent)
     timing: dict[str, float] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
     gristmill: str = __version__
 
     def encode(self) -> bytes:

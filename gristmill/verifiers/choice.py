@@ -18,6 +18,7 @@ from msgspec import Struct
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.answers import find_whole, tokens, undecorated
+from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.text import lines
@@ -59,7 +60,7 @@ class Key(Struct, frozen=True, forbid_unknown_fields=True):
     problem: str = ""
 
 
-class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Choice(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge which of several options a completion settles on.
 
     The reference is a letter, an option's content, or the JSON of a ``Key``; its options go before
@@ -80,7 +81,7 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         try:
-            key = _key(reference)
+            key = read_key(reference)
         except ValueError as error:
             return failure("reference unparseable", str(error))
         options = key.options or read_options(key.problem) or self.options
@@ -107,7 +108,7 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return decided(chosen == gold, rule=rule, extracted=LETTERS[chosen] + content)
 
 
-def _key(reference: str) -> Key:
+def read_key(reference: str) -> Key:
     """The reference as a ``Key``. ``ValueError`` if it is JSON of another shape, or blank."""
     text = reference.strip()
     key = msgspec.json.decode(text, type=Key) if text.startswith("{") else Key(text)
@@ -240,6 +241,11 @@ def _names(reader: _Reader, segment: str) -> bool:
 def read_options(problem: str) -> tuple[str, ...]:
     """The options that a problem's text lists as ``(A) ...``, ``A. ...`` or ``A) ...``, on lines of their own
     or in one; empty unless they run A, B, ... without a gap. The last complete list counts."""
+    return split_options(problem)[1]
+
+
+def split_options(problem: str) -> tuple[str, tuple[str, ...]]:
+    """A problem's text before its list of options (all of it where there is none), and ``read_options``."""
     marks = list(_OPTION.finditer(problem))
     starts = [i for i, mark in enumerate(marks) if mark[1] == "A"]
     for start in reversed(starts):
@@ -251,8 +257,9 @@ def read_options(problem: str) -> tuple[str, ...]:
             ends = [mark.start() for mark in run[1:]] + [len(problem)]
             texts = [problem[m.end() : end].strip() for m, end in zip(run, ends, strict=True)]
             texts[-1] = texts[-1].split("\n", 1)[0].strip()
-            return tuple(text.rstrip(",;").strip() for text in texts)
-    return ()
+            options = tuple(text.rstrip(",;").strip() for text in texts)
+            return problem[: run[0].start()].rstrip(), options
+    return problem, ()
 
 
 class Shuffled(Struct, frozen=True):

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.sandbox import Job, Kind, Limits, Result, choose, run
@@ -23,7 +24,11 @@ _WHY = 200
 _DETAIL = 4000
 """Characters of the evidence on one test, and on all."""
 _FENCE = re.compile(r"[ \t]{0,3}(`{3,}+|~{3,}+)[ \t]*([^\s`{]*)")
+_PATH = r"^[^\W\d]\w*(\(\))?(\.[^\W\d]\w*(\(\))?)*$"
 _PYTHON = frozenset(("python", "py", "python3"))
+
+_PASSED, _NOT_RUN = "passed", "not run"
+_ORDER = {_PASSED: 1, _NOT_RUN: 2}
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -37,9 +42,13 @@ class StdinCase(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CallCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A function of the program, its arguments, and the value, as JSON, that it must return."""
+    """A function of the program, its arguments, and the value, as JSON, that it must return.
 
-    function: str
+    ``Class.method`` and ``Class().method`` are called on a new object, which is made without arguments;
+    static and class methods are called on the class by the first of the two.
+    """
+
+    function: Annotated[str, Meta(pattern=_PATH)]
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     expected: Any
@@ -54,7 +63,7 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
     setup: str = ""
 
 
-class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Code(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Run the last Python block of a completion (or all of it, if it is a program) against tests.
 
     The reference is a JSON object (see ``Suite``). Each test runs in a process of its own, in a directory
@@ -64,7 +73,8 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ``correct`` if all tests passed, the score being the share that did; ``timeout`` if all others ran out
     of time. Output is compared by lines without regard to spaces; ``tolerance`` (relative and absolute)
-    makes numbers in output and values equal that nearly are.
+    makes numbers in output and values equal that nearly are. With ``stop_early`` no test is run after the
+    first that does not pass: these are told as ``not run`` and the score, a share of all, is a lower bound.
 
     Raises ``RecipeError`` when made, if ``sandbox`` is one that does not work here, or if this is root
     without any and not ``allow_root``.
@@ -77,6 +87,7 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     processes: Count = 8
     output_kb: Count = 256
     tolerance: Annotated[float, Meta(ge=0)] = 0.0
+    stop_early: bool = False
     sandbox: Kind = "auto"
     allow_root: bool = False
 
@@ -100,9 +111,12 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return unparseable("no code", "the program is empty")
         told: list[_Told] = []
         for name, job, expected in _jobs(tests, program, block is not None):
+            if self.stop_early and told and told[-1].result != _PASSED:
+                told.append(_Told(name, _NOT_RUN, ""))
+                continue
             result = run(job, self._limits(), choose(self.sandbox, allow_root=self.allow_root))
-            if early := self._not_about_tests(result, program, block is not None):
-                return early
+            if end := self._not_about_tests(result, program, block is not None):
+                return end
             told.append(_Told(name, *self._judge(job, result, expected)))
         return _verdict(told, program)
 
@@ -171,19 +185,19 @@ def _jobs(tests: Suite, program: str, fenced: bool) -> list[tuple[str, Job, Any]
 
 
 def _verdict(told: list[_Told], program: str) -> Verdict:
-    passed = sum(one.result == "passed" for one in told)
+    passed = sum(one.result == _PASSED for one in told)
     rule, detail = f"{passed} of {len(told)} tests", _detail(told, passed)
-    others = {one.result for one in told} - {"passed"}
+    others = {one.result for one in told} - {_PASSED, _NOT_RUN}
     if others == {"timeout"}:
         return Verdict(Outcome.TIMEOUT, extracted=program, rule=rule, detail=detail)
     return decided(not others, rule=rule, score=passed / len(told), extracted=program, detail=detail)
 
 
 def _detail(told: list[_Told], passed: int) -> str:
-    """The tests as JSON; of many, as many as there is room for, those first that did not pass."""
+    """The tests as JSON; of many, as many as there is room for: those that did not pass, passed, ran not."""
     found: dict[str, Any] = {"passed": passed, "of": len(told), "tests": []}
     room = _DETAIL - 60
-    for one in sorted(told, key=lambda one: one.result == "passed"):
+    for one in sorted(told, key=lambda one: _ORDER.get(one.result, 0)):
         shown = {"test": one.test, "result": one.result, "why": one.why[:_WHY]}
         if not one.why:
             del shown["why"]

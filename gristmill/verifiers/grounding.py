@@ -28,15 +28,17 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Engine, Message
+from gristmill.core.engine import Ability, Engine, Message
 from gristmill.core.errors import MissingExtraError
+from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.asking import Asking, Ballot
+from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.claims import Sentence, split
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.judge import SYSTEM
-from gristmill.verifiers.model import quoted
+from gristmill.verifiers.model import bounds, needs_of, quoted
 from gristmill.verifiers.support import Embed, Evidence, Levels, Passage, Passages, Support
 
 Cited = Literal["right", "wrong", "out of range", "missing"]
@@ -89,7 +91,7 @@ class Report(Struct, frozen=True):
     sentences: tuple[Finding, ...]
 
 
-class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Grounding(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge whether passages support an answer, sentence by sentence.
 
     The reference is a JSON list of passages, each a string or an object with ``text`` and, if there are any,
@@ -306,6 +308,37 @@ async def ground(
 
     paired = zip(sentences, findings, strict=True)
     return options.verdict(await asyncio.gather(*(judged(s, f) for s, f in paired)))
+
+
+class GroundingJudge(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``ground`` as a model verifier: the cheap levels as ``grounding`` sets them, then a judge.
+
+    The reference is as for ``Grounding``; the problem is not used.
+    """
+
+    grounding: Grounding = Grounding()
+    asking: Asking = Asking()
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Token probabilities, where they alone are to be read."""
+        return needs_of(self.asking.read)
+
+    def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
+        """One or two questions for each sentence that the cheap levels leave open."""
+        opened = self.grounding._open(completion, reference, None)
+        found = () if isinstance(opened, Verdict) else self.grounding.examine(completion, opened)
+        asking, count = self.asking, sum(f.open for f in found)
+        tokens = asking.sampling.max_tokens
+        cost = bounds(count, asking.votes, asking.read, tokens, completion, reference)
+        return replace(cost, completions_max=2 * cost.completions_max)
+
+    async def __call__(
+        self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
+    ) -> Verdict:
+        """Judge one answer by the passages in ``reference``."""
+        options, asking = self.grounding, self.asking
+        return await ground(completion, reference, engine, seed=seed, options=options, asking=asking)
 
 
 def _judged(marks: Sequence[tuple[str, int | None]], *, right: bool) -> tuple[Citation, ...]:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.registry import locate
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.verifiers.guard import failure
+from gristmill.verifiers.memo import SIZE, Memo
 from gristmill.verifiers.worker import OUT_OF_MEMORY, receive, send
 
 START_LIMIT = 60.0
@@ -48,6 +49,10 @@ class Pool:
     dies, or needs more than ``memory_mb`` MiB of address space, in an ``error`` verdict; either way the
     worker is replaced and the others go on. A verifier that cannot be started at all is a
     ``RecipeError`` to every caller.
+
+    A verifier is a function of its arguments, so the last ``memo`` verdicts (but no ``timeout`` and no
+    ``error``) are kept here and a call made again is answered at once. 0 keeps none, for a verifier that is
+    not such a function.
     """
 
     def __init__(
@@ -58,7 +63,9 @@ class Pool:
         deadline: float = 2.0,
         memory_mb: int = 1024,
         options: Mapping[str, Any] | None = None,
+        memo: int = SIZE,
     ) -> None:
+        self._memo = Memo(memo)
         self._options = msgspec.json.encode(options or {}).decode()
         self._verifier = verifier
         self._target = verifier if ":" in verifier else locate("verifiers", verifier)
@@ -90,7 +97,27 @@ class Pool:
 
     def submit(self, *args: Any) -> Future[Verdict]:
         """Queue a call of the verifier with ``args`` (plain values that MessagePack can hold)."""
-        job = _Job(_encode(args))
+        message = _encode(args)
+        known = self._recall(message)
+        if known is None:
+            return self._queue(message)
+        future: Future[Verdict] = Future()
+        future.set_result(known)
+        return future
+
+    def verdicts(self, calls: Iterable[Sequence[Any]]) -> list[Verdict]:
+        """The verdicts on many calls, in order; blocks until all are there. The fastest way to have them."""
+        found = [
+            self._recall(message) or self._queue(message)
+            for message in (_encode(tuple(args)) for args in calls)
+        ]
+        return [f if isinstance(f, Verdict) else f.result() for f in found]
+
+    def _recall(self, message: bytes) -> Verdict | None:
+        return None if self._broken is not None else self._memo.get(message)
+
+    def _queue(self, message: bytes) -> Future[Verdict]:
+        job = _Job(message)
         with self._lock:
             if self._broken is not None:
                 raise self._broken
@@ -148,6 +175,7 @@ class Pool:
                     worker = self._start()
                 verdict = worker.call(job.message, self._deadline)
                 if verdict is not None:
+                    self._memo.keep(job.message, verdict)
                     job.future.set_result(verdict)
                     continue
                 job.future.set_result(self._explain(self._retire(worker), worker.overdue))

@@ -6,19 +6,20 @@ import asyncio
 import random
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta, Struct
 
-from gristmill.core.engine import Engine, Message, Request
+from gristmill.core.engine import Ability, Engine, Message, Request
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill_messages, require
-from gristmill.core.stages import derive_seed
+from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.asking import Asking, Ballot, Unread, read_ending
+from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.model import draw, fence, quote, quoted
+from gristmill.verifiers.model import bounds, draw, fence, needs_of, quote, quoted
 
 Winner = Literal["first", "second", "tie"]
 
@@ -69,6 +70,25 @@ class Comparison(Struct, frozen=True):
     detail: str = ""
 
 
+class Comparer(Protocol):
+    """A model verifier that compares two answers to one problem."""
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What the engine must be able to do."""
+        ...
+
+    async def compare(
+        self, first: str, second: str, *, problem: str, engine: Engine, seed: int
+    ) -> Comparison:
+        """Which of the two is better. Raises what ``engine`` raises."""
+        ...
+
+    def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
+        """Bounds on what one comparison will cost."""
+        ...
+
+
 class Ranking(Struct, frozen=True):
     """Several answers in order. ``order`` holds their indices, best first; empty where none could be read.
 
@@ -85,7 +105,7 @@ class Ranking(Struct, frozen=True):
     detail: str = ""
 
 
-class Judge(Struct, frozen=True, forbid_unknown_fields=True):
+class Judge(Rewarding, frozen=True, forbid_unknown_fields=True):
     """Judges with any engine.
 
     Called with a reference: whether the completion comes to its result; the score is the share of
@@ -126,6 +146,26 @@ class Judge(Struct, frozen=True, forbid_unknown_fields=True):
         require("graded", self.graded, "response", "answer_with")
         require("pairwise", self.pairwise, "response_a", "response_b", "answer_with")
         require("listwise", self.listwise, "responses", "answer_with")
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Token probabilities, where they alone are to be read."""
+        return needs_of(self.asking.read)
+
+    def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
+        """One question."""
+        return self._estimate(1, self.asking.votes, problem, reference, completion)
+
+    def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
+        """A question for each of the two orders."""
+        return self._estimate(2, self.asking.votes, problem, first, second)
+
+    def estimate_list(self, responses: Sequence[str], *, problem: str) -> Estimate:
+        """A question for each of the lists, none where there is nothing to order."""
+        return self._estimate(self.shuffles if len(responses) > 1 else 0, 1, problem, *responses)
+
+    def _estimate(self, questions: int, votes: int, *texts: str) -> Estimate:
+        return bounds(questions, votes, self.asking.read, self.asking.sampling.max_tokens, *texts)
 
     async def __call__(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int

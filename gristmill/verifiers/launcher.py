@@ -270,12 +270,34 @@ def _drive(job: dict[str, Any], code: types.CodeType, names: dict[str, Any], tes
             run(build(test["assert"], "test.py", "exec"), names)
             message = {"done": True}
         else:
-            message = {"value": _plain(names[test["function"]](*test["args"], **test["kwargs"]), 0)}
+            function = _named(names, test["function"])
+            message = {"value": _plain(function(*test["args"], **test["kwargs"]), 0)}
         message["secret"] = test["secret"]
         _say(report, message)
     except BaseException as error:  # noqa: BLE001 - as above
         _say(report, {"raised": _told(error)})
     os._exit(0)  # neither the program's threads nor its atexit functions have a say
+
+
+def _named(names: dict[str, Any], path: str) -> Any:
+    """What ``path`` names: ``f``, ``Class.method`` (of a new object, if it takes one), ``Class().method``."""
+    found: Any = None
+    for i, part in enumerate(path.split(".")):
+        name = part.removesuffix("()")
+        if i == 0:
+            found = names[name]
+        else:
+            if isinstance(found, type) and isinstance(_unbound(found, name), types.FunctionType):
+                found = found()
+            found = getattr(found, name)
+        if name != part:
+            found = found()
+    return found
+
+
+def _unbound(owner: type, name: str) -> Any:
+    """An attribute of a class as it was written there, static and class methods unlike functions."""
+    return next((vars(base)[name] for base in owner.__mro__ if name in vars(base)), None)
 
 
 def _plain(value: Any, depth: int) -> Any:

@@ -11,10 +11,10 @@ import asyncio
 import itertools
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Literal, Protocol
 
 from gristmill.core.engine import Ability, Completion, Engine, Request
-from gristmill.core.stages import derive_seed
+from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
 
 # Tokens that a chat template gives a meaning, which many servers also read inside a message's text.
@@ -24,18 +24,50 @@ _CHAT_TOKEN = re.compile(
 )
 
 
+Way = Literal["auto", "probabilities", "text", "json"]
+_CHARS_PER_TOKEN = 4
+_FRAME = 1200
+"""Characters that a prompt has beside the texts to be judged, about; for estimates only."""
+
+
 class ModelVerifier(Protocol):
     """A verifier that asks a model: a frozen ``Struct`` of options that is called with an engine.
 
     It raises what ``engine`` raises and nothing else, whatever the texts hold. The same texts, options and
-    seed send the same requests, so the completion log answers them a second time.
+    seed send the same requests, so the completion log answers them a second time. Registered under the
+    entry point group ``gristmill.model_verifiers``.
     """
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What the engine must be able to do."""
+        ...
+
+    def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
+        """Bounds on what one call will cost."""
+        ...
 
     async def __call__(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Verdict:
         """Judge ``completion``, an answer to ``problem``; ``reference`` may be blank where none is needed."""
         ...
+
+
+def needs_of(read: Way) -> frozenset[Ability]:
+    """What an engine must be able to do whose choices are read in this way."""
+    return frozenset({Ability.CHAT} | ({Ability.LOGPROBS} if read == "probabilities" else set()))
+
+
+def bounds(questions: int, votes: int, read: Way, tokens: int, *texts: str) -> Estimate:
+    """What so many questions about ``texts`` cost, each put ``votes`` times; JSON may be asked for twice.
+
+    ``tokens`` is the greatest length of an answer.
+    """
+    json = read == "json"
+    prompt = (sum(map(len, texts)) + _FRAME) // _CHARS_PER_TOKEN + (tokens if json else 0)
+    least = questions * votes
+    return Estimate(least, least * (2 if json else 1), prompt, tokens)
 
 
 def fence(seed: int, texts: Iterable[str]) -> str:

@@ -15,13 +15,18 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from gristmill.core.engine import Engine, Message, Request, Sampling
+from gristmill.core.engine import Ability, Engine, Message, Request, Sampling
 from gristmill.core.errors import GristmillError
 from gristmill.core.prompts import fill
+from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.choice import LETTERS, Choice, key, shuffle
+from gristmill.verifiers.base import Rewarding
+from gristmill.verifiers.choice import LETTERS, Choice, key, read_key, shuffle, split_options
 from gristmill.verifiers.evidence import decided, unparseable
+from gristmill.verifiers.guard import failure
+from gristmill.verifiers.model import bounds
 from gristmill.verifiers.text import sentences
 
 _PROMPT = """{question}
@@ -251,3 +256,44 @@ def _content(answer: str, options: Sequence[str]) -> str:
         f"the answer {answer!r} is none of {len(options)} options.",
         remedy="Give its letter or its text, as in the options.",
     )
+
+
+class OptionShuffle(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``check_options`` as a model verifier: right only for an answer that is right and stays.
+
+    The reference is as for ``Choice``. The options are its own, else those that the problem lists; the
+    question is asked again without that list. ``error`` where there are no options, or the answer is none.
+    """
+
+    sampling: Sampling = Sampling(temperature=0.0)
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Nothing but chat."""
+        return frozenset({Ability.CHAT})
+
+    def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
+        """One question at most."""
+        cost = bounds(1, 1, "text", self.sampling.max_tokens, problem, reference, completion)
+        return replace(cost, completions_min=0)
+
+    async def __call__(
+        self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
+    ) -> Verdict:
+        """Judge one answer by asking again with the options shuffled."""
+        try:
+            given = read_key(reference)
+        except ValueError as error:
+            return failure("reference unparseable", str(error))
+        question, listed = split_options(problem)
+        options = given.options or split_options(given.problem)[1] or listed
+        if not 2 <= len(options) <= len(LETTERS):
+            return failure("no options", f"{len(options)} options in the reference or the problem")
+        try:
+            answer = _content(given.answer, options)
+        except GristmillError as error:
+            return failure("reference unparseable", str(error))
+        check = await check_options(
+            question, options, answer, completion, engine, seed=seed, sampling=self.sampling
+        )
+        return verdict(check)

@@ -6,13 +6,15 @@ import asyncio
 import math
 import random
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from gristmill.core.engine import Engine
+from gristmill.core.engine import Ability, Engine
 from gristmill.core.errors import RecipeError
-from gristmill.verifiers.judge import Judge
+from gristmill.core.stages import Estimate
+from gristmill.verifiers.judge import Comparison, Judge
 
 _LEAST = 1e-6
 """A word that is not among the listed tokens is taken to have this probability, so that gaps stay finite."""
@@ -131,3 +133,52 @@ def draw_principles(count: int, seed: int, *, most: int = 8, rate: float = 0.2) 
         while rng.random() >= rate:
             number += 1
     return tuple(Drawn(i, rng.random() < 0.5) for i in rng.sample(range(count), number))
+
+
+class Principle(Struct, frozen=True, forbid_unknown_fields=True):
+    """A principle, and the variance of its agreed gap over the data (``principle_variances``)."""
+
+    text: Annotated[str, Meta(min_length=1)]
+    variance: Annotated[float, Meta(gt=0)] = 1.0
+    negated: bool = False
+
+
+class Salmon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Compares two answers as SALMON does: the principle of the greatest score in size decides.
+
+    The variances are of the user's data and given with the principles; 1.0 for all of them compares the
+    gaps as they are. Its engine must give token probabilities.
+    """
+
+    principles: Annotated[tuple[Principle, ...], Meta(min_length=1)]
+    judge: Judge = Judge()
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Token probabilities: text has no logits."""
+        return frozenset({Ability.CHAT, Ability.LOGPROBS})
+
+    def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
+        """Two orders a principle."""
+        one = self.judge.estimate_pair(first, second, problem=problem)
+        count = len(self.principles)
+        least, most = one.completions_min * count, one.completions_max * count
+        return replace(one, completions_min=least, completions_max=most)
+
+    async def compare(
+        self, first: str, second: str, *, problem: str, engine: Engine, seed: int
+    ) -> Comparison:
+        """Whom the dominant principle favours; a tie where every score is 0, open where one is unread."""
+        texts = [p.text for p in self.principles]
+        gaps = await principle_gaps(
+            self.judge, texts, first, second, problem=problem, engine=engine, seed=seed
+        )
+        read = [gap for gap in gaps if gap is not None]
+        if len(read) < len(gaps):
+            return Comparison(None, detail=f"unread: {texts[gaps.index(None)]}")
+        variances, negated = [p.variance for p in self.principles], [p.negated for p in self.principles]
+        scores = principle_scores(read, variances, negated)
+        best = dominant(scores)
+        if best is None:
+            return Comparison("tie", detail="every score is 0")
+        return Comparison(best.winner, detail=f"{texts[best.index]}: {scores[best.index]:.4g}")

@@ -6,88 +6,172 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
+from gristmill.verifiers.hosting import Host, asks_a_model
 from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.models import load_model_verifier
+
+if TYPE_CHECKING:
+    from gristmill.engines.options import EngineOptions
 
 Reward = Callable[..., list[float | None]]
 
 
+class _Source(Protocol):
+    """Where verdicts come from: a pool, or a host with its engine."""
+
+    def submit(self, *texts: str) -> Future[Verdict]: ...
+
+    def close(self) -> None: ...
+
+
 class _Lazy:
-    """A pool that starts with its first verdict, once in each process (a fork cannot share it)."""
+    """A source that starts with its first verdict, once in each process (a fork cannot share it)."""
 
-    def __init__(self, verifier: str, options: Mapping[str, Any]) -> None:
-        self._verifier = verifier
-        self._options = options
+    def __init__(self, make: Callable[[], _Source]) -> None:
+        self._make = make
         self._lock = threading.Lock()
-        self._pool: tuple[int, Pool] | None = None
+        self._source: tuple[int, _Source] | None = None
 
-    def verdicts(self, pairs: Sequence[tuple[str, str]]) -> list[Verdict]:
-        """The verdicts of (completion, reference) pairs, in order, as many at once as there are workers."""
-        futures = [self._open().submit(*pair) for pair in pairs]
+    def verdicts(self, rows: Sequence[tuple[str, ...]]) -> list[Verdict]:
+        """The verdicts on rows of texts, in order, as many at once as the source can."""
+        futures = [self._open().submit(*row) for row in rows]
         return [f.result() for f in futures]
 
-    def _open(self) -> Pool:
+    def _open(self) -> _Source:
         with self._lock:
-            if self._pool is None or self._pool[0] != os.getpid():
-                pool = Pool(self._verifier, **self._options)
-                atexit.register(pool.close)
-                self._pool = os.getpid(), pool
-            return self._pool[1]
+            if self._source is None or self._source[0] != os.getpid():
+                source = self._make()
+                atexit.register(source.close)
+                self._source = os.getpid(), source
+            return self._source[1]
+
+
+def _lazy(verifier: str | Struct, engine: EngineOptions | None, settings: dict[str, Any]) -> _Lazy:
+    """Where the verdicts of a verifier come from, given by name, place or as an object."""
+    if engine is not None:
+        judge: Any = verifier
+        if isinstance(verifier, str):
+            judge = load_model_verifier(verifier, settings.pop("options", {}))
+        if not asks_a_model(judge):
+            raise RecipeError(f"{_name(verifier)} asks no model.", remedy="Leave out its engine.")
+        return _Lazy(lambda: Host(judge, engine, **settings))
+    if isinstance(verifier, str):
+        target = verifier
+    elif asks_a_model(verifier):
+        raise RecipeError(
+            f"{_name(verifier)} asks a model, and there is none.",
+            remedy="Give one: engine=OpenAI(...), or another engine's options.",
+        )
+    else:
+        target = f"{type(verifier).__module__}:{type(verifier).__qualname__}"
+        settings["options"] = _plain(verifier)
+    return _Lazy(lambda: Pool(target, **settings))
+
+
+def _plain(verifier: Struct) -> Mapping[str, Any]:
+    """A verifier's options as a worker process is sent them."""
+    try:
+        plain: Mapping[str, Any] = msgspec.to_builtins(verifier)
+    except TypeError as error:
+        raise RecipeError(
+            f"{_name(verifier)} cannot be sent to a worker process: {error}.",
+            remedy="Give its parts as {kind: NAME, ...options}.",
+        ) from error
+    return plain
+
+
+def _name(verifier: str | Struct) -> str:
+    return verifier.rpartition(":")[2] if isinstance(verifier, str) else type(verifier).__name__.lower()
 
 
 def as_trl_reward(
-    verifier: str = "math",
+    verifier: str | Struct = "math",
     *,
     reference: str = "answer",
     right: float = 1.0,
     wrong: float = 0.0,
     undecided: float | None = None,
-    **pool: Any,
+    engine: EngineOptions | None = None,
+    problem: str = "prompts",
+    **settings: Any,
 ) -> Reward:
     """A reward function for TRL's ``GRPOTrainer`` and ``RLOOTrainer``.
 
-    ``reference`` is the data set's column with the reference answers. A verdict that is neither right nor
-    wrong gives ``undecided``; TRL leaves a completion with ``None`` out of this reward. ``pool`` is passed
-    to ``Pool``: workers, deadline, memory_mb, options.
-    """
-    lazy = _Lazy(verifier, pool)
+    ``verifier`` is a registered name, ``MODULE:OBJECT``, or a verifier Struct (which has this function as
+    a method). ``reference`` is the data set's column with the reference answers. A verdict that is neither
+    right nor wrong gives ``undecided``; TRL leaves a completion with ``None`` out of this reward.
+    ``settings`` are passed to ``Pool``: workers, deadline, memory_mb, options.
 
-    def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        if reference not in columns:
+    A verifier that asks a model takes an ``engine`` (its options, such as ``OpenAI(...)``) and the column
+    with the ``problem``, of whose conversation the last message counts; ``reference=""`` gives it none.
+    ``settings`` are then those of ``Host``: log, seed; and ``options`` for a verifier given by name.
+    """
+    lazy = _lazy(verifier, engine, settings)
+
+    def column(columns: Mapping[str, Any], name: str, what: str) -> Any:
+        if name not in columns:
             raise RecipeError(
-                f"the data set has no column {reference!r} for the reward.",
-                remedy=f"Name the one with the answers: as_trl_reward(reference=...). "
+                f"the data set has no column {name!r} for the reward.",
+                remedy=f"Name the one with the {what}s: as_trl_reward({what}=...). "
                 f"It has: {', '.join(sorted(columns))}.",
             )
-        pairs = [(_text(c), str(r)) for c, r in zip(completions, columns[reference], strict=True)]
-        return [_worth(v, right, wrong, undecided) for v in lazy.verdicts(pairs)]
+        return columns[name]
+
+    def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        texts = [[_text(c) for c in completions]]
+        if reference or engine is None:
+            texts.append([str(r) for r in column(columns, reference, "reference")])
+        else:
+            texts.append([""] * len(completions))
+        if engine is not None:
+            texts.append([_text(p) for p in column(columns, problem, "problem")])
+        verdicts = lazy.verdicts(list(zip(*texts, strict=True)))
+        return [_worth(v, right, wrong, undecided) for v in verdicts]
 
     # TRL names its metrics after the function.
-    reward.__name__ = f"gristmill_{verifier.rpartition(':')[2]}"
+    reward.__name__ = f"gristmill_{_name(verifier)}"
     return reward
 
 
 def as_verl_reward(
-    verifier: str = "math",
+    verifier: str | Struct = "math",
     *,
     right: float = 1.0,
     wrong: float = 0.0,
     undecided: float = 0.0,
-    **pool: Any,
+    engine: EngineOptions | None = None,
+    problem: str = "problem",
+    **settings: Any,
 ) -> Callable[..., float]:
     """A ``compute_score(data_source, solution_str, ground_truth, extra_info=None)`` for verl.
 
-    Assign it in a file of your own and name that file in ``custom_reward_function.path``.
+    Assign it in a file of your own and name that file in ``custom_reward_function.path``. The verifier and
+    the ``settings`` are as for ``as_trl_reward``; with an ``engine``, ``problem`` is the key of
+    ``extra_info`` that holds the problem's text.
     """
-    lazy = _Lazy(verifier, pool)
+    lazy = _lazy(verifier, engine, settings)
 
     def compute_score(
         data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any
     ) -> float:
-        [verdict] = lazy.verdicts([(solution_str, str(ground_truth))])
+        row: tuple[str, ...] = solution_str, str(ground_truth)
+        if engine is not None:
+            if problem not in (extra_info or {}):
+                has = ", ".join(sorted(extra_info or {})) or "nothing"
+                raise RecipeError(
+                    f"extra_info has no {problem!r} for the reward (it has: {has}).",
+                    remedy="Name the key with the problem's text: as_verl_reward(problem=...).",
+                )
+            row = (*row, _text(extra_info[problem]))
+        [verdict] = lazy.verdicts([row])
         worth = _worth(verdict, right, wrong, undecided)
         return undecided if worth is None else worth
 

@@ -12,15 +12,17 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from gristmill.core.engine import Engine, Message, Request, Sampling
+from gristmill.core.engine import Ability, Engine, Message, Request, Sampling
 from gristmill.core.prompts import fill_messages, require
-from gristmill.core.stages import derive_seed
+from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.asking import Asking, Unread
+from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import Check, decided, unparseable
 from gristmill.verifiers.judge import SYSTEM, Comparison, Judge
-from gristmill.verifiers.model import quoted
+from gristmill.verifiers.model import bounds, needs_of, quoted
 
 Line = Annotated[str, Meta(min_length=1)]
 
@@ -53,7 +55,7 @@ _WRITE_RUBRIC = Message(
 )
 
 
-class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
+class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
     """TICK (arXiv 2410.03608): yes/no questions, each asked in its own call; the score is the share of yes.
 
     ``questions``, where given, are asked of every problem; else the engine writes at most ``limit`` for each
@@ -71,6 +73,30 @@ class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         require("write", self.write, "problem")
         require("ask", self.ask, "response", "question", "answer_with")
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Token probabilities, where they alone are to be read."""
+        return needs_of(self.asking.read)
+
+    def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
+        """A question a row; where the rows are to be written, that too, and ``limit`` of them at most."""
+        return self._estimate(1, problem, completion)
+
+    def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
+        """As ``estimate``, with every row asked of both answers."""
+        return self._estimate(2, problem, first, second)
+
+    def _estimate(self, answers: int, problem: str, *texts: str) -> Estimate:
+        rows = answers * (len(self.questions) or self.limit)
+        asking = self.asking
+        cost = bounds(rows, asking.votes, asking.read, asking.sampling.max_tokens, problem, *texts)
+        if self.questions:
+            return cost
+        tokens = max(cost.completion_tokens, self.writing.max_tokens)
+        return replace(
+            cost, completions_min=1, completions_max=cost.completions_max + 2, completion_tokens=tokens
+        )
 
     async def __call__(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
@@ -124,7 +150,7 @@ class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
+class BinaryPrinciples(Rewarding, frozen=True, forbid_unknown_fields=True):
     """RLBFF: whether one response satisfies each of ``principles``, yes or no, each asked alone.
 
     The score is the share satisfied; ``correct`` from ``accept`` on. The reference is not used.
@@ -137,6 +163,17 @@ class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         require("ask", self.ask, "response", "question", "answer_with")
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Token probabilities, where they alone are to be read."""
+        return needs_of(self.asking.read)
+
+    def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
+        """A question a principle."""
+        asking = self.asking
+        rows = len(self.principles)
+        return bounds(rows, asking.votes, asking.read, asking.sampling.max_tokens, problem, completion)
 
     async def __call__(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int

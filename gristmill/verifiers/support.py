@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import chain
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -18,6 +19,8 @@ Embed = Callable[[str], Sequence[float]]
 
 _RANGE = re.compile(r"([0-9]{1,3})\s*[-–]\s*([0-9]{1,3})")
 _RUN = re.compile(r"[^\W_]+")
+# A "not" says nothing of what stands behind one of these.
+_CLAUSE = re.compile(r";\s+|,\s+(?=(?:and|but|or|so|yet|while|whereas|although|though|since|because)\b)")
 _DEMONYMS = ("ian", "ean", "ese", "ish", "an", "n", "i")
 # The people of a place, where the endings above do not lead there.
 _PEOPLES = {
@@ -77,7 +80,7 @@ class _Window(NamedTuple):
     text: str
     words: frozenset[str]
     units: tuple[tuple[frozenset[str], bool], ...]
-    """The words of each sentence in it, and whether that is negated."""
+    """The words of each clause in it, and whether that is negated."""
 
 
 class Passages:
@@ -107,16 +110,18 @@ class Passages:
         title = frozenset(content(passage.title))
         # Brackets in a passage are not citations of ours, but they read no worse as such.
         found = split(passage.text)
-        units = [(frozenset(content(s.text)), negated(s.text)) for s in found]
-        for words, _ in units:
+        units = [[(frozenset(content(c)), negated(c)) for c in _CLAUSE.split(s.text)] for s in found]
+        whole = [frozenset[str]().union(*(words for words, _ in clauses)) for clauses in units]
+        for words in whole:
             self._units.update(words)
         self._sentences += len(units)
         width = self.levels.window
         for first in range(max(1, len(found) - width + 1) if found else 0):
             last = min(first + width, len(found))
-            words = title.union(*(w for w, _ in units[first:last]))
+            words = title.union(*whole[first:last])
             start, end = found[first].start, found[last - 1].end
-            yield _Window(index, start, end, passage.text[start:end], words, tuple(units[first:last]))
+            clauses = tuple(chain.from_iterable(units[first:last]))
+            yield _Window(index, start, end, passage.text[start:end], words, clauses)
 
     def resolve(self, mark: str) -> list[tuple[str, int | None]]:
         """The passages that a citation names: as written, and by index (``None``: there is none).
@@ -293,7 +298,7 @@ def _place(word: str) -> str:
 
 
 def _turned(sentence: str, words: Sequence[str], windows: Sequence[_Window]) -> bool:
-    """Whether the sentence is negated and the nearest one of the passages is not, or the reverse."""
+    """Whether the sentence is negated and the nearest clause of the passages is not, or the reverse."""
     units = [unit for w in windows for unit in w.units]
     _, other = max(units, key=lambda unit: len(unit[0].intersection(words)))
     return negated(sentence) != other

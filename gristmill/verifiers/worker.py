@@ -32,6 +32,8 @@ OUT_OF_MEMORY = 77
 
 _HEADER = struct.Struct("!Q")
 _CHUNK = 1 << 20
+_SMALL = 1 << 14
+"""Most messages come whole in one read of this size."""
 
 
 def send(channel: socket.socket, message: bytes, until: float | None = None) -> None:
@@ -41,23 +43,24 @@ def send(channel: socket.socket, message: bytes, until: float | None = None) -> 
 
 
 def receive(channel: socket.socket, until: float | None = None) -> bytes | None:
-    """The next message, ``None`` if the other end is gone; ``TimeoutError`` if none by ``until``."""
-    header = _read(channel, _HEADER.size, until)
-    return None if header is None else _read(channel, _HEADER.unpack(header)[0], until)
+    """The next message, ``None`` if the other end is gone; ``TimeoutError`` if none by ``until``.
 
-
-def _read(channel: socket.socket, size: int, until: float | None) -> bytes | None:
+    Nothing follows a message before it is answered, so a read may ask for more than is left of it.
+    """
     data = bytearray()
+    size = _HEADER.size
     while len(data) < size:
         channel.settimeout(_left(until))
         try:
-            chunk = channel.recv(min(size - len(data), _CHUNK))
+            chunk = channel.recv(max(min(size - len(data), _CHUNK), _SMALL))
         except ConnectionResetError:
             return None
         if not chunk:
             return None
+        if len(data) < _HEADER.size <= len(data) + len(chunk):
+            size += _HEADER.unpack_from(data + chunk)[0]
         data += chunk
-    return bytes(data)
+    return bytes(memoryview(data)[_HEADER.size :])
 
 
 def _left(until: float | None) -> float | None:

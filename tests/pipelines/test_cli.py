@@ -94,7 +94,7 @@ def test_run_plan_show_export_and_log(place: Any) -> None:
 
     exported = place.gristmill("export", "test", "--format", "trl-sft")
     assert exported.returncode == 1
-    assert "trl-sft reads Trajectory records, and no stage of runs/test has them" in exported.stderr
+    assert "trl-sft reads Dialogue records, and no stage of runs/test has them" in exported.stderr
 
     stats = place.gristmill("log", "stats")
     assert "scripted" in stats.stdout

@@ -239,7 +239,7 @@ def test_a_failed_write_leaves_the_former_file_and_no_other(tmp_path: Path) -> N
     with pytest.raises(RunError, match=r"part-00006\.parquet cannot be read"):
         write(AxolotlChat(), made, out)
     pairs = parts(tmp_path / "pairs", PAIRS)
-    with pytest.raises(RecipeError, match="holds no Trajectory records"):
+    with pytest.raises(RecipeError, match="holds no Dialogue records"):
         write(AxolotlChat(), [made[0], *pairs], out)
     with pytest.raises(RecipeError, match="no known kind of file"):
         write(AxolotlChat(), made, out.with_suffix(".csv"))

@@ -139,7 +139,7 @@ BAD = [
     (
         "exports.0.from",
         "sample",
-        "trl-sft reads Trajectory records, but stage 'sample' writes Sample",
+        "trl-sft reads Dialogue records, but stage 'sample' writes Sample",
         "curate",
     ),
     ("exports.0.format", "trl-dpo", "trl-dpo reads Pair records, and no stage writes them", "Add a stage"),

@@ -67,3 +67,62 @@ def test_a_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
         lines.write_text('{"responses": "1", "answer": "1"}\n')
         with pytest.raises(InputError, match="no row has both"):
             verify_file(lines, gold="answer", pred="response", pool=pool)
+
+
+JUDGE = """
+kind: scripted
+replies:
+  - {match: "good", texts: ["Yes. [[correct]]"]}
+  - {match: "bad", texts: ["No. [[incorrect]]"]}
+  - {texts: ["Cannot say."]}
+"""
+JUDGED = [{"question": "2 + 2?", "response": r, "answer": "4"} for r in ("good", "bad", "odd")]
+
+
+@pytest.fixture
+def judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The words of a command that has a judge decide."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GRISTMILL_LOG", raising=False)
+    (tmp_path / "engine.yaml").write_text(JUDGE)
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, [*JUDGED, {"response": "good"}])) + "\n")
+    words = ["verify", "a.jsonl", "--kind", "judge", "--engine", "engine.yaml", "--problem", "question"]
+    return [*words, "--option", "asking.read=text", "--out", "out.jsonl"]
+
+
+def test_a_judge_decides_and_a_second_run_pays_nothing(judged: list[str], tmp_path: Path) -> None:
+    first = CliRunner().invoke(app, judged)
+    assert first.exit_code == 0, first.output
+    lines = (tmp_path / "out.jsonl").read_text()
+    found = [(r["row"], r["outcome"]) for r in map(json.loads, lines.splitlines())]
+    assert found == [(1, "correct"), (2, "incorrect"), (3, "unparseable")]
+    assert "1  refused: no text or number in 'response', 'answer' or 'question'" in first.output
+    assert (tmp_path / ".gristmill/completions.sqlite").exists()
+    # An engine that would answer otherwise is not asked.
+    (tmp_path / "engine.yaml").write_text("{kind: scripted, replies: [{texts: ['[[incorrect]]']}]}")
+    assert CliRunner().invoke(app, judged).exit_code == 0
+    assert (tmp_path / "out.jsonl").read_text() == lines
+
+
+def test_an_empty_gold_judges_without_a_reference(judged: list[str], tmp_path: Path) -> None:
+    (tmp_path / "engine.yaml").write_text("{kind: scripted, replies: [{texts: ['[[5]]']}]}")
+    result = CliRunner().invoke(app, [*judged, "--gold", ""])
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "out.jsonl").read_text().splitlines()[0])["rule"] == "judge: text, grade"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--kind", "judge"], "judge asks a model. Give one: --engine"),
+        (["--kind", "math", "--engine", "engine.yaml"], "math asks no model"),
+        (["--kind", "math", "--gold", ""], "this verifier judges by references. Name"),
+        (["--kind", "jugde"], "'jugde' is no verifier. Did you mean 'judge'"),
+        (["--kind", "salmon", "--engine", "engine.yaml"], "verifier Salmon"),
+        (["--kind", "judge", "--engine", "no.yaml"], "no.yaml"),
+    ],
+)
+def test_wrong_words_say_what_is_wrong(judged: list[str], words: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["verify", "a.jsonl", *words])
+    assert isinstance(result.exception, GristmillError)
+    assert message in str(result.exception)

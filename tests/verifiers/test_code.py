@@ -269,3 +269,57 @@ def test_options_are_checked_when_it_is_made() -> None:
     for options in ({"wall_seconds": 0}, {"processes": 0}, {"sandbox": "docker"}, {"wall": 3}):
         with pytest.raises(RecipeError):
             load("gristmill.verifiers.code:Code", options)
+
+
+SOLUTION = """
+class Solution:
+    def __init__(self): self.calls = 0
+    def twice(self, x): self.calls += 1; return [2 * x, self.calls]
+    @staticmethod
+    def static(x): return 2 * x
+    @classmethod
+    def made(cls, x): return cls().twice(x)
+class Needy(Solution):
+    def __init__(self, x): pass
+"""
+
+
+def test_methods_are_called_on_a_new_object(code: Code) -> None:
+    verdict = judged(
+        code,
+        SOLUTION,
+        calls=[
+            call(1, function="Solution().twice", expected=[2, 1]),
+            call(1, function="Solution.twice", expected=[2, 1]),
+            call(1, function="Solution.static", expected=2),
+            call(1, function="Solution.made", expected=[2, 1]),
+            call(1, function="Needy.static", expected=2),
+            call(1, function="Needy.twice", expected=[2, 1]),
+            call(1, function="Solution.absent", expected=2),
+        ],
+    )
+    assert list(results(verdict).values()).count("passed") == 5
+    assert results(verdict)["call 5"] == results(verdict)["call 6"] == "raised"
+    assert "missing 1 required positional argument" in verdict.detail and "absent" in verdict.detail
+
+
+@pytest.mark.parametrize("function", ["Solution(1).f", "f()g", "__import__('os').f", "a.", "", "f g"])
+def test_what_names_no_function_is_no_test(code: Code, function: str) -> None:
+    verdict = judged(code, SOLUTION, calls=[call(function=function, expected=1)])
+    assert (verdict.outcome, verdict.rule) == (Outcome.ERROR, "reference unparseable")
+
+
+def test_stopping_at_the_first_failure_tells_what_did_not_run() -> None:
+    hasty = Code(wall_seconds=2.0, stop_early=True, allow_root=True)
+    calls = [call(1, expected=2), call(1, expected=3), call(2, expected=4), call(3, expected=6)]
+    verdict = judged(hasty, DOUBLE, calls=calls)
+    assert (verdict.outcome, verdict.score, verdict.rule) == (Outcome.INCORRECT, 0.25, "1 of 4 tests")
+    assert list(results(verdict).items()) == [
+        ("call 1", "wrong"),
+        ("call 0", "passed"),
+        ("call 2", "not run"),
+        ("call 3", "not run"),
+    ]
+    assert judged(hasty, DOUBLE, calls=[calls[0], calls[2]]).correct
+    loop = "def double(x):\n    while x == 1: pass\n    return 2 * x"
+    assert judged(hasty, loop, calls=calls).outcome is Outcome.TIMEOUT

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.errors import RecipeError
@@ -190,6 +190,7 @@ def test_prepare_reaches_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls == ["bleu"]
 
 
+@settings(deadline=None)  # the first call imports what it needs
 @given(st.text(max_size=100), st.text(max_size=50))
 def test_any_text_gets_a_verdict(completion: str, reference: str) -> None:
     verdict = msgspec.convert(REGISTERED, Combine)(completion, reference)

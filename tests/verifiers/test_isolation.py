@@ -57,7 +57,7 @@ def verifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def pool(name: str = "some_verifiers:naughty", **options: float) -> Pool:
-        return Pool(name, **{"workers": 1, **options})  # type: ignore[arg-type]
+        return Pool(name, **{"workers": 1, "memo": 0, **options})  # type: ignore[arg-type]
 
     return pool
 

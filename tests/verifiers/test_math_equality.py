@@ -144,7 +144,7 @@ def test_limits_are_settings() -> None:
     assert (verdict.outcome, verdict.rule, verdict.detail) == (
         Outcome.UNPARSEABLE,
         "limit",
-        "a factorial over 20!",
+        "a factorial over 20! (limits.factorial)",
     )
 
 

@@ -27,6 +27,9 @@ class Rollouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     is not read as a finished turn. An engine that cannot do that is sent the prefix as a finished turn and
     ``fallback`` as the user's next one: the model may then repeat or restart, and its values are of that
     other policy. An empty ``fallback`` refuses such an engine.
+
+    Spaces at the prefix's end are not sent (``begun``): tokenizers join a space to the word behind it, so
+    after a lone one a model is off its own distribution. Line breaks are sent as they are.
     """
 
     default: ClassVar[Sampling] = Sampling(temperature=1.0, max_tokens=1024)
@@ -36,6 +39,7 @@ class Rollouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def request(self, engine: Engine, messages: Sequence[Message], prefix: str, seed: int) -> Request:
         """The request for completions of ``prefix``, an answer begun to ``messages``."""
+        prefix = begun(prefix)
         if not prefix or Ability.CONTINUE in engine.abilities:
             return Request(tuple(messages), self.sampling, seed, prefix)
         if not self.fallback:
@@ -60,7 +64,8 @@ class Rollouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ) -> tuple[Judged, ...]:
         """Rollouts ``first .. first + n - 1`` from ``prefix``, in one request where the engine can.
 
-        The verdict is on prefix and completion together, against ``answer``. Raises what the engine does.
+        The verdict is on prefix and completion together, against ``answer``: a prefix that already holds
+        the answer may be followed by nothing. Raises what the engine does.
         """
         if n == 0:
             return ()
@@ -73,4 +78,9 @@ class Rollouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 async def judge(context: Context, prefix: str, completion: Completion, answer: str) -> Verdict:
     """The verdict on a rollout; one that was cut off is no answer."""
-    return unfinished(completion) or await context.verify(prefix + completion.text, answer)
+    return unfinished(completion) or await context.verify(begun(prefix) + completion.text, answer)
+
+
+def begun(prefix: str) -> str:
+    """The prefix as it is sent, which a completion continues byte for byte; see ``Rollouts``."""
+    return prefix.rstrip(" \t")

@@ -12,8 +12,10 @@ from gristmill.verifiers.math.tokens import (
     CLOSERS,
     CONSTANTS,
     FUNCTIONS,
+    OVER,
     RENAMED,
     STOPS,
+    TIMES,
     ParseError,
     is_word,
 )
@@ -31,6 +33,7 @@ class Grammar(Protocol):
     kind: int
     here: str
     spaced: bool
+    indices: set[str]
 
     def advance(self) -> None:
         """Go to the next token."""
@@ -120,7 +123,7 @@ def named(p: Grammar, name: str) -> Tree:
     name = RENAMED.get(name, name)
     if name in FUNCTIONS:
         return applied(p, name)
-    if name in CONSTANTS and p.here not in ("_", "'"):
+    if name in CONSTANTS and name not in p.indices and p.here not in ("_", "'"):
         return CONSTANTS[name]
     name = marked(p, name)
     if p.here == "(" and not p.spaced and (value := _AT_NUMBER.match(p.text, p.at)) is not None:
@@ -312,7 +315,7 @@ def matrix(p: Grammar) -> Tree:
         found.append(p.sum())
         width += 1
         if len(found) > p.limits.items:
-            raise LimitError(f"a matrix of more than {p.limits.items} entries")
+            raise LimitError(f"a matrix of more than {p.limits.items} entries", "items")
         if p.here == "&":
             p.advance()
             continue
@@ -342,9 +345,23 @@ def repeated(p: Grammar, name: str) -> Tree:
         raise ParseError(f"a {name} without an upper bound")
     p.advance()
     last, first = scalar(p.argument()), scalar(start[2][1])
-    body = scalar(p.factor())
-    while p.kind and p.here not in STOPS:
-        body = t.multiply(p.limits, (body, scalar(p.factor())))
+    body = summand(p, str(start[2][0][1]))
     if last[0] == first[0] == "n" and (last[1] - first[1] + 1) * t.repetitions(body) > p.limits.terms:
-        raise LimitError(f"a {name} of more than {p.limits.terms:,} terms")
+        raise LimitError(f"a {name} of more than {p.limits.terms:,} terms", "terms")
     return (name, str(start[2][0][1]), first, last, body)
+
+
+def summand(p: Grammar, index: str) -> Tree:
+    """What is summed or multiplied over ``index``: factors up to the next sign."""
+    fresh = index not in p.indices
+    p.indices.add(index)
+    body = scalar(p.factor())
+    while p.kind and p.here not in STOPS and p.here not in ("and", "or"):
+        over = p.here in OVER
+        if over or p.here in TIMES:
+            p.advance()
+        factor = scalar(p.factor())
+        body = t.divide(p.limits, body, factor) if over else t.multiply(p.limits, (body, factor))
+    if fresh:
+        p.indices.discard(index)
+    return body

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
+from gristmill.verifiers import numerals
 from gristmill.verifiers.math.tokens import CONSTANTS, FUNCTIONS, is_word
 
 # Wrapped text stands between these two, so that "5 m" in variables and "5 \text{ m}" in metres differ.
@@ -45,8 +47,20 @@ _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _CIRCLED = str.maketrans(
     {"−": "-", "–": "-", "×": "*", "·": "*", "÷": "/", "，": ",", "（": "(", "）": ")", "\u00a0": " "}
 )
-_CIRCLED |= {ord(c): f"^{{{i}}}" for i, c in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")}
-_CIRCLED |= {ord("½"): " 1/2", ord("¼"): " 1/4", ord("¾"): " 3/4"}
+_CIRCLED |= {
+    ord(c): " " + unicodedata.normalize("NFKC", c).replace("\u2044", "/") for c in "½¼¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+}
+_RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆₇₈₉₊₋"
+_SCRIPTS = str.maketrans(_RAISED + _LOWERED, "0123456789+-" * 2)
+_SCRIPT = re.compile(rf"([{_RAISED}]+)|[{_LOWERED}]+")
+_WORDED = re.compile(r"[a-z]+(?:[ -][a-z]+)*")
+_PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8}
+_PARTS |= {"ninth": 9, "tenth": 10}
+# t(0,4]: no function has an argument that opens one way and closes the other.
+_NAMED_INTERVAL = re.compile(r"([A-Za-z])\s*:?\s*(\([^()\[\],]+,[^()\[\],]+\]|\[[^()\[\],]+,[^()\[\],]+\))")
+_OPERATOR = re.compile(r"\\(?:sum|prod|i*int|oint|lim)(?![A-Za-z])")
+_GROUPS = 50
+"""Pairs of braces around all of an answer that are taken off. With more it is nested too deeply to read."""
 _CHOICE = re.compile(
     rf"{OPEN}?\s*(?:\(\s*{OPEN}?([A-J]){CLOSE}?\s*\)|([A-J])\s*[.:)])\s*{CLOSE}?\s*(.*)", re.DOTALL
 )
@@ -123,6 +137,9 @@ def read(raw: str) -> Answer:
     percent = text.endswith("%")
     text = text.rstrip("% ") if percent else text
     prose = is_prose(text)
+    if prose and (value := in_words(text.replace(OPEN, " ").replace(CLOSE, " "))):
+        (text, named), prose = value, False
+        unit = unit or named
     key = _SPACES.sub("", text.replace(OPEN, " ").replace(CLOSE, " "))
     if prose:
         key = " ".join(re.sub(r"[^\w]+", " ", text.replace(OPEN, " ").replace(CLOSE, " ")).lower().split())
@@ -130,11 +147,56 @@ def read(raw: str) -> Answer:
     return Answer(text, key, prose, decimal, percent, unit or ("dollar" if money else ""), letter)
 
 
+def in_words(text: str) -> tuple[str, str] | None:
+    """A number in words as digits, and its unit: "two thirds", "minus five", "twenty-one dollars".
+
+    ``None`` for ordinals, and where any word is left that is not a unit of known size.
+    """
+    plain = text.strip().lower()
+    if len(plain) > 200 or _WORDED.fullmatch(plain) is None:
+        return None
+    words = plain.replace("-", " ").split()
+    found = numerals.numeral(words, 0)
+    if found is None or found[0].endswith("th"):
+        return None
+    value, rest = found[0], words[found[1] :]
+    if not rest:
+        return value, ""
+    below = _PARTS.get("half" if rest[0] == "halves" else rest[0].removesuffix("s"))
+    if below is not None and len(rest) == 1 and value.lstrip("-").isdigit() and abs(int(value)) < 20:
+        return f"{value}/{below}", ""
+    unit = _unit_name(rest, "")
+    return (value, unit) if unit.partition("^")[0] in _UNITS else None
+
+
+def plain_digits(text: str) -> str:
+    """``text`` with the decimal digits of all scripts in ASCII."""
+    if text.isascii():
+        return text
+    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+
+
+def _script(run: re.Match[str]) -> str:
+    return ("^{" if run[1] else "_{") + run[0].translate(_SCRIPTS) + "}"
+
+
 def tidy(raw: str) -> str:
     """``raw`` without layout, delimiters and spelling variants of LaTeX and Unicode."""
+    text = raw
+    for _ in range(_GROUPS):
+        text = _tidy(text)
+        if text.startswith("{" * _GROUPS) or not (
+            text.startswith("{") and text.endswith("}") and _one_group(text)
+        ):
+            break
+        text = text[1:-1]
+    return text
+
+
+def _tidy(raw: str) -> str:
     text = raw.strip()
     if not text.isascii():
-        text = text.translate(_CIRCLED)
+        text = _SCRIPT.sub(_script, plain_digits(text).translate(_CIRCLED))
     if "\\" in text or "$" in text or "~" in text or "{,}" in text:
         text = _SPLIT_NUMBER.sub("", text.replace(r"\\!", r"\!"))
         text = _WRAPPED.sub(rf" {OPEN}\1{CLOSE} ", text)
@@ -150,8 +212,8 @@ def tidy(raw: str) -> str:
     text = text.strip(" \t\n")
     while text.endswith((".", ",", ";", ":")) and not text.endswith("\\;"):
         text = text[:-1].rstrip()
-    if text.startswith("{") and text.endswith("}") and _one_group(text):
-        return tidy(text[1:-1])
+    if text.endswith(("]", ")")) and (found := _NAMED_INTERVAL.fullmatch(text)):
+        return rf"{found[1]}\in {found[2]}"
     return text
 
 
@@ -196,6 +258,8 @@ def split_unit(text: str) -> tuple[str, str]:
     ):
         return text, ""
     if any(name in _NO_UNIT for name in names) and names != ["in"]:
+        return text, ""
+    if not wrapped and _OPERATOR.search(before):  # its letters are a product
         return text, ""
     if not wrapped and not all(n in _BARE or n == "/" or is_word(n) for n in names):
         return text, ""

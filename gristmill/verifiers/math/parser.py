@@ -11,6 +11,8 @@ from gristmill.verifiers.math.tokens import OVER, RELATIONS, STOPS, TIMES, UNION
 from gristmill.verifiers.math.tree import LimitError, Limits, Tree
 
 _SLASHED = re.compile(r"\s*/\s*\d+(?![\d.])")
+_LITERAL = 4_000
+"""Digits of a literal number at most: Python reads no more than 4,300."""
 
 
 def parse(text: str, limits: Limits) -> Tree:
@@ -33,7 +35,7 @@ class _Parser(Tokens):
                 self.advance()
             found.append(self.relation())
             if len(found) > self.limits.items:
-                raise LimitError(f"a list of more than {self.limits.items} items")
+                raise LimitError(f"a list of more than {self.limits.items} items", "items")
         return [item for one in found for item in (one[1] if one[0] == "list" else (one,))]
 
     def listing(self) -> Tree:
@@ -154,10 +156,10 @@ class _Parser(Tokens):
 
     def number(self) -> Tree:
         mantissa, mark, exponent = self.here.lower().partition("e")
-        if len(mantissa) > 4_000 or (
-            mark and (len(exponent) > 6 or abs(int(exponent)) > self.limits.exponent)
-        ):
-            raise LimitError("a number with too many digits")
+        if len(mantissa) > (most := min(self.limits.digits, _LITERAL)):
+            raise LimitError(f"a number of more than {most:,} digits", "digits")
+        if mark and (len(exponent) > 6 or abs(int(exponent)) > self.limits.exponent):
+            raise LimitError(f"an exponent over {self.limits.exponent:,}", "exponent")
         self.advance()
         value = Fraction(mantissa + "0" if mantissa.endswith(".") else mantissa)
         if mark:
@@ -178,7 +180,7 @@ class _Parser(Tokens):
                     step += 1
                     self.advance()
                 if step > 2:
-                    raise LimitError("a tower of factorials")
+                    raise LimitError("a tower of factorials", "factorial")
                 base = t.factorial(self.limits, scalar(base), step)
             elif self.here == "%":
                 self.advance()

@@ -11,7 +11,7 @@ from functools import cache
 from hashlib import blake2b
 from typing import Any
 
-from gristmill.verifiers.math.tree import Tree, symbols
+from gristmill.verifiers.math.tree import Tree, counts, symbols
 
 _DIGITS = 60
 _POINTS = 5
@@ -19,6 +19,10 @@ _POSITIVE = 3
 """Of the points, so many have only positive coordinates; the next some, the last only negative ones."""
 _CLOSE = 1e-3
 """Floats that differ by less than this, relatively, are looked at again with more digits."""
+_WHOLE_POINTS = 12
+"""Points where the bounds of a sum are symbols: so many whole numbers from 2 on are put in their place."""
+_TERMS = 5_000
+"""Terms of the sums and products of a tree, evaluated once."""
 _LARGE = 1e6
 _ANY_SIZE = frozenset({"abs", "floor", "ceil", "max", "min", "base", "ln", "log"})
 _CANCELLED = 1e-6
@@ -40,8 +44,10 @@ class UnknownValueError(ValueError):
 class Floats:
     """Evaluation in double precision, remembering the largest intermediate value."""
 
-    def __init__(self, point: int) -> None:
+    def __init__(self, point: int, whole: frozenset[str] = frozenset()) -> None:
         self.point, self.peak = point, 0.0
+        self.whole = sorted(whole)
+        self.terms = 0
         self.bound: dict[str, Any] = {}
 
     def number(self, value: Fraction) -> Any:
@@ -57,7 +63,13 @@ class Floats:
 
     def coordinate(self, name: str) -> Any:
         """The value of a symbol."""
-        return float(coordinate(name, self.point))
+        return self.number(self.place(name))
+
+    def place(self, name: str) -> Fraction:
+        """The exact value of a symbol; those in the bounds of sums are whole numbers."""
+        if name in self.whole:
+            return Fraction(2 + self.point + 3 * self.whole.index(name))
+        return coordinate(name, self.point)
 
     def power(self, base: Any, exponent: Any) -> Any:
         """A power."""
@@ -89,7 +101,7 @@ class Digits(Floats):
 
     def coordinate(self, name: str) -> Any:
         """The value of a symbol."""
-        return self.number(coordinate(name, self.point))
+        return self.number(self.place(name))
 
     def power(self, base: Any, exponent: Any) -> Any:
         """A power."""
@@ -151,16 +163,25 @@ def _apply(name: str, arguments: tuple[Tree, ...], at: Floats) -> Any:
 
 def _repeat(tree: Tree, at: Floats) -> Any:
     kind, name, first, last, body = tree
-    if first[0] != "n" or last[0] != "n" or first[1].denominator != 1 or last[1].denominator != 1:
-        raise UnknownValueError("bounds")
+    low, high = _bound(first, at), _bound(last, at)
+    at.terms += max(high - low, 0)
+    if at.terms > _TERMS:
+        raise UnknownValueError("too many terms")
     before = at.bound
     result: Any = 0 if kind == "sum" else 1
-    for k in range(int(first[1]), int(last[1]) + 1):
+    for k in range(low, high + 1):
         at.bound = {**before, name: at.number(Fraction(k))}
         value = evaluate(body, at)
         result = result + value if kind == "sum" else result * value
     at.bound = before
     return result
+
+
+def _bound(tree: Tree, at: Floats) -> int:
+    value = evaluate(tree, at)
+    if isinstance(value, complex) or not abs(value) < _LARGE or value != int(value):
+        raise UnknownValueError("a bound that is no whole number")
+    return int(value)
 
 
 _FAILS = (ValueError, ZeroDivisionError, OverflowError, TypeError, ArithmeticError)
@@ -170,12 +191,14 @@ def compare(ours: Tree, theirs: Tree, relative: float = 0.0, absolute: float = 0
     """Whether two scalar trees have one value everywhere that was looked."""
     constant = not (symbols(ours) or symbols(theirs))
     close = max(_CLOSE, 10 * relative)
-    for point in range(1 if constant else _POINTS):
+    whole = counts(ours) | counts(theirs)
+    points = 1 if constant else _WHOLE_POINTS if whole else _POINTS
+    for point in range(points):
         try:
-            at = Floats(point)
+            at = Floats(point, whole)
             a = evaluate(ours, at)
             left = at.peak
-            at = Floats(point)
+            at = Floats(point, whole)
             b = evaluate(theirs, at)
         except _FAILS:
             break
@@ -187,7 +210,7 @@ def compare(ours: Tree, theirs: Tree, relative: float = 0.0, absolute: float = 0
         sound = size > _CANCELLED * max(left, at.peak)
         if sound and abs(a - b) > max(close * size, 10 * absolute) and point < _POSITIVE:
             return Finding.DIFFERENT
-    return _confirm(ours, theirs, 1 if constant else _POINTS, relative, absolute)
+    return _confirm(ours, theirs, points, relative, absolute)
 
 
 def _infinite(tree: Tree) -> bool:
@@ -197,10 +220,11 @@ def _infinite(tree: Tree) -> bool:
 def _confirm(ours: Tree, theirs: Tree, points: int, relative: float, absolute: float) -> Finding:
     """Look again with sixty digits."""
     mp = _mp()
+    whole = counts(ours) | counts(theirs)
     looked = 0
     for point in range(points):
         try:
-            a, b = evaluate(ours, Digits(point)), evaluate(theirs, Digits(point))
+            a, b = evaluate(ours, Digits(point, whole)), evaluate(theirs, Digits(point, whole))
             difference, size = abs(a - b), max(abs(a), abs(b))
         except _FAILS:
             continue
@@ -213,14 +237,14 @@ def _confirm(ours: Tree, theirs: Tree, points: int, relative: float, absolute: f
             continue
         # Where symbols are negative, roots and logarithms have branches.
         return Finding.DIFFERENT if point < _POSITIVE else Finding.UNSURE
-    return Finding.EQUAL if looked else Finding.UNSURE
+    return Finding.EQUAL if looked > (_WHOLE_POINTS // 2 if whole else 0) else Finding.UNSURE
 
 
 def fingerprint(tree: Tree) -> complex | None:
     """A number that is nearly the same for equal trees; ``None`` where there is none."""
     try:
         at = Floats(0)
-        value = complex(evaluate(tree, at))
+        value = complex(evaluate(tree, at))  # with symbols in its bounds a sum has none
     except _FAILS:
         return None
     if not cmath.isfinite(value) or abs(value) < _CANCELLED * at.peak:

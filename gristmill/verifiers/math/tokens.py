@@ -83,6 +83,8 @@ class Tokens:
     def __init__(self, text: str, limits: Limits) -> None:
         self.text, self.limits, self.at, self.depth = text, limits, 0, 0
         self.kind, self.here, self.spaced = 0, "", False
+        self.indices: set[str] = set()
+        """The indices of the sums and products that are being read: here ``i`` is a number to count with."""
         self.advance()
 
     def advance(self) -> None:
@@ -95,6 +97,8 @@ class Tokens:
         self.here = found[self.kind]
         self.spaced = found.start(self.kind) > self.at
         self.at = found.end()
+        if self.kind == 3 and self.here.isnumeric():  # a circled, Roman or other numeral is no symbol
+            raise ParseError(f"the numeral {self.here!r}")
         if self.kind == 3 and len(self.here) > 1 and not self._whole(self.here):
             self.at = found.start(3) + self._prefix(self.here)
             self.here = self.here[: self.at - found.start(3)]
@@ -120,4 +124,4 @@ class Tokens:
         """Open one more level; ``LimitError`` if it is one too many."""
         self.depth += 1
         if self.depth > self.limits.nesting:
-            raise LimitError(f"nesting deeper than {self.limits.nesting}")
+            raise LimitError(f"nesting deeper than {self.limits.nesting}", "nesting")

@@ -27,7 +27,10 @@ _SMALL_PRIMES = tuple(p for p in range(2, 1000) if all(p % q for q in range(2, i
 
 
 class LimitError(ValueError):
-    """An answer needs more than a limit allows; the text says which."""
+    """An answer needs more than ``limit``, a field of ``Limits``, allows; the text says which."""
+
+    def __init__(self, message: str, limit: str) -> None:
+        super().__init__(f"{message} (limits.{limit})")
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +55,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """``value``, or ``LimitError`` if it has too many digits."""
         bits = value.numerator.bit_length() + value.denominator.bit_length()
         if bits * 0.30103 > self.digits:
-            raise LimitError(f"a number of about {int(bits * 0.30103):,} digits, over {self.digits:,}")
+            raise LimitError(
+                f"a number of about {int(bits * 0.30103):,} digits, over {self.digits:,}", "digits"
+            )
         return value
 
 
@@ -149,13 +154,13 @@ def power(limits: Limits, base: Tree, exponent: Tree) -> Tree:
     """``base`` to the ``exponent``; exact where both are rational and the result is not too large."""
     if exponent[0] != "n":
         if _tower(exponent):
-            raise LimitError("a tower of powers")
+            raise LimitError("a tower of powers", "exponent")
         return ("^", base, exponent)
     e: Fraction = exponent[1]
     if e == 1:
         return base
     if abs(e) > limits.exponent:
-        raise LimitError(f"an exponent over {limits.exponent:,}")
+        raise LimitError(f"an exponent over {limits.exponent:,}", "exponent")
     if base[0] == "n":
         return _number_power(limits, base[1], e)
     if base == IMAGINARY and e.denominator == 1:
@@ -179,7 +184,7 @@ def _number_power(limits: Limits, base: Fraction, e: Fraction) -> Tree:
         raise ValueError("a division by zero" if e < 0 else "zero to the zero")
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if bits > 1 and bits * abs(e) * 0.30103 > limits.digits:
-        raise LimitError(f"a power with more than {limits.digits:,} digits")
+        raise LimitError(f"a power with more than {limits.digits:,} digits", "digits")
     if e.denominator == 1:
         return num(base ** int(e))
     if e.denominator > 64:
@@ -248,7 +253,7 @@ def factorial(limits: Limits, tree: Tree, step: int) -> Tree:
     if value.denominator != 1 or value < 0:
         return ("f", "!" * step, (tree,))
     if value > limits.factorial:
-        raise LimitError(f"a factorial over {limits.factorial:,}!")
+        raise LimitError(f"a factorial over {limits.factorial:,}!", "factorial")
     n = int(value)
     whole = math.factorial(n) if step == 1 else math.prod(range(n, 0, -2))
     return num(limits.bounded(Fraction(whole)))
@@ -260,7 +265,7 @@ def binomial(limits: Limits, above: Tree, below: Tree) -> Tree:
         n, k = above[1], below[1]
         if n.denominator == k.denominator == 1 and n >= 0 and k >= 0:
             if n > limits.factorial:
-                raise LimitError(f"a binomial over {limits.factorial:,}")
+                raise LimitError(f"a binomial over {limits.factorial:,}", "factorial")
             return num(math.comb(int(n), int(k)))
     return ("f", "binom", (above, below))
 
@@ -278,6 +283,17 @@ def symbols(tree: Tree) -> frozenset[str]:
                 if isinstance(inner, tuple):
                     found |= symbols(inner)
     return found
+
+
+def counts(tree: Tree) -> frozenset[str]:
+    """The free symbols in the bounds of sums and products: these are whole numbers."""
+    if tree[0] in ("sum", "prod"):
+        return symbols(tree[2]) | symbols(tree[3]) | (counts(tree[4]) - {tree[1]})
+    if tree[0] in ("+", "*"):
+        return frozenset[str]().union(*map(counts, tree[1]))
+    if tree[0] == "^":
+        return counts(tree[1]) | counts(tree[2])
+    return frozenset[str]().union(*map(counts, tree[2])) if tree[0] == "f" else frozenset()
 
 
 def repetitions(tree: Tree) -> int:

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from typing import Annotated
 
 import msgspec
 
 from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.math import decide
 from gristmill.verifiers.math import tree as t
-from gristmill.verifiers.math.decide import Reading, Unreadable
+from gristmill.verifiers.math.decide import Reading, Undecided, Unreadable
 from gristmill.verifiers.math.extract import extract
 from gristmill.verifiers.math.sampling import fingerprint
 from gristmill.verifiers.math.tree import LimitError, Limits, Tree
 
-MEMO = 65_536
-"""Verdicts that are kept."""
 _NEAR = 1e-4
 """Answers whose fingerprints differ by more, relatively, are not compared by ``group``."""
 Tolerance = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
-class Math(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Math(Rewarding, frozen=True, forbid_unknown_fields=True):
     r"""Judge the final answer of a completion against a reference, plain text or LaTeX, boxed or not.
 
     Exact answers are compared exactly. If either side is a decimal fraction or in scientific notation,
@@ -33,12 +32,17 @@ class Math(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``unparseable`` where no answer can be read or it goes beyond ``limits`` (the rule is ``limit``),
     ``error`` where the reference cannot be read. Score 1.0 or 0.0 otherwise. The rule is the layer that
-    decided. Where the answer was not in a box, the detail says where it was found.
+    decided. Where the answer was not in a box, the detail says where it was found. ``unparseable`` too,
+    the rule being ``undecided``, are integrals, limits and the like that nothing here can compare.
+
+    The last ``memo`` verdicts are kept, by answer, reference and settings, and a sixteenth as many answers
+    as they were read; 0 keeps none. 65,536 verdicts on short answers take about 50 MB.
     """
 
     tolerance_relative: Tolerance = 1e-6
     tolerance_absolute: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     limits: Limits = Limits()
+    memo: Annotated[int, msgspec.Meta(ge=0)] = 65_536
 
     def __call__(self, completion: str, reference: str, /) -> Verdict:
         """Judge ``completion`` against ``reference``."""
@@ -48,6 +52,11 @@ class Math(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def tolerance(self) -> tuple[float, float]:
         """Relative and absolute."""
         return self.tolerance_relative, self.tolerance_absolute
+
+    @property
+    def readings(self) -> int:
+        """How many answers are kept as they were read: they are larger than verdicts, and fewer."""
+        return self.memo // 16
 
 
 def _verify(options: Math, completion: str, reference: str) -> Verdict:
@@ -59,26 +68,35 @@ def _verify(options: Math, completion: str, reference: str) -> Verdict:
         return Verdict(
             Outcome.UNPARSEABLE,
             rule="too long",
-            detail=f"the answer has {len(found.text):,} characters, over {options.limits.length:,}",
+            detail=f"the answer has {len(found.text):,} characters, over {options.limits.length:,} "
+            "(limits.length)",
         )
-    return _memoised(options, found.text, reference, "" if found.how == "boxed" else f"read as: {found.how}")
+    return _memo(options.memo)(
+        options, found.text, reference, "" if found.how == "boxed" else f"read as: {found.how}"
+    )
 
 
-@lru_cache(MEMO)
-def _memoised(options: Math, answer: str, reference: str, how: str) -> Verdict:
+@cache
+def _memo(size: int) -> Callable[[Math, str, str, str], Verdict]:
+    return lru_cache(size)(_judged)
+
+
+def _judged(options: Math, answer: str, reference: str, how: str) -> Verdict:
     gold = extract(reference) if "boxed" in reference or "fbox" in reference else None
     wanted = gold.text if gold else reference.strip()
     try:
-        theirs = decide.reading(wanted, options.limits)
+        theirs = decide.reading(wanted, options.limits, options.readings)
     except LimitError as error:
         return failure("reference unparseable", f"the reference {wanted[:100]!r} is beyond a limit: {error}")
     try:
-        ours = decide.reading(answer, options.limits)
+        ours = decide.reading(answer, options.limits, options.readings)
         if not decide.same_text(ours.answer, theirs.answer) and not decide.readable(wanted, theirs):
             return failure("reference unparseable", f"no answer can be read from {wanted[:100]!r}")
         equal, rule = decide.judge(ours, theirs, (answer, wanted), options.limits, options.tolerance)
     except LimitError as error:
         return Verdict(Outcome.UNPARSEABLE, extracted=answer, rule="limit", detail=str(error))
+    except Undecided as error:
+        return Verdict(Outcome.UNPARSEABLE, extracted=answer, rule="undecided", detail=str(error))
     except Unreadable as error:
         return Verdict(
             Outcome.UNPARSEABLE, extracted=answer, rule="not mathematics", detail=f"{answer[:100]!r}: {error}"
@@ -89,7 +107,7 @@ def _memoised(options: Math, answer: str, reference: str, how: str) -> Verdict:
 
 def forget() -> None:
     """Empty the memo of verdicts and of readings, as a benchmark of first passes needs."""
-    _memoised.cache_clear()
+    _memo.cache_clear()
     decide.forget()
 
 
@@ -121,18 +139,19 @@ def group(answers: Sequence[str], options: Math = _DEFAULT) -> list[list[int]]:
     for i, raw in enumerate(answers):
         if (at := seen.get(raw)) is None:
             try:
-                found = decide.reading(raw, options.limits)
+                found = decide.reading(raw, options.limits, options.readings)
             except LimitError:
                 found = None
             keys = _keys(found) if found else []
             at = next((seen[k] for k in keys if k in seen), None)
+            mark = _mark(found) if found and at is None else None
             if at is None:
-                at = firsts.match(found) if found else None
+                at = firsts.match(found, mark) if found else None
             if at is None:
                 at = len(classes)
                 classes.append([])
                 if found:
-                    firsts.append(found, at)
+                    firsts.append(found, mark, at)
             for key in (raw, *keys):
                 seen.setdefault(key, at)
         classes[at].append(i)
@@ -158,8 +177,7 @@ class _Firsts:
         self.order: list[tuple[Reading, int]] = []
         self.odd: list[tuple[Reading, int]] = []
 
-    def append(self, found: Reading, at: int) -> None:
-        mark = _mark(found)
+    def append(self, found: Reading, mark: float | None, at: int) -> None:
         if mark is None:
             self.odd.append((found, at))
             return
@@ -167,8 +185,7 @@ class _Firsts:
         self.prints.insert(place, mark)
         self.order.insert(place, (found, at))
 
-    def match(self, found: Reading) -> int | None:
-        mark = _mark(found)
+    def match(self, found: Reading, mark: float | None) -> int | None:
         near = self.order
         if mark is not None:
             reach = _NEAR * mark + 10 * self.options.tolerance_absolute

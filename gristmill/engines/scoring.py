@@ -1,0 +1,151 @@
+"""Log-probabilities of a given text, as vLLM's chat completions give them.
+
+The text is sent as an assistant message to be continued, with ``prompt_logprobs: 0``; the answer then holds
+a list of the whole prompt's tokens, of which the first is null and each other an object of one entry,
+``{token id: {logprob, rank, decoded_token}}``. Which of them are the text's is found from the end, by
+spelling the text backward. One token is generated (a server takes no fewer) and thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gristmill.core.engine import Completion, TokenLogprob
+from gristmill.core.errors import RefusedError, TransientError
+
+_UNKNOWN = "\ufffd"
+"""How a token that is part of a character is shown."""
+_MOST_BYTES = 4
+"""Bytes of a character in UTF-8, at most."""
+
+
+class _Entry(Struct):
+    logprob: float
+    decoded_token: str | None = None
+
+
+class _Usage(Struct):
+    prompt_tokens: int | None = None
+
+
+class _Response(Struct):
+    choices: list[Any] | None = None
+    prompt_logprobs: list[dict[str, _Entry] | None] | None = None
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Response).decode
+
+
+def fields(max_tokens_field: str) -> dict[str, Any]:
+    """What the body of a request to score has beside (or instead of) that of one to continue the text."""
+    return {max_tokens_field: 1, "prompt_logprobs": 0, "temperature": 0.0, "top_p": 1.0}
+
+
+def completion(body: bytes, text: str, url: str) -> Completion:
+    """The scored ``text`` from a response's body.
+
+    ``TransientError`` for a body that is no answer; ``RefusedError`` where the server does not give these
+    log-probabilities, or where its tokens do not spell ``text``.
+    """
+    try:
+        response = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        shown = " ".join(body[:200].decode(errors="replace").split())
+        raise TransientError(f"{url}: not a scored chat completion ({error}): {shown}") from error
+    if not response.choices:
+        raise TransientError(f"{url}: not a chat completion: it has no choices")
+    if not response.prompt_logprobs:
+        raise RefusedError(
+            f"{url}: the server gave no prompt_logprobs; leave 'score' out of the engine's abilities"
+        )
+    tokens = [_token(entries) for entries in response.prompt_logprobs]
+    pieces = spell(text, [token for token, _ in tokens])
+    if pieces is None:
+        end = "".join(token for token, _ in tokens[-8:])[-60:]
+        raise RefusedError(f"{url}: the prompt's tokens end in {end!r} and do not spell the text to score")
+    logprobs = [logprob for _, logprob in tokens[len(tokens) - len(pieces) :]]
+    if None in logprobs:
+        raise RefusedError(f"{url}: a token of the text to score has no log-probability")
+    usage = response.usage or _Usage()
+    return Completion(
+        text=text,
+        prompt_tokens=usage.prompt_tokens or 0,
+        logprobs=tuple(TokenLogprob(t, p) for t, p in zip(pieces, logprobs, strict=True) if p is not None),
+    )
+
+
+def _token(entries: dict[str, _Entry] | None) -> tuple[str, float | None]:
+    """A position's own token, which stands first among what the server gives of it."""
+    entry = next(iter(entries.values()), None) if entries else None
+    return ("", None) if entry is None else (entry.decoded_token or "", entry.logprob)
+
+
+def spell(text: str, tokens: Sequence[str]) -> tuple[str, ...] | None:
+    """The parts of ``text`` that the last of ``tokens`` stand for; joined they are ``text``.
+
+    ``None`` where they do not spell it. Tokens need not be its parts exactly:
+
+    - white space at an end of the text that the chat template cut off goes to the nearest token;
+    - a space that a token lost when it was decoded alone (SentencePiece) goes to that token;
+    - of tokens that are bytes of a character, shown as U+FFFD or as nothing, the last stands for the
+      character and the others for nothing;
+    - a token that begins before the text and ends in it (a merge over the boundary) counts whole, and
+      stands for the part in it.
+    """
+    rest = text.rstrip()
+    trailing = text[len(rest) :]
+    pieces: list[str] | None = None
+    for ending in dict.fromkeys((text, rest)):  # the white space at the end kept, or cut off
+        pieces = _backward(ending, tokens)
+        if pieces:
+            if ending is not text:
+                pieces[0] += trailing
+            break
+    return tuple(reversed(pieces)) if pieces else None
+
+
+def _backward(text: str, tokens: Sequence[str]) -> list[str] | None:
+    """The pieces of ``text`` from its end; ``None`` if it cannot be spelled."""
+    rest, at, pieces = text, len(tokens), list[str]()
+    while rest:
+        token = tokens[at - 1] if at else ""
+        bytes_of = _bytes(rest, tokens, at) if _UNKNOWN in token and not rest.endswith(token) else None
+        if token.endswith(rest):
+            pieces.append(rest)
+            break
+        if at and rest.endswith(token):
+            pieces.append(token)
+            rest, at = rest[: len(rest) - len(token)], at - 1
+        elif bytes_of is not None:
+            count, piece = bytes_of
+            pieces += [piece] + [""] * (count - 1)
+            rest, at = rest[: len(rest) - len(piece)], at - count
+        elif pieces and at and rest[-1] == " " and rest[:-1].endswith(token):
+            pieces[-1], rest = " " + pieces[-1], rest[:-1]
+        elif pieces and not rest.strip():
+            pieces[-1], rest = rest + pieces[-1], ""
+        else:
+            return None
+    return pieces
+
+
+def _bytes(rest: str, tokens: Sequence[str], end: int) -> tuple[int, str] | None:
+    """How many tokens before ``end`` are bytes of characters, and the end of ``rest`` that they make up.
+
+    That is the shortest end behind which the token before them fits.
+    """
+    start = end
+    while start and _UNKNOWN in tokens[start - 1]:
+        start -= 1
+    before = tokens[start - 1] if start else ""
+    for length in range(1, min(len(rest), _MOST_BYTES * (end - start)) + 1):
+        head, piece = rest[: len(rest) - length], rest[len(rest) - length :]
+        fits = head.endswith(before) or before.endswith(head)
+        if fits and len(piece.encode(errors="replace")) >= end - start:
+            return end - start, piece
+    return None

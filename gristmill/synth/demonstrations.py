@@ -1,0 +1,48 @@
+"""Samples as conversations to imitate: the selection step of rejection sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+from msgspec import Meta, Struct
+
+from gristmill.core.engine import Ability
+from gristmill.core.records import Demonstration, Sample, Turn
+from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.verdicts import Outcome
+
+
+class Demonstrations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Keeps the samples whose verdict is one of ``outcomes`` as conversations whose last turn is trained.
+
+    This is the data of RAFT (arXiv 2304.06767) and of rejection-sampling fine-tuning (arXiv 2308.01825).
+    A sample that was cut off is dropped whatever its verdict; one without a verdict only where
+    ``outcomes`` is empty, which keeps all finished samples. ``kind`` is written into every record.
+    """
+
+    reads: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = Demonstration
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    outcomes: tuple[Outcome, ...] = (Outcome.CORRECT,)
+    kind: Annotated[str, Meta(min_length=1)] = "sample"
+
+    async def __call__(self, sample: Sample, context: Context) -> Sequence[Demonstration | Rejection]:
+        """One record, or a ``Rejection`` with the sample's verdict."""
+        if sample.finish_reason != "stop":
+            return [Rejection(sample.id, "unfinished", f"finish_reason {sample.finish_reason}")]
+        said = sample.verdict.outcome if sample.verdict else None
+        if self.outcomes and said not in self.outcomes:
+            return [Rejection(sample.id, "no verdict" if said is None else f"verdict {said}")]
+        turns = [Turn(m.role, m.content, train=False) for m in sample.messages]
+        turns.append(Turn("assistant", sample.completion, train=True))
+        return [
+            Demonstration(
+                sample.id, sample.problem_id, sample.problem, sample.answer, self.kind, tuple(turns)
+            )
+        ]
+
+    def estimate(self, sample: Sample) -> Estimate:
+        """It calls no engine."""
+        return Estimate(0, 0, 0, 0)

@@ -1,0 +1,272 @@
+"""Stages that weigh all the samples of one problem against each other: ranked, voted, put under rules.
+
+Each holds the options of a ``sample`` stage and draws its samples as that stage would: where one with the
+same options ran before, the completion log answers them for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from gristmill.core.engine import Ability, Message, Sampling
+from gristmill.core.errors import RecipeError
+from gristmill.core.records import Pair, Problem, Sample
+from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.verdicts import Verdict
+from gristmill.synth.sampling import SampleStage
+from gristmill.verifiers import backward
+from gristmill.verifiers.evidence import decided, unparseable
+from gristmill.verifiers.judge import Judge
+from gristmill.verifiers.model import bounds
+from gristmill.verifiers.rubric import Contrast, ContrastiveRubric
+
+_SEVERAL = SampleStage(samples=4)
+_CALL = 1_000_000
+"""Seeds of the judge's questions are derived apart from those of the samples' turns."""
+
+
+def _require(sample: SampleStage, least: int) -> None:
+    if sample.samples < least:
+        raise RecipeError(
+            f"sample.samples is {sample.samples}: too few to weigh against each other.",
+            remedy=f"Set sample.samples to at least {least}.",
+        )
+
+
+class JudgeRanking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples each problem, has a judge put the samples in order, and pairs the best with the worst.
+
+    Cut-off samples are not ranked. A problem is rejected with fewer than two different answers, an order
+    that could not be read, or an order whose first or last place is shared. ``judge`` has the
+    options of the judge; ``judge_engine`` names the engine that judges (default: the stage's own).
+    """
+
+    reads: ClassVar[type[Struct]] = Problem
+    writes: ClassVar[type[Struct]] = Pair
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
+
+    sample: SampleStage = _SEVERAL
+    judge: Judge = Judge()
+    judge_engine: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.sample, 2)
+
+    @property
+    def uses(self) -> dict[str, frozenset[Ability]]:
+        """The engine that judges."""
+        return {} if self.judge_engine is None else {self.judge_engine: frozenset({Ability.CHAT})}
+
+    async def __call__(self, problem: Problem, context: Context) -> Sequence[Pair | Rejection]:
+        """One pair, or a rejection."""
+        samples, dropped = await _drawn(self.sample, problem, context)
+        different = list({s.completion: s for s in samples if s.finish_reason == "stop"}.values())
+        if len(different) < 2:
+            return [*dropped, Rejection(problem.id, "fewer than two different answers")]
+        found = await self.judge.rank(
+            [s.completion for s in different],
+            problem=problem.problem,
+            engine=context.named(self.judge_engine),
+            seed=context.seed_for(problem.id, _CALL),
+        )
+        if not found.order:
+            return [*dropped, Rejection(problem.id, "no order could be read", found.detail)]
+        worst = min(found.scores)
+        if found.best is None or found.scores.count(worst) > 1:
+            scores = ", ".join(f"{s:.3f}" for s in found.scores)
+            return [*dropped, Rejection(problem.id, "the best or the worst is shared", f"scores {scores}")]
+        best, last = different[found.best], different[found.scores.index(worst)]
+        chosen, rejected = ((Message("assistant", s.completion),) for s in (best, last))
+        pair = Pair(f"{problem.id}/ranking", problem.id, "judge ranking", best.messages, chosen, rejected)
+        return [*dropped, pair]
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """The samples, and the lists of all of them at their full length."""
+        drawn = self.sample.estimate(problem)
+        lists = self.judge.estimate_list(["" for _ in range(self.sample.samples)], problem=problem.problem)
+        return _sum(drawn, lists, self.sample.samples * drawn.completion_tokens)
+
+
+class BackwardVote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """FOBAR (arXiv 2308.07758): samples each problem and votes, forward and backward, for its answer.
+
+    Answers are classed by mathematical equality. Each sample's verdict says whether its answer is the one
+    that won, which is *not* the reference: that has no part in it. The score is P(c) of the sample's own
+    answer, ``extracted`` its class, the detail JSON with every candidate's votes and recoveries. A sample
+    without an answer, or a tie, is ``unparseable``.
+    """
+
+    reads: ClassVar[type[Struct]] = Problem
+    writes: ClassVar[type[Struct]] = Sample
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
+
+    sample: SampleStage = _SEVERAL
+    samples: Annotated[int, Meta(ge=1)] = 8
+    max_masked: Annotated[int, Meta(ge=1)] | None = None
+    alpha: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    sampling: Sampling = Sampling(max_tokens=1024)
+    backward_engine: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.sample, 2)
+
+    @property
+    def uses(self) -> dict[str, frozenset[Ability]]:
+        """The engine that is asked backward."""
+        return {} if self.backward_engine is None else {self.backward_engine: frozenset({Ability.CHAT})}
+
+    async def __call__(self, problem: Problem, context: Context) -> Sequence[Sample | Rejection]:
+        """Every sample with its verdict."""
+        samples, dropped = await _drawn(self.sample, problem, context)
+        labels = _classes(samples)
+        found = await backward.rank(
+            problem.problem,
+            labels,
+            context.named(self.backward_engine),
+            seed=context.seed_for(problem.id, _CALL),
+            sampling=self.sampling,
+            samples=self.samples,
+            max_masked=self.max_masked,
+            alpha=self.alpha,
+        )
+        voted = [replace(s, verdict=_vote(found, label)) for s, label in zip(samples, labels, strict=True)]
+        for sample in voted:
+            assert sample.verdict is not None
+            context.count(sample.verdict)
+        return [*voted, *dropped]
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """The samples; backward at most every number under as many candidates as there are samples."""
+        drawn = self.sample.estimate(problem)
+        masked = len(backward.maskings(problem.problem, ())[: self.max_masked])
+        most = self.sample.samples * masked if self.sample.samples > 1 else 0
+        cost = bounds(most, self.samples, "text", self.sampling.max_tokens, problem.problem)
+        return _sum(drawn, replace(cost, completions_min=0))
+
+
+class RubricRow(Struct, frozen=True):
+    """A rubric that told right from wrong answers of a problem: what the problem demands, and what makes
+    an answer good besides. ``tested`` is the number of held-out pairs whose preference it recovered."""
+
+    id: str
+    problem: str
+    hard_rules: tuple[str, ...]
+    principles: tuple[str, ...]
+    tested: int
+
+
+class ContrastiveRubrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """OpenRubrics (arXiv 2510.07743): a rubric for each problem, written from a right and a wrong sample
+    and tested on further ones, as ``ContrastiveRubric`` does.
+
+    Samples are right and wrong by the recipe's verifier. The first right with the first wrong one is what
+    the rubric is written from; the next ones, in order, are held out. A problem with fewer than two such
+    pairs, or a rubric that is not kept, is rejected with the reason. ``judge_engine`` names the engine that
+    writes and judges (default: the stage's own).
+    """
+
+    reads: ClassVar[type[Struct]] = Problem
+    writes: ClassVar[type[Struct]] = RubricRow
+
+    sample: SampleStage = _SEVERAL
+    rubric: ContrastiveRubric = ContrastiveRubric()
+    held_out: Annotated[int, Meta(ge=1, le=100)] = 3
+    judge_engine: str | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.sample, 4)
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What the judge needs, unless another engine judges."""
+        judged_here = self.judge_engine is None
+        return frozenset({Ability.CHAT}) | (self.rubric.judge.needs if judged_here else frozenset())
+
+    @property
+    def uses(self) -> dict[str, frozenset[Ability]]:
+        """The engine that writes and judges."""
+        return {} if self.judge_engine is None else {self.judge_engine: self.rubric.judge.needs}
+
+    async def __call__(self, problem: Problem, context: Context) -> Sequence[RubricRow | Rejection]:
+        """One rubric, or a rejection."""
+        given = await self.sample(problem, context)
+        samples = [s for s in given if isinstance(s, Sample) and s.verdict and s.verdict.decided]
+        right, wrong = (
+            list(dict.fromkeys(s.completion for s in samples if s.verdict and s.verdict.correct is side))
+            for side in (True, False)
+        )
+        pairs = [Contrast(a, b) for a, b in zip(right, wrong, strict=False)]
+        dropped = [r for r in given if isinstance(r, Rejection)]
+        if len(pairs) < 2:
+            detail = f"{len(right)} different right answers, {len(wrong)} wrong ones"
+            return [*dropped, Rejection(problem.id, "fewer than two pairs", detail)]
+        trial = await self.rubric(
+            pairs[0],
+            pairs[1 : 1 + self.held_out],
+            problem=problem.problem,
+            engine=context.named(self.judge_engine),
+            seed=context.seed_for(problem.id, _CALL),
+        )
+        if trial.outcome != "kept" or trial.rubric is None:
+            return [*dropped, Rejection(problem.id, f"rubric: {trial.outcome}", trial.detail)]
+        rules = trial.rubric.hard_rules, trial.rubric.principles
+        row = RubricRow(problem.id, problem.problem, *rules, len(trial.comparisons))
+        return [*dropped, row]
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """The samples; the rubric with one repair, and the held-out pairs in both orders."""
+        drawn = self.sample.estimate(problem)
+        pair = self.rubric.judge.estimate_pair("", "", problem=problem.problem)
+        held_out = min(self.held_out, max(0, self.sample.samples // 2 - 1))
+        most = held_out * pair.completions_max + 2 if held_out else 0
+        tokens = max(pair.completion_tokens, self.rubric.writing.max_tokens)
+        cost = replace(pair, completions_min=0, completions_max=most, completion_tokens=tokens)
+        return _sum(drawn, cost, 2 * drawn.completion_tokens)
+
+
+async def _drawn(
+    stage: SampleStage, problem: Problem, context: Context
+) -> tuple[list[Sample], list[Rejection]]:
+    """The samples of a problem, without verdicts: here the samples judge each other."""
+    found = await replace(stage, verify=False)(problem, context)
+    samples = [s for s in found if isinstance(s, Sample)]
+    return samples, [r for r in found if isinstance(r, Rejection)]
+
+
+def _classes(samples: Sequence[Sample]) -> list[str | None]:
+    """Each sample's answer as the first of its class wrote it; ``None`` without a finished answer."""
+    from gristmill.verifiers.math import extract, group
+
+    found = [extract(s.completion) if s.finish_reason == "stop" else None for s in samples]
+    answers = [(i, f.text) for i, f in enumerate(found) if f is not None]
+    labels: list[str | None] = [None] * len(samples)
+    for alike in group([text for _, text in answers]):
+        for place in alike:
+            labels[answers[place][0]] = answers[alike[0]][1]
+    return labels
+
+
+def _vote(found: backward.Ranking, label: str | None) -> Verdict:
+    if label is None:
+        return unparseable("backward vote", "no answer")
+    detail = msgspec.json.encode(found).decode()
+    if found.best is None:
+        return unparseable("backward vote: tie", detail, label)
+    [own] = [c for c in found.candidates if c.label == label]
+    right = found.best == label
+    return decided(right, rule="backward vote", score=own.score, extracted=label, detail=detail)
+
+
+def _sum(first: Estimate, then: Estimate, more_tokens: int = 0) -> Estimate:
+    """Two kinds of request as one bound; the prompts of the second kind hold ``more_tokens``."""
+    return Estimate(
+        first.completions_min + then.completions_min,
+        first.completions_max + then.completions_max,
+        max(first.prompt_tokens, then.prompt_tokens + more_tokens),
+        max(first.completion_tokens, then.completion_tokens),
+    )

@@ -1,0 +1,201 @@
+"""Monte Carlo evidence for the steps of a sampled solution: rollouts from its prefixes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from msgspec import Meta, Struct, field
+
+from gristmill.core.engine import Ability, Engine
+from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.records import Judged, Sample
+from gristmill.core.stages import Context, Estimate
+from gristmill.core.steps import Step, ValuedSolution, tally
+from gristmill.core.verdicts import Verdict
+from gristmill.synth.step_values.allocation import Allocation, Outcomes, Positive
+from gristmill.synth.step_values.rollouts import Rollouts
+from gristmill.synth.step_values.steps import Split
+
+_CHARS_PER_TOKEN = 4
+"""For estimates only: English text under a byte-pair tokenizer."""
+
+
+class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Values the steps of a solution by rollouts from its prefixes; see ``Allocation`` for how many.
+
+    The last step's value is the solution's own verdict and costs nothing. ``only`` names the solutions to
+    value. ``start`` rollouts are drawn from the question alone (V of the first state, for advantages).
+    With ``skip_certain`` they come first, in draws of ``batch``, and a problem that is always or never
+    solved in them and in the solution at hand is dropped (OmegaPRM, arXiv 2406.06592; openr takes
+    32); the schemes but ``fixed`` leave off at the first that differs. Rollouts that never succeed in n
+    tries still allow a rate up to about 3/n at 95 %.
+
+    ``prover`` names a further engine of the recipe, whose ``prover_k`` rollouts are drawn from every
+    prefix, and from the question, whatever the scheme (PAV, arXiv 2410.08146).
+
+    Seeds: prefix ``i`` (steps) of a record is call ``i`` of that record, whatever the scheme, so that
+    schemes and budgets share their rollouts through the log. The question's rollouts are call 0 of the
+    *problem*, as in the stage ``sample``: solutions of one problem share them, and with the same sampling
+    options they are its very samples. The prover's calls are negative.
+    """
+
+    reads: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = ValuedSolution
+
+    split: Split = Split()
+    rollouts: Rollouts = field(default_factory=Rollouts)
+    only: Literal["wrong", "right", "all"] = "all"
+    start: Annotated[int, Meta(ge=0)] = 0
+    skip_certain: bool = False
+    prover: str | None = None
+    prover_k: Positive = 8
+
+    def __post_init__(self) -> None:
+        if self.skip_certain and not self.start:
+            raise RecipeError(
+                "step_values: skip_certain has no rollouts from the question to judge by.",
+                remedy="Set start, for example to 32.",
+            )
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Continuing an assistant turn is needed only where the fallback is refused."""
+        return frozenset({Ability.CHAT} if self.rollouts.fallback else {Ability.CHAT, Ability.CONTINUE})
+
+    @property
+    def uses(self) -> dict[str, frozenset[Ability]]:
+        """The prover, asked as the policy is."""
+        return {} if self.prover is None else {self.prover: self.needs}
+
+    async def __call__(self, record: Sample, context: Context) -> list[ValuedSolution]:
+        """The solution with its rollouts. ``RowRejected`` for one that cannot or should not be valued."""
+        work = _Work(self, self._admit(record), record, context)
+        start = await work.from_question()
+        prover, (rollouts, stopped, first_error) = await asyncio.gather(work.by_prover(), work.by_scheme())
+        steps = zip(work.texts, [*rollouts, ()], [*prover[1:], ()], strict=True)
+        return [
+            ValuedSolution(
+                id=record.id,
+                problem_id=record.problem_id,
+                problem=record.problem,
+                answer=work.solution.answer,
+                messages=record.messages,
+                steps=tuple(Step(*step) for step in steps),
+                verdict=work.solution.verdict,
+                scheme=self.scheme,
+                stopped=stopped,
+                start=start,
+                start_prover=prover[0],
+                first_error=first_error,
+            )
+        ]
+
+    def estimate(self, record: Sample) -> Estimate:
+        """Bounds in completions; tokens count half of the solution as a prefix, and four characters each."""
+        try:
+            solution = self._admit(record)
+        except RowRejected:
+            return Estimate(0, 0, 0, 0)
+        prefixes = len(solution.steps) - 1
+        least, most = self.bounds(prefixes, solution.verdict.correct)
+        by_prover = (prefixes + 1) * self.prover_k if self.prover else 0
+        if self.skip_certain:
+            # At least until the first draw is seen; one that is dropped brings nothing more.
+            least = min(self.start, self.batch if self.scheme != "fixed" else self.start)
+        else:
+            least += self.start + by_prover
+        chars = sum(len(m.content) for m in record.messages) + len(record.completion) // 2
+        most += self.start + by_prover
+        return Estimate(least, most, chars // _CHARS_PER_TOKEN, self.rollouts.sampling.max_tokens)
+
+    def _admit(self, record: Sample) -> _Solution:
+        """What can be valued of a sample; ``RowRejected`` where it is not to be."""
+        where = f"sample {record.id!r}"
+        if record.answer is None:
+            raise RowRejected("no reference answer", f"{where} has no answer to judge rollouts by")
+        if record.finish_reason != "stop":
+            raise RowRejected("unfinished solution", f"{where} ended by {record.finish_reason}")
+        if record.verdict is None or not record.verdict.decided:
+            found = record.verdict.outcome if record.verdict else "none"
+            raise RowRejected("solution without a verdict", f"{where}: its verdict is {found}")
+        if self.only != "all" and record.verdict.correct != (self.only == "right"):
+            raise RowRejected("solution is right" if record.verdict.correct else "solution is wrong", where)
+        steps = self.split(record.completion)
+        if not steps:
+            raise RowRejected("solution without steps", f"{where} is empty")
+        return _Solution(tuple(steps), record.answer, record.verdict)
+
+
+class _Solution(NamedTuple):
+    steps: tuple[str, ...]
+    answer: str
+    verdict: Verdict
+
+
+class _Work:
+    """The rollouts of one solution."""
+
+    def __init__(self, options: StepValues, solution: _Solution, record: Sample, context: Context) -> None:
+        self.options = options
+        self.solution = solution
+        self.record = record
+        self.context = context
+        self.texts = solution.steps
+        self.prefixes = list(accumulate(solution.steps))[:-1]
+
+    async def from_question(self) -> tuple[Judged, ...]:
+        """The rollouts from the question alone; ``RowRejected`` for a problem that is to be skipped."""
+        options, drawn = self.options, tuple[Judged, ...]()
+        seen = {self.solution.verdict.correct}
+        by_and_by = options.skip_certain and options.scheme != "fixed"
+        while len(drawn) < options.start and not (by_and_by and len(seen) == 2):
+            n = options.start - len(drawn)
+            drawn += await self.draw(0, len(drawn), min(n, options.batch) if by_and_by else n)
+            seen |= {label for label in outcomes(drawn) if label is not None}
+        if options.skip_certain and len(seen) == 1:
+            how = "always" if True in seen else "never"
+            where = f"problem {self.record.problem_id!r}"
+            raise RowRejected(f"{how} solved", f"{where}: {len(drawn)} rollouts and {self.record.id!r}")
+        return drawn
+
+    async def by_scheme(self) -> tuple[list[tuple[Judged, ...]], str, int | None]:
+        """The rollouts of each prefix but the whole, why they ended, and the first error."""
+        drawn: list[tuple[Judged, ...]] = [()] * len(self.prefixes)
+        solved = self.solution.verdict.correct
+        while (decision := self.options.decide([outcomes(d) for d in drawn], solved)).draws:
+            more = await asyncio.gather(*(self.draw(i + 1, len(drawn[i]), n) for i, n in decision.draws))
+            for (index, _), rollouts in zip(decision.draws, more, strict=True):
+                drawn[index] += rollouts
+        return drawn, decision.stopped, decision.first_error
+
+    async def by_prover(self) -> list[tuple[Judged, ...]]:
+        """The prover's rollouts from the question, then from each prefix; empty without a prover."""
+        if self.options.prover is None:
+            return [()] * (len(self.prefixes) + 1)
+        engine = self.context.named(self.options.prover)
+        calls = (self.draw(i, 0, self.options.prover_k, engine) for i in range(len(self.prefixes) + 1))
+        return await asyncio.gather(*calls)
+
+    async def draw(self, steps: int, first: int, n: int, prover: Engine | None = None) -> tuple[Judged, ...]:
+        """Rollouts ``first .. first + n - 1`` from the prefix of so many steps, by the prover if given."""
+        owner = self.record.id if steps else self.record.problem_id
+        call = steps if prover is None else -1 - steps
+        return await self.options.rollouts.draw(
+            self.context,
+            self.record.messages,
+            self.prefixes[steps - 1] if steps else "",
+            self.solution.answer,
+            seed=self.context.seed_for(owner, call),
+            n=n,
+            first=first,
+            engine=prover,
+        )
+
+
+def outcomes(rollouts: Sequence[Judged]) -> Outcomes:
+    """What came of each rollout; see ``Tally`` for which ones are undecided."""
+    seen = [tally((r,)) for r in rollouts]
+    return [bool(t.correct) if t.decided else None for t in seen]

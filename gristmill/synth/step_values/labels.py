@@ -1,0 +1,261 @@
+"""Labels for process reward models, and advantages for reinforcement learning, out of rollouts.
+
+No model is called here: one set of rollouts gives every kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from msgspec import Meta, Struct
+
+from gristmill.core.engine import Ability, Completion
+from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.records import Judged
+from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.steps import ProcessRow, Step, StepAction, Tally, ValuedSolution, tally
+from gristmill.core.verdicts import Verdict
+from gristmill.synth.step_values.steps import mathematical_part
+from gristmill.synth.step_values.values import (
+    Evidence,
+    advantages,
+    best_of_k,
+    effective_reward,
+    er_prm,
+    hard,
+    soft,
+    wilson,
+)
+
+Kind = Annotated[str, Meta(pattern=r"^(hard|soft|er-prm\(([-+]?inf|[-+]?\d+(\.\d+)?([eE][-+]?\d{1,3})?)\))$")]
+"""The name of a label: ``hard``, ``soft``, or ``er-prm(ETA)`` with any real ETA, ``inf`` and ``-inf``."""
+Last = Literal["verdict", "rollouts"]
+_NOTHING = Estimate(0, 0, 0, 0)
+_UNDECIDED = "a step without enough decided rollouts"
+
+
+class Label(NamedTuple):
+    """The value of a step, and the counts behind it (none for a value that was not sampled)."""
+
+    value: float
+    counts: Tally
+
+
+class ProcessLabels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Makes a row of step values of each of ``kinds`` from a solution's rollouts.
+
+    ``hard`` is 1 if any rollout from the step is right, ``soft`` the share of right ones, ``er-prm(ETA)``
+    the entropy-regularised value; see ``values``. With ``graded`` the last two take the verdicts' scores
+    instead of right or wrong.
+
+    ``last: verdict`` labels the last step 1 or 0 by the solution's own verdict, since nothing is left to
+    complete (as ER-PRM's authors do); ``rollouts`` labels it like any other. A verdict that decides
+    nothing leaves it to its rollouts.
+
+    Where a scheme other than ``fixed`` located the first error, ``hard`` is that decision: 1 before the
+    error, 0 from it on, as if success once lost stayed lost, whatever single rollouts say.
+
+    A step with fewer than ``least`` decided rollouts has no value of another kind, unless it follows from
+    the location: 0 from the error on, 1 before it by ``er-prm(inf)``, which is ``hard`` in the limit. A
+    solution with a step that has none is rejected, kind by kind.
+
+    ``cut_after_error`` leaves out what follows the first step whose hard label is 0, whatever the kind
+    (Qwen's Lessons, arXiv 2501.07301, section 2). ``keep: mathematical`` reduces each step to its
+    mathematics, and leaves a step without any out, value and all.
+    """
+
+    kinds: Annotated[tuple[Kind, ...], Meta(min_length=1)] = ("soft",)
+    confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    last: Last = "verdict"
+    least: Annotated[int, Meta(ge=1)] = 1
+    graded: bool = False
+    cut_after_error: bool = False
+    keep: Literal["all", "mathematical"] = "all"
+
+    reads: ClassVar[type[Struct]] = ValuedSolution
+    writes: ClassVar[type[Struct]] = ProcessRow
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuses two names of one kind: they would give two rows with one id."""
+        named = [name_of(kind) for kind in self.kinds]
+        if double := next((k for k in named if named.count(k) > 1), None):
+            raise RecipeError(
+                f"the label {double} stands twice in kinds {list(self.kinds)}.", remedy="Name it once."
+            )
+
+    async def __call__(self, record: ValuedSolution, context: Context) -> list[Struct]:
+        """A row for each kind, or the reason why there is none."""
+        made: list[Struct] = []
+        for kind in map(name_of, self.kinds):
+            try:
+                made.append(self.row(record, kind))
+            except RowRejected as e:
+                made.append(Rejection(f"{record.id}/{kind}", e.reason, e.message))
+        return made
+
+    def row(self, record: ValuedSolution, kind: str) -> ProcessRow:
+        """The row of one kind; ``RowRejected`` where a step has no value of that kind."""
+        steps: list[str] = []
+        labels: list[Label] = []
+        for i, step in enumerate(record.steps):
+            text = step.text if self.keep == "all" else mathematical_part(step.text)
+            if text:
+                steps.append(text)
+                labels.append(self.label(record, i, kind))
+            if self.cut_after_error and self.label(record, i, "hard").value == 0:
+                break
+        if not steps:
+            raise RowRejected("no step with mathematics" if record.steps else "no steps")
+        counts = [label.counts for label in labels]
+        intervals = [wilson(c.correct, c.decided, self.confidence) for c in counts]
+        return ProcessRow(
+            id=f"{record.id}/{kind}",
+            problem_id=record.problem_id,
+            problem=record.problem,
+            prompt=record.messages,
+            steps=tuple(steps),
+            values=tuple(label.value for label in labels),
+            correct=tuple(c.correct for c in counts),
+            decided=tuple(c.decided for c in counts),
+            low=tuple(low for low, _ in intervals),
+            high=tuple(high for _, high in intervals),
+            kind=kind,
+            solved=settled(record.verdict),
+        )
+
+    def label(self, record: ValuedSolution, index: int, kind: str) -> Label:
+        """The label of step ``index``; ``RowRejected`` where it has none of that kind."""
+        step = record.steps[index]
+        if self.last == "verdict" and index == len(record.steps) - 1:
+            right = settled(record.verdict)
+            if right is not None:
+                return Label(float(right), Tally())
+        counts = tally(step.rollouts)
+        lost = record.first_error is not None and 0 <= record.first_error <= index
+        if kind == "hard" and record.scheme != "fixed" and record.first_error is not None:
+            return Label(0.0 if lost else 1.0, counts)
+        if counts.decided >= self.least:
+            graded = self.graded and kind != "hard"
+            return Label(value_of(kind, _scores(step.rollouts) if graded else counts), counts)
+        if lost:
+            return Label(0.0, Tally())
+        if kind in ("hard", "er-prm(inf)") and record.first_error is not None:
+            return Label(1.0, Tally())
+        detail = f"step {index + 1} of {len(record.steps)} has {counts.decided}, fewer than {self.least}"
+        raise RowRejected(_UNDECIDED, detail)
+
+    def estimate(self, record: ValuedSolution) -> Estimate:
+        """Nothing: no engine is called."""
+        return _NOTHING
+
+
+class StepActions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Makes a (state, action, advantage) row of each step (PAV, arXiv 2410.08146).
+
+    ``value`` is the policy's success share Q after the step, ``advantage`` the prover's Q after it minus
+    the prover's Q before it, ``reward`` value + ``alpha`` * advantage. The prover is the best of ``k``
+    completions of the policy (``best-of-k``), or the engine whose rollouts stand in the steps
+    (``rollouts``). It must not be the policy itself, whose advantage adds nothing, so ``k`` is at least 2.
+
+    ``last`` is as for ``ProcessLabels``: by ``verdict`` the last step's Q is the outcome, for both. A step
+    for which a Q is missing (fewer than ``least`` decided rollouts) is rejected; the others are kept.
+    """
+
+    prover: Literal["best-of-k", "rollouts"] = "best-of-k"
+    k: Annotated[int, Meta(ge=2)] = 4
+    alpha: Annotated[float, Meta(ge=0)] = 0.5
+    last: Last = "verdict"
+    least: Annotated[int, Meta(ge=1)] = 1
+
+    reads: ClassVar[type[Struct]] = ValuedSolution
+    writes: ClassVar[type[Struct]] = StepAction
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    async def __call__(self, record: ValuedSolution, context: Context) -> list[Struct]:
+        """A row for each step, or the reason why there is none."""
+        policy, prover = self._shares(record, prover=False), self._shares(record, prover=True)
+        if self.prover == "best-of-k":
+            prover = [None if q is None else best_of_k(q, self.k) for q in policy]
+        made: list[Struct] = []
+        prefix = ""
+        for i, step in enumerate(record.steps):
+            row_id = f"{record.id}/{i}"
+            value, before, after = policy[i + 1], prover[i], prover[i + 1]
+            if value is None or before is None or after is None:
+                lacking = "the policy's after" if value is None else "the prover's before or after"
+                made.append(Rejection(row_id, _UNDECIDED, f"{lacking} step {i + 1}"))
+            else:
+                made.append(self._action(record, row_id, prefix, step, (value, before, after)))
+            prefix += step.text
+        return made or [Rejection(record.id, "no steps")]
+
+    def _action(
+        self, record: ValuedSolution, row_id: str, prefix: str, step: Step, shares: tuple[float, float, float]
+    ) -> StepAction:
+        value, before, after = shares
+        [advantage] = advantages(before, [after])
+        return StepAction(
+            id=row_id,
+            problem_id=record.problem_id,
+            prompt=record.messages,
+            prefix=prefix,
+            action=step.text,
+            value=value,
+            advantage=advantage,
+            reward=effective_reward(value, advantage, self.alpha),
+        )
+
+    def _shares(self, record: ValuedSolution, *, prover: bool) -> list[float | None]:
+        """Q of the question alone and after each step; ``None`` where it is not known."""
+        drawn = [record.start_prover if prover else record.start]
+        drawn += [s.prover if prover else s.rollouts for s in record.steps]
+        counts = [tally(rollouts) for rollouts in drawn]
+        shares = [soft(c) if c.decided >= self.least else None for c in counts]
+        right = settled(record.verdict)
+        if self.last == "verdict" and right is not None and record.steps:
+            shares[-1] = float(right)
+        return shares
+
+    def estimate(self, record: ValuedSolution) -> Estimate:
+        """Nothing: no engine is called."""
+        return _NOTHING
+
+
+def settled(verdict: Verdict) -> bool | None:
+    """Whether a solution's answer is right, by the rule of ``Tally``: a solution without a readable answer
+    did not reach it, and a verdict of ``timeout`` or ``error`` says nothing (``None``)."""
+    counts = tally((Judged(Completion(""), verdict),))
+    return bool(counts.correct) if counts.decided else None
+
+
+def name_of(kind: str) -> str:
+    """The one name of a kind, however its eta is written: ``er-prm(1)`` of ``er-prm(+1.0)``."""
+    return f"er-prm({repr(eta_of(kind)).removesuffix('.0')})" if kind.startswith("er-prm(") else kind
+
+
+def eta_of(kind: str) -> float:
+    """The eta of a kind ``er-prm(ETA)``; 0, which is never told apart from ``-0``, for the mean."""
+    return float(kind.removeprefix("er-prm(").removesuffix(")")) + 0.0
+
+
+def value_of(kind: str, rollouts: Evidence) -> float:
+    """The value of rollouts by a kind of label. Raises ``ValueError`` where none is decided."""
+    if kind == "hard":
+        if not isinstance(rollouts, Tally):
+            raise ValueError("hard labels are of counts, not of graded rewards")
+        return hard(rollouts)
+    return soft(rollouts) if kind == "soft" else er_prm(rollouts, eta_of(kind))
+
+
+def _scores(rollouts: Sequence[Judged]) -> list[float]:
+    """The scores of the decided rollouts, 0 for one without a readable answer."""
+    scores = []
+    for rollout in rollouts:
+        right = settled(rollout.verdict)
+        if right is not None:
+            score = rollout.verdict.score
+            scores.append(float(right) if score is None or math.isnan(score) else min(max(score, 0.0), 1.0))
+    return scores

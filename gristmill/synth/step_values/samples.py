@@ -1,0 +1,80 @@
+"""Rollouts used again: each is a whole sampled solution of its problem, already paid for and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from typing import ClassVar, Literal
+
+from msgspec import Struct
+
+from gristmill.core.engine import Ability
+from gristmill.core.records import Judged, Sample
+from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.steps import ValuedSolution
+from gristmill.synth.step_values.rollouts import begun
+
+
+class RolloutSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The policy's rollouts of a valued solution as samples: its messages, then prefix and rollout.
+
+    ``only`` keeps those found right (or wrong); ``start`` says whether those from the question alone are
+    among them; ``distinct`` keeps the first of equal texts. Token counts are those of the rollout, without
+    its prefix. Samples that begin alike are not independent: take no pass rate from them. The prover's
+    rollouts are of another policy and left out.
+    """
+
+    reads: ClassVar[type[Struct]] = ValuedSolution
+    writes: ClassVar[type[Struct]] = Sample
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    only: Literal["right", "wrong", "all"] = "all"
+    start: bool = True
+    distinct: bool = False
+
+    async def __call__(self, record: ValuedSolution, context: Context) -> Sequence[Sample | Rejection]:
+        """Samples in the order of their prefixes (``index`` counts all), a ``Rejection`` for each other."""
+        made: list[Sample | Rejection] = []
+        texts: set[str] = set()
+        for index, (place, prefix, rollout) in enumerate(self._rollouts(record)):
+            sample = _sample(record, f"{record.id}/{place}", index, prefix, rollout)
+            reason = self._against(rollout, sample.completion in texts)
+            texts.add(sample.completion)
+            made.append(Rejection(sample.id, reason) if reason else sample)
+        return made
+
+    def estimate(self, record: ValuedSolution) -> Estimate:
+        """Nothing: the rollouts are there."""
+        return Estimate(0, 0, 0, 0)
+
+    def _rollouts(self, record: ValuedSolution) -> Iterator[tuple[str, str, Judged]]:
+        """Each rollout with its place ("2.0": the first from the prefix of two steps) and its prefix."""
+        prefixes = accumulate((s.text for s in record.steps), initial="")
+        groups = [record.start if self.start else (), *(s.rollouts for s in record.steps)]
+        for steps, (prefix, rollouts) in enumerate(zip(prefixes, groups, strict=True)):
+            for i, rollout in enumerate(rollouts):
+                yield f"{steps}.{i}", begun(prefix), rollout
+
+    def _against(self, rollout: Judged, repeated: bool) -> str:
+        if self.only != "all" and not rollout.verdict.decided:
+            return "rollout without a verdict"
+        if self.only != "all" and rollout.verdict.correct != (self.only == "right"):
+            return "rollout is right" if rollout.verdict.correct else "rollout is wrong"
+        return "rollout with the text of another" if self.distinct and repeated else ""
+
+
+def _sample(record: ValuedSolution, name: str, index: int, prefix: str, rollout: Judged) -> Sample:
+    completion = rollout.completion
+    return Sample(
+        id=name,
+        problem_id=record.problem_id,
+        index=index,
+        problem=record.problem,
+        answer=record.answer,
+        messages=record.messages,
+        completion=prefix + completion.text,
+        finish_reason=completion.finish_reason,
+        prompt_tokens=completion.prompt_tokens,
+        completion_tokens=completion.completion_tokens,
+        verdict=rollout.verdict,
+    )

@@ -1,0 +1,178 @@
+"""What a search tree gives besides pairs: solutions for SFT, actions with advantages, process rewards."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+
+from gristmill.core.engine import Ability
+from gristmill.core.errors import RowRejected
+from gristmill.core.records import Sample
+from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.steps import Node, ProcessRow, StepAction, Tree
+from gristmill.synth.step_values.values import effective_reward, rest_value
+from gristmill.synth.tree_search.omega_harvest import labelled
+from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
+from gristmill.synth.tree_search.view import View, process_row, solution
+
+_NOTHING = Estimate(0, 0, 0, 0)
+
+
+class TreeTraces(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The best right solutions of a tree, for SFT: up to ``most``, by (mean Q, least Q) on the way there.
+
+    Solutions that read the same count once. Those that hold one of ``without`` (case does not matter) are
+    left out: rStar-Math does so with ``error``. Token counts are those of the whole tree only, and 0 here.
+    """
+
+    most: Annotated[int, Meta(ge=1)] = 2
+    without: tuple[str, ...] = ()
+
+    reads: ClassVar[type[Struct]] = Tree
+    writes: ClassVar[type[Struct]] = Sample
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    async def __call__(self, record: Tree, context: Context) -> list[Struct]:
+        """The samples, best first; a rejection where no solution is right."""
+        view = View(record)
+        ranked = sorted(view.right[0], key=view.merit, reverse=True)  # stable: the first of equals
+        texts: dict[str, int] = {}
+        for leaf in ranked:
+            texts.setdefault(solution([record.prefix(leaf)]), leaf)
+        barred = [word.casefold() for word in self.without]
+        kept = {t: leaf for t, leaf in texts.items() if not any(b in t.casefold() for b in barred)}
+        if not kept:
+            why = "no right solution" if not texts else "no right solution without a barred word"
+            return [Rejection(record.id, why)]
+        return [
+            Sample(
+                id=f"{record.id}/{leaf}",
+                problem_id=record.id,
+                index=rank,
+                problem=record.problem,
+                answer=record.answer,
+                messages=record.messages,
+                completion=text,
+                finish_reason="stop",
+                prompt_tokens=0,
+                completion_tokens=0,
+                verdict=record.nodes[leaf].verdict,
+            )
+            for rank, (text, leaf) in enumerate(list(kept.items())[: self.most])
+        ]
+
+    def estimate(self, record: Tree) -> Estimate:
+        """Nothing: no engine is called."""
+        return _NOTHING
+
+
+Source = Literal["rollouts", "search"]
+
+
+def _value(view: View, node: Node, source: Source) -> float | None:
+    return view.chance(node) if source == "rollouts" else view.searched(node)
+
+
+class TreeActions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Each step of a tree as an action with its advantage, for reinforcement learning.
+
+    ``source: rollouts`` takes the share of right among a node's rollouts, ``search`` the search's own value,
+    brought to [0, 1]. The advantage is the gain over the parent's value (the policy's own: for a prover's
+    see the step values); a root that was not valued has the mean of its children's. ``reward`` is value +
+    ``alpha`` * advantage. A node without a value, or whose parent has none, is left out; of an OmegaPRM tree
+    so is what comes after an error.
+    """
+
+    source: Source = "rollouts"
+    alpha: float = 0.5
+
+    reads: ClassVar[type[Struct]] = Tree
+    writes: ClassVar[type[Struct]] = StepAction
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    async def __call__(self, record: Tree, context: Context) -> list[Struct]:
+        """The actions in the order of the nodes; a rejection where no node has a value."""
+        view = View(record)
+        values = [_value(view, node, self.source) for node in record.nodes]
+        if values[0] is None:
+            first = [v for i in view.children[0] if (v := values[i]) is not None]
+            values[0] = sum(first) / len(first) if first else None
+        made: list[Struct] = []
+        for node in labelled(record) if record.algorithm == OMEGA else record.nodes[1:]:
+            after, before = values[node.index], values[node.parent]
+            if after is not None and before is not None and node.text:
+                made.append(self._action(record, node, after, after - before))
+        return made or [Rejection(record.id, "no node with a value")]
+
+    def _action(self, tree: Tree, node: Node, value: float, advantage: float) -> StepAction:
+        return StepAction(
+            id=f"{tree.id}/{node.index}",
+            problem_id=tree.id,
+            prompt=tree.messages,
+            prefix=tree.prefix(node.parent),
+            action=node.text,
+            value=value,
+            advantage=advantage,
+            reward=effective_reward(value, advantage, self.alpha),
+        )
+
+    def estimate(self, record: Tree) -> Estimate:
+        """Nothing: no engine is called."""
+        return _NOTHING
+
+
+class TreeProcess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every solution of a tree as a row for a process reward model.
+
+    ``values``: ``rollouts`` (Monte Carlo shares, with counts; the last step has its verdict), ``search``
+    (the search's own), or ``rest`` (the weighted values of ReST-MCTS*, arXiv 2406.03816: on a way to a right
+    end m is the least number of steps left, off it every step is wrong and m is that of the last node on it;
+    a tree without a right end has none). A solution with a step that has no value is left out, and counted.
+    """
+
+    values: Literal["rollouts", "search", "rest"] = "rollouts"
+
+    reads: ClassVar[type[Struct]] = Tree
+    writes: ClassVar[type[Struct]] = ProcessRow
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    async def __call__(self, record: Tree, context: Context) -> list[Struct]:
+        """A row for each end that was found right or wrong, in the order of the nodes."""
+        view = View(record)
+        if self.values == "rest" and not view.right[0]:
+            raise RowRejected("no right solution", "the weighted values count steps to one")
+        remaining = view.remaining()
+        made: list[Struct] = []
+        for leaf in sorted(view.right[0] + view.wrong[0]):
+            steps = view.steps(leaf)
+            if self.values == "rest":
+                values: list[float | None] = [*_rest_values(record, steps, remaining)]
+            else:
+                source: Source = "search" if self.values == "search" else "rollouts"
+                values = [_value(view, node, source) for node in steps]
+            known = [v for v in values if v is not None]
+            if not steps or len(known) < len(steps):
+                made.append(Rejection(f"{record.id}/{leaf}", "a step without a value"))
+            else:
+                made.append(process_row(record, record.nodes[leaf], steps, known, self._kind(record)))
+        return made or [Rejection(record.id, "no solution with a verdict")]
+
+    def _kind(self, tree: Tree) -> str:
+        return {"rollouts": "soft", "search": f"search({tree.algorithm})", "rest": "rest-mcts*"}[self.values]
+
+    def estimate(self, record: Tree) -> Estimate:
+        """Nothing: no engine is called."""
+        return _NOTHING
+
+
+def _rest_values(tree: Tree, steps: list[Node], remaining: list[int | None]) -> list[float]:
+    """ReST-MCTS* values along one solution of a tree that has a right one."""
+    left = remaining[0] or 0
+    values: list[float] = []
+    for node in steps:
+        further = remaining[node.index]
+        # A wrong step keeps the last right node's count, without one more.
+        left = left if further is None else further
+        values.append(rest_value(values[-1] if values else 0.0, left, float(further is None)))
+    return values

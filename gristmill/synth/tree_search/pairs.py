@@ -1,0 +1,166 @@
+"""Step-level preference pairs out of a search tree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from gristmill.core.engine import Ability, Message
+from gristmill.core.errors import RowRejected
+from gristmill.core.records import Pair
+from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.steps import Node, Tree
+from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
+from gristmill.synth.tree_search.view import View, solution
+
+_NOTHING = Estimate(0, 0, 0, 0)
+
+
+def confidence(best: int, rejected: int) -> float:
+    """1 / (1 + N_rejected / max(1, N_best)), of visit counts (MCTS-DPO, arXiv 2405.00451)."""
+    return 1 / (1 + rejected / max(1, best))
+
+
+def epsilon(best: int, rejected: int) -> float:
+    """min(1 - confidence, 0.5): how likely the label is taken to be flipped in conservative DPO."""
+    return min(1 - confidence(best, rejected), 0.5)
+
+
+def conservative_loss(delta: float, eps: float, beta: float = 0.1) -> float:
+    """-(1 - eps) log sigmoid(beta delta) - eps log sigmoid(-beta delta); ``delta`` is the difference of the
+    log-ratios of chosen and rejected."""
+    return (1 - eps) * math.log1p(math.exp(-beta * delta)) + eps * math.log1p(math.exp(beta * delta))
+
+
+class TreePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Makes pairs of steps that follow the same prefix.
+
+    Both sides are the assistant's turn from its beginning, the shared prefix included, so that any trainer of
+    chat pairs takes them. What is shared adds the same to both log-probabilities and drops out of DPO's
+    difference: only what differs is learned.
+
+    ``rule: mcts-dpo`` (arXiv 2405.00451) goes down the tree by the best child, and pairs it with the second
+    best, or with the worst (``choose_worst``); chains of only children are one step. Children are compared
+    by (Q, share of visits, reward, base value, visits). ``rule: rstar`` (arXiv 2501.04519) pairs, at every
+    node, up to ``top`` children above a right end, the highest Q first, with up to ``top`` above a wrong one,
+    the lowest first (twice as many where the other side has one), if the best solution through the one has
+    a greater mean Q than the worst through the other.
+
+    Equal evidence gives no pair: Q must differ by more than 0 and by ``margin`` at least, and with
+    ``visited`` the chosen side must have more visits than the rejected (with equal or fewer, MCTS-DPO's
+    conservative label is one half and teaches nothing). By default that is asked under ``mcts-dpo`` only.
+
+    Under ``mcts-dpo`` a pair's ``flip`` is the epsilon of conservative DPO; under ``rstar`` its ``weight`` is
+    1 / (chosen x rejected) of the pairs that the node has.
+
+    ``side: solution`` carries each side on to an end: the best right one, and the worst wrong one, below it.
+    """
+
+    rule: Literal["mcts-dpo", "rstar"] = "mcts-dpo"
+    choose_worst: bool = False
+    margin: Annotated[float, Meta(ge=0)] = 0.0
+    visited: bool | None = None
+    top: Annotated[int, Meta(ge=1)] = 2
+    side: Literal["step", "solution"] = "step"
+
+    reads: ClassVar[type[Struct]] = Tree
+    writes: ClassVar[type[Struct]] = Pair
+    needs: ClassVar[frozenset[Ability]] = frozenset()
+
+    async def __call__(self, record: Tree, context: Context) -> list[Struct]:
+        """The pairs of one tree, or a rejection where no two siblings differ."""
+        if record.algorithm == OMEGA:
+            raise RowRejected("an OmegaPRM tree", "the stage omega_pairs reads these")
+        view = View(record)
+        found = _down(view, self.choose_worst) if self.rule == "mcts-dpo" else _everywhere(view, self.top)
+        made: list[Struct] = []
+        for _, siblings in groupby(found, key=lambda sides: sides[0].parent):
+            kept = [(c, r, p) for c, r in siblings if self.differ(c, r) and (p := self.pair(view, c, r))]
+            # Counted after the dropping, so that the weights of one node's pairs add up to at most 1.
+            sides = len({c.index for c, _, _ in kept}) * len({r.index for _, r, _ in kept})
+            weight = 1 / sides if self.rule == "rstar" and kept else 1.0
+            made += [replace(pair, weight=weight) for _, _, pair in kept]
+        return made or [Rejection(record.id, "no pair: no two steps after one prefix differ in evidence")]
+
+    def differ(self, chosen: Node, rejected: Node) -> bool:
+        """Whether the evidence prefers ``chosen``."""
+        gap = (chosen.value or 0.0) - (rejected.value or 0.0)
+        visited = self.rule == "mcts-dpo" if self.visited is None else self.visited
+        return gap > 0 and gap >= self.margin and (not visited or chosen.visits > rejected.visits)
+
+    def pair(self, view: View, chosen: Node, rejected: Node) -> Pair | None:
+        """The pair of two children of one node; ``None`` where a side has no end, or both read the same."""
+        ends = [_chain(view, chosen.index), _chain(view, rejected.index)]
+        if self.side == "solution":
+            best, worst = view.best_end(chosen.index), view.worst_end(rejected.index)
+            if best is None or worst is None:
+                return None
+            ends = [best, worst]
+        texts = [solution([view.tree.prefix(end)]) for end in ends]
+        if texts[0] == texts[1]:
+            return None
+        tree = view.tree
+        return Pair(
+            id=f"{tree.id}/{chosen.index}-{rejected.index}",
+            problem_id=tree.id,
+            kind=self.rule,
+            prompt=tree.messages,
+            chosen=(Message("assistant", texts[0]),),
+            rejected=(Message("assistant", texts[1]),),
+            flip=epsilon(chosen.visits, rejected.visits) if self.rule == "mcts-dpo" else 0.0,
+        )
+
+    def estimate(self, record: Tree) -> Estimate:
+        """Nothing: no engine is called."""
+        return _NOTHING
+
+
+def _down(view: View, choose_worst: bool) -> Iterator[tuple[Node, Node]]:
+    """MCTS-DPO: on the way down by the best child, it and the one it is compared with."""
+    at = 0
+    while children := view.usable(at):
+        visits = sum(c.visits for c in children)
+        base = sum(view.tree.nodes[i].reward or 0.0 for i in view.tree.path(at))
+
+        def evidence(node: Node, visits: int = visits, base: float = base) -> tuple[float, ...]:
+            reward = node.reward or 0.0
+            share = node.visits / visits if visits else 0.0
+            return (node.value or 0.0, share, reward, base + reward, node.visits)
+
+        ordered = sorted(children, key=evidence, reverse=True)  # stable: of equals the first stays first
+        if len(ordered) > 1:
+            yield ordered[0], ordered[-1 if choose_worst else 1]
+        at = ordered[0].index
+
+
+def _everywhere(view: View, top: int) -> Iterator[tuple[Node, Node]]:
+    """rStar-Math: at every node, steps that led to a right end against steps that led to a wrong one.
+
+    A step that led to both may stand on either side, but never against itself; and as Q must be greater
+    on the chosen side, no two steps are paired both ways.
+    """
+    for parent in view.tree.nodes:
+        children = view.usable(parent.index)
+        above = sorted((c for c in children if view.right[c.index]), key=lambda c: -(c.value or 0.0))
+        under = sorted((c for c in children if view.wrong[c.index]), key=lambda c: c.value or 0.0)
+        chosen = above[: 2 * top if len(under) == 1 else top]
+        rejected = under[: 2 * top if len(above) == 1 else top]
+        for a in chosen:
+            for b in rejected:
+                best, worst = view.best_end(a.index), view.worst_end(b.index)
+                if a is b or best is None or worst is None:
+                    continue
+                if view.merit(best)[0] > view.merit(worst)[0]:
+                    yield a, b
+
+
+def _chain(view: View, index: int) -> int:
+    """The last node of the chain of only children that begins at ``index``."""
+    while len(view.children[index]) == 1:
+        [index] = view.children[index]
+    return index

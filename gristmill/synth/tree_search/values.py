@@ -1,0 +1,156 @@
+"""What the beginning of a solution is worth: by rollouts, by the model's own word, by a judge, by a process
+reward model. All of them come to a number in [0, 1]; a verifier has nothing to say of an unfinished one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+from msgspec.structs import replace
+
+from gristmill.core.engine import Ability, Engine, Message, Request, Sampling
+from gristmill.core.errors import RecipeError
+from gristmill.core.records import Judged
+from gristmill.core.stages import Context
+from gristmill.core.steps import tally
+from gristmill.synth.step_values.rollouts import Rollouts
+from gristmill.synth.tree_search.presets import ValueBy
+from gristmill.verifiers.asking import Asking
+from gristmill.verifiers.judge import RIGHT, SYSTEM, WRONG, Judge
+from gristmill.verifiers.model import quoted
+
+_SELF = Message(
+    "user",
+    "{problem}\n\n{response}\n\nRESPONSE is the beginning of a solution of PROBLEM, or all of one. Is "
+    "everything in it correct so far? {answer_with}",
+)
+_PARTIAL = Message(
+    "user",
+    "{problem}\n\n{response}\n\nRESPONSE is the beginning of a solution of PROBLEM, or all of one. Grade "
+    "from 1 (it is wrong or leads nowhere) to {grades} (it is correct so far and leads to the solution). "
+    "That it is unfinished does not count against it. {answer_with}",
+)
+_ALTERNATIVES = 20
+
+
+class Worth(Struct, frozen=True):
+    """A value in [0, 1] and the rollouts it came from; ``None`` where none was found, and why in ``note``."""
+
+    value: float | None
+    rollouts: tuple[Judged, ...] = ()
+    note: str = ""
+
+
+class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How nodes that end no solution are valued; which way is the search's option ``value``.
+
+    ``rollout``: the share of right among ``k`` completions drawn as ``rollouts`` says. ``self``: the
+    probability that the model gives to ``correct`` when asked whether all is, or its share of ``votes``
+    at temperature 0.7 where the engine gives no probabilities. ``judge``: the grade of another engine
+    (MASTER, arXiv 2501.14304), for problems without an answer too. ``prm``: the probability of ``good``
+    against ``bad`` as the next token of a process reward model that is a causal model, shown one step a turn.
+
+    ``engine`` names the one that is asked; by default ``self`` and ``rollout`` use the stage's own, ``judge``
+    and ``prm`` the engine of that name.
+    """
+
+    engine: str | None = None
+    k: Annotated[int, Meta(ge=1)] = 4
+    rollouts: Rollouts = field(default_factory=Rollouts)
+    votes: Annotated[int, Meta(ge=1)] = 5
+    asking: Asking = Asking()
+    prompt: tuple[Message, ...] = (SYSTEM, _SELF)
+    judge: Judge = Judge(graded=(SYSTEM, _PARTIAL))
+    good: str = "+"
+    bad: str = "-"
+
+    def cost(self, by: ValueBy) -> int:
+        """The most completions that one value takes."""
+        asked = self.judge.asking if by == "judge" else self.asking
+        repairs = 2 if asked.read == "json" else 1
+        votes = max(self.votes, asked.votes) if by == "self" else asked.votes
+        return {"rollout": self.k, "verifier": 0, "prm": 1}.get(by, votes * repairs)
+
+    def named(self, by: ValueBy) -> str | None:
+        """The name of the engine that values; ``None`` for the stage's own."""
+        return self.engine or (by if by in ("judge", "prm") else None)
+
+    def asked(self, by: ValueBy, context: Context) -> Engine:
+        """The engine that values. ``RecipeError`` where there is none, or it cannot do what it has to."""
+        engine = context.named(self.named(by))
+        if by == "prm" and Ability.LOGPROBS not in engine.abilities:
+            raise RecipeError(
+                f"the engine {engine.model} gives no token probabilities, by which a process reward model "
+                "is read.",
+                remedy="Serve it with an engine that gives them (llamacpp, vLLM), or use value: judge.",
+            )
+        return engine
+
+    async def value(
+        self,
+        by: ValueBy,
+        context: Context,
+        *,
+        problem: str,
+        answer: str | None,
+        messages: Sequence[Message],
+        steps: Sequence[str],
+        seed: int,
+    ) -> Worth:
+        """What the solution that begins with ``steps`` is worth. Raises what the engine does."""
+        prefix = "".join(steps)
+        if by == "verifier":
+            return Worth(None)
+        engine = self.asked(by, context)
+        if by == "rollout":
+            drawn = await self.rollouts.draw(
+                context, messages, prefix, answer or "", seed=seed, n=self.k, engine=engine
+            )
+            mean = tally(drawn).mean
+            return Worth(mean, drawn, "" if mean is not None else "no rollout was decided")
+        if by == "self":
+            return await self._self(engine, problem, prefix, seed)
+        if by == "judge":
+            verdict = await self.judge(prefix, "", problem=problem, engine=engine, seed=seed)
+            return Worth(verdict.score, note="" if verdict.score is not None else f"judge: {verdict.detail}")
+        return await self._process_reward(engine, problem, steps, seed)
+
+    async def _self(self, engine: Engine, problem: str, prefix: str, seed: int) -> Worth:
+        asking = self.asking
+        if asking.read == "auto" and asking.way(engine, (RIGHT, WRONG)) == "text" and asking.votes == 1:
+            sampling = replace(asking.sampling, temperature=0.7) if self.votes > 1 else asking.sampling
+            asking = replace(asking, votes=self.votes, sampling=sampling)
+        values = quoted(seed, problem=problem, response=prefix)
+        ballot = await asking.choose(self.prompt, values, (RIGHT, WRONG), engine=engine, seed=seed)
+        share = ballot.share(RIGHT)
+        return Worth(share, note="" if share is not None else f"self-evaluation: {ballot.detail}")
+
+    async def _process_reward(self, engine: Engine, problem: str, steps: Sequence[str], seed: int) -> Worth:
+        sampling = Sampling(temperature=0.0, max_tokens=1, logprobs=_ALTERNATIVES)
+        messages = process_messages(problem, steps, self.good)
+        [answer] = await engine.generate(Request(messages, sampling, seed))
+        first = (answer.logprobs or ())[:1]
+        seen = {t.token: t.logprob for token in first for t in token.top}
+        seen |= {token.token: token.logprob for token in first}
+        good, bad = (
+            sum(math.exp(p) for token, p in seen.items() if token.strip() == mark)
+            for mark in (self.good, self.bad)
+        )
+        if good + bad == 0:
+            return Worth(None, note=f"reward model: neither {self.good!r} nor {self.bad!r} is likely")
+        return Worth(good / (good + bad))
+
+
+def process_messages(problem: str, steps: Sequence[str], good: str) -> tuple[Message, ...]:
+    """The conversation in which a process reward model is trained to answer each step with ``+`` or ``-``.
+
+    The first step stands after the problem, each later one in a turn of its own; steps before the last are
+    shown as good. Steps that are blank are left out.
+    """
+    shown = [step.strip() for step in steps if step.strip()]
+    turns: list[Message] = [Message("user", " ".join([problem, *shown[:1]]))]
+    for step in shown[1:]:
+        turns += (Message("assistant", good), Message("user", step))
+    return tuple(turns)
