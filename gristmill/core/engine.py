@@ -46,6 +46,9 @@ class Sampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     stop: tuple[str, ...] = ()
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     """Log-probabilities of the sampled tokens, with this many alternatives each; ``None`` for none."""
+    schema: str | None = None
+    """A JSON Schema, as JSON text, that the completion obeys as long as its tokens suffice; ``None`` for
+    free text. An engine that does not know it refuses the request."""
 
     def __post_init__(self) -> None:
         # ``omit_defaults`` leaves a field out where it *is* the default, not where it equals it, and the

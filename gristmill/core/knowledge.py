@@ -66,7 +66,9 @@ class Response(Struct, frozen=True):
     ``confidence`` is the geometric mean of the answer's token probabilities up to its first full stop,
     ``sure`` the probability of "sure" against "unsure" after the question whether it is, ``stated`` the
     confidence that it puts in words, in [0, 1]; each ``None`` where it was not asked for or not readable.
-    ``known`` says whether the model knew the answer before training, where that is told.
+    ``known`` says whether the model knew the answer before training, where that is told. ``mass`` is what
+    "sure" and "unsure" have together of all probability: little says that the model was never taught them.
+    ``part`` is the question's of the split, where it comes from one.
     """
 
     id: str
@@ -80,3 +82,5 @@ class Response(Struct, frozen=True):
     sure: float | None = None
     stated: float | None = None
     known: bool | None = None
+    mass: float | None = None
+    part: str | None = None

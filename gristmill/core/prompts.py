@@ -25,6 +25,15 @@ def fill_messages(messages: Sequence[Message], **values: str) -> tuple[Message, 
     return tuple(Message(m.role, fill(m.content, **values)) for m in messages)
 
 
+def opening(
+    problem: str, prompt: str, system: str | None = None, examples: Sequence[Message] = ()
+) -> tuple[Message, ...]:
+    """The turns that ask for an answer to ``problem``: ``system``, worked ``examples``, then ``prompt`` with
+    the problem's text for ``{problem}`` (and for nothing else, so that other braces are data)."""
+    first = () if system is None else (Message("system", system),)
+    return (*first, *examples, Message("user", prompt.replace("{problem}", problem)))
+
+
 def require(option: str, messages: Sequence[Message], *places: str) -> None:
     """Raise ``RecipeError`` unless the prompt that ``option`` gives has each of ``places``."""
     have = {place for m in messages for place in _PLACE.findall(m.content)}

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
+from gristmill.core.prompts import opening
 from gristmill.core.records import Problem, Sample
 from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.core.verdicts import Verdict, unfinished
@@ -21,7 +22,8 @@ _CHARS_PER_TOKEN = 4
 class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
     """Samples conversations from each problem.
 
-    ``prompt`` is the first user turn, in which ``{problem}`` stands for the problem's text; each of
+    ``prompt`` is the user turn in which ``{problem}`` stands for the problem's text; ``system`` and worked
+    ``examples`` (user and assistant turns) come before it; each of
     ``follow_ups`` is a further user turn, sent after the answer to the one before it. ``verify`` judges
     the last answer where the problem has a reference; an unfinished answer is not judged by its text.
     """
@@ -32,6 +34,7 @@ class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
 
     samples: Annotated[int, Meta(ge=1)] = 1
     system: str | None = None
+    examples: tuple[Message, ...] = ()
     prompt: Annotated[str, Meta(pattern=r"\{problem\}")] = "{problem}"
     follow_ups: tuple[str, ...] = ()
     sampling: Sampling = msgspec.field(default_factory=Sampling)
@@ -56,8 +59,7 @@ class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
         return Estimate(count, count, prompt, self.sampling.max_tokens)
 
     def _messages(self, problem: Problem) -> tuple[Message, ...]:
-        user = Message("user", self.prompt.replace("{problem}", problem.problem))
-        return (user,) if self.system is None else (Message("system", self.system), user)
+        return opening(problem.problem, self.prompt, self.system, self.examples)
 
     async def _converse(
         self,

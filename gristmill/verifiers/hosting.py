@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import tempfile
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
@@ -65,6 +66,10 @@ class Host:
         """
         loop = self._open()
         return asyncio.run_coroutine_threadsafe(self._judge(*texts), loop)
+
+    def verdicts(self, calls: Sequence[tuple[str, ...]]) -> list[Verdict]:
+        """The verdicts on many calls, in order, as many at once as the engine takes."""
+        return [verdict.result() for verdict in [self.submit(*texts) for texts in calls]]
 
     async def _judge(self, completion: str, reference: str, problem: str) -> Verdict:
         seed = derive_seed(self._seed, f"{problem}\x1f{reference}\x1f{completion}")

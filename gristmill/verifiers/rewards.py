@@ -6,7 +6,6 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -27,7 +26,7 @@ Reward = Callable[..., list[float | None]]
 class _Source(Protocol):
     """Where verdicts come from: a pool, or a host with its engine."""
 
-    def submit(self, *texts: str) -> Future[Verdict]: ...
+    def verdicts(self, calls: Sequence[tuple[str, ...]]) -> list[Verdict]: ...
 
     def close(self) -> None: ...
 
@@ -42,8 +41,7 @@ class _Lazy:
 
     def verdicts(self, rows: Sequence[tuple[str, ...]]) -> list[Verdict]:
         """The verdicts on rows of texts, in order, as many at once as the source can."""
-        futures = [self._open().submit(*row) for row in rows]
-        return [f.result() for f in futures]
+        return self._open().verdicts(rows)
 
     def _open(self) -> _Source:
         with self._lock:

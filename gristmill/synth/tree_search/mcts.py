@@ -13,6 +13,7 @@ from msgspec.structs import asdict, replace
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.prompts import opening
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate
 from gristmill.core.steps import Tree
@@ -76,6 +77,7 @@ class TreeSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     tokens: Positive | None = None
     evaluator: Evaluator = field(default_factory=Evaluator)
     system: str | None = None
+    examples: tuple[Message, ...] = ()
     prompt: Annotated[str, Meta(pattern=r"\{problem\}")] = (
         "{problem}\n\nReason step by step, and leave a blank line between steps. Put your final answer in "
         "\\boxed{}."
@@ -112,8 +114,7 @@ class TreeSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     async def __call__(self, record: Problem, context: Context) -> list[Tree]:
         """The tree of a problem."""
-        user = Message("user", self.prompt.replace("{problem}", record.problem))
-        messages = (user,) if self.system is None else (Message("system", self.system), user)
+        messages = opening(record.problem, self.prompt, self.system, self.examples)
         tree = Growing(record.id, record.problem, record.answer, messages, self.algorithm)
         return [await self._grow(tree, context)]
 
@@ -142,7 +143,8 @@ class TreeSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         """Bounds: the least is one expansion, the most what every iteration may cost, within the budget."""
         tree = Growing(record.id, record.problem, record.answer, (), self.algorithm)
         most = self.plan.iterations * _expander(self, tree, None).cost(0)
-        chars = len(self.prompt) + len(self.system or "") + len(record.problem)
+        asked = opening(record.problem, self.prompt, self.system, self.examples)
+        chars = sum(len(m.content) for m in asked)
         # A prefix is on average half as long as a solution of a few steps.
         prompt = chars // _CHARS_PER_TOKEN + self.sampling.max_tokens * min(self.plan.depth, 4) // 2
         return Estimate(

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct, field
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.prompts import opening
 from gristmill.core.records import Judged, Problem
 from gristmill.core.stages import Context, Estimate
 from gristmill.core.steps import Tree, tally
@@ -60,6 +61,7 @@ class OmegaPRM(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     system: str | None = None
+    examples: tuple[Message, ...] = ()
     prompt: Annotated[str, Meta(pattern=r"\{problem\}")] = "{problem}"
     rollouts: Rollouts = field(default_factory=Rollouts)
     k: Positive = 8
@@ -116,8 +118,7 @@ class OmegaPRM(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def messages(self, problem: str) -> tuple[Message, ...]:
         """The prompt of a problem."""
-        user = Message("user", self.prompt.replace("{problem}", problem))
-        return (user,) if self.system is None else (Message("system", self.system), user)
+        return opening(problem, self.prompt, self.system, self.examples)
 
     def estimate(self, record: Problem) -> Estimate:
         """Bounds: the least is one request, the most every search at its full depth, or the budget."""
