@@ -19,6 +19,8 @@ Certain = Literal["sure", "unsure"]
 class Knowledge(Struct, frozen=True):
     """A question with the model's own answers: one drawn greedily (where asked for) and some samples.
 
+    ``messages`` is what was sent. An answer's text is what was judged, cut where the probe ends answers.
+
     ``meta`` is the problem's: a JSON object with the rest of the source's row (relation, subject, ...).
     """
 

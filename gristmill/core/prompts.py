@@ -34,10 +34,15 @@ def opening(
     return (*first, *examples, Message("user", prompt.replace("{problem}", problem)))
 
 
-def require(option: str, messages: Sequence[Message], *places: str) -> None:
-    """Raise ``RecipeError`` unless the prompt that ``option`` gives has each of ``places``."""
-    have = {place for m in messages for place in _PLACE.findall(m.content)}
-    for place in places:
+def places(template: str) -> list[str]:
+    """The names of the places of ``template``, in order."""
+    return _PLACE.findall(template)
+
+
+def require(option: str, messages: Sequence[Message], *wanted: str) -> None:
+    """Raise ``RecipeError`` unless the prompt that ``option`` gives has each of ``wanted``."""
+    have = {place for m in messages for place in places(m.content)}
+    for place in wanted:
         if place not in have:
             raise RecipeError(
                 f"the prompt {option!r} has no place {{{place}}}.",

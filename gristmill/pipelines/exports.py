@@ -108,7 +108,7 @@ class TrlSft(Struct, frozen=True, forbid_unknown_fields=True):
         if self.untrained == "drop":
             if any(t.role == "assistant" and not t.train for t in record.turns):
                 raise RowRejected("has an assistant turn that must not be trained")
-            _refuse_spans(record)
+            refuse_spans(record)
         return [Conversation(record.id, _messages(record.turns))]
 
 
@@ -131,7 +131,7 @@ class TrlPromptCompletion(Struct, frozen=True, forbid_unknown_fields=True):
 
     def rows(self, record: Dialogue, /) -> Sequence[PromptCompletion]:
         """A row for each trained turn, or one for all."""
-        _refuse_spans(record)
+        refuse_spans(record)
         turns = record.turns
         answers = [i for i, t in enumerate(turns) if t.role == "assistant"]
         trained = [i for i in answers if turns[i].train]
@@ -229,7 +229,8 @@ def _messages(turns: Iterable[Turn]) -> tuple[Message, ...]:
     return tuple(Message(t.role, t.content) for t in turns)
 
 
-def _refuse_spans(record: Dialogue) -> None:
+def refuse_spans(record: Dialogue) -> None:
+    """``RowRejected`` for a record with loss on a part of a turn, which only axolotl's format can say."""
     if any(t.train and t.spans for t in record.turns):
         raise RowRejected("has loss on a part of a turn", "Use the format axolotl-chat for these.")
 

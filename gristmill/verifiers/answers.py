@@ -50,8 +50,9 @@ _NEGATIONS = frozenset(_NEGATION.split())
 class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge a short answer against one reference, or a JSON list of aliases of which the best counts.
 
-    ``metric``: ``exact`` (normalised) or ``f1`` (of the normalised tokens, as SQuAD), the score; an answer
-    whose F1 is ``threshold`` or more is ``correct``.
+    ``metric``: ``exact`` (normalised), ``f1`` (of the normalised tokens, as SQuAD; an answer whose F1 is
+    ``threshold`` or more is ``correct``), or ``contains`` (a reference stands in the answer, word for word:
+    "art" is not in "party"), which a list of guesses passes too.
 
     ``extract`` says where the answer stands: ``marker`` (a box, "the answer is", "answer:", ``####``; the
     last of them), ``last_line``, ``first_sentence``, ``whole``; ``auto`` is a marker if there is one, else
@@ -65,7 +66,7 @@ class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     are labels too, nor behind a "not". No label, several, or a negated one is ``unparseable``.
     """
 
-    metric: Literal["exact", "f1"] = "exact"
+    metric: Literal["exact", "f1", "contains"] = "exact"
     threshold: Annotated[float, Meta(gt=0, le=1)] = 0.5
     extract: Extract = "auto"
     date_order: Literal["undecided", "day_first", "month_first"] = "undecided"
@@ -128,7 +129,12 @@ class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def _by_tokens(self, found: Extracted, wanted: Sequence[str]) -> Verdict:
         answer = tokens(found.text)
         golds = [tokens(w) for w in wanted]
-        score = max(f1(answer, gold) for gold in golds) if self.metric == "f1" else float(answer in golds)
+        if self.metric == "f1":
+            score = max(f1(answer, gold) for gold in golds)
+        elif self.metric == "contains":
+            score = float(bool(find_whole(answer, golds)))
+        else:
+            score = float(answer in golds)
         return decided(
             score >= (self.threshold if self.metric == "f1" else 1),
             score=score,

@@ -205,3 +205,12 @@ def test_any_text_gets_a_verdict_and_equals_itself(completion: str, reference: s
 @given(st.integers(-(10**12), 10**12))
 def test_separators_do_not_change_a_number(number: int) -> None:
     assert tokens(f"{number:,}") == tokens(str(number)) == [str(number)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [("It is Paris, in France.", True), ("Paris", True), ("Parisian streets", False), ("the party", False)],
+)
+def test_contains_asks_for_the_reference_word_for_word(answer: str, right: bool) -> None:
+    verdict = ShortAnswer(metric="contains", extract="whole")(answer, json.dumps(["Paris", "art"]))
+    assert verdict.correct is right and verdict.decided

@@ -1,0 +1,297 @@
+"""How a question and what is said about it are put into turns: templates by kind of task, three forms.
+
+The places of a template are filled from the record and from the fields of its ``meta``, by name. A record
+that lacks one is rejected: a place that stays open would be trained as it stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from gristmill.core.engine import Message, Role
+from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.prompts import fill, places
+from gristmill.core.records import Turn
+from gristmill.synth.refusal.texts import MAY_DECLINE
+from gristmill.verifiers.answers import tokens
+from gristmill.verifiers.choice import LETTERS, read_key, split_options
+from gristmill.verifiers.evidence import read_references
+
+Task = Literal["question", "multiple_choice", "claim", "multi_hop", "math"]
+FormKind = Literal["conversation", "system", "plain"]
+
+_DECODE = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class Asked(Protocol):
+    """What a question is made of: any record with these fields."""
+
+    @property
+    def problem(self) -> str:
+        """The question's text."""
+        ...
+
+    @property
+    def answer(self) -> str | None:
+        """The reference answer."""
+        ...
+
+    @property
+    def meta(self) -> str:
+        """A JSON object with whatever else is known of it."""
+        ...
+
+
+class Templates(NamedTuple):
+    """The templates of a task: the question in a conversation, in plain text, and the answer."""
+
+    chat: str
+    plain: str
+    answer: str
+
+
+TASKS: dict[Task, Templates] = {
+    "question": Templates("{problem}", "Question: {problem} Answer:", "{answer}."),
+    "multiple_choice": Templates(
+        "{problem}\n{options}\nAnswer with the letter of the right option.",
+        "Question: {problem}\n{options}\nAnswer:",
+        "{letter}.",
+    ),
+    "claim": Templates(
+        "Evidence:\n{evidence}\n\nClaim: {problem}\nWhat does the evidence make of it? One of: {labels}.",
+        "Evidence: {evidence} Claim: {problem} Question: is the claim one of {labels}? Answer:",
+        "{answer}.",
+    ),
+    "multi_hop": Templates(
+        "{passages}\n\nUsing these passages, answer the question: {problem}",
+        "{passages}\nQuestion: {problem} Answer:",
+        "{answer}.",
+    ),
+    "math": Templates(
+        "{problem}\nPut the final answer in \\boxed{}.",
+        "Question: {problem} Answer:",
+        "\\boxed{{answer}}.",
+    ),
+}
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "options": ("options", "choices"),
+    "evidence": ("evidence", "context", "passage"),
+    "passages": ("passages", "context", "documents", "passage", "evidence"),
+}
+"""Where a place is looked for in ``meta`` where no ``columns`` say it; the first that is there."""
+
+
+class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a question is asked and an answer given.
+
+    ``kind``: ``conversation`` has the question in a user turn and the answer in an assistant turn;
+    ``system`` has ``system`` before them, a message that says the model may decline; ``plain`` is one text,
+    whose pieces are turns that join to it as they are (the export ``text``), ``joint`` between them.
+
+    ``task`` chooses templates for short answers, multiple choice, claims with evidence, multi-hop reading
+    and mathematics; ``question`` and ``answer`` replace them. Places are ``{problem}``, ``{answer}`` (the
+    first where there are aliases), ``{labels}``, ``{letter}`` and ``{content}`` of the right option, and any
+    field of ``meta``; ``columns`` says which field a place is filled from (``{passages: context}``). Lists of
+    options are lettered, and lists of passages numbered with their titles, HotpotQA's forms included.
+
+    With ``labels`` the reference must be one of them as a whole: "supported" is not "not_supported".
+    """
+
+    kind: FormKind = "conversation"
+    task: Task = "question"
+    question: str | None = None
+    answer: str | None = None
+    labels: tuple[str, ...] = ()
+    columns: dict[str, str] = {}
+    system: str = MAY_DECLINE
+    joint: str = " "
+
+    def __post_init__(self) -> None:
+        if self.question is not None and "problem" not in places(self.question):
+            raise RecipeError(
+                f"form: the question {self.question!r} has no place {{problem}}.",
+                remedy="Put {problem} where the question's text belongs.",
+            )
+        if self.task == "claim" and not self.labels:
+            raise RecipeError(
+                "form: a claim has no labels to choose from.",
+                remedy="Set labels, such as [supported, refuted, not enough info].",
+            )
+
+    def asked(self, record: Asked) -> str:
+        """The question's text. ``RowRejected`` where the record lacks something that it needs."""
+        templates = TASKS[self.task]
+        default = templates.plain if self.kind == "plain" else templates.chat
+        return filled(self.question or default, self._values(record))
+
+    def answered(self, record: Asked, answer: str | None = None) -> str:
+        """The text of the reference, or of another ``answer``, closed by one full stop and never shortened.
+
+        ``RowRejected`` where there is no reference, or it is none of the options or labels.
+        """
+        values = self._values(record)
+        said = self._reference(record) if answer is None else {"answer": answer.strip()}
+        text = filled(self._answer_template(answer is None), {**values, **said})
+        ended = said["answer"].endswith((".", "!", "?"))
+        return text[:-1] if ended and text.endswith(said["answer"] + ".") else text
+
+    def _answer_template(self, reference: bool) -> str:
+        if self.answer is not None:
+            return self.answer
+        # An answer that a model gave is not looked up among the options.
+        return TASKS[self.task if reference or self.task != "multiple_choice" else "question"].answer
+
+    def turns(self, *pieces: tuple[Role, str, bool]) -> tuple[Turn, ...]:
+        """(role, text, whether it carries loss) as the turns of this form, the system's before them."""
+        if self.kind != "plain":
+            turns = [Turn(role, text, train) for role, text, train in pieces]
+            return (*self._system(), *turns)
+        # The blank belongs to the piece after it, as in the words of most tokenizers.
+        spaced = (text if i == 0 else self.joint + text for i, (_, text, _) in enumerate(pieces))
+        return tuple(Turn(role, text, train) for text, (role, _, train) in zip(spaced, pieces, strict=True))
+
+    def prompt(self, record: Asked) -> tuple[Message, ...]:
+        """The messages that ask the question, for a preference pair."""
+        return tuple(Message(t.role, t.content) for t in self.turns(("user", self.asked(record), False)))
+
+    def _system(self) -> list[Turn]:
+        return [Turn("system", self.system, False)] if self.kind == "system" else []
+
+    def _values(self, record: Asked) -> dict[str, str]:
+        values = {name: text for name, held in fields(record.meta).items() if (text := _shown(held))}
+        for place, names in _COLUMNS.items():
+            column = self.columns.get(place) or next((n for n in names if n in values), None)
+            if column in values:
+                values[place] = values[column]
+        for place, column in self.columns.items():
+            if column in values:
+                values[place] = values[column]
+        values["problem"] = record.problem
+        values["labels"] = ", ".join(self.labels)
+        if self.task == "multiple_choice":
+            stem, options = _options(record, self.columns.get("options"))
+            values["problem"] = stem
+            values["options"] = lettered(options)
+        return values
+
+    def _reference(self, record: Asked) -> dict[str, str]:
+        if record.answer is None or not record.answer.strip():
+            raise RowRejected("has no reference answer")
+        if self.task == "multiple_choice":
+            return _chosen(record, self.columns.get("options"))
+        references = read_references(record.answer)
+        if not references:
+            raise RowRejected("has no reference answer")
+        if self.labels:
+            known = {_label(label): label for label in self.labels}
+            if _label(references[0]) not in known:
+                detail = f"{references[0]!r} is none of {list(self.labels)}"
+                raise RowRejected("the reference is no label", detail)
+            return {"answer": known[_label(references[0])]}
+        return {"answer": references[0].strip()}
+
+
+def filled(template: str, values: dict[str, str]) -> str:
+    """``template`` with every place filled. ``RowRejected`` where one has no value."""
+    for place in places(template):
+        if place not in values:
+            raise RowRejected(f"has no {place!r}", f"meta has no field for the place {{{place}}}")
+    return fill(template, **values)
+
+
+def fields(meta: str) -> dict[str, Any]:
+    """The fields of a record's ``meta``, by name. ``RowRejected`` unless it is a JSON object."""
+    try:
+        return _DECODE(meta or "{}")
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RowRejected("meta is no JSON object", str(error)[:200]) from error
+
+
+def lettered(options: Sequence[str]) -> str:
+    """One option a line, each behind its letter."""
+    return "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(options))
+
+
+def passages(held: Any) -> str:
+    """Passages as text: each numbered (where there are several), its title before it.
+
+    Takes one text, a list of texts, of ``{title, text}`` or ``{title, sentences}``, of ``[title,
+    sentences]``, or HotpotQA's ``{title: [..], sentences: [[..], ..]}``. Empty for anything else.
+    """
+    if isinstance(held, str):
+        return held.strip()
+    if isinstance(held, dict) and isinstance(held.get("title"), list):
+        bodies = held.get("sentences") or held.get("paragraphs") or held.get("text") or []
+        held = list(zip(held["title"], bodies, strict=False))
+    found = [text for one in held if (text := _passage(one))] if isinstance(held, list | tuple) else []
+    return found[0] if len(found) == 1 else "\n".join(f"[{i}] {text}" for i, text in enumerate(found, 1))
+
+
+def _passage(one: Any) -> str:
+    if isinstance(one, str):
+        return one.strip()
+    title, body = "", None
+    if isinstance(one, dict):
+        title, body = str(one.get("title") or ""), one.get("text") or one.get("sentences")
+    elif isinstance(one, list | tuple) and len(one) == 2:
+        title, body = str(one[0]), one[1]
+    if isinstance(body, list) and all(isinstance(s, str) for s in body):
+        body = " ".join(s.strip() for s in body)
+    if not isinstance(body, str) or not body.strip():
+        return ""
+    return f"{title}: {body.strip()}" if title else body.strip()
+
+
+def _shown(held: Any) -> str:
+    """A field of ``meta`` as text; empty for what cannot be shown."""
+    if isinstance(held, bool):
+        return "yes" if held else "no"
+    return str(held) if isinstance(held, int | float) else passages(held)
+
+
+def _options(record: Asked, column: str | None) -> tuple[str, tuple[str, ...]]:
+    """A multiple-choice question without its options, and these: from the reference's JSON, ``meta`` or the
+    question's own text, in this order."""
+    stem, listed = split_options(record.problem)
+    meta = fields(record.meta)
+    names = (column,) if column else _COLUMNS["options"]
+    held = next((meta[n] for n in names if isinstance(meta.get(n), list)), None)
+    options = _key_options(record) or (tuple(map(str, held)) if held else listed)
+    if not 2 <= len(options) <= len(LETTERS):
+        raise RowRejected("has no options to choose from", f"{len(options)} options were found")
+    return (stem.strip() if listed else record.problem), options
+
+
+def _key_options(record: Asked) -> tuple[str, ...]:
+    try:
+        return read_key(record.answer or "").options
+    except ValueError:  # no reference, or one that is no such JSON, has no options
+        return ()
+
+
+def _chosen(record: Asked, column: str | None) -> dict[str, str]:
+    """The right option's letter and content."""
+    _, options = _options(record, column)
+    try:
+        said = read_key(record.answer or "").answer.strip()
+    except ValueError as error:
+        raise RowRejected("the reference is unreadable", str(error)[:200]) from error
+    letter = re.fullmatch(r"\(?([A-Z])[).:]{0,2}", said)
+    fits = {LETTERS.index(letter[1])} if letter and LETTERS.index(letter[1]) < len(options) else set()
+    fits |= {i for i, option in enumerate(options) if tokens(option) == tokens(said)}
+    if len(fits) != 1:
+        detail = f"{said!r} fits {len(fits)} of {len(options)} options"
+        raise RowRejected("the reference is no option", detail)
+    [index] = fits
+    return {"letter": LETTERS[index], "content": options[index], "answer": LETTERS[index]}
+
+
+def _label(text: str) -> str:
+    """A label as it is compared: whole, whatever its case and the marks between its words."""
+    return " ".join(re.findall(r"[^\W_]+", text.casefold()))
