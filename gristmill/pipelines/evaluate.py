@@ -12,8 +12,8 @@ import typer
 from gristmill.core.errors import GristmillError
 from gristmill.core.records import Exploration
 from gristmill.core.schema import from_frame
+from gristmill.pipelines import evaluate_refusal, runner
 from gristmill.pipelines import recipe as recipes
-from gristmill.pipelines import runner
 from gristmill.pipelines.cli import (
     INTERRUPTED,
     RUNS,
@@ -95,6 +95,9 @@ def step_values(
     else:
         run = path if path.is_dir() else runs / what
         typer.echo(evaluate_steps.table(evaluate_steps.evaluate_run(run, threshold=threshold, seed=seed)))
+
+
+app.command("refusal")(evaluate_refusal.refusal)
 
 
 def evaluate_self_correction(

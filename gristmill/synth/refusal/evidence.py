@@ -23,8 +23,9 @@ _DECLINES = re.compile(
     r"(?:(?:do not|don['’]t) (?:know|have (?:any |enough |reliable )*(?:knowledge|information))"
     r"|(?:cannot|can['’]t|could not|not able to|unable to|would rather not) "
     r"(?:say|tell|answer|determine|give (?:a|an|any)|guess)"
-    r"|not (?:\w+ )?(?:sure|certain) (?:enough|what|who|where|when|which|of the answer)"
-    r"|have no (?:\w+ )?(?:idea|knowledge|information|answer))\b",
+    r"|(?:not (?:\w+ )?(?:sure|certain)|unsure|uncertain)"
+    r"(?: (?:enough|about|whether|if|what|who|where|when|which|of the answer)|(?=\s*(?:[.!,;]|\Z)))"
+    r"|have no (?:\w+ )?(?:idea|knowledge|information|answer))(?!\w)",
     re.IGNORECASE,
 )
 
@@ -36,13 +37,17 @@ def declines(text: str, sentences: Sequence[str] = ()) -> bool:
     Case, blanks and a last full stop do not matter, and a sentence ends with a word: "Pass" does not stand
     at the beginning of "Passau".
     """
-    head = " ".join(text[:_SPAN].split()).casefold()
-    given = (" ".join(s.split()).casefold().rstrip(".") for s in sentences)
+    head = _plain(text[:_SPAN])
+    given = (_plain(s).rstrip(".") for s in sentences)
     return (
         any(s and head.startswith(s) and not head[len(s) : len(s) + 1].isalnum() for s in given)
         or _DECLINES.search(text[:_SPAN]) is not None
         or is_refusal(text)
     )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold().replace("’", "'")
 
 
 class Answers(NamedTuple):

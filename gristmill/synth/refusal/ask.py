@@ -1,0 +1,196 @@
+"""Asks a model a question that it may decline, and how sure it is (R-Tuning, arXiv 2311.09677)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from gristmill.core.engine import Ability, Completion, Message, Sampling
+from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.knowledge import Certainty, Response
+from gristmill.core.records import Problem
+from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.synth.refusal import sureness
+from gristmill.synth.refusal import texts as t
+from gristmill.synth.refusal.calibration import SCALE, stated_confidence, without_confidence
+from gristmill.synth.refusal.data import NOTHING, SplitPart
+from gristmill.synth.refusal.evidence import declines
+from gristmill.synth.refusal.probe import ProbeKnowledge
+from gristmill.synth.refusal.sureness import Sureness
+
+_END = (".", "!", "?")
+_REFUSED = Verdict(Outcome.UNPARSEABLE, rule="refused")
+# The paper's rule, with room for the longest refusal.
+_PROBE = ProbeKnowledge(preset="r-tuning", sampling=Sampling(temperature=0.0, max_tokens=32))
+
+
+class AskOrRefuse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asks each problem once, greedily, in the form of the training data, and how sure the model is.
+
+    ``probe`` says how the question is put and its answer cut and judged, as for ``probe_knowledge``; of
+    its ``sampling`` the ``max_tokens`` and ``stop`` count. In plain text an answer ends with its first
+    sentence unless ``probe.cut`` is set: nothing else ends it there.
+
+    ``method``: ``sure`` puts ``sure_question`` after the answer and reads the probability with which it goes
+    on as in ``sure`` and not as in ``unsure`` (R-Tuning, and -U); ``refusal`` lets the words of the answer
+    decide (R-Tuning-R); ``plain`` takes everything for an answer, whatever its words (the baseline).
+
+    ``refusals`` are beginnings that decline, beside the phrases that ``evidence.declines`` knows.
+    ``confidence`` says whether the tokens' probabilities are asked for. ``stated`` is the text of a system
+    message that asks for a line ``Confidence: N`` of ``scale``, such as ``texts.STATE_CONFIDENCE``; the
+    answer is then not cut. ``read`` is how the sure probability is read: see ``sureness.sureness``.
+
+    An answer that declines is ``unparseable`` under the rule ``refused``, though it mention the reference.
+    """
+
+    reads: ClassVar[type[Struct]] = Problem
+    writes: ClassVar[type[Struct]] = Response
+
+    method: Literal["sure", "refusal", "plain"] = "sure"
+    probe: ProbeKnowledge = _PROBE
+    refusals: tuple[str, ...] = (*t.REFUSALS, *t.ABSTENTIONS, *t.NOT_YET)
+    confidence: bool = True
+    sure_question: str = t.SURE_QUESTION
+    sure: str = t.SURE
+    unsure: str = t.UNSURE
+    read: sureness.Read = "auto"
+    stated: str | None = None
+    scale: Annotated[int, Meta(ge=1, le=100)] = SCALE
+
+    def __post_init__(self) -> None:
+        sureness.words_of(self.sure, self.unsure)
+        if self.stated is not None and self.probe.form.kind == "plain":
+            raise RecipeError(
+                "stated: plain text has no system message to ask for a confidence.",
+                remedy="Set probe.form.kind to conversation.",
+            )
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """To chat, to give probabilities, and for that of "sure" to continue a turn or to score one."""
+        needed = {Ability.CHAT}
+        if self.confidence:
+            needed.add(Ability.LOGPROBS)
+        if self.method == "sure":
+            needed |= {Ability.SCORE} if self.read == "score" else {Ability.CONTINUE, Ability.LOGPROBS}
+        return frozenset(needed)
+
+    async def __call__(self, problem: Problem, context: Context) -> Sequence[Response]:
+        """The response to one problem. ``RowRejected`` where it has no reference answer or lacks what the
+        form needs, or where the engine gave no probabilities."""
+
+        async def verify(text: str, reference: str) -> Verdict:
+            answer = self._answer(text)
+            if self._refuses(answer):
+                context.count(_REFUSED)
+                return _REFUSED
+            return await context.verify(answer, reference)
+
+        asking = self.asking
+        [known] = await asking(problem, replace(context, verify=verify))
+        assert known.greedy is not None
+        said = known.greedy.completion
+        answer = self._answer(said.text)
+        refused = self._refuses(answer)
+        found = Sureness(None, None)
+        if self.method == "sure" and not refused:
+            found = await self._sureness(known.messages, said.text.strip(), context)
+        return [
+            Response(
+                id=problem.id,
+                problem=problem.problem,
+                answer=known.answer,
+                meta=problem.meta,
+                completion=answer,
+                verdict=known.greedy.verdict,
+                refused=refused,
+                confidence=self._confidence(said, answer),
+                sure=found.sure,
+                stated=None if self.stated is None else stated_confidence(said.text, self.scale),
+                mass=found.mass,
+            )
+        ]
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """The probe's, and for the sure probability one completion for each beginning that is followed up
+        (two where the engine scores)."""
+        cost = self.asking.estimate(problem)
+        if self.method != "sure" or not cost.completions_max:
+            return cost
+        # A refusal in words is not asked whether it is sure.
+        return replace(cost, completions_max=cost.completions_max + 1 + sureness.FOLLOWED)
+
+    @property
+    def asking(self) -> ProbeKnowledge:
+        """The probe with what this stage sets: one greedy answer, with its tokens' probabilities."""
+        probe, form = self.probe, self.probe.form
+        sampling = probe.sampling or Sampling(max_tokens=probe.plan.max_tokens)
+        if self.confidence and sampling.logprobs is None:
+            sampling = replace(sampling, logprobs=0)
+        cut = "sentence" if form.kind == "plain" and probe.cut is None else probe.cut
+        if self.stated is not None:
+            form, cut = replace(form, kind="system", system=self.stated), "none"
+        return replace(probe, samples=0, greedy=True, sampling=sampling, form=form, cut=cut)
+
+    def _answer(self, text: str) -> str:
+        return text if self.stated is None else without_confidence(text)
+
+    def _refuses(self, answer: str) -> bool:
+        return self.method != "plain" and declines(answer, self.refusals)
+
+    def _confidence(self, said: Completion, answer: str) -> float | None:
+        if not self.confidence:
+            return None
+        if said.logprobs is None:
+            raise RowRejected("the engine gave no probabilities", f"completion {said.text[:80]!r}")
+        return sureness.confidence(said.logprobs, answer)
+
+    async def _sureness(self, asked: tuple[Message, ...], answer: str, context: Context) -> Sureness:
+        prefix, form = "", self.probe.form
+        if form.kind == "plain":
+            # One text, joined as the training text is: what asks and what answers goes on behind the answer.
+            closed = answer if answer.endswith(_END) else answer + "."
+            prefix = form.joint + closed + form.joint + self.sure_question + form.joint
+        else:
+            asked = (*asked, Message("assistant", answer), Message("user", self.sure_question))
+        words = sureness.words_of(self.sure, self.unsure)
+        return await sureness.sureness(context.engine, asked, prefix, words, read=self.read)
+
+
+class AskHeldOut(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asks the questions of a split that are not for training, as ``ask`` says (see ``AskOrRefuse``).
+
+    A question is ``known`` where the split calls it sure, not where it calls it unsure, and undecided where
+    its rule left it out. Questions of other parts than ``parts`` are rejected, as they need no answer.
+    """
+
+    reads: ClassVar[type[Struct]] = Certainty
+    writes: ClassVar[type[Struct]] = Response
+
+    ask: AskOrRefuse = AskOrRefuse()
+    parts: Annotated[tuple[SplitPart, ...], Meta(min_length=1)] = ("test", "test_ood")
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """See ``AskOrRefuse.needs``."""
+        return self.ask.needs
+
+    async def __call__(self, record: Certainty, context: Context) -> Sequence[Response | Rejection]:
+        """The response to one question, or its ``Rejection``."""
+        if record.part not in self.parts:
+            return [Rejection(record.id, f"not of the parts wanted: {record.part}")]
+        known = None if record.certain is None else record.certain == "sure"
+        found = await self.ask(_problem(record), context)
+        return [replace(response, known=known, part=record.part) for response in found]
+
+    def estimate(self, record: Certainty) -> Estimate:
+        """See ``AskOrRefuse.estimate``; nothing for a question of another part."""
+        return self.ask.estimate(_problem(record)) if record.part in self.parts else NOTHING
+
+
+def _problem(record: Certainty) -> Problem:
+    return Problem(record.id, record.problem, record.answer, meta=record.meta)
