@@ -1,1 +1,1 @@
-"""Training scripts, thin ones on TRL and Transformers, that close the loop (from the refusal work on)."""
+"""Training scripts, thin ones on TRL and Transformers, that close the loop; weights in and out."""

@@ -1,0 +1,16 @@
+"""The optional packages that training needs, and the error that says how to get them."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from gristmill.core.errors import MissingExtraError
+
+INSTALL = "pip install 'gristmill[train]'"
+
+
+def need(*packages: str) -> None:
+    """Raises ``MissingExtraError`` for the first of ``packages`` that is not installed; imports none."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtraError(f"{package} (for training)", install=INSTALL)

@@ -1,0 +1,146 @@
+"""Rows of training data as tokens, and which of them carry loss.
+
+Three forms are read from JSON lines, told apart row by row: the exports ``trl-sft`` (``messages``) and
+``trl-prompt-completion`` (``prompt`` and ``completion``, as messages or as text), and ``text`` alone. Loss
+falls on the assistant turns of ``messages`` and of a ``completion``, on a ``completion`` that is text, and on
+all of ``text``. TRL's own preparation also trains user turns inside a completion; here they never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from gristmill.core.engine import Message
+from gristmill.core.errors import InputError
+
+IGNORED = -100
+"""The label of a token without loss, as PyTorch's cross-entropy has it."""
+_REMEDY = "Write rows with 'gristmill export' as trl-sft or trl-prompt-completion."
+
+
+class Row(Struct, frozen=True):
+    """A line of a training file. Other keys (``id``) are not read."""
+
+    messages: tuple[Message, ...] | None = None
+    prompt: tuple[Message, ...] | str | None = None
+    completion: tuple[Message, ...] | str | None = None
+    text: str | None = None
+
+
+class Segment(NamedTuple):
+    """A piece of a row's text; ``loss`` says whether its tokens are trained."""
+
+    text: str
+    loss: bool
+
+
+class Tokens(NamedTuple):
+    """A row for the trainer: ``labels`` are the ``input_ids``, or ``IGNORED`` where there is no loss."""
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """The rows of a JSON lines file with their 1-based numbers. Raises ``InputError`` for a bad one."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield number, _row(line, path, number)
+    except OSError as error:
+        raise InputError(
+            f"it cannot be read ({error.strerror}).", path=str(path), remedy="Give a JSON lines file."
+        ) from error
+
+
+def _row(line: bytes, path: Path, number: int) -> Row:
+    try:
+        row = msgspec.json.decode(line, type=Row)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{error}.", path=str(path), row=number, remedy=_REMEDY) from error
+    if problem := _fault(row):
+        raise InputError(problem, path=str(path), row=number, remedy=_REMEDY)
+    return row
+
+
+def _fault(row: Row) -> str:
+    """What is wrong with a row; empty if it can be trained."""
+    given = [name for name in ("messages", "completion", "text") if getattr(row, name) is not None]
+    if len(given) != 1:
+        return f"it has {' and '.join(given) or 'none'} of messages, completion and text, not one."
+    if row.messages is not None:
+        return "" if any(m.role == "assistant" for m in row.messages) else "it has no assistant turn."
+    if row.text is not None:
+        return "" if row.text.strip() else "its text is empty."
+    if isinstance(row.completion, str):
+        if not isinstance(row.prompt, str):
+            return "its completion is text and its prompt is not."
+        return "" if row.completion.strip() else "its completion is empty."
+    if not isinstance(row.prompt, tuple):
+        return "its completion is a list of messages and its prompt is not."
+    answers = [m for m in row.completion or () if m.role == "assistant"]
+    return "" if answers else "its completion has no assistant turn."
+
+
+def encode(row: Row, tokenizer: Any) -> Tokens:
+    """A row's tokens with their labels, of any length.
+
+    Each piece is tokenised for itself, as it is when the model is asked: the prompt ends before the answer
+    begins. Plain text ends with the tokenizer's end-of-text token, which is trained. ``ValueError`` where
+    the chat template does not write a conversation's beginning as it writes it alone, so that no one can
+    say where a turn is.
+    """
+    input_ids: list[int] = []
+    labels: list[int] = []
+    for text, loss in segments(row, tokenizer):
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        input_ids += ids
+        labels += ids if loss else [IGNORED] * len(ids)
+    return Tokens(input_ids, labels)
+
+
+def segments(row: Row, tokenizer: Any) -> list[Segment]:
+    """A row's text in pieces with and without loss; see ``encode``."""
+    if row.messages is not None:
+        return _turns(row.messages, 0, tokenizer)
+    if isinstance(row.prompt, tuple):
+        assert isinstance(row.completion, tuple)
+        return _turns((*row.prompt, *row.completion), len(row.prompt), tokenizer)
+    begin = (tokenizer.bos_token or "") if getattr(tokenizer, "add_bos_token", False) else ""
+    end = tokenizer.eos_token or ""
+    if row.text is not None:
+        return [Segment(begin, False), Segment(row.text + end, True)]
+    assert isinstance(row.prompt, str)
+    assert isinstance(row.completion, str)
+    return [Segment(begin + row.prompt, False), Segment(row.completion + end, True)]
+
+
+def _turns(messages: Sequence[Message], first: int, tokenizer: Any) -> list[Segment]:
+    """A conversation in which the assistant turns from number ``first`` on are trained.
+
+    What is trained is what the template writes for a turn after the opening that it also writes when it
+    asks for one, the end of the turn included.
+    """
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+
+    def written(count: int, ask: bool) -> str:
+        text: str = tokenizer.apply_chat_template(turns[:count], tokenize=False, add_generation_prompt=ask)
+        return text
+
+    found: list[Segment] = []
+    done = ""
+    for i, message in enumerate(messages):
+        if message.role != "assistant" or i < first:
+            continue
+        asked, answered = written(i, ask=True), written(i + 1, ask=False)
+        if not asked.startswith(done) or not answered.startswith(asked):
+            raise ValueError("the chat template writes a turn in another way once others follow it")
+        found += [Segment(asked[len(done) :], False), Segment(answered[len(asked) :], True)]
+        done = answered
+    return found
