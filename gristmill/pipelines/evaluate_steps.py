@@ -30,6 +30,8 @@ R = TypeVar("R", bound=Struct)
 _JUDGES = ("judge", "self")
 _SAMPLED = ("hard", "soft", "er-prm(")
 """Kinds of labels that are made of rollouts."""
+_SEARCHED = ("search(", "rest-mcts*")
+"""Kinds of values that a tree search found with the verdicts of the very solutions."""
 _UNREAD = "judge not readable"
 """The reason under which the stage ``judge_steps`` rejects."""
 
@@ -278,8 +280,10 @@ def _values_table(found: Sequence[Values]) -> str:
     for v in found:
         aucs = measures.share(v.auc), measures.share(v.auc_within)
         rows.append((printable(v.name), f"{v.right:,}", f"{v.wrong:,}", f"{v.unknown:,}", *aucs))
-    note = "AUC: how often a step of a right solution has a higher value than one of a wrong solution."
-    return "\n".join([*align(rows), note])
+    notes = ["AUC: how often a step of a right solution has a higher value than one of a wrong solution."]
+    if any(_kind(v.name).startswith(_SEARCHED) for v in found):
+        notes.append("A search's own values hold the verdicts of these solutions: their AUC is no measure.")
+    return "\n".join([*align(rows), *notes])
 
 
 def _positions_table(found: Sequence[Values]) -> str:
@@ -303,6 +307,8 @@ def _choice_table(choice: Choice) -> str:
         notes.append(
             "These values come from rollouts judged by the reference answer: no model could choose so."
         )
+    if _kind(choice.name).startswith(_SEARCHED):
+        notes.append("These values hold the verdicts of the solutions themselves: no model could choose so.")
     return "\n".join([*align(rows), *notes])
 
 

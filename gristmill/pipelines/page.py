@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gristmill.core.errors import RunError
+from gristmill.core.registry import suggest
 from gristmill.pipelines.drawing import Drawing, drawable, drawing
 from gristmill.pipelines.results import Run
 from gristmill.pipelines.rundir import disk_errors, write_file
@@ -32,9 +33,11 @@ def write(run: Run, out: Path, *, stage: str | None = None, n: int = 100) -> int
     able = [name for name in run.stages if drawable(run.rows(name).collect_schema().names())]
     name = stage or (able[-1] if able else None)
     if name is None or name not in able:
-        what = "no stage" if stage is None else f"the stage {stage!r} does not, and"
+        if stage is not None and stage not in run.stages:
+            raise RunError(f"{run.path} has no stage {stage!r}.", remedy=suggest(stage, run.stages))
+        what = "no stage holds" if stage is None else f"the stage {stage!r} does not hold"
         raise RunError(
-            f"{run.path}: {what} holds steps or trees that could be drawn.",
+            f"{run.path}: {what} steps or trees, which alone can be drawn.",
             remedy=f"Stages that can be drawn: {', '.join(able) or 'none'}.",
         )
     rows = run.rows(name).head(n).collect().iter_rows(named=True)

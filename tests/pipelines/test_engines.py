@@ -91,7 +91,7 @@ def test_engines_have_their_names_and_show_every_default() -> None:
             {"engines": {"referees": JUDGE}},
             r"stage 'judge' wants an engine named 'referee'.*Did you mean 'refe",
         ),
-        ({"engines": {}}, r"wants an engine named 'referee'.* add it: engines: \{referee: \{kind"),
+        ({"engines": {}}, r"wants an engine named 'referee'.*[Aa]dd it: engines: \{referee: \{kind"),
         ({"engines": {"referee": {**JUDGE, "mode": 1}}}, r"engines\.referee\.mode: unknown key.*'model'"),
         ({"engines": {"referee": {"model": "x"}}}, r"engines\.referee: the key 'kind' is missing"),
         ({"engines": {"a.b": JUDGE}}, r"engines"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -12,8 +11,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from msgspec import Struct
 from typer.testing import CliRunner
+from written_runs import Stages, write_run
 
 from gristmill.core.engine import Completion
 from gristmill.core.errors import InputError, RecipeError
@@ -23,9 +22,7 @@ from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.cli import app
 from gristmill.pipelines.evaluate_locations import evaluate_file
 from gristmill.pipelines.evaluate_steps import Choice, Evaluation, evaluate_run, table
-from gristmill.pipelines.parts import Parts, Rejected
-from gristmill.pipelines.rundir import SUMMARY, hold
-from gristmill.pipelines.summary import StageCounts, Summary
+from gristmill.pipelines.parts import Rejected
 
 # Of each solution: problem, its answer (right if "2"), and right rollouts of 4 at each step.
 SOLUTIONS = {
@@ -115,19 +112,6 @@ def soft() -> list[ProcessRow]:
 def judged() -> list[ProcessRow]:
     said = {"a/0": [1, 1, 1], "a/1": [1, 0], "a/2": [1, 1, 1], "b/0": [1, 0], "b/2": [1, 1, 1]}
     return [row(name, "judge", [float(v) for v in values]) for name, values in said.items()]
-
-
-Stages = dict[str, tuple[type[Struct], Sequence[Any], Sequence[Rejected]]]
-
-
-def write_run(path: Path, stages: Stages) -> Path:
-    with hold(path) as rundir:
-        for i, (name, (record, rows, dropped)) in enumerate(stages.items()):
-            parts = Parts(rundir.stage(i, name), record, 100)
-            asyncio.run(parts.add(rows, dropped))
-            parts.finish()
-        rundir.write(SUMMARY, Summary(path.name, 0, "m", [StageCounts(n) for n in stages]).encode())
-    return path
 
 
 @pytest.fixture
@@ -259,6 +243,14 @@ def test_the_command_prints_tables(run: Path, monkeypatch: pytest.MonkeyPatch) -
     ):
         assert line in outputs[0]
     assert max(map(len, outputs[0].splitlines())) <= 120
+
+
+def test_a_searchs_own_values_are_said_to_hold_the_verdicts(tmp_path: Path) -> None:
+    rows = [row(name, "search(uct)", [0.5, float(a == "2")]) for name, (_, a, _) in SOLUTIONS.items()]
+    stages: Stages = {"sample": (Sample, samples(), ()), "tree_process": (ProcessRow, rows, ())}
+    shown = table(evaluate_run(write_run(tmp_path / "r", stages)))
+    assert "their AUC is no measure" in shown
+    assert "hold the verdicts of the solutions themselves" in shown
 
 
 def test_a_run_without_values_says_what_is_missing(tmp_path: Path) -> None:

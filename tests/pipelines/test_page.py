@@ -10,14 +10,19 @@ from pathlib import Path
 import pytest
 from browser import CHROMIUM, Page, opened
 from rich.console import Console
+from typer.testing import CliRunner
+from written_runs import Stages, write_run
 
 from gristmill.core.engine import Completion, Message
-from gristmill.core.records import Judged
+from gristmill.core.errors import RunError
+from gristmill.core.records import Judged, Problem
 from gristmill.core.schema import from_frame, to_frame
 from gristmill.core.steps import ROOT, Node, ProcessRow, Step, Tree, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.pipelines.cli import app
 from gristmill.pipelines.drawing import drawing, goodness
-from gristmill.pipelines.page import html
+from gristmill.pipelines.page import html, write
+from gristmill.pipelines.results import open_run
 from gristmill.pipelines.show import render
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
@@ -160,3 +165,21 @@ def test_the_terminal_shows_a_tree_and_no_control_characters() -> None:
     console.print(render(to_frame([hostile], Tree).row(0, named=True)))
     shown = console.export_text()
     assert "1.00 n=4 correct" in shown and "‮" not in shown
+
+
+def test_the_command_writes_the_page_of_the_last_stage_that_can_be_drawn(tmp_path: Path) -> None:
+    stages: Stages = {
+        "tree_search": (Tree, [tree()], ()),
+        "step_values": (ValuedSolution, [solution()], ()),
+        "source": (Problem, [Problem("p1", "q")], ()),
+    }
+    path, page = write_run(tmp_path / "run", stages), tmp_path / "new" / "page.html"
+    for more, marked in (((), "the answer is incorrect"), (("--stage", "tree_search"), "puct, 5 nodes")):
+        result = CliRunner().invoke(app, ["show", str(path), "--html", str(page), *more])
+        assert (result.exit_code, result.output) == (0, f"1 drawn: {page}\n")
+        written = page.read_text()
+        assert marked in written and written.count("://") == 1  # the name of SVG
+    with pytest.raises(RunError, match="does not hold"):
+        write(open_run(path), page, stage="source")
+    with pytest.raises(RunError, match="'tree_search'"):
+        write(open_run(path), page, stage="tree_serch")

@@ -178,8 +178,24 @@ def test_only_wrong_answers_of_states_between_0_and_1_are_chosen_and_ties_go_to_
     assert taken == [(3, "a"), (4, "a"), (3, "b"), (4, "b")]
 
 
+def test_what_a_check_adds_to_a_state_changes_nothing_in_the_pool() -> None:
+    tree = Growing("p", "", "42", (), "omega-prm")
+    node = tree.add(0, "a")
+    node.value = 0.5
+    node.rollouts = [rollout(Outcome.INCORRECT, t, n) for t, n in (("b", 10), ("c", 20))]
+    pool = Pool(tree, PAPER, first=2)
+    taken = []
+    while (best := pool.best()) is not None:
+        taken.append(best[1].completion.text)
+        node.visits += 1
+        # A shorter rollout would go before the one that was taken, and that one come back.
+        node.rollouts.append(rollout(Outcome.INCORRECT, f"d{len(taken)}", 1))
+        pool.admit(node)
+    assert taken == ["b", "c"]
+
+
 def naive(tree: Growing, taken: set[tuple[int, int]]) -> tuple[int, int] | None:
-    """The best state and rollout, all formed anew."""
+    """The best state and rollout, all formed anew. Only the k first rollouts of a state are candidates."""
     total = sum(n.visits for n in tree.nodes)
     best: tuple[float, int, int] | None = None
     for node in tree.nodes:
@@ -187,7 +203,7 @@ def naive(tree: Growing, taken: set[tuple[int, int]]) -> tuple[int, int] | None:
         if not 0 < seen.correct < seen.decided:
             continue
         texts: set[str] = set()
-        for i, r in enumerate(node.rollouts):
+        for i, r in enumerate(node.rollouts[: None if node.index == 0 else 8]):
             if r.verdict.outcome is not Outcome.INCORRECT or r.completion.text in texts:
                 continue
             texts.add(r.completion.text)
@@ -198,11 +214,12 @@ def naive(tree: Growing, taken: set[tuple[int, int]]) -> tuple[int, int] | None:
     return best and best[1:]
 
 
+@pytest.mark.parametrize("repeat", [0, 6])
 def test_every_choice_is_the_best_of_all_states_and_what_is_popped_stays_popped(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, repeat: int
 ) -> None:
     """Defects of openr: only the selected state's priorities are refreshed, the popped rollout comes back,
-    and N rises with every estimate."""
+    and N rises with every estimate. Checks give a state more rollouts after some of its own were taken."""
     taken: set[tuple[int, int]] = set()
     best: Callable[[Pool], tuple[Live, Judged] | None] = Pool.best
 
@@ -219,7 +236,7 @@ def test_every_choice_is_the_best_of_all_states_and_what_is_popped_stays_popped(
         return chosen
 
     monkeypatch.setattr(Pool, "best", checked)
-    tree = grow(OmegaPRM(searches=40), Solver(slip=0.1))
+    tree = grow(OmegaPRM(searches=40, repeat=repeat), Solver(slip=0.1))
     assert len(taken) >= 12 and len({state for state, _ in taken}) >= 4
     for node in tree.nodes:
         assert node.visits == sum(state == node.index for state, _ in taken)

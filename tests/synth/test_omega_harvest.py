@@ -69,6 +69,14 @@ def test_hard_labels_say_whether_any_rollout_was_right() -> None:
     assert {r.kind for r in rows} == {"hard"}
 
 
+def test_a_first_error_is_labelled_0_though_a_rollout_before_its_check_was_right() -> None:
+    lucky = tree(node(0, ROOT, "", 4), node(1, 0, "a", 6), node(2, 1, " b", 1, FIRST_ERROR, n=24))
+    [row] = harvest(OmegaLabels(label="hard"), lucky)
+    assert isinstance(row, ProcessRow) and row.values == (1.0, 0.0)
+    [row] = harvest(OmegaLabels(), lucky)
+    assert isinstance(row, ProcessRow) and row.values == (0.75, 1 / 24)
+
+
 def test_pairs_are_siblings_whose_values_differ() -> None:
     found = [p for p in harvest(OmegaPairs(), HAND) if isinstance(p, Pair)]
     assert [(p.chosen[0].content, p.rejected[0].content) for p in found] == [("a", "f"), ("a d", "a b")]

@@ -199,6 +199,20 @@ def test_the_rules_of_the_vote_vector_name_different_winners() -> None:
         assert majority(found, 5, seed=0, rule="product") == weighted
 
 
+@pytest.mark.parametrize("rule", ["product", "geometric"])
+def test_long_solutions_are_told_apart_though_their_product_is_0_as_a_float(rule: Any) -> None:
+    worse, better = (Candidate((v,) * 5000, right, right) for v, right in ((0.1, False), (0.2, True)))
+    assert best_of([worse, better], rule, 2) == 1
+    assert majority([worse, better], 2, seed=0, rule=rule) == 1
+
+
+def test_tiny_weights_are_no_tie() -> None:
+    worse, better = (Candidate((v,) * 20, right, right) for v, right in ((0.1, False), (0.2, True)))
+    assert majority([worse, better], 2, seed=0, rule="product") == 1
+    never = [Candidate((0.0,), right, right) for right in (False, True)]
+    assert majority(never, 2, seed=0, rule="product") == 0.5
+
+
 def test_unreadable_answers_have_no_vote() -> None:
     found = candidates((1, False, None), (1, False, None), (1, True, "4"))
     assert majority(found, 3, seed=0) == 1

@@ -170,6 +170,7 @@ def test_hostile_text_takes_linear_time(piece: str) -> None:
         ("Hence \\frac{1}{2} + x = 3, well-known as it is.", "\\frac{1}{2} + x = 3"),
         ("It costs $5 and then $6 for I - or a cat.", ""),
         ("The answer is 4.", ""),
+        ("So x = 2 and the answer is \\boxed{\\frac{1}{2}}.", "x = 2\n\\boxed{\\frac{1}{2}}"),
         ("Run\n```\nprint(1)\n```\nto see", "```\nprint(1)\n```"),
     ],
 )

@@ -93,6 +93,7 @@ def test_conservative_labels(best: int, rejected: int, conf: float, eps: float, 
     assert epsilon(best, rejected) == eps
     # The reference's difference of 2 is that of the log-ratios; beta 0.1.
     assert conservative_loss(2.0, eps) == pytest.approx(loss, abs=1e-6)
+    assert conservative_loss(-1e5, eps) == pytest.approx((1 - eps) * 1e4)  # exp(1e4) would overflow
 
 
 @settings(max_examples=100, deadline=None)

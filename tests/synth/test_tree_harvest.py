@@ -5,6 +5,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tree_adder import adder, context, grow, right, tree_of, wrong
 
 from gristmill.core.engine import Completion, Message
@@ -16,7 +18,7 @@ from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.exports import TrlDpo
 from gristmill.synth.tree_search.harvest import TreeActions, TreeProcess, TreeTraces
 from gristmill.synth.tree_search.mcts import TreeSearch
-from gristmill.synth.tree_search.pairs import TreePairs
+from gristmill.synth.tree_search.pairs import TreePairs, apart
 
 
 def of(stage: Any, tree: Tree) -> list[Any]:
@@ -119,6 +121,28 @@ def test_rstar_takes_more_of_one_side_where_the_other_has_one() -> None:
     ]
     made = of(TreePairs(rule="rstar"), tree_of(*ends, algorithm="rstar"))
     assert [p.rejected[0].content for p in made] == ["7", "6", "5", "4"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text("ab", max_size=8), st.text("ab", max_size=8), st.integers(0, 9))
+def test_apart_is_levenshteins_distance(a: str, b: str, least: int) -> None:
+    table = {(i, 0): i for i in range(len(a) + 1)} | {(0, j): j for j in range(len(b) + 1)}
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            kept = table[i - 1, j - 1] + (a[i - 1] != b[j - 1])
+            table[i, j] = min(kept, table[i - 1, j] + 1, table[i, j - 1] + 1)
+    assert apart(a, b, least) == (table[len(a), len(b)] >= least)
+
+
+def test_sides_that_are_too_near_make_no_pair() -> None:
+    assert len(of(TreePairs(rule="rstar", distance=3), RSTAR)) == 3
+    [pair] = of(TreePairs(rule="rstar", distance=13), RSTAR)
+    assert sides([pair]) == [("a\n\n\\boxed{10}", "c")]
+
+
+def test_an_omega_tree_has_no_right_ends_to_trace() -> None:
+    with pytest.raises(RowRejected, match="the stage sample"):
+        of(TreeTraces(), tree_of(node(1, 0, "a", 0.5), algorithm="omega-prm"))
 
 
 def test_rstar_needs_the_better_solution_through_the_chosen_step() -> None:

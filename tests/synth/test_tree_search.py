@@ -242,6 +242,16 @@ def test_a_problem_of_which_no_step_can_be_drawn_is_rejected_with_the_cause() ->
     assert caught.value.reason == "request refused"
 
 
+def test_a_problem_of_which_no_step_can_be_valued_says_so() -> None:
+    def answer(request: Request, index: int) -> Completion | str:
+        asked = "RESPONSE" in request.messages[-1].content
+        return Completion("Hm.", logprobs=()) if asked else adder()(request, index)
+
+    with pytest.raises(RowRejected, match="asking") as caught:
+        grow(stage(value="self"), context(answer, logprobs=True))
+    assert caught.value.reason == "no step could be valued"
+
+
 def test_values_by_rollout_need_an_answer() -> None:
     with pytest.raises(RowRejected, match="no answer"):
         grow(stage(), context(adder()), Problem("p", "q"))

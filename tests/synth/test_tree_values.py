@@ -14,6 +14,7 @@ from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.synth.tree_search.mcts import TreeSearch
 from gristmill.synth.tree_search.presets import ValueBy
 from gristmill.synth.tree_search.values import Evaluator, Worth, process_messages
+from gristmill.verifiers.asking import Asking
 
 STEPS = ("Sum: 1\n\n", "Sum: 3\n\n")
 
@@ -61,6 +62,16 @@ def test_self_evaluation_is_the_probability_of_the_word() -> None:
         return Completion("correct", logprobs=chances(correct=0.6, incorrect=0.2))
 
     assert value("self", Evaluator(), context(answer, logprobs=True)).value == pytest.approx(0.75)
+
+
+def test_self_evaluation_takes_words_that_hold_a_tenth_of_the_probability() -> None:
+    def answer(request: Request, index: int) -> Completion:
+        return Completion("correct", logprobs=chances(correct=0.09, incorrect=0.03))
+
+    where = context(answer, logprobs=True)
+    assert value("self", Evaluator(), where).value == pytest.approx(0.75)
+    worth = value("self", Evaluator(asking=Asking()), where)
+    assert worth.value is None and "min_mass (0.5)" in worth.note
 
 
 def test_self_evaluation_without_probabilities_is_a_share_of_votes() -> None:

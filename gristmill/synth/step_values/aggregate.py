@@ -20,7 +20,7 @@ def aggregate(values: Sequence[float], rule: Rule) -> float:
     A solution without steps has the lowest score that the rule can give: 0, or -inf by ``logits``. (The
     authors of ER-PRM, who take the minimum, give 0 too.) Raises ``ValueError`` for a value out of range.
     """
-    score = _order(values, rule)
+    score = rank(values, rule)
     if rule == "product" or (rule == "geometric" and values):
         return math.exp(score)
     return 0.0 if score == -math.inf and rule != "logits" else score
@@ -29,17 +29,20 @@ def aggregate(values: Sequence[float], rule: Rule) -> float:
 def best_of_n(solutions: Sequence[Sequence[float]], rule: Rule) -> int:
     """The index of the solution with the highest score; of equals the first.
 
-    Products are compared as sums of logarithms, so that those of long solutions do not all become 0.
-    Raises ``ValueError`` where there is no solution.
+    Compared by ``rank``. Raises ``ValueError`` where there is no solution.
     """
     if not solutions:
         raise ValueError("there is no solution to choose from")
-    scores = [_order(values, rule) for values in solutions]
+    scores = [rank(values, rule) for values in solutions]
     return scores.index(max(scores))
 
 
-def _order(values: Sequence[float], rule: Rule) -> float:
-    """The score, but its logarithm for ``product`` and ``geometric``; -inf where there is no step."""
+def rank(values: Sequence[float], rule: Rule) -> float:
+    """What solutions are compared by: ``aggregate``, but its logarithm for ``product`` and ``geometric``, so
+    that those of long solutions do not all become 0. -inf where there is no step, or no way to be right.
+
+    Raises ``ValueError`` for a value out of range.
+    """
     if not all(0 <= v <= 1 for v in values):
         raise ValueError(f"values of steps must be in [0, 1], not {list(values)[:5]}")
     if not values:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from gristmill.synth.step_values.aggregate import Rule, aggregate
+from gristmill.synth.step_values.aggregate import Rule, rank
 
 DRAWS = 100
 """Subsets over which a vote of fewer solutions than there are is averaged."""
@@ -40,9 +40,9 @@ def best_of(candidates: Sequence[Candidate], rule: Rule, n: int) -> float:
     Of equal scores the first wins. ``ValueError`` for fewer than ``n`` solutions.
     """
     m = _enough(candidates, n)
-    scores = [aggregate(c.values, rule) for c in candidates]
+    scores = [rank(c.values, rule) for c in candidates]
     order = sorted(range(m), key=lambda i: -scores[i])
-    wins = sum(math.comb(m - 1 - rank, n - 1) for rank, i in enumerate(order) if candidates[i].right)
+    wins = sum(math.comb(m - 1 - r, n - 1) for r, i in enumerate(order) if candidates[i].right)
     return wins / math.comb(m, n)
 
 
@@ -56,18 +56,20 @@ def majority(
     The mean over all subsets, or over ``draws`` seeded ones where there are more.
     """
     m = _enough(candidates, n)
-    weights = [1.0 if rule is None else _weight(c.values, rule) for c in candidates]
+    weights = [0.0 if rule is None else _log_weight(c.values, rule) for c in candidates]
     right = {c.answer for c in candidates if c.right}
     given = [c.answer for c in candidates]
     credits = [_credit(given, weights, right, subset) for subset in _subsets(m, n, seed, draws)]
     return math.fsum(credits) / len(credits)
 
 
-def _weight(values: Sequence[float], rule: Rule) -> float:
-    score = aggregate(values, rule)
-    if rule != "logits":
+def _log_weight(values: Sequence[float], rule: Rule) -> float:
+    score = rank(values, rule)
+    if rule in ("product", "geometric"):
         return score
-    return 1 / (1 + math.exp(-score)) if score > -700 else 0.0
+    if rule == "logits":  # log sigma(score)
+        return min(score, 0.0) - math.log1p(math.exp(-abs(score)))
+    return math.log(score) if score > 0 else -math.inf
 
 
 def _credit(
@@ -76,13 +78,16 @@ def _credit(
     right: Collection[Hashable | None],
     subset: Sequence[int],
 ) -> float:
-    totals: dict[Hashable, float] = {}
-    for i in subset:
-        answer = answers[i]
-        if answer is not None:
-            totals[answer] = totals.get(answer, 0.0) + weights[i]
-    if not totals:
+    """The share of right answers among those with the greatest weight; ``weights`` are logarithms."""
+    voting = [i for i in subset if answers[i] is not None]
+    if not voting:
         return 0.0
+    # Weights of long solutions are products too small for a float: the greatest one is taken for 1.
+    top = max(weights[i] for i in voting)
+    totals: dict[Hashable | None, float] = {}
+    for i in voting:
+        weight = math.exp(weights[i] - top) if top > -math.inf else 0.0
+        totals[answers[i]] = totals.get(answers[i], 0.0) + weight
     # Rounded, so that the order in which equal weights are added does not break a tie.
     best = round(max(totals.values()), 12)
     winners = [answer for answer, total in totals.items() if round(total, 12) == best]

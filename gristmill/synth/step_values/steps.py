@@ -234,10 +234,10 @@ _TAIL = re.compile(r"(?<=[\w)\]}%!])[ \t]++[aAI]\Z")
 def mathematical_part(step: str) -> str:
     """What is mathematics in a step, piece by piece on lines of its own; ``""`` where nothing is.
 
-    Code, display and inline mathematics as they stand, and equations and other expressions with an
-    operator in plain text ("48 / 2 = 24"). After "What Are Step-Level Reward Models Rewarding?" (arXiv
-    2412.15904), which finds that the rest of a step adds nothing. Plain text is read by a heuristic: an
-    equation in words ("twice four is eight") is not seen.
+    Code, display and inline mathematics as they stand, boxed answers, and equations and other expressions
+    with an operator in plain text ("48 / 2 = 24"). After "What Are Step-Level Reward Models Rewarding?"
+    (arXiv 2412.15904), which finds that the rest of a step adds nothing. Plain text is read by a heuristic:
+    an equation in words ("twice four is eight") is not seen.
     """
     marked = _union([*protected(step), *(m.span() for m in _INLINE.finditer(step))])
     pieces: list[str] = []
@@ -259,5 +259,6 @@ def _expressions(text: str) -> Iterator[str]:
             piece = piece[1:]
         elif piece.endswith(")") and piece.count(")") > piece.count("("):
             piece = piece[:-1]
-        if _RELATION.search(piece):
+        boxed = "\\boxed{" in piece and piece.count("{") == piece.count("}")
+        if boxed or _RELATION.search(piece):
             yield piece.strip(" \t.,")

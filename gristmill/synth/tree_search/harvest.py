@@ -34,7 +34,12 @@ class TreeTraces(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     async def __call__(self, record: Tree, context: Context) -> list[Struct]:
-        """The samples, best first; a rejection where no solution is right."""
+        """The samples, best first; a rejection where no solution is right. ``RowRejected`` for OmegaPRM."""
+        if record.algorithm == OMEGA:
+            raise RowRejected(
+                "an OmegaPRM tree",
+                "its ends are wrong rollouts; the stage sample draws right ones, out of the same log",
+            )
         view = View(record)
         ranked = sorted(view.right[0], key=view.merit, reverse=True)  # stable: the first of equals
         texts: dict[str, int] = {}

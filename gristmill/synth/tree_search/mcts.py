@@ -275,7 +275,9 @@ class _Search:
                 self._fail(node, node.note)
         if made and all(_failed(node) for node, _ in made):
             if leaf.index == 0:
-                raise RowRejected("no step could be drawn", made[0][0].note.removeprefix(FAILED))
+                # A step without a text could not be drawn, another one not be valued.
+                how = "valued" if any(node.text for node, _ in made) else "drawn"
+                raise RowRejected(f"no step could be {how}", made[0][0].note.removeprefix(FAILED))
             return
         if self.plan.backup == "mean":
             self._back_up_mean(leaf, made)

@@ -165,7 +165,7 @@ class _Search:
             node = tree.nodes.pop()
             tree.nodes[node.parent].children.remove(node.index)
         self.nodes = {p: node for p, node in prefixes.items() if node.index < len(tree.nodes)}
-        self.pool = Pool(tree, selection)
+        self.pool = Pool(tree, selection, options.k)
         self.allocation = options.allocation
         self.spent = ""
 

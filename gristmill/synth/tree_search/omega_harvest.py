@@ -25,9 +25,10 @@ class OmegaLabels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A row for each path from the root to the end of what was explored, with a value for each of its steps.
 
     A step is the text between two visited prefixes. A path ends with the first error found on it, or with
-    the last state. ``soft`` labels are MC(s), ``hard`` ones 1 where MC(s) > 0. The error in the last piece
-    of a rollout, which is known by the wrong answer alone, has value 0 and 0 decided rollouts. Paths share
-    prefixes, so a prefix comes in as many rows as paths go through it.
+    the last state. ``soft`` labels are MC(s), ``hard`` ones 1 where MC(s) > 0, and 0 at a first error, also
+    where its check overturned a right rollout. The error in the last piece of a rollout, which is known by
+    the wrong answer alone, has value 0 and 0 decided rollouts. Paths share prefixes, so a prefix comes in as
+    many rows as paths go through it.
     """
 
     reads: ClassVar[type[Struct]] = Tree
@@ -50,7 +51,11 @@ class OmegaLabels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def _row(self, tree: Tree, end: int) -> ProcessRow:
         nodes = [tree.nodes[i] for i in tree.path(end)[1:]]
         means = [mean_of(n) for n in nodes]
-        values = means if self.label == "soft" else [float(m > 0.0) for m in means]
+        values = (
+            means
+            if self.label == "soft"
+            else [float(n.note != FIRST_ERROR and m > 0.0) for n, m in zip(nodes, means, strict=True)]
+        )
         return process_row(tree, nodes[-1], nodes, values, self.label)
 
 

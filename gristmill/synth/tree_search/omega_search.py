@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Completion
 from gristmill.core.records import Judged
+from gristmill.core.steps import ROOT
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.tree_search.grow import Growing, Live
 
@@ -78,12 +79,15 @@ class Pool:
     """The wrong rollouts of all states of a tree, and which to search next.
 
     It holds no state of its own that the tree does not: a state's rollouts are taken by descending Q,
-    ties by index, so the first N(s) of them are those already taken, which never come back.
+    ties by index, so the first N(s) of them are those already taken, which never come back. That order must
+    not change, so of a state below the root its ``first`` rollouts alone are in the pool (``None``: all):
+    those of its first draw, not what later checks add.
     """
 
-    def __init__(self, tree: Growing, selection: Selection) -> None:
+    def __init__(self, tree: Growing, selection: Selection, first: int | None = None) -> None:
         self.tree = tree
         self.selection = selection
+        self.first = first
         self._queues: dict[int, list[tuple[float, int]]] = {}
         for node in tree.nodes:
             self.admit(node)
@@ -95,7 +99,8 @@ class Pool:
             return
         seen: set[str] = set()
         queue: list[tuple[float, int]] = []
-        for index, rollout in enumerate(node.rollouts):
+        drawn = node.rollouts if node.parent == ROOT else node.rollouts[: self.first]
+        for index, rollout in enumerate(drawn):
             text = rollout.completion.text
             if wrong(rollout) and text not in seen:  # the same text again would be the same search
                 seen.add(text)

@@ -34,7 +34,28 @@ def epsilon(best: int, rejected: int) -> float:
 def conservative_loss(delta: float, eps: float, beta: float = 0.1) -> float:
     """-(1 - eps) log sigmoid(beta delta) - eps log sigmoid(-beta delta); ``delta`` is the difference of the
     log-ratios of chosen and rejected."""
-    return (1 - eps) * math.log1p(math.exp(-beta * delta)) + eps * math.log1p(math.exp(beta * delta))
+    x = beta * delta
+    # -log sigmoid(x) = max(-x, 0) + log(1 + exp(-|x|)), which never overflows.
+    return (1 - eps) * max(-x, 0.0) + eps * max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def apart(a: str, b: str, least: int) -> bool:
+    """Whether ``a`` and ``b`` are at least ``least`` edits of a character apart (Levenshtein's distance).
+
+    Takes time in proportion to the length times ``least``, as a way of fewer edits stays near the diagonal.
+    """
+    if least <= 0 or abs(len(a) - len(b)) >= least:
+        return True
+    before = {j: j for j in range(min(len(b), least - 1) + 1)}
+    for i in range(1, len(a) + 1):
+        row: dict[int, int] = {}
+        for j in range(max(0, i - least + 1), min(len(b), i + least - 1) + 1):
+            kept = before.get(j - 1, least) + (j == 0 or a[i - 1] != b[j - 1])
+            row[j] = min(kept, before.get(j, least) + 1, row.get(j - 1, least) + 1)
+        if min(row.values()) >= least:
+            return True
+        before = row
+    return before[len(b)] >= least
 
 
 class TreePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +76,9 @@ class TreePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ``visited`` the chosen side must have more visits than the rejected (with equal or fewer, MCTS-DPO's
     conservative label is one half and teaches nothing). By default that is asked under ``mcts-dpo`` only.
 
+    ``distance`` is the least edit distance of the two sides, in characters; 1 asks only that they differ.
+    rStar-Math's later filter is ``margin: 0.5`` with ``distance: 20``.
+
     Under ``mcts-dpo`` a pair's ``flip`` is the epsilon of conservative DPO; under ``rstar`` its ``weight`` is
     1 / (chosen x rejected) of the pairs that the node has.
 
@@ -65,6 +89,7 @@ class TreePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     choose_worst: bool = False
     margin: Annotated[float, Meta(ge=0)] = 0.0
     visited: bool | None = None
+    distance: Annotated[int, Meta(ge=1)] = 1
     top: Annotated[int, Meta(ge=1)] = 2
     side: Literal["step", "solution"] = "step"
 
@@ -94,7 +119,7 @@ class TreePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return gap > 0 and gap >= self.margin and (not visited or chosen.visits > rejected.visits)
 
     def pair(self, view: View, chosen: Node, rejected: Node) -> Pair | None:
-        """The pair of two children of one node; ``None`` where a side has no end, or both read the same."""
+        """The pair of two children of one node; ``None`` where a side has no end, or both are too near."""
         ends = [_chain(view, chosen.index), _chain(view, rejected.index)]
         if self.side == "solution":
             best, worst = view.best_end(chosen.index), view.worst_end(rejected.index)
@@ -102,7 +127,7 @@ class TreePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 return None
             ends = [best, worst]
         texts = [solution([view.tree.prefix(end)]) for end in ends]
-        if texts[0] == texts[1]:
+        if not apart(texts[0], texts[1], self.distance):
             return None
         tree = view.tree
         return Pair(

@@ -48,7 +48,9 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ``rollout``: the share of right among ``k`` completions drawn as ``rollouts`` says. ``self``: the
     probability that the model gives to ``correct`` when asked whether all is, or its share of ``votes``
-    at temperature 0.7 where the engine gives no probabilities. ``judge``: the grade of another engine
+    at temperature 0.7 where the engine gives no probabilities; one value of many, it is taken where the words
+    hold a tenth of the probability (``asking.min_mass``), as small models often give them less than half.
+    ``judge``: the grade of another engine
     (MASTER, arXiv 2501.14304), for problems without an answer too. ``prm``: the probability of ``good``
     against ``bad`` as the next token of a process reward model that is a causal model, shown one step a turn.
 
@@ -60,7 +62,7 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     k: Annotated[int, Meta(ge=1)] = 4
     rollouts: Rollouts = field(default_factory=Rollouts)
     votes: Annotated[int, Meta(ge=1)] = 5
-    asking: Asking = Asking()
+    asking: Asking = Asking(min_mass=0.1)
     prompt: tuple[Message, ...] = (SYSTEM, _SELF)
     judge: Judge = Judge(graded=(SYSTEM, _PARTIAL))
     good: str = "+"
@@ -125,7 +127,12 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         values = quoted(seed, problem=problem, response=prefix)
         ballot = await asking.choose(self.prompt, values, (RIGHT, WRONG), engine=engine, seed=seed)
         share = ballot.share(RIGHT)
-        return Worth(share, note="" if share is not None else f"self-evaluation: {ballot.detail}")
+        if share is not None:
+            return Worth(share)
+        remedy = ""
+        if ballot.way == "probabilities":
+            remedy = f"; lower evaluator.asking.min_mass ({asking.min_mass:g}), or set its read to text"
+        return Worth(None, note=f"self-evaluation: {ballot.detail}{remedy}")
 
     async def _process_reward(self, engine: Engine, problem: str, steps: Sequence[str], seed: int) -> Worth:
         sampling = Sampling(temperature=0.0, max_tokens=1, logprobs=_ALTERNATIVES)

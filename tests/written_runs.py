@@ -1,0 +1,28 @@
+"""Runs written by hand, for what reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from gristmill.pipelines.parts import Parts, Rejected
+from gristmill.pipelines.rundir import SUMMARY, hold
+from gristmill.pipelines.summary import StageCounts, Summary
+
+Stages = dict[str, tuple[type[Struct], Sequence[Any], Sequence[Rejected]]]
+"""By a stage's name: what it writes, its rows, and what it dropped."""
+
+
+def write_run(path: Path, stages: Stages) -> Path:
+    """A run directory at ``path``, which is given back."""
+    with hold(path) as rundir:
+        for i, (name, (record, rows, dropped)) in enumerate(stages.items()):
+            parts = Parts(rundir.stage(i, name), record, 100)
+            asyncio.run(parts.add(rows, dropped))
+            parts.finish()
+        rundir.write(SUMMARY, Summary(path.name, 0, "m", [StageCounts(n) for n in stages]).encode())
+    return path
