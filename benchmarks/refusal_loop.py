@@ -5,7 +5,8 @@ asked them (``data/recipes/refusal.yaml``), data sets are made, a copy of the mo
 (``data/training/refusal.yaml``), packed as GGUF and asked the held-out questions. Before and after are the
 same weights but for the training, both as 16-bit GGUF. Before it has two worked examples in its prompt, of
 which the trained models have no need; it answers everything ("before"), or is asked whether it is sure
-("before, asked"). "known" is what most of ten samples before the training had right.
+("before, asked"). "known" is what the greedy answer before the training had right (R-Tuning's own rule), or
+with ``--rule rate`` most of the samples. "sure" and "unsure" are trained in equal numbers.
 
     python benchmarks/refusal_loop.py --facts FILE --seeds 3 --out DIR [--methods sure_unsure plain]
 
@@ -54,6 +55,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--test", type=int, default=400, help="held-out questions, in domain and out of it")
     parser.add_argument("--out-share", type=float, default=0.4, help="of the relations, out of domain")
     parser.add_argument("--samples", type=int, default=10, help="answers to each question")
+    parser.add_argument("--rule", choices=("greedy", "rate"), default="greedy", help="what counts as known")
     parser.add_argument("--set", action="append", default=[], help="override of the training configuration")
     trainer = os.environ.get("GRISTMILL_TRAINER_PYTHON", sys.executable)
     parser.add_argument("--trainer", default=trainer, help="the Python with torch and TRL")
@@ -124,6 +126,7 @@ def seed_systems(args: argparse.Namespace, seed: int, base: tuple[Path, Path]) -
             f"engine.model={base[1]}",
             f"stages.probe_knowledge.samples={args.samples}",
             f"stages.refusal_split.partition={partition}",
+            f"stages.refusal_split.rule={args.rule}",
             f"stages.by_entropy.partition={partition}",
         ],
     )

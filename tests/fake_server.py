@@ -1,9 +1,10 @@
 """An OpenAI-compatible chat server for tests, in a process of its own; counts every attempt.
 
-    python tests/fake_server.py [--latency-ms 20]        prints its port
+    python tests/fake_server.py [--latency-ms 20] [--port N] [--seconds 600]        prints its port
 
 A conversation is known by its first user message and the number of assistant turns in it. A POST to
-``/latency`` with a number sets the latency in milliseconds; ``/stats`` gives the counts.
+``/latency`` with a number sets the latency in milliseconds; one to ``/mode`` with a name of ``MODES`` how
+chats are answered, and one to ``/health`` with a status how ``/v1/models`` is; ``/stats`` gives the counts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from collections import Counter
 
 from aiohttp import web
 
+MODES = ("well", "hang", "garbage", "cut", "error", "refuse", "busy")
+"""Answers as they should be; never; not JSON; half of it; HTTP 500; 404; 429."""
+
 
 class Server:
     def __init__(self, latency_ms: float) -> None:
@@ -22,6 +26,9 @@ class Server:
         self.attempts: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.in_flight = self.most_in_flight = self.aborted = 0
+        self.mode = "well"
+        self.health = 200
+        self.checks = 0
 
     async def chat(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -33,11 +40,15 @@ class Server:
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
             await asyncio.sleep(self.latency_ms / 1000)
+            while self.mode == "hang":
+                await asyncio.sleep(0.05)
         except asyncio.CancelledError:
             self.aborted += 1
             raise
         finally:
             self.in_flight -= 1
+        if self.mode != "well":
+            return self.misbehave()
         self.answered[key] += 1
         choice = {
             "index": 0,
@@ -49,6 +60,18 @@ class Server:
             {"id": key, "object": "chat.completion", "choices": [choice], "usage": usage}
         )
 
+    def misbehave(self) -> web.Response:
+        if self.mode == "garbage":
+            return web.Response(text="<html>no chat completion</html>", content_type="text/html")
+        if self.mode == "cut":
+            return web.Response(text='{"choices": [{"message": {"content": "answ', content_type="text/html")
+        status = {"refuse": 404, "busy": 429}.get(self.mode, 500)
+        return web.json_response({"error": {"message": self.mode}}, status=status)
+
+    async def models(self, request: web.Request) -> web.Response:
+        self.checks += 1
+        return web.json_response({"data": []}, status=self.health)
+
     async def stats(self, request: web.Request) -> web.Response:
         return web.json_response(
             {
@@ -58,6 +81,8 @@ class Server:
                 "in_flight": self.in_flight,
                 "most_in_flight": self.most_in_flight,
                 "aborted": self.aborted,
+                "checks": self.checks,
+                "most_of_one": max(self.attempts.values(), default=0),
             }
         )
 
@@ -65,27 +90,43 @@ class Server:
         self.latency_ms = float(json.loads(await request.text()))
         return web.json_response({})
 
+    async def set_mode(self, request: web.Request) -> web.Response:
+        mode = await request.text()
+        assert mode in MODES, mode
+        self.mode = mode
+        return web.json_response({})
 
-async def main(latency_ms: float) -> None:
+    async def set_health(self, request: web.Request) -> web.Response:
+        self.health = int(await request.text())
+        return web.json_response({})
+
+
+async def main(latency_ms: float, port: int, seconds: float) -> None:
     server = Server(latency_ms)
     app = web.Application()
     app.add_routes(
         [
             web.post("/v1/chat/completions", server.chat),
+            web.get("/v1/models", server.models),
             web.get("/stats", server.stats),
             web.post("/latency", server.set_latency),
+            web.post("/mode", server.set_mode),
+            web.post("/health", server.set_health),
         ]
     )
     # A client that goes away cancels its request, so that it is counted as aborted.
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     print(runner.addresses[0][1], flush=True)
-    await asyncio.sleep(600)  # a test that dies leaves no server behind for ever
+    await asyncio.sleep(seconds)  # a test that dies leaves no server behind for ever
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--latency-ms", type=float, default=20)
-    asyncio.run(main(parser.parse_args().latency_ms))
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=600)
+    arguments = parser.parse_args()
+    asyncio.run(main(arguments.latency_ms, arguments.port, arguments.seconds))

@@ -109,16 +109,7 @@ class CompletionLog:
 
         ``read_after``, in Unix seconds, leaves out what was written before.
         """
-        try:
-            rows = self._reader.execute(_GET, (key.digest, first, first + n, read_after or 0.0)).fetchall()
-            return {sample: _decode_completion(text) for sample, text in rows}
-        except sqlite3.Error as error:
-            raise log_error(self.path, error, self._busy_seconds) from error
-        except msgspec.DecodeError as error:
-            raise LogError(
-                f"{self.path}: the completion under key {key.digest.hex()} cannot be read: {error}.",
-                remedy=f"Move the file aside (mv {self.path} {self.path}.bad) and run again.",
-            ) from error
+        return look_up(self._reader, self.path, key, first, n, read_after, self._busy_seconds)
 
     async def put(
         self, key: Key, first: int, completions: Sequence[Completion], read_after: float | None = None
@@ -196,6 +187,28 @@ class CompletionLog:
         except sqlite3.Error as error:
             return log_error(self.path, error, self._busy_seconds)
         return None
+
+
+def look_up(
+    connection: sqlite3.Connection,
+    path: Path,
+    key: Key,
+    first: int,
+    n: int,
+    read_after: float | None = None,
+    busy_seconds: float = BUSY_SECONDS,
+) -> dict[int, Completion]:
+    """What ``CompletionLog.get`` gives, from an open connection to the log at ``path``."""
+    try:
+        rows = connection.execute(_GET, (key.digest, first, first + n, read_after or 0.0)).fetchall()
+        return {sample: _decode_completion(text) for sample, text in rows}
+    except sqlite3.Error as error:
+        raise log_error(path, error, busy_seconds) from error
+    except msgspec.DecodeError as error:
+        raise LogError(
+            f"{path}: the completion under key {key.digest.hex()} cannot be read: {error}.",
+            remedy=f"Move the file aside (mv {path} {path}.bad) and run again.",
+        ) from error
 
 
 def _resolve(puts: list[_Put], error: LogError | None) -> None:

@@ -28,7 +28,7 @@ _SNIPPET = 200
 _CONGESTED = frozenset({429, 503, 529})
 _TRANSIENT = _CONGESTED | {408, 409, 425, 500, 502, 504, 520, 521, 522, 523, 524}
 _FINISH_REASONS = frozenset(get_args(FinishReason))
-_DEFAULT_ABILITIES: tuple[AbilityName, ...] = ("chat", "continue", "logprobs", "seed", "many")
+DEFAULT_ABILITIES: tuple[AbilityName, ...] = ("chat", "continue", "logprobs", "seed", "many")
 _SERVERS: dict[str, ContinueMode] = {"vllm": "vllm", "sglang": "vllm", "llamacpp": "prefill"}
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
@@ -53,7 +53,7 @@ class OpenAI(EngineOptions, frozen=True, kw_only=True):
     ``continue_final_message``. ``prefill``: a last assistant message alone, as llama-server continues
     it; the prefix, where the server repeats it, is taken off the answer. ``auto`` asks ``/models`` before
     the first such request which server it is. ``none``: this server cannot."""
-    abilities: tuple[AbilityName, ...] = _DEFAULT_ABILITIES
+    abilities: tuple[AbilityName, ...] = DEFAULT_ABILITIES
     """What the server can do. Leave out ``many`` where it ignores or limits ``n`` (llama-server takes no
     more than its parallel slots). Add ``score`` for a vLLM server, the only kind that gives the
     log-probabilities of a given text (see ``scoring``)."""
@@ -184,9 +184,15 @@ class OpenAIEngine:
             self._session = None
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
-        """Completions ``first .. first + n - 1`` of ``request``, by one HTTP request."""
+        """Completions ``first .. first + n - 1`` of ``request``, by one HTTP request.
+
+        Several without randomness are asked for one by one: vLLM refuses them together.
+        """
+        if n > 1 and not (request.sampling.temperature or request.score):
+            alone = [(await self.generate(request, first=first + i))[0] for i in range(n)]
+            return [alone[0], *(msgspec.structs.replace(c, prompt_tokens=0) for c in alone[1:])]
         mode = await self._mode() if request.prefix else "none"
-        asked = self._body(request, first, n, mode)
+        asked = self._body(request, first, 1 if request.score else n, mode)
         if request.score:
             if mode != "vllm":
                 raise RefusedError(f"{self._url}: only vLLM scores given text (continue_mode is {mode!r})")
@@ -240,6 +246,8 @@ class OpenAIEngine:
             body["logprobs"] = True
             if sampling.logprobs:
                 body["top_logprobs"] = sampling.logprobs
+        if sampling.schema is not None:
+            body["response_format"] = _response_format(sampling.schema)
         if request.prefix:
             body["messages"] = [*request.messages, {"role": "assistant", "content": request.prefix}]
             if mode == "vllm":
@@ -288,7 +296,8 @@ class OpenAIEngine:
             text, reason = choice.message.content, choice.finish_reason
             if text is None and reason != "length":
                 raise TransientError(f"{self._url}: null content: {_text(body)}")
-            logprobs = _logprobs(choice) if request.sampling.logprobs is not None else None
+            most = request.sampling.logprobs
+            logprobs = None if most is None else _logprobs(choice, most)
             completions.append(
                 Completion(
                     text=(text or "").removeprefix(repeated),
@@ -314,10 +323,22 @@ class OpenAIEngine:
         return RefusedError(message)
 
 
-def _logprobs(choice: _Choice) -> tuple[TokenLogprob, ...]:
+def _response_format(schema: str) -> dict[str, Any]:
+    """How the protocol asks for JSON of a schema. vLLM's older ``guided_json`` is ignored without a word."""
+    try:
+        parsed = msgspec.json.decode(schema)
+    except _UNREADABLE as error:
+        raise RefusedError(f"the schema is not JSON ({error}): {_snippet(schema)}") from error
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": parsed, "strict": True}}
+
+
+def _logprobs(choice: _Choice, most: int) -> tuple[TokenLogprob, ...]:
+    """Each token with its alternatives, of which llama-server gives some unasked."""
     tokens = (choice.logprobs.content if choice.logprobs else None) or []
     return tuple(
-        TokenLogprob(t.token, t.logprob, tuple(TokenScore(a.token, a.logprob) for a in t.top_logprobs or ()))
+        TokenLogprob(
+            t.token, t.logprob, tuple(TokenScore(a.token, a.logprob) for a in (t.top_logprobs or [])[:most])
+        )
         for t in tokens
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
@@ -15,6 +15,11 @@ class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Each kind of engine is a subclass that adds its own options and ``open``; the subclass is what the
     entry point group ``gristmill.engines`` names. Times are in seconds.
     """
+
+    self_paced: ClassVar[bool] = False
+    """Whether the engine itself decides how many requests are in flight, below ``concurrency``."""
+    pacing: ClassVar[frozenset[str]] = frozenset()
+    """A subclass's own options that, like all of these, change how fast it answers and never what."""
 
     concurrency: Annotated[int, Meta(ge=1)] = 64
     """The most requests in flight."""

@@ -63,18 +63,28 @@ def completion(body: bytes, text: str, url: str) -> Completion:
         raise RefusedError(
             f"{url}: the server gave no prompt_logprobs; leave 'score' out of the engine's abilities"
         )
+    usage = response.usage or _Usage()
     tokens = [_token(entries) for entries in response.prompt_logprobs]
+    return scored(tokens, text, url, usage.prompt_tokens or 0)
+
+
+def scored(
+    tokens: Sequence[tuple[str, float | None]], text: str, where: str, prompt_tokens: int
+) -> Completion:
+    """The scored ``text``, the end of a prompt whose ``tokens`` these are with their log-probabilities.
+
+    ``RefusedError``, which names ``where``, if they do not spell it or have none.
+    """
     pieces = spell(text, [token for token, _ in tokens])
     if pieces is None:
         end = "".join(token for token, _ in tokens[-8:])[-60:]
-        raise RefusedError(f"{url}: the prompt's tokens end in {end!r} and do not spell the text to score")
+        raise RefusedError(f"{where}: the prompt's tokens end in {end!r} and do not spell the text to score")
     logprobs = [logprob for _, logprob in tokens[len(tokens) - len(pieces) :]]
     if None in logprobs:
-        raise RefusedError(f"{url}: a token of the text to score has no log-probability")
-    usage = response.usage or _Usage()
+        raise RefusedError(f"{where}: a token of the text to score has no log-probability")
     return Completion(
         text=text,
-        prompt_tokens=usage.prompt_tokens or 0,
+        prompt_tokens=prompt_tokens,
         logprobs=tuple(TokenLogprob(t, p) for t, p in zip(pieces, logprobs, strict=True) if p is not None),
     )
 

@@ -67,7 +67,8 @@ class Session:
         self._options = options
         self._log = log
         self._read_after = read_after
-        self._limit = AdaptiveLimit(engine.concurrency, options.initial_concurrency)
+        start = None if options.self_paced else options.initial_concurrency
+        self._limit = AdaptiveLimit(engine.concurrency, start)
         self._breaker = Breaker(options.max_error_rate, engine.concurrency, options.max_backoff)
         self._flying: dict[
             tuple[bytes, int], asyncio.Future[dict[int, Completion] | GristmillError | None]
@@ -191,9 +192,16 @@ class Session:
                 failure, congested = error, error.congested
                 self._failed(error, "congested" if congested else "failed")
             finally:
-                self._limit.release(
-                    ticket, seconds=seconds, tokens=tokens, prompt_tokens=prompt_tokens, congested=congested
-                )
+                if self._options.self_paced:
+                    self._limit.release(ticket)
+                else:
+                    self._limit.release(
+                        ticket,
+                        seconds=seconds,
+                        tokens=tokens,
+                        prompt_tokens=prompt_tokens,
+                        congested=congested,
+                    )
             if tries < self._options.tries:
                 await self._back_off(failure, tries)
         raise RowRejected("request failed", f"{failure} (the last of {tries} tries)") from failure

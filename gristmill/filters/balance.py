@@ -11,7 +11,8 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.records import Subset, Trajectory
-from gristmill.core.stages import REJECTED, derive_seed
+from gristmill.core.stages import REJECTED
+from gristmill.filters.order import seeded_order
 
 if TYPE_CHECKING:
     import polars as pl
@@ -76,9 +77,7 @@ class Balance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         import polars as pl
 
         rows = frame.select("id", "problem_id", "subset").collect()
-        # The id settles equal hashes, so that the order of the input never has a say.
-        keys = [(derive_seed(seed, record_id), record_id) for record_id in rows["id"]]
-        order = sorted(range(len(keys)), key=keys.__getitem__)
+        order = seeded_order(seed, rows["id"].to_list())
         reasons: list[str | None] = [None] * len(order)
         if self.cap_per_problem is not None:
             _cap(self.cap_per_problem, order, rows["problem_id"].to_list(), reasons)

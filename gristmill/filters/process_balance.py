@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from gristmill.core.stages import REJECTED, derive_seed
+from gristmill.core.stages import REJECTED
 from gristmill.core.steps import ProcessRow
+from gristmill.filters.order import seeded_order
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,8 +46,7 @@ class ProcessBalance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
         rows = frame.select("id", "problem_id", "kind", "values", "solved").collect()
         ids = rows["id"].to_list()
-        # The id settles equal hashes, so that the order of the input never has a say.
-        order = sorted(range(len(ids)), key=lambda i: (derive_seed(seed, ids[i]), ids[i]))
+        order = seeded_order(seed, ids)
         reasons: list[str | None] = [None] * len(ids)
         kinds, problems = rows["kind"].to_list(), rows["problem_id"].to_list()
         seen: Counter[tuple[str, str]] = Counter()

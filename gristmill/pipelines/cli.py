@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
@@ -17,7 +16,6 @@ from typer.core import TyperGroup
 from gristmill.core.errors import GristmillError, RecipeError
 
 INTERRUPTED = 130
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,8 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Turn a language model's own samples into training corpora that can be trusted.",
 )
-log_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the completion log.")
-app.add_typer(log_app, name="log")
 
 RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
 RunArg = Annotated[str, typer.Argument(metavar="RUN", help="The name of a run, or its directory.")]
@@ -63,10 +59,28 @@ class _Evaluations(_Later):
     module = "gristmill.pipelines.evaluate"
 
 
+class _Training(_Later):
+    module = "gristmill.pipelines.training"
+
+
+class _Log(_Later):
+    module = "gristmill.pipelines.log_commands"
+
+
 app.add_typer(
     typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what an engine can do."),
     name="eval",
     cls=_Evaluations,
+)
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the completion log."),
+    name="log",
+    cls=_Log,
+)
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model on exported rows."),
+    name="train",
+    cls=_Training,
 )
 
 
@@ -95,26 +109,41 @@ def run(
     runs: RunsOption = RUNS,
     log: LogOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing table.")] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="Run as tasks of datatrove's executor: local, slurm or ray.")
+    ] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="With --executor: into how many.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --executor: how many at a time.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="An option of the executor: time=08:00:00."),
+    ] = None,
 ) -> None:
     """Run a recipe. A run that was stopped goes on where it was: nothing is paid for twice."""
     from gristmill.pipelines import runner
 
     if resume and fresh:
         raise RecipeError("--resume and --fresh exclude each other.", remedy="Give one of them.")
+    given: dict[str, Any] = {
+        "overrides": overrides or [],
+        "resume": resume,
+        "fresh": fresh,
+        "limit": limit,
+        "runs": runs,
+        "log": log,
+        "quiet": quiet,
+    }
     again = _again(recipe, overrides or [], limit, runs, log)
+    again += _distributed(executor, tasks, workers, option or [])
     try:
-        runner.run(
-            recipe,
-            overrides=overrides or [],
-            resume=resume,
-            fresh=fresh,
-            limit=limit,
-            runs=runs,
-            log=log,
-            quiet=quiet,
-            again=f"Go on with: {again}",
-            at_once=lambda: _leave_at_once(again),
-        )
+        if executor is not None:
+            from gristmill.pipelines.distributed import distribute
+
+            distribute(
+                recipe, executor=executor, tasks=tasks or 1, workers=workers, options=option or [], **given
+            )
+        else:
+            runner.run(recipe, **given, again=f"Go on with: {again}", at_once=lambda: _leave_at_once(again))
     except (runner.Interrupted, KeyboardInterrupt) as error:
         typer.echo(_line(str(error)) or f"stopped. Go on with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
@@ -130,6 +159,20 @@ def _again(recipe: Path, overrides: list[str], limit: int | None, runs: Path, lo
     return shlex.join(words)
 
 
+def _distributed(executor: str | None, tasks: int | None, workers: int | None, options: list[str]) -> str:
+    """The part of a command that says where it runs. ``RecipeError`` where that makes no sense."""
+    if executor is None and (tasks or workers or options):
+        raise RecipeError(
+            "--tasks, --workers and --option go with --executor.", remedy="Add --executor local."
+        )
+    if executor is not None and tasks is None:
+        raise RecipeError("--executor needs --tasks.", remedy="Say into how many tasks: --tasks 64")
+    words = [] if executor is None else ["--executor", executor, "--tasks", str(tasks)]
+    words += [] if workers is None else ["--workers", str(workers)]
+    words += [word for option in options for word in ("--option", option)]
+    return f" {shlex.join(words)}" if words else ""
+
+
 def _leave_at_once(again: str) -> NoReturn:
     """End this process now, as a kill would: what the log has committed is what there is."""
     print(f"\nstopped at once. Go on with: {again}", file=sys.stderr, flush=True)
@@ -138,12 +181,53 @@ def _leave_at_once(again: str) -> NoReturn:
 
 @app.command()
 def plan(
-    recipe: RecipeArg, overrides: SetOption = None, limit: LimitOption = None, log: LogOption = None
+    recipe: RecipeArg,
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    log: LogOption = None,
+    rows: Annotated[
+        float | None, typer.Option(min=1, help="Predict the cost of this many rows (1e6), from a pilot.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="With --rows: GPUs that will work.")] = 1,
+    pilot: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A complete run of the recipe. Default: its own.")
+    ] = None,
+    pilot_rows: Annotated[
+        int | None, typer.Option(min=1, help="Instead: the first N rows, which are in the log.")
+    ] = None,
+    pilot_gpus: Annotated[int, typer.Option(min=1, help="GPUs that the pilot ran on.")] = 1,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(min=1e-9, help="Completion tokens of one GPU. Default: the pilot's.")
+    ] = None,
+    dollars_per_gpu_hour: Annotated[float | None, typer.Option(min=0)] = None,
+    runs: RunsOption = RUNS,
 ) -> None:
-    """Say how many completions and tokens a recipe will need, and what is in the log already."""
+    """Say how many completions and tokens a recipe will need, and what is in the log already.
+
+    With --rows: what that many rows will take, predicted from what a pilot was seen to take.
+    """
     from gristmill.pipelines import planner
 
-    typer.echo(planner.table(planner.plan(recipe, overrides=overrides or [], limit=limit, log=log)))
+    if rows is None:
+        typer.echo(planner.table(planner.plan(recipe, overrides=overrides or [], limit=limit, log=log)))
+        return
+    from gristmill.pipelines import forecast
+    from gristmill.pipelines.runner import log_path
+
+    predicted = forecast.predict(
+        recipe,
+        rows,
+        overrides=overrides or [],
+        gpus=gpus,
+        pilot=None if pilot is None else _run_path(pilot, runs),
+        pilot_rows=pilot_rows,
+        pilot_gpus=pilot_gpus,
+        tokens_per_second=tokens_per_second,
+        dollars_per_gpu_hour=dollars_per_gpu_hour,
+        runs=runs,
+        log=log_path(log),
+    )
+    typer.echo(forecast.table(predicted))
 
 
 @app.command()
@@ -154,9 +238,7 @@ def show(
     rejected: Annotated[bool, typer.Option("--rejected", help="Show what the stage dropped.")] = False,
     html: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Write a page of trees or valued steps instead (-n: 100)."
-        ),
+        typer.Option(metavar="FILE", help="Write a page of trees or valued steps instead (-n: 100)."),
     ] = None,
     runs: RunsOption = RUNS,
 ) -> None:
@@ -243,65 +325,10 @@ def schema() -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
 
 
-@log_app.command("stats")
-def log_stats(log: LogOption = None) -> None:
-    """Say what the log holds, by model."""
-    from gristmill.engines import log_tools
-    from gristmill.pipelines.runner import log_path
-    from gristmill.pipelines.summary import align
-
-    found = log_tools.stats(log_path(log))
-    rows = [("model", "requests", "completions", "tokens in", "tokens out")]
-    for m in found.models:
-        counts = (m.requests, m.completions, m.prompt_tokens, m.completion_tokens)
-        requests, completions, tokens_in, tokens_out = (f"{c:,}" for c in counts)
-        rows.append((_line(m.model), requests, completions, tokens_in, tokens_out))
-    typer.echo("\n".join([f"{found.path}: {found.bytes / 1e6:,.1f} MB", "", *align(rows)]))
-
-
-@log_app.command("prune")
-def log_prune(
-    older_than: Annotated[
-        str | None, typer.Option(metavar="AGE", help="Such as 12h, 30d or 4w; s, m, h, d and w are known.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Only completions of this model.")] = None,
-    log: LogOption = None,
-) -> None:
-    """Delete old completions, or those of a model."""
-    from gristmill.engines import log_tools
-    from gristmill.pipelines.runner import log_path
-
-    age = None if older_than is None else _seconds(older_than)
-    gone = log_tools.prune(log_path(log), older_than=age, model=model)
-    typer.echo(
-        f"deleted {gone.completions:,} completions and {gone.requests:,} requests; "
-        f"{gone.freed / 1e6:,.1f} MB are free again"
-    )
-
-
-@log_app.command("export")
-def log_export(
-    out: Annotated[Path, typer.Argument(metavar="FILE", help="The JSONL file to write.")],
-    log: LogOption = None,
-) -> None:
-    """Write every completion as a JSON line."""
-    from gristmill.engines import log_tools
-    from gristmill.pipelines.runner import log_path
-
-    typer.echo(f"{log_tools.export(log_path(log), out):,} completions: {out}")
-
-
 def _run_path(run: str, runs: Path) -> Path:
     """A run given by its directory or by its name."""
     path = Path(run)
     return path if path.is_dir() else runs / run
-
-
-def _seconds(age: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age)
-    if match is None:
-        raise RecipeError(f"{age!r} is no age.", remedy="Write a number and one of s, m, h, d and w: 30d.")
-    return float(match[1]) * _UNITS[match[2]]
 
 
 def _line(text: str) -> str:

@@ -116,10 +116,10 @@ class Pipeline:
         """Refuse a stage that wants an engine by a name that none has."""
         for stage, engine, _ in self.wanted():
             if engine is not None and engine not in known:
-                remedy = suggest(engine, known) if known else ""
+                remedy = f"{suggest(engine, known)} Or add" if known else "Add"
                 raise RecipeError(
                     f"stage {stage!r} wants an engine named {engine!r}, which the recipe does not have.",
-                    remedy=f"{remedy} Or add it: engines: {{{engine}: {{kind: ...}}}}.".strip(),
+                    remedy=f"{remedy} it: engines: {{{engine}: {{kind: ...}}}}.",
                 )
 
     def check_engine(self, engines: Mapping[str | None, Skills]) -> None:
@@ -137,6 +137,11 @@ class Pipeline:
                     if kind != "llamacpp" and Ability.SCORE not in missing
                     else "Use the openai engine with a server that can, and name it among its abilities.",
                 )
+
+    @property
+    def keeps_source(self) -> bool:
+        """Whether the problems are written to the source's folder: a table stage reads them."""
+        return any(n.parent is None and is_table_stage(n.stage) for n in self.nodes)
 
     def row_segment(self, parent: int | None) -> list[int]:
         """The row stages that can stream behind ``parent`` (a table stage's node, or the source).

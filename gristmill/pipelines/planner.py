@@ -57,11 +57,11 @@ class Plan(Struct):
     stages: list[StagePlan]
 
 
-class _Miss(Exception):
+class Miss(Exception):
     """A completion is not in the log."""
 
 
-class _LogOnly:
+class LogOnly:
     """An engine that answers from the log alone. ``found`` counts what it did."""
 
     def __init__(self, engine: Engine, log: CompletionLog) -> None:
@@ -72,13 +72,14 @@ class _LogOnly:
         self.found = 0
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """What the log has; ``Miss`` where that is not all."""
         try:
             have = self._log.get(request_key(self.model, request), first, n)
         except UnicodeEncodeError as error:
             raise RowRejected("invalid text", str(error)) from error
         self.found += len(have)
         if len(have) < n:
-            raise _Miss
+            raise Miss
         return [have[i] for i in range(first, first + n)]
 
     async def __aenter__(self) -> Self:
@@ -90,7 +91,7 @@ class _LogOnly:
         """There is nothing to close."""
 
 
-def _found(engines: Mapping[str | None, _LogOnly]) -> int:
+def _found(engines: Mapping[str | None, LogOnly]) -> int:
     return sum(engine.found for engine in engines.values())
 
 
@@ -156,14 +157,14 @@ class _Planner:
     async def _visit(self, node: int, record: Any) -> list[_Visited]:
         stage, own = self._recipe.pipeline.nodes[node].stage, self._recipe.pipeline.nodes[node].engine
         assert is_row_stage(stage)
-        engines = {name: _LogOnly(engine, self._log) for name, engine in self._engines.items()}
+        engines = {name: LogOnly(engine, self._log) for name, engine in self._engines.items()}
         named = {name: engine for name, engine in engines.items() if name is not None}
         try:
             results = await stage(record, Context(engines[own], self._verify, self._recipe.seed, named))
         except (RowRejected, EngineError):
             return [_Visited(node, _found(engines), None)]
-        except (_Miss, ExceptionGroup) as error:
-            if isinstance(error, ExceptionGroup) and not isinstance(first_error(error), _Miss):
+        except (Miss, ExceptionGroup) as error:
+            if isinstance(error, ExceptionGroup) and not isinstance(first_error(error), Miss):
                 raise
             estimate, found = stage.estimate(record), _found(engines)
             least = max(0, estimate.completions_min - found)

@@ -30,9 +30,9 @@ from gristmill.pipelines.parts import part_files
 from gristmill.pipelines.recipe import Recipe
 from gristmill.pipelines.results import Run
 from gristmill.pipelines.rundir import EXPORTS, RECIPE, SUMMARY, RunDir, changed_keys, hold
-from gristmill.pipelines.segments import Segments, Verify
+from gristmill.pipelines.segments import PROBE, Segments, Verify
 from gristmill.pipelines.sources import BadRow
-from gristmill.pipelines.summary import Spent, Summary, table
+from gristmill.pipelines.summary import Spent, StageCounts, Summary, table
 
 LOG_PATH = ".gristmill/completions.sqlite"
 """The completion log, relative to the working directory, where neither option nor environment names one."""
@@ -81,19 +81,19 @@ def run(
     if limit is not None:
         recipe = msgspec.structs.replace(recipe, limit=limit)
     with hold(Path(runs) / recipe.name) as rundir:
-        _claim(rundir, recipe, resume=resume, fresh=fresh)
+        claim(rundir, recipe, resume=resume, fresh=fresh)
         work = _Work(recipe, rundir, rundir.fresh_since(start=fresh), quiet, again, at_once)
         return work.run(log_path(log))
 
 
-def _claim(rundir: RunDir, recipe: Recipe, *, resume: bool, fresh: bool) -> None:
+def claim(rundir: RunDir, recipe: Recipe, *, resume: bool, fresh: bool) -> None:
     """Write the recipe into its directory; refuse a directory that belongs to another one."""
     import yaml
 
     resolved = recipes.to_dict(recipe)
     former = rundir.recipe()
     if former is not None and not (resume or fresh):
-        changed = changed_keys(former, resolved, _pacing(recipe))
+        changed = changed_keys(former, resolved, pacing(recipe))
         if changed:
             raise RunError(
                 f"{rundir.path} belongs to another recipe; changed: {', '.join(changed)}.",
@@ -104,10 +104,11 @@ def _claim(rundir: RunDir, recipe: Recipe, *, resume: bool, fresh: bool) -> None
     rundir.write(RECIPE, (_versions() + text).encode("utf-8", "surrogatepass"))
 
 
-def _pacing(recipe: Recipe) -> frozenset[str]:
+def pacing(recipe: Recipe) -> frozenset[str]:
     """Keys that change how fast or how far a recipe runs, and not what a row becomes."""
-    engines = ["engine", *(f"engines.{e.name}" for e in recipe.engines)]
-    return _PACING | {f"{engine}.{name}" for engine in engines for name in EngineOptions.__struct_fields__}
+    engines = [("engine", recipe.engine), *((f"engines.{e.name}", e.options) for e in recipe.engines)]
+    common = EngineOptions.__struct_fields__
+    return _PACING | {f"{at}.{name}" for at, options in engines for name in (*common, *options.pacing)}
 
 
 def _versions() -> str:
@@ -116,6 +117,69 @@ def _versions() -> str:
 
     parts = [f"{name} {version(name)}" for name in ("msgspec", "polars")]
     return f"# gristmill {__version__}, python {sys.version.split()[0]}, {', '.join(parts)}\n"
+
+
+def segments_of(
+    recipe: Recipe, rundir: RunDir, engines: Engines, verify: Verify, *, probe: int = PROBE
+) -> Segments:
+    """The recipe's pipeline, ready to work in ``rundir`` on these engines."""
+    return Segments(
+        recipe.pipeline,
+        rundir,
+        engines.main,
+        verify,
+        seed=recipe.seed,
+        rows_in_flight=recipe.rows_in_flight or max(4, round(_IN_FLIGHT * engines.concurrency)),
+        part_rows=recipe.part_rows,
+        settle=engines.close_gates,
+        engines=engines.named,
+        probe=probe,
+    )
+
+
+Exported = tuple[dict[str, int], dict[str, dict[str, int]]]
+"""By export's file: the rows, and what the format could not hold."""
+
+
+def export_all(recipe: Recipe, rundir: RunDir) -> Exported:
+    """Write every export of the recipe from the stages' parts in ``rundir``."""
+    from gristmill.pipelines import exports
+
+    rows: dict[str, int] = {}
+    dropped: dict[str, dict[str, int]] = {}
+    names = [n.name for n in recipe.pipeline.nodes]
+    for entry in recipe.exports:
+        parts = part_files(rundir.stage(names.index(entry.reads_from) + 1, entry.reads_from).path)
+        notes: Counter[str] = Counter()
+        out = rundir.path / EXPORTS / entry.path
+        rows[entry.path] = exports.write(entry.export, parts, out, notes)
+        if notes:
+            dropped[entry.path] = dict(notes)
+    return rows, dropped
+
+
+def summary_of(
+    recipe: Recipe,
+    engines: Engines | None,
+    stages: list[StageCounts],
+    exported: Exported,
+    *,
+    complete: bool,
+    seconds: float,
+) -> Summary:
+    """The summary of what was done until here; of a complete run also with the source's fingerprint."""
+    return Summary(
+        name=recipe.name,
+        seed=recipe.seed,
+        model=engines.main.model if engines else "",
+        models={name: s.model for name, s in engines.named.items()} if engines else {},
+        stages=stages,
+        exports=exported[0],
+        notes=exported[1],
+        source=sources.fingerprint(recipe.source) if complete else "",
+        spent=engines.spent if engines else Spent(),
+        timing={"seconds": round(seconds, 3)},
+    )
 
 
 class _Work:
@@ -154,7 +218,7 @@ class _Work:
                 self.recipe.verifier.open() as pool,
             ):
                 in_own_loop(self._execute(problems, opened, pool.averify), lambda: self._stop())
-            self._export()
+            self.exports, self.notes = export_all(self.recipe, self.rundir)
         except GristmillError as error:
             with suppress(RunError):  # the disk may be full, and that is the error
                 self.rundir.note(f"stopped: {error}")
@@ -167,17 +231,7 @@ class _Work:
     ) -> None:
         recipe = self.recipe
         self.engines = engines = Engines(recipe, log, read_after=self.read_after)
-        self.segments = Segments(
-            recipe.pipeline,
-            self.rundir,
-            engines.main,
-            verify,
-            seed=recipe.seed,
-            rows_in_flight=recipe.rows_in_flight or max(4, round(_IN_FLIGHT * engines.concurrency)),
-            part_rows=recipe.part_rows,
-            settle=engines.close_gates,
-            engines=engines.named,
-        )
+        self.segments = segments_of(recipe, self.rundir, engines, verify)
         stopper = Stopper(engines.gates, self._say, self.at_once)
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
         mode: progress.Mode | None = "quiet" if self.quiet else None
@@ -212,33 +266,16 @@ class _Work:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def _export(self) -> None:
-        from gristmill.pipelines import exports
-
-        assert self.segments is not None
-        names = [n.name for n in self.recipe.pipeline.nodes]
-        for entry in self.recipe.exports:
-            parts = part_files(self.segments.folder(names.index(entry.reads_from)).path)
-            notes: Counter[str] = Counter()
-            out = self.rundir.path / EXPORTS / entry.path
-            self.exports[entry.path] = exports.write(entry.export, parts, out, notes)
-            if notes:
-                self.notes[entry.path] = dict(notes)
-
     def _close(self, *, complete: bool) -> Run:
         """The summary and the table, of what was done until here."""
-        recipe, segments, engines = self.recipe, self.segments, self.engines
-        summary = Summary(
-            name=recipe.name,
-            seed=recipe.seed,
-            model=engines.main.model if engines else "",
-            models={name: s.model for name, s in engines.named.items()} if engines else {},
-            stages=segments.counts if segments else [],
-            exports=self.exports,
-            notes=self.notes,
-            source=sources.fingerprint(recipe.source) if complete else "",
-            spent=engines.spent if engines else Spent(),
-            timing={"seconds": round(time.perf_counter() - self.started, 3)},
+        segments = self.segments
+        summary = summary_of(
+            self.recipe,
+            self.engines,
+            segments.counts if segments else [],
+            (self.exports, self.notes),
+            complete=complete,
+            seconds=time.perf_counter() - self.started,
         )
         if complete and segments:
             self.rundir.drop_stages_except(segments.folders)

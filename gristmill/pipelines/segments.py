@@ -24,7 +24,7 @@ from gristmill.pipelines.stream import OrderedMap, first_error
 from gristmill.pipelines.summary import StageCounts
 
 STAGE_ERROR = "stage error"
-_PROBE = 100
+PROBE = 100
 """A row stage that fails with a bug on more than half of its first this many rows stops the run."""
 _WINDOW = 16
 """Rows between reading and writing, as a multiple of the rows in flight: what one slow row may hold up."""
@@ -118,8 +118,10 @@ class Segments:
         part_rows: int,
         settle: Callable[[], Awaitable[None]] | None = None,
         engines: Mapping[str, Engine] | None = None,
+        probe: int = PROBE,
     ) -> None:
-        """``engine`` is the main one, ``engines`` are the further ones by name.
+        """``engine`` is the main one, ``engines`` are the further ones by name. ``probe`` is the number of
+        rows by which a stage with a bug is known; 0 lets none stop the run.
 
         ``settle`` is awaited before an error that has nothing to do with the engines ends the run: it
         lets the requests in flight come home and into the log.
@@ -133,6 +135,7 @@ class Segments:
         self._rows_in_flight = rows_in_flight
         self._part_rows = part_rows
         self._settle = settle
+        self._probe = probe
         self._runs = {
             i: _RowRun(i, n, engine, engines or {}, verify, seed)
             for i, n in enumerate(pipeline.nodes)
@@ -156,20 +159,24 @@ class Segments:
 
     async def run(self, problems: Iterator[Problem | BadRow]) -> None:
         """Every stage, in order. ``RunStopped`` (or another ``GristmillError``) leaves former outputs."""
-        await self._stream(None, problems)
+        await self.stream(None, problems)
         for index, node in enumerate(self.pipeline.nodes):
             if is_table_stage(node.stage):
                 self.at = node.name
-                await asyncio.to_thread(self._table, index)
-                await self._stream(index, parts.read(self.folder(index).path, node.stage.writes))
+                await asyncio.to_thread(self.table, index)
+                await self.stream(index, parts.read(self.folder(index).path, node.stage.writes))
 
-    async def _stream(self, parent: int | None, items: Iterator[Any]) -> None:
-        """The row stages behind ``parent``, side by side."""
+    async def stream(self, parent: int | None, items: Iterator[Any], *, sourced: bool = False) -> None:
+        """The row stages behind ``parent`` (``None``: the source), side by side.
+
+        ``sourced``: the problems have been counted and the bad rows told already.
+        """
         nodes = self.pipeline.nodes
         members = self.pipeline.row_segment(parent)
-        if parent is None:
-            keep = any(n.parent is None and is_table_stage(n.stage) for n in nodes)
-            self._parts[-1] = Parts(self.folder(-1), Problem if keep else None, self._part_rows)
+        begins = parent is None and not sourced
+        if begins:
+            kept = Problem if self.pipeline.keeps_source else None
+            self._parts[-1] = Parts(self.folder(-1), kept, self._part_rows)
         elif not members:
             return
         self.at = ", ".join(nodes[i].name for i in members) or SOURCE
@@ -183,7 +190,7 @@ class Segments:
         async def work(item: Any) -> list[_Made]:
             if isinstance(item, BadRow):
                 return [_Made(-1, (), (Rejected(item.id, item.reason, item.detail, item.row),))]
-            made = [_Made(-1, (item,), ())] if parent is None else []
+            made = [_Made(-1, (item,), ())] if begins else []
             return made + await self._visit_all(roots, [item])
 
         flow = OrderedMap(
@@ -191,8 +198,8 @@ class Segments:
         )
         await flow.run()
         for i in members:
-            self._check_bugs(self._runs[i], min(self._runs[i].done, _PROBE))
-        for i in ([-1] if parent is None else []) + members:
+            self._check_bugs(self._runs[i], min(self._runs[i].done, self._probe))
+        for i in ([-1] if begins else []) + members:
             await asyncio.to_thread(self._parts.pop(i).finish)
 
     async def _visit_all(self, runs: Sequence[_RowRun], records: Sequence[Any]) -> list[_Made]:
@@ -241,14 +248,13 @@ class Segments:
         if run.errors == 1:
             trace = "".join(traceback.format_exception(error))
             self._rundir.note(f"stage {run.name!r} failed on record {record.id!r}:\n{trace}")
-        if self._has_bug(run, _PROBE) and self._settle:
+        if self._has_bug(run, self._probe) and self._settle:
             await self._settle()
-        self._check_bugs(run, _PROBE)
+        self._check_bugs(run, self._probe)
         return Rejected(record.id, STAGE_ERROR, run.last_error)
 
-    @staticmethod
-    def _has_bug(run: _RowRun, probed: int) -> bool:
-        return run.done <= _PROBE and run.errors * 2 > probed
+    def _has_bug(self, run: _RowRun, probed: int) -> bool:
+        return run.done <= self._probe and run.errors * 2 > probed
 
     def _check_bugs(self, run: _RowRun, probed: int) -> None:
         if self._has_bug(run, probed):
@@ -274,8 +280,8 @@ class Segments:
                     await self._settle()
                 raise
 
-    def _table(self, index: int) -> None:
-        """A table stage, in a thread."""
+    def table(self, index: int) -> None:
+        """A table stage; blocks."""
         import polars as pl
 
         node = self.pipeline.nodes[index]

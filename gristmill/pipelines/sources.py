@@ -1,6 +1,6 @@
 """Problems from JSONL, CSV and Parquet files, ``datasets`` folders and the Hub, one row at a time.
 
-Memory does not grow with the number of rows, but for 8 bytes of hash a row to find duplicate ids. A row
+Memory does not grow with the number of rows, but for 11 to 22 bytes a row to find duplicate ids. A row
 that cannot be used becomes a ``BadRow`` and the rest goes on; a file that cannot be read at all raises
 ``InputError``. ``row`` is the line in a JSONL or CSV file on which the row begins, and the 1-based
 number of the row elsewhere.
@@ -22,6 +22,7 @@ from gristmill.core.records import Problem
 from gristmill.core.registry import suggest
 from gristmill.pipelines import rows
 from gristmill.pipelines.rows import Refused
+from gristmill.pipelines.seen import Seen
 
 Field = Literal["problem", "answer", "id", "level"]
 
@@ -133,7 +134,7 @@ class _Reader:
         self.where = where
         self.columns: dict[Field, str] = dict(source.columns)
         self.numeric: bool | None = None
-        self.seen: set[bytes] = set()
+        self.seen = Seen()
 
     def check_header(self, header: list[str]) -> None:
         """Refuse a table that lacks a column that is needed or was named."""
@@ -197,11 +198,9 @@ class _Reader:
         answer = self._answer(row)
         level, level_column = self._level(row)
         row_id = own_id or _digest(f"{text}\x1f{answer or ''}").hex()
-        key = _digest(row_id)
-        if key in self.seen:
+        if not self.seen.add(int.from_bytes(_digest(row_id), "little")):
             what = f"the id {row_id!r}" if own_id else "the same problem and answer"
             raise Refused("duplicate id", f"{what} came before.")
-        self.seen.add(key)
         used = {self.columns.get("problem"), self.columns.get("id") if own_id else None, level_column}
         # The text before the mark (a worked solution) is kept; a plain answer is not kept twice.
         if self.source.answer_after is None:

@@ -1,0 +1,306 @@
+"""A soak: ``gristmill run`` on several servers that are killed, freeze, hang and answer nonsense at random.
+
+    python benchmarks/soak.py [--minutes 30] [--seed 1] [--json FILE]
+
+One-turn rows (as W1 of the yardstick, soon at a latency that makes them last) go through ``kind: endpoints``
+to four fake servers, in processes of their own, while faults drawn from the seed befall them. It ends with
+status 1 if a row is lost, repeated or has another row's answer, if requests were sent in a loop, or if the
+run's memory grew by 5 % or more after its first minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from contextlib import closing, suppress
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVER = ROOT / "tests" / "fake_server.py"
+GROWTH = 0.05
+SETTLED = 60.0
+"""Seconds after which memory may no longer grow."""
+WINDOW = 10.0
+"""Seconds over which memory is taken: a part is filled and written several times in it."""
+TRIES = 6
+ATTEMPTS = TRIES * 3
+"""A request's tries, each at no more than three endpoints: the most often that one may be sent at all."""
+FAULTS = {"kill": 3, "freeze": 3, "hang": 2, "garbage": 3, "cut": 2, "error": 3, "busy": 2, "ill": 2}
+"""How often each fault is drawn, relative to the others."""
+MODES = ("hang", "garbage", "cut", "error", "busy")
+PAUSE, LASTS = 3.0, (0.5, 8.0)
+"""Mean seconds from one fault to the next, and how long one lasts."""
+WARM_ROWS, WARM_MS = 20_000, 50.0
+"""So many rows come first, at W1's own latency and for a minute at most: they fill the log's page caches
+(two of 2 MB), which on a slow start would grow for minutes."""
+LOSS = 0.5
+"""The part of the ideal throughput that these faults leave, roughly."""
+
+
+class FakeServer:
+    """A fake server on one port through all its lives, and what it was asked in them."""
+
+    def __init__(self, seconds: float) -> None:
+        self.latency_ms = WARM_MS
+        with closing(socket.socket()) as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.command = [sys.executable, str(SERVER), "--port", str(self.port)]
+        self.command += ["--seconds", str(seconds)]
+        self.requests = self.most_of_one = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def start(self) -> None:
+        command = [*self.command, "--latency-ms", str(self.latency_ms)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        if not self.process.stdout.readline():
+            raise SystemExit(f"the fake server on port {self.port} did not start")
+
+    def ask(self, what: str, value: object | None = None) -> Any:
+        data = None if value is None else str(value).encode()
+        with urllib.request.urlopen(
+            urllib.request.Request(f"http://127.0.0.1:{self.port}/{what}", data), timeout=30
+        ) as answer:
+            return json.load(answer)
+
+    def kill(self) -> None:
+        stats = self.ask("stats")
+        self.requests += stats["requests"]
+        self.most_of_one = max(self.most_of_one, stats["most_of_one"])
+        self.process.kill()
+        self.process.wait()
+
+
+class Trouble(threading.Thread):
+    """Faults that befall servers, one after the other on each, on several at once. Drawn from the seed."""
+
+    def __init__(self, servers: list[FakeServer], seed: int, latency_ms: float) -> None:
+        super().__init__(daemon=True)
+        self.latency_ms = latency_ms
+        self.servers = servers
+        self.draw = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+        self.over = threading.Event()
+        self.until: dict[int, tuple[float, str]] = {}
+
+    def run(self) -> None:
+        next_fault = started = time.monotonic()
+        while not self.over.wait(0.05):
+            now = time.monotonic()
+            self.slow_down(now - started)
+            for i, (end, fault) in list(self.until.items()):
+                if end <= now:
+                    self.mend(self.servers[i], fault)
+                    del self.until[i]
+            well = [i for i in range(len(self.servers)) if i not in self.until]
+            if next_fault <= now and well:
+                i = self.draw.choice(well)
+                fault = self.draw.choices(list(FAULTS), list(FAULTS.values()))[0]
+                self.counts[fault] += 1
+                self.until[i] = (now + self.draw.uniform(*LASTS), fault)
+                self.befall(self.servers[i], fault)
+                next_fault = now + self.draw.expovariate(1 / PAUSE)
+        for i, (_, fault) in self.until.items():
+            self.mend(self.servers[i], fault)
+
+    def slow_down(self, seconds: float) -> None:
+        """End the warm-up at every server that is well."""
+        well = [s for i, s in enumerate(self.servers) if i not in self.until and s.latency_ms == WARM_MS]
+        if well and (seconds > SETTLED or well[0].ask("stats")["requests"] * len(self.servers) > WARM_ROWS):
+            for server in well:
+                server.latency_ms = self.latency_ms
+                server.ask("latency", self.latency_ms)
+
+    def befall(self, server: FakeServer, fault: str) -> None:
+        if fault == "kill":
+            server.kill()
+        elif fault == "freeze":
+            server.process.send_signal(signal.SIGSTOP)
+        elif fault == "ill":
+            server.ask("health", 503)
+        else:
+            server.ask("mode", fault)
+
+    def mend(self, server: FakeServer, fault: str) -> None:
+        if fault == "kill":
+            server.start()
+        elif fault == "freeze":
+            server.process.send_signal(signal.SIGCONT)
+        elif fault == "ill":
+            server.ask("health", 200)
+        else:
+            server.ask("mode", "well")
+
+
+def write_inputs(folder: Path, servers: list[FakeServer], rows: int, concurrency: int) -> None:
+    with (folder / "problems.jsonl").open("w") as file:
+        file.writelines(json.dumps({"id": f"r{i}", "problem": f"problem {i}."}) + "\n" for i in range(rows))
+    engine = {
+        "kind": "endpoints",
+        "endpoints": [{"base_url": s.url, "weight": 1 + i % 2} for i, s in enumerate(servers)],
+        "model": "fake",
+        "concurrency": concurrency,
+        "tries": TRIES,
+        "request_timeout": 10,
+        "health_interval": 2,
+        "health_timeout": 2,
+    }
+    recipe = {
+        "name": "soak",
+        "source": {"path": "problems.jsonl"},
+        "engine": engine,
+        "stages": [{"stage": "sample", "verify": False}],
+        "part_rows": 500,
+    }
+    (folder / "soak.yaml").write_text(json.dumps(recipe))
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds, 0 when it has ended."""
+    with suppress(FileNotFoundError, ProcessLookupError, IndexError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def watch(process: subprocess.Popen[bytes], most: float) -> list[tuple[float, int]]:
+    """Memory over time, until the run ends; it is killed after ``most`` seconds."""
+    started = time.monotonic()
+    samples = []
+    while process.poll() is None:
+        now = time.monotonic() - started
+        if size := resident(process.pid):
+            samples.append((now, size))
+        if now > most:
+            process.kill()
+        time.sleep(0.25)
+    return samples
+
+
+def windows(samples: list[tuple[float, int]]) -> list[tuple[float, float]]:
+    """The median memory of each whole window of time, by its begin."""
+    by_window: dict[int, list[int]] = {}
+    for at, size in samples:
+        by_window.setdefault(int(at // WINDOW), []).append(size)
+    whole = sorted(by_window)[:-1]
+    return [(w * WINDOW, median(by_window[w])) for w in whole]
+
+
+def growth(samples: list[tuple[float, int]]) -> tuple[float, float]:
+    """Memory (bytes) when the first minute has passed, and the largest growth of a later window over it."""
+    settled = [size for at, size in windows(samples) if at >= SETTLED]
+    if len(settled) < 2:
+        return (settled or [0.0])[0], 0.0
+    return settled[0], max(settled[1:]) / settled[0] - 1
+
+
+def check_rows(folder: Path, rows: int) -> list[str]:
+    """What is wrong with the output: rows lost, repeated, out of order, or with another row's answer."""
+    import polars as pl
+
+    problems = []
+    at = wrong = 0
+    for path in sorted((folder / "runs/soak/01-sample").glob("part-*.parquet")):
+        for row_id, text in pl.read_parquet(path, columns=["problem_id", "completion"]).rows():
+            wrong += row_id != f"r{at}" or not text.startswith(f"answer 0 to problem {at}.")
+            at += 1
+    if at != rows or wrong:
+        problems.append(f"{at:,} rows of {rows:,}, of which {wrong:,} are not as they should be")
+    rejected = pl.read_parquet(folder / "runs/soak/01-sample/rejected.parquet")
+    if rejected.height:
+        problems.append(f"{rejected.height:,} rows rejected, the first: {rejected.row(0)}")
+    return problems
+
+
+def soak(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """Run it; the report, and all that is wrong."""
+    seconds = 60 * options.minutes
+    rows = WARM_ROWS + round(LOSS * seconds * options.concurrency / (options.latency_ms / 1000))
+    servers = [FakeServer(3 * seconds + 300) for _ in range(options.servers)]
+    trouble = Trouble(servers, options.seed, options.latency_ms)
+    try:
+        write_inputs(folder, servers, rows, options.concurrency)
+        command = [sys.executable, "-m", "gristmill.pipelines.cli", "run", "soak.yaml", "--quiet"]
+        environment = {k: v for k, v in os.environ.items() if k not in ("CI", "GRISTMILL_LOG")}
+        started = time.monotonic()
+        with (folder / "stderr.txt").open("wb") as errors:
+            process = subprocess.Popen(command, cwd=folder, env=environment, stderr=errors)
+        trouble.start()
+        samples = watch(process, 3 * seconds + 240)
+        took = time.monotonic() - started
+        trouble.over.set()
+        trouble.join(60)
+        for server in servers:
+            server.kill()
+    finally:
+        for server in servers:
+            with suppress(ProcessLookupError):
+                server.process.kill()
+                server.process.wait()
+    notes = (folder / "stderr.txt").read_text(errors="replace").splitlines()
+    if process.returncode:
+        return {}, [f"the run ended with status {process.returncode} after {took:.0f} s", *notes[-5:]]
+    problems = check_rows(folder, rows)
+    requests, most_of_one = sum(s.requests for s in servers), max(s.most_of_one for s in servers)
+    if requests > 2 * rows or most_of_one > ATTEMPTS:
+        problems.append(f"{requests:,} requests for {rows:,} rows, one of them {most_of_one} times")
+    settled, grown = growth(samples)
+    if took < SETTLED + 3 * WINDOW:
+        problems.append(f"it ended after {took:.0f} s, which says nothing about memory: give more --minutes")
+    if grown >= GROWTH:
+        problems.append(f"memory grew by {grown:.1%} after the first minute: {windows(samples)}")
+    report: dict[str, Any] = {"seconds": round(took, 1), "rows": rows, "rows/s": round(rows / took, 1)}
+    report |= {"requests": requests, "most tries of one row at one server": most_of_one}
+    report |= {"endpoint warnings": len(notes), "faults": dict(sorted(trouble.counts.items()))}
+    report |= {"MB after a minute": round(settled / 1e6, 1), "growth after it": round(grown, 4)}
+    report |= {"MB by window": [round(size / 1e6, 1) for _, size in windows(samples)]}
+    return report, problems
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="about how long it takes; CI: 2")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--servers", type=int, default=4)
+    parser.add_argument("--concurrency", type=int, default=128)
+    parser.add_argument("--latency-ms", type=float, default=600.0)
+    parser.add_argument("--folder", type=Path, help="keep the run here")
+    parser.add_argument("--json", type=Path, help="write the report to this file")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = options.folder or Path(name)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            report, problems = soak(options, folder)
+        except urllib.error.URLError as error:
+            raise SystemExit(
+                f"a fake server is out of order, which is not the run's fault: {error}"
+            ) from error
+    for what, value in report.items():
+        print(f"{what}: {value:,}" if isinstance(value, int) else f"{what}: {value}")
+    if options.json:
+        options.json.write_text(json.dumps({"report": report, "problems": problems}, indent=1))
+    if problems:
+        sys.exit("\n".join(problem[:2000] for problem in problems))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""One of several servers of a model: whether it may be asked, and how much; see ``endpoints``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import perf_counter
+from typing import Annotated, Literal
+
+import aiohttp
+from msgspec import Meta, Struct
+
+from gristmill.core.engine import Completion, Engine, Request
+from gristmill.core.errors import TransientError
+from gristmill.engines.limit import AdaptiveLimit
+
+State = Literal["open", "trial", "closed"]
+Health = Literal["well", "ill", "silent"]
+
+FAILURES = 3
+"""So many failures in a row close an endpoint. Of a server that fails 5 % of the time at random that is
+one request in 8,000, and costs it a second."""
+MISSES = 2
+"""So many health checks without any answer, and the requests in flight there are given up as well."""
+REST_SECONDS = 1.0
+"""How long an endpoint rests after it was closed; doubled with every trial that fails."""
+
+_log = logging.getLogger(__name__)
+
+
+class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A server, by its base URL as for ``kind: openai``.
+
+    ``weight`` is its part of the requests relative to the others', ``concurrency`` the most in flight there
+    (default: its part, by weight, of the engine's ``concurrency``). ``health_url`` is asked by GET whether
+    the server is well (default: ``BASE_URL/models``); vLLM's ``http://HOST:PORT/health`` tells more.
+    ``api_key_env`` replaces the engine's.
+    """
+
+    base_url: Annotated[str, Meta(pattern="^https?://")]
+    weight: Annotated[float, Meta(gt=0)] = 1.0
+    concurrency: Annotated[int, Meta(ge=1)] | None = None
+    health_url: Annotated[str, Meta(pattern="^https?://")] | None = None
+    api_key_env: str | None = None
+
+
+class EndpointStats(Struct, frozen=True):
+    """What became of the requests sent to an endpoint, and its present state."""
+
+    base_url: str
+    state: State
+    draining: bool
+    answered: int
+    failed: int
+    in_flight: int
+    limit: int
+
+
+class Member:
+    """An endpoint at work.
+
+    ``open``: it takes what its adaptive limit allows. ``closed``: nothing, until it has rested and a health
+    check finds it well. Then ``trial``: one request at a time, and the first success opens it. ``changed`` is
+    called when it may have room that it had not, or the other way round.
+    """
+
+    def __init__(
+        self,
+        options: Endpoint,
+        engine: Engine,
+        limit: AdaptiveLimit,
+        *,
+        longest_rest: float,
+        changed: Callable[[], None],
+    ) -> None:
+        self.url = options.base_url.rstrip("/")
+        self.weight = options.weight
+        self.engine = engine
+        self.limit = limit
+        self.state: State = "open"
+        self.draining = False
+        self.promised = 0  # slots that were given to requests which have not taken them yet
+        self.finish = 0.0  # the virtual time at which its last request ends (``endpoints``)
+        self.answered = self.failed = 0
+        self._health_url = options.health_url or f"{self.url}/models"
+        self._longest_rest = longest_rest
+        self._changed = changed
+        self._streak = self._rests = self._misses = 0
+        self._lifelines: set[asyncio.Timeout] = set()
+        self._closed = asyncio.Event()
+
+    @property
+    def usable(self) -> bool:
+        """Whether requests may be sent to it, now or when it has room."""
+        return self.state != "closed" and not self.draining
+
+    @property
+    def room(self) -> bool:
+        """Whether one more request may be sent to it now."""
+        taken = self.limit.in_flight + self.promised
+        return self.usable and taken < (1 if self.state == "trial" else self.limit.limit)
+
+    @property
+    def stats(self) -> EndpointStats:
+        """The counters as they stand now."""
+        in_flight, limit = self.limit.in_flight, self.limit.limit
+        return EndpointStats(
+            self.url, self.state, self.draining, self.answered, self.failed, in_flight, limit
+        )
+
+    async def ask(self, request: Request, first: int, n: int) -> list[Completion]:
+        """One try. The caller has seen that there is room, so that nothing waits here for a slot."""
+        ticket = await self.limit.acquire()
+        seconds, tokens, prompt_tokens, congested = 0.0, 0, 0, False
+        started = perf_counter()
+        lifeline = asyncio.timeout(None)
+        try:
+            async with lifeline:
+                self._lifelines.add(lifeline)
+                answers = await self.engine.generate(request, first=first, n=n)
+            if len(answers) != n:
+                raise TransientError(f"{self.url}: {len(answers)} completions of {n}")
+            seconds = perf_counter() - started
+            tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
+        except TimeoutError as error:
+            raise TransientError(f"{self.url} answers neither a request nor its health checks") from error
+        except TransientError as error:
+            congested = error.congested
+            raise
+        finally:
+            self._lifelines.discard(lifeline)
+            self.limit.release(
+                ticket, seconds=seconds, tokens=tokens, prompt_tokens=prompt_tokens, congested=congested
+            )
+        return answers
+
+    def succeeded(self) -> None:
+        """A request was answered."""
+        self.answered += 1
+        self._streak = self._rests = 0
+        if self.state == "trial":
+            self.state = "open"
+            _log.info("%s answers again.", self.url)
+
+    def failed_with(self, error: Exception, *, congested: bool = False) -> None:
+        """A request failed. Being told to slow down only lowers the limit."""
+        self.failed += 1
+        if congested:
+            return
+        self._streak += 1
+        if self.state == "trial" or (self.state == "open" and self._streak >= FAILURES):
+            self._close(str(error))
+
+    def _close(self, why: str) -> None:
+        if self.state == "open":
+            _log.warning("%s gets no requests until it is well again: %s", self.url, why)
+        self.state = "closed"
+        self._rests += 1
+        self._streak = 0
+        self._closed.set()
+        self._changed()
+
+    async def watch(self, web: aiohttp.ClientSession, interval: float, seconds: float) -> None:
+        """Check its health for ever: every ``interval`` seconds, and after each rest.
+
+        One silent check of an open endpoint is repeated after a second, for it may have been an accident.
+        """
+        while True:
+            rested = self.state == "closed"
+            if rested:
+                self._closed.clear()
+                # The rest is capped before the power, which would overflow after a night of failures.
+                await asyncio.sleep(min(self._longest_rest, REST_SECONDS * 2 ** min(self._rests - 1, 30)))
+            elif await self._closes_within(REST_SECONDS if self._misses else interval):
+                continue
+            self._judge(rested, *await self._health(web, seconds))
+
+    async def _closes_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._closed.wait()
+        except TimeoutError:
+            return False
+        self._closed.clear()
+        return True
+
+    def _judge(self, rested: bool, health: Health, why: str) -> None:
+        """``rested``: it was closed before the check. One that a request closed meanwhile rests first."""
+        self._misses = self._misses + 1 if health == "silent" else 0
+        if self._misses >= MISSES:
+            self._abandon()
+        if health == "well":
+            if rested:
+                self.state = "trial"
+                self._changed()
+        elif self.state != "closed" and (health == "ill" or self._misses >= MISSES):
+            self._close(
+                why
+            )  # one that is closed rests as long as before: to ask for its health costs nothing
+
+    async def _health(self, web: aiohttp.ClientSession, seconds: float) -> tuple[Health, str]:
+        """Any answer below 500 is a sign of life: not every server has this page, or shows it to everyone."""
+        try:
+            timeout = aiohttp.ClientTimeout(total=seconds)
+            async with web.get(self._health_url, timeout=timeout, allow_redirects=False) as answer:
+                if answer.status < 500:
+                    return "well", ""
+                return "ill", f"HTTP {answer.status} from {self._health_url}"
+        except TimeoutError:
+            return "silent", f"no answer from {self._health_url} within {seconds:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            return "silent", f"{self._health_url}: {str(error) or type(error).__name__}"
+
+    def _abandon(self) -> None:
+        """Give up what is in flight: the callers go elsewhere."""
+        now = asyncio.get_running_loop().time()
+        for lifeline in self._lifelines:
+            lifeline.reschedule(now)
+        self._lifelines.clear()

