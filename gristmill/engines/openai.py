@@ -264,9 +264,11 @@ class OpenAIEngine:
                     raise self._failure(status, headers, body)
                 self._continue_mode = self._recognize(body) if status == 200 else "none"
         if self._continue_mode == "none":
-            raise RefusedError(
-                f"{self._url}: it is not known how this server continues an assistant turn; "
-                "set continue_mode to 'vllm' or 'prefill' if it can"
+            # No row could be continued, so the run ends here rather than with every row rejected.
+            raise RecipeError(
+                f"{self._url}: it is not known how this server continues an assistant turn.",
+                remedy="Set continue_mode to 'vllm' or 'prefill' if it can; else leave 'continue' out of "
+                "the engine's abilities.",
             )
         return self._continue_mode
 

@@ -274,8 +274,8 @@ def test_a_turn_is_continued_as_the_server_does_it(
 
 
 def test_a_server_that_cannot_continue(wire: Any, ask: Ask) -> None:
-    error = _error(wire, wire.http({"data": [{"owned_by": "somebody"}]}), ask(prefix="It is"))
-    assert isinstance(error, RefusedError) and "continue_mode" in str(error)
+    with pytest.raises(RecipeError, match="Set continue_mode"):
+        _generate(wire, lambda b, c: wire.http({"data": [{"owned_by": "somebody"}]}), ask(prefix="It is"))
     options = OpenAI(base_url="http://127.0.0.1:1/v1", model="m", continue_mode="none")
     assert Ability.CONTINUE not in options.open().abilities
 

@@ -153,7 +153,7 @@ def test_an_answer_without_the_scores_is_refused(
 
 def test_a_server_of_unknown_kind_is_not_asked(wire: Any) -> None:
     models = {"data": [{"owned_by": "somebody"}]}
-    with pytest.raises(RefusedError, match="not known how this server continues"):
+    with pytest.raises(RecipeError, match="not known how this server continues"):
         score(wire, models, continue_mode="auto")
 
 
