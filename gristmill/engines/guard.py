@@ -115,6 +115,18 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
     process.wait()
 
 
+def _below(pids: set[int]) -> set[int]:
+    """All processes below these, from /proc; elsewhere than on Linux none."""
+    parents: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+    found: set[int] = set()
+    while new := {pid for pid, parent in parents.items() if parent in pids | found} - found:
+        found |= new
+    return found
+
+
 def _adopt() -> None:
     """Become the parent of the orphans below us. Elsewhere than on Linux, init is that."""
     with contextlib.suppress(OSError, AttributeError):
@@ -146,7 +158,8 @@ def main() -> int:
     order = msgspec.json.decode(line, type=Order)
     if not order.command:
         said = _wait(None)
-        for pid in () if said.endswith(_DONE) else map(int, said.split()):
+        watched = set() if said.endswith(_DONE) else set(map(int, said.split()))
+        for pid in watched | _below(watched):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return 0
