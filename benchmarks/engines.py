@@ -2,9 +2,9 @@
 
 For each workload a recipe runs (source, runner, session, completion log, verdicts, output files), and then
 ``LLM.generate`` is given, all at once, the very prompts and sampling parameters that the recipe's log holds,
-rendered beforehand. Each runs in a process of its own, one after the other, with the same engine arguments
-and one request ahead to warm up; the clock runs from the loaded model to the last token (of the recipe: to
-its last file). Later turns of a recipe wait for earlier ones, those of ``generate`` do not.
+rendered beforehand. Both run in one process, one after the other, each with an engine of its own, the same
+engine arguments and one request ahead to warm up; the clock runs from the loaded model to the last token (of
+the recipe: to its last file). Later turns of a recipe wait for earlier ones, those of ``generate`` do not.
 
 - single: one turn, several samples of a prompt.
 - three: the same with two follow-ups.
@@ -14,7 +14,7 @@ its last file). Later turns of a recipe wait for earlier ones, those of ``genera
 relative to the tokens in whole blocks that the second and later samples of each prompt ask for again: 100 %
 where K rollouts of a prefix compute it once, and more where prompts share a beginning too.
 
-    python benchmarks/engines.py MODEL [--rows 32] [--samples 8] [--tokens 64] [--repeats 3]
+    python benchmarks/engines.py MODEL [--rows 100] [--samples 8] [--tokens 64] [--repeats 3]
         [--args '{"max_model_len": 1024}'] [--workloads single three steps] [--json FILE]
 
 Runs on whatever device vLLM finds. Needs a Python with vLLM and Gristmill.
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sqlite3
 import statistics
 import subprocess
@@ -39,10 +38,8 @@ import msgspec
 ROOT = Path(__file__).resolve().parent.parent
 LIMITS = {"single": 0.95, "three": 0.90, "steps": 0.90}
 FOLLOW_UPS = ["Check your answer step by step.", "Say the final answer again."]
-SYSTEM = (
-    "You are a careful teacher of arithmetic. Solve the problem in several short steps, each on a line of "
-    "its own, and say why each step holds before you go on to the next one."
-)
+RECIPE = ROOT / "data" / "recipes" / "step-values.yaml"
+"""Its worked examples make answers of several lines that end; others have no second turn or step values."""
 
 
 class Measured(msgspec.Struct):
@@ -62,14 +59,17 @@ class Measured(msgspec.Struct):
 
 def recipe(workload: str, given: argparse.Namespace) -> dict[str, Any]:
     """The recipe of a workload, as its YAML would be."""
+    import yaml
+
+    shipped = yaml.safe_load(RECIPE.read_text())["stages"][0]
     sampling = {"temperature": 0.8, "max_tokens": given.tokens}
-    sample: dict[str, Any] = {"stage": "sample", "system": SYSTEM, "sampling": sampling}
+    sample: dict[str, Any] = shipped | {"sampling": sampling}
     stages = [sample | {"samples": given.samples}]
     if workload == "three":
         stages[0]["follow_ups"] = FOLLOW_UPS
     elif workload == "steps":
         rollouts = {"sampling": sampling}
-        split = {"by": "line", "min_chars": 8}
+        split = {"by": "line"}
         stages = [
             sample | {"samples": 1},
             {"stage": "step_values", "k": given.samples, "split": split, "rollouts": rollouts},
@@ -97,7 +97,7 @@ def cache() -> tuple[float, float]:
 
 
 def run_recipe(workload: str, given: argparse.Namespace, folder: Path) -> Measured:
-    """In this process: the recipe from the loaded model to its last file."""
+    """The recipe from the loaded model to its last file."""
     import yaml
 
     from gristmill.core.engine import Message, Request, Sampling
@@ -159,9 +159,7 @@ def logged(folder: Path) -> list[tuple[Any, list[Any]]]:
 
 
 def run_generate(given: argparse.Namespace, folder: Path) -> Measured:
-    """In this process: ``LLM.generate`` on what the recipe in ``folder`` asked for."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    """``LLM.generate`` on what the recipe in ``folder`` asked for."""
     from vllm import LLM, SamplingParams
     from vllm.platforms import current_platform
 
@@ -204,22 +202,18 @@ def run_generate(given: argparse.Namespace, folder: Path) -> Measured:
     )
 
 
-def child(kind: str, workload: str, folder: Path) -> Measured:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--child", kind, workload, str(folder)]
+def child(workload: str) -> tuple[Measured, Measured]:
+    """The recipe and ``generate``, in a process of their own."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--child", workload]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        sys.exit(f"{kind} of {workload} failed ({done.returncode})")
-    return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Measured)
+        sys.exit(f"{workload} failed ({done.returncode})")
+    return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=tuple[Measured, Measured])
 
 
 def measure(workload: str, given: argparse.Namespace) -> dict[str, Any]:
     """Both in turn, ``repeats`` times."""
-    pairs: list[tuple[Measured, Measured]] = []
-    for _ in range(given.repeats):
-        with tempfile.TemporaryDirectory() as name:
-            ours = child("recipe", workload, Path(name))
-            pairs.append((ours, child("generate", workload, Path(name))))
+    pairs = [child(workload) for _ in range(given.repeats)]
     ratios = [ours.rate / theirs.rate for ours, theirs in pairs]
     ours, theirs = pairs[-1]
     ratio, hits = statistics.median(ratios), ours.hits / max(ours.queries, 1)
@@ -247,20 +241,18 @@ def measure(workload: str, given: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model")
-    parser.add_argument("--rows", type=int, default=32)
+    parser.add_argument("--rows", type=int, default=100)
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--args", default="{}", help="vLLM's engine arguments, as JSON")
     parser.add_argument("--workloads", nargs="+", choices=LIMITS, default=list(LIMITS))
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=LIMITS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        kind, workload, name = given.child
-        found = (
-            run_recipe(workload, given, Path(name)) if kind == "recipe" else run_generate(given, Path(name))
-        )
+        with tempfile.TemporaryDirectory() as name:
+            found = run_recipe(given.child, given, Path(name)), run_generate(given, Path(name))
         print(msgspec.json.encode(found).decode(), flush=True)
         return
     results = [measure(workload, given) for workload in given.workloads]

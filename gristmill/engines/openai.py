@@ -298,6 +298,8 @@ class OpenAIEngine:
             text, reason = choice.message.content, choice.finish_reason
             if text is None and reason != "length":
                 raise TransientError(f"{self._url}: null content: {_text(body)}")
+            if request.sampling.schema is not None and reason == "stop":
+                self._check_json(text or "", request)
             most = request.sampling.logprobs
             logprobs = None if most is None else _logprobs(choice, most)
             completions.append(
@@ -310,6 +312,18 @@ class OpenAIEngine:
                 )
             )
         return completions
+
+    def _check_json(self, text: str, request: Request) -> None:
+        """Servers that do not know ``response_format`` ignore it without a word."""
+        if request.sampling.stop or request.prefix:
+            return  # only a part of the JSON is here
+        try:
+            msgspec.json.decode(text, type=msgspec.Raw)
+        except _UNREADABLE as error:
+            raise RefusedError(
+                f"{self._url}: asked for JSON of a schema, answered {_snippet(text)!r}; this server may not "
+                "know response_format"
+            ) from error
 
     def _failure(self, status: int, headers: Any, body: bytes) -> EngineError:
         code, text = _reason(body)

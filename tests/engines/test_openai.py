@@ -111,6 +111,14 @@ def test_a_truncated_answer_is_recorded_as_such(wire: Any, ask: Ask) -> None:
     assert empty.text == "" and empty.finish_reason == "length" and not empty.finished
 
 
+def test_a_server_that_ignores_a_schema_is_told_of(wire: Any, ask: Ask) -> None:
+    error = _error(wire, wire.http(wire.chat("Once upon a time")), ask(schema="{}"))
+    assert isinstance(error, RefusedError) and "response_format" in str(error)
+    for answer in (wire.chat('{"a": 1}'), wire.chat('{"a": ', reason="length")):
+        (completion,), _ = _generate(wire, lambda b, c, a=answer: wire.http(a), ask(schema="{}"))
+        assert completion.text.startswith('{"a"')
+
+
 def test_an_unknown_finish_reason_is_other_and_missing_usage_is_zero(wire: Any, ask: Ask) -> None:
     answer = wire.chat("4", reason="eos_token_id", usage=None)
     (completion,), _ = _generate(wire, lambda b, c: wire.http(answer), ask())
