@@ -41,7 +41,6 @@ class Endpoints(EngineOptions, frozen=True, kw_only=True):
     again. (A server can say the same of itself, by answering its health check with a status of 500 or more.)
     """
 
-    self_paced: ClassVar[bool] = True
     pacing: ClassVar[frozenset[str]] = frozenset(
         {"endpoints", "drain_file", "health_interval", "health_timeout"}
     )
@@ -58,6 +57,11 @@ class Endpoints(EngineOptions, frozen=True, kw_only=True):
     """Seconds between the health checks of an endpoint."""
     health_timeout: Annotated[float, Meta(gt=0)] = 10.0
     """Seconds after which a health check has failed; the second in a row gives up what is in flight."""
+
+    @property
+    def self_paced(self) -> bool:
+        """Each endpoint has a pace of its own."""
+        return True
 
     def open(self) -> EndpointsEngine:
         """The engine, not yet connected. ``RecipeError`` for a URL or key that cannot be used, or one

@@ -16,8 +16,6 @@ class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     entry point group ``gristmill.engines`` names. Times are in seconds.
     """
 
-    self_paced: ClassVar[bool] = False
-    """Whether the engine itself decides how many requests are in flight, below ``concurrency``."""
     pacing: ClassVar[frozenset[str]] = frozenset()
     """A subclass's own options that, like all of these, change how fast it answers and never what."""
 
@@ -34,6 +32,11 @@ class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     max_backoff: Annotated[float, Meta(ge=0)] = 30.0
     max_error_rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """The share of failures among the last 200 tries above which the run stops itself."""
+
+    @property
+    def self_paced(self) -> bool:
+        """Whether the engine itself decides how many requests are at work, below ``concurrency``."""
+        return False
 
     def open(self) -> Engine:
         """The engine that these options describe, to be used as ``async with``. No request is sent yet."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from gristmill.core.errors import EngineError, RunStopped, TransientError
 
 RESTARTS = 3
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Revival:
@@ -35,18 +41,39 @@ class Revival:
         self._remedy = remedy
         self._lock = asyncio.Lock()
         self._deaths = 0
+        self._over = False
+
+    def end(self) -> None:
+        """It is going to be stopped for good: nothing starts it again."""
+        self._over = True
+
+    async def through(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What ``work`` gives; it is done again where its ``TransientError`` came of a death.
+
+        One death fails all that is in flight, which may be hundreds of requests: to whoever counts
+        failures, the run would look hopeless. Errors as of ``ensure``.
+        """
+        while True:
+            await self.ensure()
+            life = self._deaths
+            try:
+                return await work()
+            except TransientError:
+                if self._over or (self._alive() and life == self._deaths):
+                    raise
 
     async def ensure(self) -> None:
         """Return when it runs, having started it where it had died.
 
-        ``TransientError`` where it did not start, ``RunStopped`` where it died too often. Requests that
-        were in flight when it died have failed with a ``TransientError`` of their own.
+        ``TransientError`` where it did not start, ``RunStopped`` where it died too often.
         """
         if self._alive():
             return
         async with self._lock:
             if self._alive():
                 return
+            if self._over:
+                raise TransientError(f"{self._what} has been closed")
             self._deaths += 1
             last = self._last_words()
             await self._stop()
@@ -54,6 +81,7 @@ class Revival:
                 raise RunStopped(
                     f"{self._what} died {self._deaths} times. {last}".rstrip(), remedy=self._remedy
                 )
+            _log.warning("%s died and is started again (%d of %d).", self._what, self._deaths, RESTARTS)
             try:
                 await self._start()
             except EngineError as error:

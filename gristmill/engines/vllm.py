@@ -59,6 +59,11 @@ class Vllm(VllmOptions, frozen=True, kw_only=True):
     ``if __name__ == "__main__":``.
     """
 
+    @property
+    def self_paced(self) -> bool:
+        """vLLM queues what it cannot compute yet; its latency rises with its batch, and so should it."""
+        return True
+
     def open(self) -> VllmEngine:
         """The engine; the model is loaded with ``async with``."""
         if importlib.util.find_spec("vllm") is None:
@@ -107,17 +112,20 @@ class VllmEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._revival.end()
         await self._stop()
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions ``first .. first + n - 1`` of ``request``, by one request to vLLM."""
-        await self._revival.ensure()
+        return await self._revival.through(lambda: self._generate(request, first, n))
+
+    async def _generate(self, request: Request, first: int, n: int) -> list[Completion]:
         if request.score:
             # The same text has the same scores, so that n of them are one.
             scored = await self._score(request)
             return [scored, *(replace(scored, prompt_tokens=0) for _ in range(n - 1))]
         if n > 1 and not request.sampling.temperature:  # vLLM takes no n > 1 without randomness
-            alone = [(await self.generate(request, first=first + i))[0] for i in range(n)]
+            alone = [(await self._generate(request, first + i, 1))[0] for i in range(n)]
             return [alone[0], *(replace(c, prompt_tokens=0) for c in alone[1:])]
         output = await self._ask(request, first=first, n=n)
         outputs = sorted(output.outputs, key=lambda o: o.index)

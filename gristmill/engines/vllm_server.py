@@ -72,6 +72,11 @@ class VllmServer(VllmOptions, frozen=True, kw_only=True):
     hang_timeout: Annotated[float, Meta(gt=0)] = 120.0
     """How long the server may leave its health unanswered before it is started anew."""
 
+    @property
+    def self_paced(self) -> bool:
+        """As in process; but a server that others use too is asked with care."""
+        return not self.base_url
+
     def open(self) -> VllmServerEngine:
         """The engine; the server starts with ``async with``."""
         check(self)
@@ -139,6 +144,7 @@ class VllmServerEngine(OpenAIEngine):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._revival.end()
         await self._stop()
         await super().__aexit__(kind, error, trace)
         if self._log is not None and not self._server.log:
@@ -148,7 +154,9 @@ class VllmServerEngine(OpenAIEngine):
         """Completions of ``request``; a server that has died is started again first."""
         if not self._ours:
             return await super().generate(request, first=first, n=n)
-        await self._revival.ensure()
+        return await self._revival.through(lambda: self._generate(request, first, n))
+
+    async def _generate(self, request: Request, first: int, n: int) -> list[Completion]:
         try:
             return await super().generate(request, first=first, n=n)
         except TransientError:

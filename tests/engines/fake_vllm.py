@@ -1,7 +1,8 @@
 """Stands in for ``vllm serve``: a server with a process below it that dies or hangs when asked to.
 
 It answers every chat with its text and the number of the start. ``die`` ends it once, ``hang`` stops it once
-(what happened is remembered in the file $FAKE_STATE), and a model named ``broken`` never starts.
+(what happened is remembered in the file $FAKE_STATE), ``wait ...`` waits for the second start, and a model named
+``broken`` never starts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,11 @@ class Handler(BaseHTTPRequestHandler):
             if accident:
                 state["done"].append(text)
             save()
+        while text.startswith("wait") and len(state["starts"]) == 1:
+            time.sleep(0.05)
         if accident:
             os.kill(os.getpid(), signal.SIGKILL if text == "die" else signal.SIGSTOP)
+            time.sleep(600)  # this thread may go on for a moment
         choice = {
             "index": 0,
             "message": {"content": f"{text} {len(state['starts'])}"},
@@ -72,4 +77,5 @@ if "broken" in sys.argv[2]:
 # Like vLLM's engine, it does not notice the end of the server.
 core = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 port = int(sys.argv[sys.argv.index("--port") + 1])
+ThreadingHTTPServer.request_queue_size = 512
 ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

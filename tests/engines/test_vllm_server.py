@@ -17,7 +17,7 @@ import pytest
 from engines import processes
 
 from gristmill.core.engine import Message, Request, Sampling
-from gristmill.core.errors import EngineError, RecipeError, RunStopped, TransientError
+from gristmill.core.errors import EngineError, RecipeError, RunStopped
 from gristmill.engines.log import CompletionLog
 from gristmill.engines.session import Session
 from gristmill.engines.vllm_server import VllmServer, VllmServerEngine
@@ -122,6 +122,27 @@ def test_after_an_accident_it_is_started_again_and_no_row_is_lost(
     assert processes.descendants(os.getpid()).keys() <= before.keys()
 
 
+def test_a_death_under_hundreds_of_requests_does_not_stop_the_run(fake: Fake, tmp_path: Path) -> None:
+    """They all fail at once, which is more than the breaker lets pass; none is a failure of its own."""
+    options = fake.options(concurrency=300, tries=2)
+
+    async def go() -> None:
+        with CompletionLog(tmp_path / "log.sqlite") as log:
+            async with Session(options.open(), options, log) as session:
+                texts = [f"wait {i}" for i in range(250)]
+                waiting = [asyncio.ensure_future(session.generate(ask(t))) for t in texts]
+                while len(fake.bodies) < len(texts):
+                    await asyncio.sleep(0.1)
+                await session.generate(ask("die"))
+                answers = await asyncio.gather(*waiting)
+                assert [a.text for (a,) in answers] == [f"{t} 2" for t in texts]
+                stats = session.stats
+                assert (stats.failures, stats.completions, stats.limit) == (0, 251, 300)
+
+    asyncio.run(go())
+    assert len(fake.starts) == 2
+
+
 def test_a_server_that_cannot_start_says_why_and_where(fake: Fake, tmp_path: Path) -> None:
     async def work(engine: VllmServerEngine) -> None:
         raise AssertionError("it must not start")
@@ -195,12 +216,8 @@ def test_options_that_cannot_work_are_refused(fake: Fake, tmp_path: Path) -> Non
             fake.options(**options).open()
 
 
-def test_a_request_that_found_no_server_is_tried_again(fake: Fake) -> None:
-    """The error is one that the session retries."""
-
+def test_a_request_that_its_server_did_not_survive_is_asked_again(fake: Fake) -> None:
     async def work(engine: VllmServerEngine) -> None:
-        with pytest.raises(TransientError):
-            await engine.generate(ask("die"))
         assert (await engine.generate(ask("die")))[0].text == "die 2"
 
     use(fake.options(), work)
