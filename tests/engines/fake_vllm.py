@@ -1,8 +1,8 @@
 """Stands in for ``vllm serve``: a server with a process below it that dies or hangs when asked to.
 
 It answers every chat with its text and the number of the start. ``die`` ends it once, ``hang`` stops it once
-(what happened is remembered in the file $FAKE_STATE), ``wait ...`` waits for the second start, and a model named
-``broken`` never starts.
+(what happened is remembered in the file $FAKE_STATE), ``wait ...`` waits for the second start, and a model
+named ``broken`` never starts.
 """
 
 from __future__ import annotations
