@@ -169,6 +169,7 @@ class EndpointsEngine:
             await self._web.close()
         for member in self.members:
             await member.engine.__aexit__(kind, error, trace)
+            _log.info("%s: %d answered, %d failed.", member.url, member.answered, member.failed)
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions ``first .. first + n - 1`` of ``request``, by one request to one endpoint."""

@@ -26,6 +26,7 @@ from gristmill.pipelines import progress, sources
 from gristmill.pipelines import recipe as recipes
 from gristmill.pipelines.engines import Engines
 from gristmill.pipelines.gate import Stopper, on_interrupt
+from gristmill.pipelines.messages import noted
 from gristmill.pipelines.parts import part_files
 from gristmill.pipelines.recipe import Recipe
 from gristmill.pipelines.results import Run
@@ -214,6 +215,7 @@ class _Work:
         problems = limited(sources.read(self.recipe.source), self.recipe.limit)
         try:
             with (
+                noted(self.rundir.note),
                 CompletionLog(log) as opened,
                 self.recipe.verifier.open() as pool,
             ):
