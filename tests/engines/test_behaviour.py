@@ -6,15 +6,17 @@ import asyncio
 import importlib.util
 import os
 from collections.abc import Iterator
+from typing import Any, Self
 
 import pytest
 from engines import behaviour, processes, vllm_model
 
-from gristmill.core.engine import Ability, Engine
+from gristmill.core.engine import Ability, Completion, Engine, Request
 from gristmill.engines.llamacpp import LlamaCpp
+from gristmill.engines.openai import OpenAI, OpenAIEngine
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.engines.vllm import Vllm
-from gristmill.engines.vllm_server import VllmServer
+from gristmill.engines.vllm_server import VllmServer, VllmServerEngine
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -31,9 +33,42 @@ def llamacpp() -> Engine:
     return LlamaCpp(concurrency=4, context=512).open()
 
 
-def vllm_server() -> Engine:
+def vllm_server() -> VllmServerEngine:
     model = vllm_model.model()
     return VllmServer(model=model, python=vllm_model.python(), args=vllm_model.ARGS).open()
+
+
+class OnServer:
+    """The OpenAI client, told nothing but where a vLLM server is, what it serves and that it scores."""
+
+    def __init__(self) -> None:
+        self._server = vllm_server()
+        self._client: OpenAIEngine | None = None
+        self.model = "the model of the server"
+        self.abilities = frozenset(Ability)
+        self.concurrency = 64
+
+    async def __aenter__(self) -> Self:
+        await self._server.__aenter__()
+        url = str(self._server._url).removesuffix("/chat/completions")
+        abilities = ("chat", "continue", "logprobs", "score", "seed", "many")
+        options = OpenAI(base_url=url, model=vllm_model.model(), abilities=abilities)
+        self._client = OpenAIEngine(options, self._server._key)
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        assert self._client is not None
+        await self._client.__aexit__(*error)
+        await self._server.__aexit__(*error)
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        assert self._client is not None
+        return await self._client.generate(request, first=first, n=n)
+
+
+def openai_on_vllm() -> Engine:
+    return OnServer()
 
 
 def vllm() -> Engine:
@@ -43,7 +78,7 @@ def vllm() -> Engine:
 
 ENGINES = [
     scripted,
-    *(pytest.param(make, marks=pytest.mark.slow) for make in (llamacpp, vllm_server, vllm)),
+    *(pytest.param(make, marks=pytest.mark.slow) for make in (llamacpp, vllm_server, openai_on_vllm, vllm)),
 ]
 
 
