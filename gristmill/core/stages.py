@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from msgspec import Struct
 
-from gristmill.core.engine import Ability, Engine
+from gristmill.core.engine import Ability, Completion, Engine
 from gristmill.core.errors import RecipeError
-from gristmill.core.verdicts import Verdict
+from gristmill.core.verdicts import Verdict, unfinished
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,6 +58,17 @@ class Context(Struct, frozen=True):
     seed: int
     engines: Mapping[str, Engine] = {}
     count: Callable[[Verdict], None] = _uncounted
+
+    async def judge(self, completion: Completion, reference: str, *, begun: str = "") -> Verdict:
+        """The verdict on a completion, after the text ``begun`` where it continues one.
+
+        One that was cut off is no answer, right or wrong: ``unparseable``, and counted as such.
+        """
+        verdict = unfinished(completion)
+        if verdict is None:
+            return await self.verify(begun + completion.text, reference)
+        self.count(verdict)
+        return verdict
 
     def named(self, name: str | None) -> Engine:
         """The engine of that name; ``None`` is the stage's own. ``RecipeError`` where there is none."""

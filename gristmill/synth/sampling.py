@@ -13,7 +13,7 @@ from gristmill.core.engine import Ability, Completion, Message, Request, Samplin
 from gristmill.core.prompts import opening
 from gristmill.core.records import Problem, Sample
 from gristmill.core.stages import Context, Estimate, Rejection
-from gristmill.core.verdicts import Verdict, unfinished
+from gristmill.core.verdicts import Verdict
 
 _CHARS_PER_TOKEN = 4
 """For estimates only: English text under a byte-pair tokenizer."""
@@ -98,4 +98,4 @@ class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
     async def _judge(self, problem: Problem, answer: Completion, context: Context) -> Verdict | None:
         if not self.verify or problem.answer is None:
             return None
-        return unfinished(answer) or await context.verify(answer.text, problem.answer)
+        return await context.judge(answer, problem.answer)

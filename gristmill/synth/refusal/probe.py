@@ -224,6 +224,9 @@ class ProbeKnowledge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         for text, count in counts.items():
             for _ in range(count - 1):
                 context.count(verdicts[text])
+        for cut_off in found:
+            if cut_off is not None:
+                context.count(cut_off)
         return [Judged(c, v or verdicts[c.text]) for c, v in zip(completions, found, strict=True)]
 
 

@@ -15,7 +15,7 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import fill
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
 from gristmill.core.stages import Context, Estimate
-from gristmill.core.verdicts import Verdict, unfinished
+from gristmill.core.verdicts import Verdict
 from gristmill.synth.self_correction.goals import (
     GOALS,
     Beta,
@@ -312,8 +312,8 @@ class Search:
         return wanted in completion.text and self.is_sound(completion)
 
     async def judge(self, completion: Completion) -> Verdict:
-        """The verifier's verdict; a completion that was cut off is no answer, right or wrong."""
-        return unfinished(completion) or await self.context.verify(completion.text, self.answer)
+        """The verifier's verdict."""
+        return await self.context.judge(completion, self.answer)
 
 
 def text_of(completion: Completion) -> str:

@@ -12,7 +12,7 @@ from gristmill.core.engine import Ability, Completion, Engine, Message, Request,
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Judged
 from gristmill.core.stages import Context
-from gristmill.core.verdicts import Verdict, unfinished
+from gristmill.core.verdicts import Verdict
 
 CONTINUE = (
     "Continue your solution from exactly where it stops. Do not repeat any of it, do not start again, and "
@@ -77,8 +77,8 @@ class Rollouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 async def judge(context: Context, prefix: str, completion: Completion, answer: str) -> Verdict:
-    """The verdict on a rollout; one that was cut off is no answer."""
-    return unfinished(completion) or await context.verify(begun(prefix) + completion.text, answer)
+    """The verdict on a rollout."""
+    return await context.judge(completion, answer, begun=begun(prefix))
 
 
 def begun(prefix: str) -> str:
