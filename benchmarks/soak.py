@@ -243,6 +243,7 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], lis
     rows = WARM_ROWS + round(LOSS * seconds * options.concurrency / (options.latency_ms / 1000))
     servers = [FakeServer(3 * seconds + 300) for _ in range(options.servers)]
     trouble = Trouble(servers, options.seed, options.latency_ms)
+    process: subprocess.Popen[bytes] | None = None
     try:
         write_inputs(folder, servers, rows, options.concurrency)
         command = [sys.executable, "-m", "gristmill.pipelines.cli", "run", "soak.yaml", "--quiet"]
@@ -258,10 +259,10 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], lis
         for server in servers:
             server.kill()
     finally:
-        for server in servers:
-            with suppress(ProcessLookupError):
-                server.process.kill()
-                server.process.wait()
+        for child in [*(server.process for server in servers), process]:
+            if child is not None and child.poll() is None:
+                child.kill()
+                child.wait()
     notes = (folder / "stderr.txt").read_text(errors="replace").splitlines()
     if process.returncode:
         return {}, [f"the run ended with status {process.returncode} after {took:.0f} s", *notes[-5:]]
@@ -293,6 +294,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the run here")
     parser.add_argument("--json", type=Path, help="write the report to this file")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing outlives it
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
