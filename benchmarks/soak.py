@@ -5,8 +5,8 @@
 One-turn rows (as W1 of the yardstick, soon at a latency that makes them last) go through ``kind: endpoints``
 to four fake servers, in processes of their own, while faults drawn from the seed befall them. It ends with
 status 1 if a row is lost, repeated or has another row's answer, if requests were sent in a loop, or if the
-run's memory grew by 5 % or more after its first minute: the least that it holds in a minute, which a leak
-raises and the bursts of reconnecting to servers do not, or the most, against the most until then.
+run's memory grew by 5 % or more after its first minute: the least that it holds in half a minute, which a
+leak raises and the bursts of reconnecting to servers do not, or the most, against the most until then.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ SERVER = ROOT / "tests" / "fake_server.py"
 GROWTH = 0.05
 SETTLED = 60.0
 """Seconds after which memory may no longer grow."""
+SPAN = 30.0
+"""Seconds over which the least and the most of the windows are taken."""
 WINDOW = 10.0
 """Seconds over which memory is taken: a part is filled and written several times in it."""
 TRIES = 6
@@ -48,8 +50,12 @@ PAUSE, LASTS = 3.0, (0.5, 8.0)
 WARM_ROWS, WARM_MS = 20_000, 50.0
 """So many rows come first, at W1's own latency and for a minute at most: they fill the log's page caches
 (two of 2 MB), which on a slow start would grow for minutes."""
+LATENCY_MS = 600.0
 LOSS = 0.5
-"""The part of the ideal throughput that these faults leave, roughly."""
+"""The latency behind the warm-up, roughly, and the part of the ideal throughput that these faults leave."""
+PACING, FASTEST_MS, SLOWEST_MS = 2.0, 50.0, 2000.0
+"""Seconds from one adjustment of the latency to the next, and its bounds: whatever the faults, the rows shall
+last as long as was asked for."""
 
 
 class FakeServer:
@@ -63,6 +69,7 @@ class FakeServer:
         self.command = [sys.executable, str(SERVER), "--port", str(self.port)]
         self.command += ["--seconds", str(seconds)]
         self.requests = self.most_of_one = 0
+        self.answered = self.seen = 0  # in its former lives, in this one so far
         self.start()
 
     @property
@@ -86,6 +93,8 @@ class FakeServer:
     def kill(self) -> None:
         stats = self.ask("stats")
         self.requests += stats["requests"]
+        self.answered += stats["answered"]
+        self.seen = 0
         self.most_of_one = max(self.most_of_one, stats["most_of_one"])
         self.process.kill()
         self.process.wait()
@@ -94,20 +103,21 @@ class FakeServer:
 class Trouble(threading.Thread):
     """Faults that befall servers, one after the other on each, on several at once. Drawn from the seed."""
 
-    def __init__(self, servers: list[FakeServer], seed: int, latency_ms: float) -> None:
+    def __init__(self, servers: list[FakeServer], options: argparse.Namespace, rows: int) -> None:
         super().__init__(daemon=True)
-        self.latency_ms = latency_ms
         self.servers = servers
-        self.draw = random.Random(seed)
+        self.draw = random.Random(options.seed)
         self.counts: Counter[str] = Counter()
         self.over = threading.Event()
         self.until: dict[int, tuple[float, str]] = {}
+        self.seconds, self.concurrency, self.rows = 60 * options.minutes, options.concurrency, rows
+        self.paced = 0.0
 
     def run(self) -> None:
         next_fault = started = time.monotonic()
         while not self.over.wait(0.05):
             now = time.monotonic()
-            self.slow_down(now - started)
+            self.pace(now - started)
             for i, (end, fault) in list(self.until.items()):
                 if end <= now:
                     self.mend(self.servers[i], fault)
@@ -123,13 +133,22 @@ class Trouble(threading.Thread):
         for i, (_, fault) in self.until.items():
             self.mend(self.servers[i], fault)
 
-    def slow_down(self, seconds: float) -> None:
-        """End the warm-up at every server that is well."""
-        well = [s for i, s in enumerate(self.servers) if i not in self.until and s.latency_ms == WARM_MS]
-        if well and (seconds > SETTLED or well[0].ask("stats")["requests"] * len(self.servers) > WARM_ROWS):
-            for server in well:
-                server.latency_ms = self.latency_ms
-                server.ask("latency", self.latency_ms)
+    def pace(self, seconds: float) -> None:
+        """After the warm-up, the latency at which the rows that are left last for the time that is left."""
+        if seconds < self.paced:
+            return
+        self.paced = seconds + PACING
+        well = [s for i, s in enumerate(self.servers) if i not in self.until]
+        for server in well:
+            server.seen = server.ask("stats")["answered"]
+        done = sum(s.answered + s.seen for s in self.servers)
+        if done < WARM_ROWS and seconds < SETTLED:
+            return
+        each = max(0.0, self.seconds - seconds) / max(1, self.rows - done)
+        latency_ms = min(SLOWEST_MS, max(FASTEST_MS, 1000 * LOSS * self.concurrency * each))
+        for server in well:
+            server.latency_ms = latency_ms
+            server.ask("latency", latency_ms)
 
     def befall(self, server: FakeServer, fault: str) -> None:
         if fault == "kill":
@@ -206,17 +225,18 @@ def windows(samples: list[tuple[float, int]]) -> list[tuple[float, float]]:
 
 
 def growth(samples: list[tuple[float, int]]) -> tuple[float, float, float]:
-    """Memory (bytes; the least window) in the second minute, and by how much any later minute's least is
-    above that, and its most above the most of the first two."""
-    minutes: dict[int, list[float]] = {}
+    """Memory (bytes, the least window) in the half-minute behind the first minute; by how much that of any
+    later one is above it, and its most above the most until then. Zeros where the run was too short."""
+    spans: dict[int, list[float]] = {}
     for at, size in windows(samples):
-        minutes.setdefault(int(at // SETTLED), []).append(size)
-    if len(minutes) < 3:
+        spans.setdefault(int(at // SPAN), []).append(size)
+    settled = int(SETTLED // SPAN)
+    later = [sizes for span, sizes in spans.items() if span > settled]
+    if not later:
         return 0.0, 0.0, 0.0
-    first, settled, *later = (minutes[m] for m in sorted(minutes))
-    least = max(map(min, later)) / min(settled) - 1
-    most = max(map(max, later)) / max(first + settled) - 1
-    return min(settled), least, most
+    before = [max(sizes) for span, sizes in spans.items() if span <= settled]
+    base = min(spans[settled])
+    return base, max(map(min, later)) / base - 1, max(map(max, later)) / max(before) - 1
 
 
 def check_rows(folder: Path, rows: int) -> list[str]:
@@ -240,9 +260,9 @@ def check_rows(folder: Path, rows: int) -> list[str]:
 def soak(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], list[str]]:
     """Run it; the report, and all that is wrong."""
     seconds = 60 * options.minutes
-    rows = WARM_ROWS + round(LOSS * seconds * options.concurrency / (options.latency_ms / 1000))
+    rows = WARM_ROWS + round(LOSS * seconds * options.concurrency / (LATENCY_MS / 1000))
     servers = [FakeServer(3 * seconds + 300) for _ in range(options.servers)]
-    trouble = Trouble(servers, options.seed, options.latency_ms)
+    trouble = Trouble(servers, options, rows)
     process: subprocess.Popen[bytes] | None = None
     try:
         write_inputs(folder, servers, rows, options.concurrency)
@@ -290,7 +310,6 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--servers", type=int, default=4)
     parser.add_argument("--concurrency", type=int, default=128)
-    parser.add_argument("--latency-ms", type=float, default=600.0)
     parser.add_argument("--folder", type=Path, help="keep the run here")
     parser.add_argument("--json", type=Path, help="write the report to this file")
     options = parser.parse_args()
