@@ -16,7 +16,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,10 +24,12 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from gristmill.engines.vllm_server import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "tests" / "fake_server.py"
@@ -63,9 +64,7 @@ class FakeServer:
 
     def __init__(self, seconds: float) -> None:
         self.latency_ms = WARM_MS
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.command = [sys.executable, str(SERVER), "--port", str(self.port)]
         self.command += ["--seconds", str(seconds)]
         self.requests = self.most_of_one = 0

@@ -176,7 +176,7 @@ class VllmServerEngine(OpenAIEngine):
         }
 
     async def _start(self) -> None:
-        port = self._server.port or _free_port()
+        port = self._server.port or free_port()
         if self._log is None:
             self._log = self._log_file()
         given = self._server
@@ -264,7 +264,16 @@ class VllmServerEngine(OpenAIEngine):
         return f"Its output is in {self._log}: {' '.join(telling[-1:])[-300:]}"
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((_HOST, 0))
-        return int(listener.getsockname()[1])
+def free_port() -> int:
+    """A port of this machine on which nothing listens.
+
+    Not one of those that systems give to outgoing connections (from 32768 on Linux, 49152 elsewhere): such a
+    port may be taken in the minutes that a server loads its model before it listens. ``EngineError`` where a
+    hundred of them are taken.
+    """
+    for _ in range(100):
+        port = 10_000 + secrets.randbelow(20_000)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind((_HOST, port))
+            return port
+    raise EngineError(f"there is no free port on {_HOST}: give one by 'port'.")

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from gristmill.engines.endpoints import MOVES, Endpoints, EndpointsEngine
 from gristmill.engines.log import CompletionLog
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.session import Session
+from gristmill.engines.vllm_server import free_port
 
 Ask = Callable[..., Request]
 SCRIPT = Path(__file__).parent.parent / "fake_server.py"
@@ -33,9 +32,7 @@ class FakeServer:
     """A fake server that can be started again on its port."""
 
     def __init__(self, latency_ms: float = 10) -> None:
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.latency_ms = latency_ms
         self.launch()
 
