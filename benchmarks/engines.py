@@ -101,8 +101,8 @@ def run_recipe(workload: str, given: argparse.Namespace, folder: Path) -> Measur
     import yaml
 
     from gristmill.core.engine import Message, Request, Sampling
-    from gristmill.engines import vllm
-    from gristmill.pipelines.runner import run
+    from gristmill.engines.vllm import engine as vllm
+    from gristmill.pipelines.running.runner import run
 
     times: list[float] = []
     counts: list[tuple[float, float]] = []

@@ -44,11 +44,11 @@ from gristmill.core.records import Problem
 from gristmill.core.stages import Context
 from gristmill.core.steps import Tree
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.openai import AbilityName, OpenAI
 from gristmill.engines.session import Session
-from gristmill.pipelines.runner import in_own_loop
-from gristmill.pipelines.stream import OrderedMap
+from gristmill.pipelines.running.runner import in_own_loop
+from gristmill.pipelines.running.stream import OrderedMap
 from gristmill.synth.step_values.rollouts import Rollouts
 from gristmill.synth.tree_search.omega import OmegaPRM
 

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.pool.pool import Pool
 
 DEADLINE = 0.5
 GROWTH = 16 << 20

@@ -30,11 +30,11 @@ from pathlib import Path
 
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.knowledge import Response
-from gristmill.engines.llamacpp import find_model
-from gristmill.pipelines import evaluate_refusal as ev
-from gristmill.pipelines import refusal_report
-from gristmill.pipelines.recipe import from_dict, load
-from gristmill.pipelines.runner import run
+from gristmill.engines.llamacpp.engine import find_model
+from gristmill.pipelines.evaluate import refusal as ev
+from gristmill.pipelines.evaluate import refusal_report
+from gristmill.pipelines.recipe.recipe import from_dict, load
+from gristmill.pipelines.running.runner import run
 
 ROOT = Path(__file__).parents[1]
 METHODS = ("sure_unsure", "refuse", "uncertainty", "plain")
@@ -64,7 +64,7 @@ def arguments() -> argparse.Namespace:
 
 def train_command(python: str, *words: str | Path) -> None:
     """``gristmill train ...`` in the Python that can."""
-    code = "from gristmill.pipelines.training import app; app()"
+    code = "from gristmill.cli.train import app; app()"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}
     subprocess.run([python, "-c", code, *map(str, words)], check=True, env=env)
 

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.core.registry import register
-from gristmill.pipelines.recipe import from_dict
-from gristmill.pipelines.runner import run
+from gristmill.pipelines.recipe.recipe import from_dict
+from gristmill.pipelines.running.runner import run
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = (
@@ -102,7 +102,7 @@ from pathlib import Path
 import msgspec, polars
 from gristmill.core.knowledge import Knowledge
 from gristmill.core.stages import REJECTED
-from gristmill.pipelines.parts import scan
+from gristmill.pipelines.rundir.parts import scan
 from gristmill.synth.refusal.split import RefusalSplit
 status = Path("/proc/self/status")  # of this program alone: ru_maxrss begins with the peak of who started it
 peak = lambda: int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024

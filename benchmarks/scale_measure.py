@@ -19,11 +19,11 @@ from msgspec import Struct
 from gristmill.core.engine import Completion, Message, Request, Sampling
 from gristmill.core.records import Sample
 from gristmill.core.schema import to_frame
-from gristmill.engines import log_tools
-from gristmill.engines.log import CompletionLog, request_key
-from gristmill.pipelines import parts
-from gristmill.pipelines.parts import Parts, encode
-from gristmill.pipelines.rundir import StageDir
+from gristmill.engines.log import tools as log_tools
+from gristmill.engines.log.store import CompletionLog, request_key
+from gristmill.pipelines.rundir import parts
+from gristmill.pipelines.rundir.directory import StageDir
+from gristmill.pipelines.rundir.parts import Parts, encode
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPLETIONS = 200_000
@@ -146,7 +146,7 @@ def measure_client(folder: Path) -> dict[str, float]:
             "stages": [{"stage": "sample", "verify": False}],
         }
         (folder / "client.yaml").write_text(json.dumps(recipe))
-        command = [sys.executable, "-m", "gristmill.pipelines.cli", "run", "client.yaml", "--quiet"]
+        command = [sys.executable, "-m", "gristmill.cli.main", "run", "client.yaml", "--quiet"]
         start = min(cpu([*command, "--limit", "10", "--set", f"name=s{i}"], folder) for i in range(3))
         sent = cpu(command, folder)
         again = min(cpu([*command, "--set", f"name=again{i}"], folder) for i in range(3))

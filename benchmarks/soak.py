@@ -29,7 +29,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from gristmill.engines.vllm_server import free_port
+from gristmill.engines.vllm.server import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVER = ROOT / "tests" / "fake_server.py"
@@ -265,7 +265,7 @@ def soak(options: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], lis
     process: subprocess.Popen[bytes] | None = None
     try:
         write_inputs(folder, servers, rows, options.concurrency)
-        command = [sys.executable, "-m", "gristmill.pipelines.cli", "run", "soak.yaml", "--quiet"]
+        command = [sys.executable, "-m", "gristmill.cli.main", "run", "soak.yaml", "--quiet"]
         environment = {k: v for k, v in os.environ.items() if k not in ("CI", "GRISTMILL_LOG")}
         started = time.monotonic()
         with (folder / "stderr.txt").open("wb") as errors:

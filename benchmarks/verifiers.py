@@ -27,8 +27,8 @@ from functools import cache
 from pathlib import Path
 
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.isolation import Pool
 from gristmill.verifiers.math import forget, group, last_box, prepare_worker, verify
+from gristmill.verifiers.pool.pool import Pool
 
 SETS = ("math500", "gsm8k", "amc23", "aime24", "minerva_math", "olympiadbench")
 Pairs = dict[tuple[str, str], list[tuple[str, str]]]

@@ -15,7 +15,7 @@ from gristmill.core.engine import Ability, Message, Request, Sampling
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Problem, Sample
 from gristmill.core.stages import REJECTED, Context, Estimate, Rejection
-from gristmill.pipelines.exports import Conversation
+from gristmill.pipelines.exports.base import Conversation
 
 if TYPE_CHECKING:
     import polars as pl

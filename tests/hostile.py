@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers import isolation
-from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.pool import pool as isolation
+from gristmill.verifiers.pool.pool import Pool
 
 Pair = tuple[str, str]
 

@@ -15,7 +15,7 @@ from gristmill.core.records import Problem
 from gristmill.core.stages import Context
 from gristmill.core.steps import Tree
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.engines.session import Session

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gristmill.core.records import Problem
-from gristmill.pipelines.recipe import load
-from gristmill.pipelines.sources import Source, read
+from gristmill.pipelines.recipe.recipe import load
+from gristmill.pipelines.sources.source import Source, read
 
 DATA = Path(__file__).parents[1] / "data"
 Row = dict[str, Any]

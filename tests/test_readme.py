@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from gristmill.core.registry import names
-from gristmill.pipelines.recipe import from_dict
+from gristmill.pipelines.recipe.recipe import from_dict
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from gristmill.pipelines.parts import Parts, Rejected
-from gristmill.pipelines.rundir import SUMMARY, hold
-from gristmill.pipelines.summary import StageCounts, Summary
+from gristmill.pipelines.rundir.directory import SUMMARY, hold
+from gristmill.pipelines.rundir.parts import Parts, Rejected
+from gristmill.pipelines.rundir.summary import StageCounts, Summary
 
 Stages = dict[str, tuple[type[Struct], Sequence[Any], Sequence[Rejected]]]
 """By a stage's name: what it writes, its rows, and what it dropped."""

@@ -57,7 +57,7 @@ def unfinished(completion: Completion) -> Verdict | None:
 class Verifier(Protocol):
     """A plain function from a completion's text and a reference answer to a verdict.
 
-    It never raises for any text. It may take arbitrarily long: ``gristmill.verifiers.isolation`` runs
+    It never raises for any text. It may take arbitrarily long: ``gristmill.verifiers.pool.pool`` runs
     it in a worker process with a hard deadline.
     """
 

@@ -24,7 +24,7 @@ from gristmill.core.errors import (
 )
 from gristmill.engines.breaker import Breaker, Try
 from gristmill.engines.limit import AdaptiveLimit
-from gristmill.engines.log import CompletionLog, Key, request_key
+from gristmill.engines.log.store import CompletionLog, Key, request_key
 from gristmill.engines.options import EngineOptions
 
 _RESUME = "Mend the cause, then run the same command again: what was paid for is in the log."

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from gristmill.verifiers.answers import tokens
+from gristmill.verifiers.rules.short_answer import tokens
 
 if TYPE_CHECKING:
     import polars as pl

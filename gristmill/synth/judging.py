@@ -14,8 +14,8 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.records import Pair, Sample
 from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.combine import merge
-from gristmill.verifiers.models import load_comparer, load_model_verifier
+from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
+from gristmill.verifiers.rules.combine import merge
 
 _NOTHING = Estimate(0, 0, 0, 0)
 _CALL = 1_000_000

@@ -19,11 +19,11 @@ from gristmill.core.records import Pair, Problem, Sample
 from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.sampling import SampleStage
-from gristmill.verifiers import backward
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.judge import Judge
-from gristmill.verifiers.model import bounds
-from gristmill.verifiers.rubric import Contrast, ContrastiveRubric
+from gristmill.verifiers.judges import backward
+from gristmill.verifiers.judges.base import bounds
+from gristmill.verifiers.judges.judge import Judge
+from gristmill.verifiers.judges.rubric import Contrast, ContrastiveRubric
 
 _SEVERAL = SampleStage(samples=4)
 _CALL = 1_000_000

@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import InputError, RecipeError, RunError
 from gristmill.core.registry import suggest
-from gristmill.engines.llamacpp import identity
+from gristmill.engines.llamacpp.engine import identity
 from gristmill.train.extras import need
 from gristmill.train.rows import IGNORED, Tokens, encode, read_rows
 from gristmill.train.weights import whole_folder

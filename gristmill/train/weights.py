@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gristmill.core.errors import RecipeError, RunError
-from gristmill.engines.llamacpp import find_model
+from gristmill.engines.llamacpp.engine import find_model
 from gristmill.train.extras import need
 
 Precision = Literal["f32", "f16", "bf16"]

@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.hosting import Host, asks_a_model
-from gristmill.verifiers.isolation import Pool
-from gristmill.verifiers.models import load_model_verifier
+from gristmill.verifiers.judges.host import Host, asks_a_model
+from gristmill.verifiers.judges.loading import load_model_verifier
+from gristmill.verifiers.pool.pool import Pool
 
 if TYPE_CHECKING:
     from gristmill.engines.options import EngineOptions

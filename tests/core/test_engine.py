@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 
 from gristmill.core.engine import Message, Request, Sampling
-from gristmill.engines.log import request_key
+from gristmill.engines.log.store import request_key
 
 
 def test_a_default_that_is_written_out_is_the_same_request() -> None:

@@ -12,11 +12,11 @@ import pytest
 from engines import behaviour, processes, vllm_model
 
 from gristmill.core.engine import Ability, Completion, Engine, Request
-from gristmill.engines.llamacpp import LlamaCpp
+from gristmill.engines.llamacpp.engine import LlamaCpp
 from gristmill.engines.openai import OpenAI, OpenAIEngine
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.engines.vllm import Vllm
-from gristmill.engines.vllm_server import VllmServer, VllmServerEngine
+from gristmill.engines.vllm.engine import Vllm
+from gristmill.engines.vllm.server import VllmServer, VllmServerEngine
 
 pytestmark = pytest.mark.timeout(900)
 

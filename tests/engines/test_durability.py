@@ -15,7 +15,7 @@ def test_killed_and_started_again_repeats_no_more_than_was_in_flight(wire: Any, 
     code = """
         import asyncio, sys
         from gristmill.core.engine import *
-        from gristmill.engines.log import CompletionLog
+        from gristmill.engines.log.store import CompletionLog
         from gristmill.engines.openai import OpenAI
         from gristmill.engines.session import Session
         async def main():
@@ -61,7 +61,7 @@ def test_memory_does_not_grow_with_the_number_of_rows() -> None:
     code = """
         import asyncio, resource, sys, tempfile, pathlib
         from gristmill.core.engine import *
-        from gristmill.engines.log import CompletionLog
+        from gristmill.engines.log.store import CompletionLog
         from gristmill.engines.options import EngineOptions
         from gristmill.engines.scripted import ScriptedEngine
         from gristmill.engines.session import Session

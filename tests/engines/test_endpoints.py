@@ -17,12 +17,12 @@ import pytest
 
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import RecipeError, RefusedError, RowRejected, RunStopped, TransientError
-from gristmill.engines.endpoint import Endpoint
-from gristmill.engines.endpoints import MOVES, Endpoints, EndpointsEngine
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.endpoints.endpoint import Endpoint
+from gristmill.engines.endpoints.engine import MOVES, Endpoints, EndpointsEngine
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.session import Session
-from gristmill.engines.vllm_server import free_port
+from gristmill.engines.vllm.server import free_port
 
 Ask = Callable[..., Request]
 SCRIPT = Path(__file__).parent.parent / "fake_server.py"

@@ -15,7 +15,7 @@ import pytest
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
 from gristmill.core.errors import EngineError, RecipeError, RefusedError
-from gristmill.engines.llamacpp import LlamaCpp, LlamaCppEngine, find_model, identity
+from gristmill.engines.llamacpp.engine import LlamaCpp, LlamaCppEngine, find_model, identity
 
 
 def use(work: Callable[[LlamaCppEngine], Awaitable[None]], **options: int) -> None:
@@ -153,7 +153,9 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_model_that_the_hub_does_not_give_names_the_way_out() -> None:
     """In a process of its own: the Hub's client reads its settings when it is imported."""
-    code = "from gristmill.engines.llamacpp import find_model; find_model('hf:nobody/nothing/none.gguf')"
+    code = (
+        "from gristmill.engines.llamacpp.engine import find_model; find_model('hf:nobody/nothing/none.gguf')"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "HF_HUB_OFFLINE": "1"},

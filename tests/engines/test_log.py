@@ -17,7 +17,7 @@ import pytest
 
 from gristmill.core.engine import Completion, Message, Request, Sampling
 from gristmill.core.errors import LogError
-from gristmill.engines.log import APPLICATION_ID, CompletionLog, request_key
+from gristmill.engines.log.store import APPLICATION_ID, CompletionLog, request_key
 
 Ask = Callable[..., Request]
 
@@ -111,7 +111,7 @@ def test_a_killed_process_keeps_every_put_that_returned(log_path: Path) -> None:
     code = """
         import asyncio, sys
         from gristmill.core.engine import *
-        from gristmill.engines.log import CompletionLog, request_key
+        from gristmill.engines.log.store import CompletionLog, request_key
         log = CompletionLog(sys.argv[1])
         async def put(worker):
             for i in range(worker, 10**9, 8):
@@ -255,7 +255,7 @@ def test_permissions_are_respected(open_directory: Path, ask: Ask, mode: int, sa
     code = """
         import asyncio, os, sys
         from gristmill.core.errors import LogError
-        from gristmill.engines.log import CompletionLog
+        from gristmill.engines.log.store import CompletionLog
         os.setuid(65534)
         try:
             CompletionLog(sys.argv[1])
@@ -273,7 +273,7 @@ def test_a_full_disk_reaches_the_caller_and_the_log_survives(log_path: Path, ask
         import asyncio, resource, sys
         from gristmill.core.engine import *
         from gristmill.core.errors import LogError
-        from gristmill.engines.log import CompletionLog, request_key
+        from gristmill.engines.log.store import CompletionLog, request_key
         log = CompletionLog(sys.argv[1])
         key = lambda i: request_key("m", Request((Message("user", str(i)),), Sampling()))
         async def main():

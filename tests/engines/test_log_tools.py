@@ -11,9 +11,9 @@ import pytest
 
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import LogError
-from gristmill.engines.log import CompletionLog, Key, request_key
-from gristmill.engines.log_layers import LayeredLog
-from gristmill.engines.log_tools import Merged, export, merge, prune, stats
+from gristmill.engines.log.layers import LayeredLog
+from gristmill.engines.log.store import CompletionLog, Key, request_key
+from gristmill.engines.log.tools import Merged, export, merge, prune, stats
 
 Ask = Callable[..., Request]
 
@@ -159,7 +159,7 @@ def test_merging_again_adds_nothing_and_keeps_the_times(log_path: Path, tmp_path
 def test_a_merge_in_batches_is_whole(
     log_path: Path, tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gristmill.engines.log_tools._BATCH", 3)
+    monkeypatch.setattr("gristmill.engines.log.tools._BATCH", 3)
     with CompletionLog(log_path) as log:
         _fill(log, ask)
     assert merge(tmp_path / "out.sqlite", [log_path]) == Merged(20, 0, 0)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, TokenLogprob, score_request
 from gristmill.core.errors import EngineError, RecipeError, RefusedError, TransientError
-from gristmill.engines.log import CompletionLog, request_key
+from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.scoring import spell
 from gristmill.engines.scripted import Scripted, ScriptedEngine

@@ -11,7 +11,7 @@ import pytest
 
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import LogError, RefusedError, RowRejected, RunStopped, TransientError
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine

@@ -19,11 +19,11 @@ from engines.behaviour import ask, one
 
 from gristmill.core.engine import Engine
 from gristmill.core.errors import EngineError, RecipeError, TransientError
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.session import Session
-from gristmill.engines.vllm import Vllm, VllmEngine
-from gristmill.engines.vllm_server import VllmServer
+from gristmill.engines.vllm.engine import Vllm, VllmEngine
+from gristmill.engines.vllm.server import VllmServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 QUESTIONS = [ask(f"What is {i} + {i}?", temperature=0.0, max_tokens=40) for i in range(6)]
@@ -140,7 +140,7 @@ def test_nothing_outlives_us_when_we_are_killed(tmp_path: Path, when: str) -> No
     program = tmp_path / "program.py"
     program.write_text(
         "import asyncio\n"
-        "from gristmill.engines.vllm import Vllm\n"
+        "from gristmill.engines.vllm.engine import Vllm\n"
         "async def go():\n"
         f"    async with Vllm(model={vllm_model.model()!r}, args={vllm_model.ARGS!r}).open():\n"
         "        print('ready', flush=True)\n"

@@ -10,8 +10,8 @@ import pytest
 
 from gristmill.core.engine import Sampling
 from gristmill.core.errors import MissingExtraError, RecipeError
-from gristmill.engines.vllm import Vllm
-from gristmill.engines.vllm_options import arguments, flags, identity
+from gristmill.engines.vllm.engine import Vllm
+from gristmill.engines.vllm.options import arguments, flags, identity
 
 
 @pytest.fixture

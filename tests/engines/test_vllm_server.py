@@ -18,9 +18,9 @@ from engines import processes
 
 from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import EngineError, RecipeError, RunStopped
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.session import Session
-from gristmill.engines.vllm_server import VllmServer, VllmServerEngine
+from gristmill.engines.vllm.server import VllmServer, VllmServerEngine
 
 FAKE = Path(__file__).parent / "fake_vllm.py"
 
@@ -182,7 +182,7 @@ def test_a_server_of_someone_else_is_used_and_left_alone(fake: Fake) -> None:
 def test_it_does_not_outlive_us_when_we_are_killed(fake: Fake) -> None:
     program = (
         "import asyncio, sys\n"
-        "from gristmill.engines.vllm_server import VllmServer\n"
+        "from gristmill.engines.vllm.server import VllmServer\n"
         "async def go():\n"
         f"    async with VllmServer(model='m', python={str(fake.path)!r}).open():\n"
         "        print('ready', flush=True)\n"

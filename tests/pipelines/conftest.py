@@ -68,7 +68,7 @@ class Workspace:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "gristmill.pipelines.cli", *arguments],
+            [sys.executable, "-m", "gristmill.cli.main", *arguments],
             cwd=self.path,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ from gristmill.core.engine import Message
 from gristmill.core.records import Pair, Sample, Span, Trajectory, Turn
 from gristmill.core.schema import to_frame
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.pipelines.show import render
+from gristmill.pipelines.show.terminal import render
 
 HEAVY = ("torch", "vllm", "datasets", "sympy", "polars", "aiohttp", "pyarrow", "transformers")
 ENGINE = {"kind": "scripted", "replies": [{"texts": ["[red]It is[/red] \x1b[31m\\boxed{2}\x07"]}]}
@@ -28,7 +28,7 @@ def place(workspace: Any) -> Any:
     return workspace
 
 
-@pytest.mark.parametrize("code", ["import gristmill", "from gristmill.pipelines import cli"])
+@pytest.mark.parametrize("code", ["import gristmill", "from gristmill.cli import main"])
 def test_importing_is_light(code: str) -> None:
     script = f"import sys; {code}; print([m for m in {HEAVY} if m in sys.modules])"
     start = time.perf_counter()

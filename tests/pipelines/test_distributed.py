@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError, RunStopped
-from gristmill.engines import log_tools
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log import tools as log_tools
+from gristmill.engines.log.store import CompletionLog
 from gristmill.pipelines import Run, load, run
-from gristmill.pipelines.distributed import distribute
-from gristmill.pipelines.distributed_job import Job, block, phases, read_job
-from gristmill.pipelines.distributed_work import work
-from gristmill.pipelines.executors import KINDS, Planned
+from gristmill.pipelines.distributed.executors import KINDS, Planned
+from gristmill.pipelines.distributed.job import Job, block, phases, read_job
+from gristmill.pipelines.distributed.submit import distribute
+from gristmill.pipelines.distributed.work import work
 
 pytest.importorskip("datatrove", reason="datatrove is not installed: pip install 'gristmill[distributed]'")
 
@@ -121,7 +121,7 @@ def test_a_run_in_tasks_is_the_run_on_one_machine(place: Any, tasks: int) -> Non
 
 @pytest.mark.slow
 def test_parts_closed_by_their_bytes_are_the_same(place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.pipelines.parts._PART_BYTES", 1500)
+    monkeypatch.setattr("gristmill.pipelines.rundir.parts._PART_BYTES", 1500)
     recipe = whole(place, part_rows=1000)
     one = run(recipe, runs="one", quiet=True)
     assert len(list((one.path / "03-draw").glob("part-*"))) > 5

@@ -148,7 +148,7 @@ def test_a_killed_command_leaves_no_task_at_work_and_goes_on(place: Any, server:
 
 def _start_with(python: str, place: Any, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [python, "-m", "gristmill.pipelines.cli", *words],
+        [python, "-m", "gristmill.cli.main", *words],
         cwd=place.path,
         env=place.environment | {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"},
         stdout=subprocess.PIPE,

@@ -9,16 +9,16 @@ import pytest
 
 from gristmill.core import registry
 from gristmill.core.errors import RecipeError
-from gristmill.engines.log import CompletionLog
-from gristmill.pipelines.engines import Engines
-from gristmill.pipelines.recipe import from_dict, json_schema
-from gristmill.pipelines.rundir import changed_keys
-from gristmill.pipelines.runner import pacing
+from gristmill.engines.log.store import CompletionLog
+from gristmill.pipelines.recipe.recipe import from_dict, json_schema
+from gristmill.pipelines.rundir.directory import changed_keys
+from gristmill.pipelines.running.runner import pacing
+from gristmill.pipelines.running.sessions import Engines
 
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("endpoints", "gristmill.engines.endpoints:Endpoints", "gristmill.engines")
+    entry = EntryPoint("endpoints", "gristmill.engines.endpoints.engine:Endpoints", "gristmill.engines")
     monkeypatch.setitem(registry._entries("engines"), "endpoints", entry)
 
 

@@ -19,12 +19,12 @@ from gristmill.core.engine import Ability, Completion, Message, Request, Samplin
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.records import Problem, Sample
 from gristmill.core.stages import Context, Estimate
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.pipelines import plan, run
-from gristmill.pipelines.engines import Engines
-from gristmill.pipelines.gate import Gate, Stopper
-from gristmill.pipelines.recipe import from_dict, json_schema
+from gristmill.pipelines.recipe.recipe import from_dict, json_schema
+from gristmill.pipelines.running.gate import Gate, Stopper
+from gristmill.pipelines.running.sessions import Engines
 
 MAIN = {"kind": "scripted", "replies": [{"texts": ["one", "two", "three"]}]}
 JUDGE = {"kind": "scripted", "model": "strict", "replies": [{"texts": ["Fine. [[correct]]"]}]}

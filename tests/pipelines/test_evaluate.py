@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from gristmill.pipelines.cli import app
-from gristmill.pipelines.evaluate import evaluate_self_correction, table, trial_of
-from gristmill.pipelines.recipe import from_dict, load
+from gristmill.cli.main import app
+from gristmill.pipelines.evaluate.self_correction import evaluate_self_correction, table, trial_of
+from gristmill.pipelines.recipe.recipe import from_dict, load
 from gristmill.synth.self_correction import Trial, measure
 
 RECIPE = """

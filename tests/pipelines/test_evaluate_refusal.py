@@ -15,25 +15,22 @@ from typing import Any
 
 import msgspec
 import pytest
-import typer
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
+from gristmill.cli.evaluate import app
 from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.core.knowledge import Certainty, Response
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.pipelines import evaluate_refusal as er
-from gristmill.pipelines import refusal_report
-from gristmill.pipelines.evaluate_refusal import Settings, evaluate, gather, table, trial_of
-from gristmill.pipelines.parts import Parts
-from gristmill.pipelines.recipe import from_dict
-from gristmill.pipelines.rundir import SUMMARY, hold
-from gristmill.pipelines.summary import StageCounts, Summary
+from gristmill.pipelines.evaluate import refusal as er
+from gristmill.pipelines.evaluate import refusal_report
+from gristmill.pipelines.evaluate.refusal import Settings, evaluate, gather, table, trial_of
+from gristmill.pipelines.recipe.recipe import from_dict
+from gristmill.pipelines.rundir.directory import SUMMARY, hold
+from gristmill.pipelines.rundir.parts import Parts
+from gristmill.pipelines.rundir.summary import StageCounts, Summary
 from gristmill.synth.refusal.ask import AskOrRefuse
 from gristmill.synth.refusal.texts import SURE_QUESTION
-
-app = typer.Typer()
-app.command()(er.refusal)
 
 
 def completion(text: str, probability: float, **others: float) -> dict[str, Any]:
@@ -76,7 +73,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def invoke(*arguments: str) -> str:
-    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    result = CliRunner().invoke(app, ["refusal", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
 
@@ -204,7 +201,7 @@ def test_a_run_without_responses_is_refused(place: Path) -> None:
 @pytest.mark.parametrize(("option", "value"), [("--rule", "never"), ("--score", "luck")])
 def test_a_wrong_option_is_an_error_before_anything_is_asked(place: Path, option: str, value: str) -> None:
     with pytest.raises(RecipeError, match=value):
-        CliRunner().invoke(app, ["facts.yaml", option, value], catch_exceptions=False)
+        CliRunner().invoke(app, ["refusal", "facts.yaml", option, value], catch_exceptions=False)
     assert not (place / "runs").exists()
 
 
@@ -255,7 +252,7 @@ def test_without_matplotlib_the_extra_is_named_before_anything_is_asked(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"gristmill\[report\]"):
-        CliRunner().invoke(app, ["facts.yaml", "--out", "report"], catch_exceptions=False)
+        CliRunner().invoke(app, ["refusal", "facts.yaml", "--out", "report"], catch_exceptions=False)
     assert not (place / "runs").exists()
     assert "accuracy" in invoke("facts.yaml", "--draws", "5")
 

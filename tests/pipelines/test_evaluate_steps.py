@@ -14,15 +14,15 @@ import pytest
 from typer.testing import CliRunner
 from written_runs import Stages, write_run
 
+from gristmill.cli.main import app
 from gristmill.core.engine import Completion
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.records import Judged, Sample
 from gristmill.core.steps import ProcessRow, Step, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.pipelines.cli import app
-from gristmill.pipelines.evaluate_locations import evaluate_file
-from gristmill.pipelines.evaluate_steps import Choice, Evaluation, evaluate_run, table
-from gristmill.pipelines.parts import Rejected
+from gristmill.pipelines.evaluate.processbench import evaluate_file
+from gristmill.pipelines.evaluate.step_values import Choice, Evaluation, evaluate_run, table
+from gristmill.pipelines.rundir.parts import Rejected
 
 # Of each solution: problem, its answer (right if "2"), and right rollouts of 4 at each step.
 SOLUTIONS = {
@@ -318,7 +318,7 @@ def test_the_help_of_eval_loads_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
-        "from gristmill.pipelines.cli import app\n"
+        "from gristmill.cli.main import app\n"
         "result = CliRunner().invoke(app, ['eval', 'step-values', '--help'])\n"
         "assert result.exit_code == 0, result.output\n"
         "print(sorted({'polars', 'sympy', 'torch', 'datasets'} & set(sys.modules)))\n"

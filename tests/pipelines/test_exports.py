@@ -18,7 +18,7 @@ from gristmill.core.engine import Message
 from gristmill.core.errors import GristmillError, RecipeError, RowRejected, RunError
 from gristmill.core.records import Pair, Span, Trajectory, Turn
 from gristmill.core.schema import to_frame
-from gristmill.pipelines.exports import (
+from gristmill.pipelines.exports.base import (
     AxolotlChat,
     Export,
     TrlDpo,
@@ -259,7 +259,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\nfrom pathlib import Path\nimport polars\n"
         "from gristmill.core.errors import RunError\n"
-        "from gristmill.pipelines.exports import TrlSft, write\n"
+        "from gristmill.pipelines.exports.base import TrlSft, write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "try: write(TrlSft(), [Path(sys.argv[1])], Path(sys.argv[2]))\n"

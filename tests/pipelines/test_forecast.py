@@ -19,9 +19,9 @@ from gristmill.core.errors import RunError
 from gristmill.core.records import Problem, Sample
 from gristmill.core.stages import REJECTED, Context, Estimate
 from gristmill.pipelines import run
-from gristmill.pipelines.forecast import FEWEST, Amount, forecast, predict, table
-from gristmill.pipelines.recipe import load
-from gristmill.pipelines.runner import log_path
+from gristmill.pipelines.planning.forecast import FEWEST, Amount, forecast, predict, table
+from gristmill.pipelines.recipe.recipe import load
+from gristmill.pipelines.running.runner import log_path
 
 ENGINE = {"kind": "scripted", "replies": [{"texts": [" ".join(["word"] * k) for k in range(1, 12)]}]}
 RUNS = Path("runs")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gristmill.core.errors import RunError
-from gristmill.pipelines.messages import noted
+from gristmill.pipelines.running.messages import noted
 
 DEAD = "http://127.0.0.1:9/v1"
 

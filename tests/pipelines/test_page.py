@@ -13,17 +13,17 @@ from rich.console import Console
 from typer.testing import CliRunner
 from written_runs import Stages, write_run
 
+from gristmill.cli.main import app
 from gristmill.core.engine import Completion, Message
 from gristmill.core.errors import RunError
 from gristmill.core.records import Judged, Problem
 from gristmill.core.schema import from_frame, to_frame
 from gristmill.core.steps import ROOT, Node, ProcessRow, Step, Tree, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.pipelines.cli import app
-from gristmill.pipelines.drawing import drawing, goodness
-from gristmill.pipelines.page import html, write
-from gristmill.pipelines.results import open_run
-from gristmill.pipelines.show import render
+from gristmill.pipelines.rundir.results import open_run
+from gristmill.pipelines.show.drawing import drawing, goodness
+from gristmill.pipelines.show.page import html, write
+from gristmill.pipelines.show.terminal import render
 
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 RIGHT, WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)

@@ -14,8 +14,8 @@ import yaml
 
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import Scripted
-from gristmill.pipelines.exports import TrlSft
-from gristmill.pipelines.recipe import Recipe, from_dict, json_schema, load, make_export, to_dict
+from gristmill.pipelines.exports.base import TrlSft
+from gristmill.pipelines.recipe.recipe import Recipe, from_dict, json_schema, load, make_export, to_dict
 from gristmill.synth.sampling import SampleStage
 
 GOOD = """\
@@ -291,7 +291,7 @@ from typing import ClassVar
 from msgspec import Struct
 from gristmill.core.records import Problem, Trajectory
 from gristmill.engines.options import EngineOptions
-from gristmill.pipelines.exports import Conversation
+from gristmill.pipelines.exports.base import Conversation
 
 class Pass(Struct, frozen=True):
     reads: ClassVar = Problem
@@ -319,7 +319,7 @@ def broken():
 USE = """
 import sys, jsonschema
 from gristmill.core.errors import RecipeError
-from gristmill.pipelines import recipe
+from gristmill.pipelines.recipe import recipe
 made = recipe.from_dict({
     "name": "x", "source": {"path": "a"}, "engine": {"kind": "mine", "shards": 2},
     "stages": [{"stage": "pass", "strength": 5}], "exports": [{"format": "mine"}],

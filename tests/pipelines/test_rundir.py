@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from gristmill.core.errors import RecipeError, RunError
-from gristmill.pipelines.rundir import RunDir, StageDir, changed_keys, hold, write_file
+from gristmill.pipelines.rundir.directory import RunDir, StageDir, changed_keys, hold, write_file
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from gristmill.pipelines.rundir import hold
+from gristmill.pipelines.rundir.directory import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

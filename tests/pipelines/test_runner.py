@@ -22,10 +22,10 @@ from msgspec import Struct
 from gristmill.core.errors import RecipeError, RowRejected, RunError, RunStopped
 from gristmill.core.records import Sample
 from gristmill.pipelines import Interrupted, Run, load, open_run, plan, run
-from gristmill.pipelines.exports import Conversation
-from gristmill.pipelines.planner import table
-from gristmill.pipelines.progress import Progress, count_rows, default_mode, shown
-from gristmill.pipelines.recipe import ExportEntry
+from gristmill.pipelines.exports.base import Conversation
+from gristmill.pipelines.planning.bounds import table
+from gristmill.pipelines.recipe.recipe import ExportEntry
+from gristmill.pipelines.running.progress import Progress, count_rows, default_mode, shown
 
 ENGINE = {"kind": "scripted", "replies": [{"texts": [f"It is \\boxed{{{i}}}." for i in range(4)]}]}
 
@@ -269,7 +269,7 @@ def test_200_000_short_rows_stay_under_300_mb(place: Any) -> None:
 
 
 def test_progress_lines_tell_rows_tokens_flight_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gristmill.pipelines import progress
+    from gristmill.pipelines.running import progress
 
     monkeypatch.setitem(progress._EVERY, "lines", 0.01)
     stream = io.StringIO()
@@ -287,7 +287,7 @@ def test_progress_lines_tell_rows_tokens_flight_and_time_left(monkeypatch: pytes
 
 
 def test_the_bar_tells_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gristmill.pipelines import progress
+    from gristmill.pipelines.running import progress
 
     monkeypatch.setitem(progress._EVERY, "bar", 0.01)
     stream = io.StringIO()
@@ -320,7 +320,7 @@ def test_rows_are_counted_for_the_time_left(tmp_path: Path) -> None:
 def test_the_public_names_are_loaded_when_they_are_used() -> None:
     code = """
 import sys, gristmill.pipelines as p
-heavy = {"polars", "aiohttp", "yaml", "gristmill.pipelines.runner"}
+heavy = {"polars", "aiohttp", "yaml", "gristmill.pipelines.running.runner"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 for name in p.__all__:
     assert getattr(p, name).__module__.startswith("gristmill.pipelines."), name

@@ -18,10 +18,10 @@ from gristmill.core.errors import InputError, RowRejected, RunError, RunStopped,
 from gristmill.core.records import Problem, Sample
 from gristmill.core.stages import REJECTED, Context, Estimate, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.pipelines.pipeline import Pipeline
-from gristmill.pipelines.rundir import hold
-from gristmill.pipelines.segments import STAGE_ERROR, Segments
-from gristmill.pipelines.sources import BadRow
+from gristmill.pipelines.recipe.graph import Pipeline
+from gristmill.pipelines.rundir.directory import hold
+from gristmill.pipelines.running.segments import STAGE_ERROR, Segments
+from gristmill.pipelines.sources.source import BadRow
 from gristmill.synth.sampling import SampleStage
 
 

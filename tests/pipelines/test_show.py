@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from gristmill.pipelines.show import _one_of_each
+from gristmill.pipelines.show.terminal import _one_of_each
 
 
 def test_some_of_each_kind_is_shown_and_all_are_counted() -> None:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import InputError
 from gristmill.core.records import Problem
-from gristmill.pipelines.sources import BadRow, Source, describe, fingerprint, read
+from gristmill.pipelines.sources.source import BadRow, Source, describe, fingerprint, read
 
 
 def jsonl(path: Path, *rows: dict[str, Any]) -> str:
@@ -430,7 +430,7 @@ def test_an_unknown_split_names_the_nearest(tmp_path: Path) -> None:
 def test_a_hub_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path)}
     env.pop("HF_HUB_OFFLINE", None)
-    code = "from gristmill.pipelines.sources import *; list(read(Source(dataset='someone/something')))"
+    code = "from gristmill.pipelines.sources.source import *; list(read(Source(dataset='someone/something')))"
     done = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=100, check=False
     )
@@ -476,7 +476,7 @@ def test_memory_does_not_grow_with_the_rows(kind: str, tmp_path: Path) -> None:
         else:
             frame.write_csv(path) if kind == "csv" else frame.write_parquet(path)
         code = (
-            "import resource, sys\nfrom gristmill.pipelines.sources import *\n"
+            "import resource, sys\nfrom gristmill.pipelines.sources.source import *\n"
             "n = sum(isinstance(p, Problem) for p in read(Source(path=sys.argv[1])))\n"
             "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )

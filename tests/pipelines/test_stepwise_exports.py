@@ -21,9 +21,9 @@ from gristmill.core.stages import Context
 from gristmill.core.steps import ProcessRow, Step, StepAction, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.pipelines import stepwise_exports
-from gristmill.pipelines.exports import Export, write
-from gristmill.pipelines.stepwise_exports import (
+from gristmill.pipelines.exports import stepwise as stepwise_exports
+from gristmill.pipelines.exports.base import Export, write
+from gristmill.pipelines.exports.stepwise import (
     Encode,
     ErPrmText,
     PrmRows,

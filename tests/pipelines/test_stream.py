@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from gristmill.pipelines.stream import OrderedMap
+from gristmill.pipelines.running.stream import OrderedMap
 
 
 async def collect(n: int, workers: int, window: int, delay: float = 0.001) -> tuple[list[int], int, int]:

@@ -4,7 +4,7 @@ import pytest
 
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Dialogue, Span, Turn
-from gristmill.pipelines.text_exports import Text, TextCompletion, TextCompletionExport, TextExport
+from gristmill.pipelines.exports.text import Text, TextCompletion, TextCompletionExport, TextExport
 
 ASK, SURE = Turn("user", "Question: 2 + 2? Answer:", False), Turn("user", " Sure?", False)
 

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from gristmill.cli.main import app
 from gristmill.core.errors import GristmillError, InputError
-from gristmill.pipelines.cli import app
-from gristmill.pipelines.verify import table, verify_file
-from gristmill.verifiers.isolation import Pool
+from gristmill.pipelines.evaluate.verify import table, verify_file
+from gristmill.verifiers.pool.pool import Pool
 
 ROWS: list[dict[str, object]] = [
     {"response": "So it is \\boxed{12}.", "answer": "12"},

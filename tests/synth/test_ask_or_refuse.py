@@ -21,7 +21,7 @@ from gristmill.synth.refusal.ask import AskHeldOut, AskOrRefuse
 from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.synth.refusal.sureness import Sureness, Words
-from gristmill.verifiers.answers import ShortAnswer
+from gristmill.verifiers.rules.short_answer import ShortAnswer
 
 PROBLEM = Problem("p", "What is the capital of Japan?", "Tokyo")
 WORDS = Words("I am", " sure", " unsure")

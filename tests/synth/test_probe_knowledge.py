@@ -16,15 +16,15 @@ from gristmill.core.knowledge import Knowledge
 from gristmill.core.records import Problem, Sample
 from gristmill.core.stages import Context, derive_seed
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.engines.session import Session
 from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.probe import KnowledgeSamples, ProbeKnowledge, Shot, ended, likeliest_letter
 from gristmill.synth.sampling import SampleStage
-from gristmill.verifiers.answers import ShortAnswer
-from gristmill.verifiers.choice import Choice
+from gristmill.verifiers.rules.choice import Choice
+from gristmill.verifiers.rules.short_answer import ShortAnswer
 
 CAPITAL = Problem("p1", "What is the capital of France?", "Paris")
 COLOURS = Problem("c1", "Which is a colour?", "B", meta='{"options": ["seven", "red", "dog"]}')

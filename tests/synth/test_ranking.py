@@ -18,9 +18,9 @@ from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking, RubricRow
 from gristmill.synth.sampling import SampleStage
-from gristmill.verifiers.asking import Asking
-from gristmill.verifiers.judge import Judge
-from gristmill.verifiers.rubric import ContrastiveRubric
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.judge import Judge
+from gristmill.verifiers.judges.rubric import ContrastiveRubric
 
 Answer = Callable[[Request, int], Completion | str]
 PROBLEM = Problem("p1", "Tom has 3 apples and buys 9 more. How many are there?", "12")

@@ -14,7 +14,7 @@ from gristmill.core.schema import from_frame, to_frame
 from gristmill.core.stages import REJECTED, Context, Rejection
 from gristmill.core.verdicts import Verdict
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.pipelines.text_exports import TextExport
+from gristmill.pipelines.exports.text import TextExport
 from gristmill.synth.refusal.calibration import ConfidencePairs
 from gristmill.synth.refusal.controls import Clues, HardLooking
 from gristmill.synth.refusal.data import RTuning
@@ -24,7 +24,7 @@ from gristmill.synth.refusal.partition import Partition
 from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.synth.refusal.split import RefusalSplit
 from gristmill.synth.refusal.texts import NOT_YET, REFUSALS
-from gristmill.verifiers.answers import ShortAnswer
+from gristmill.verifiers.rules.short_answer import ShortAnswer
 
 TOWNS = ("Oslo", "Bergen", "Paris", "Lyon", "Rome", "Milan", "Cairo", "Lima", "Quito", "Osaka")
 VERIFY = ShortAnswer()

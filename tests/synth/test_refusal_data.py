@@ -16,7 +16,7 @@ from gristmill.core.records import Demonstration, Dialogue
 from gristmill.core.schema import from_frame, to_frame
 from gristmill.core.stages import Context, Rejection
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.pipelines.text_exports import TextCompletionExport, TextExport
+from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
 from gristmill.synth.refusal.data import RTuning
 from gristmill.synth.refusal.evidence import declines
 from gristmill.synth.refusal.forms import Form, passages

@@ -22,7 +22,7 @@ from gristmill.synth.refusal.data import RTuning
 from gristmill.synth.refusal.introspection import Introspection
 from gristmill.synth.refusal.passages import PassageQuestions, SwapPassages, holds
 from gristmill.synth.refusal.texts import HARD_LOOKING, I_CAN, I_CANNOT, NOT_YET
-from gristmill.verifiers.asking import Asking
+from gristmill.verifiers.judges.asking import Asking
 
 TOWNS = ("Oslo", "Bergen", "Paris", "Lyon", "Rome", "Milan", "Cairo", "Lima", "Quito", "Osaka")
 

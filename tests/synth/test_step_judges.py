@@ -17,7 +17,7 @@ from gristmill.core.steps import ProcessRow, Step, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.step_values.judged import Consensus, JudgeSteps, Location, Locator
-from gristmill.verifiers.asking import Asking
+from gristmill.verifiers.judges.asking import Asking
 
 Answer = Callable[[Request, int], Completion | str]
 RIGHT, WRONG = Verdict(Outcome.CORRECT), Verdict(Outcome.INCORRECT)

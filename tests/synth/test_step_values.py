@@ -18,7 +18,7 @@ from gristmill.core.records import Problem, Sample
 from gristmill.core.stages import Context, Rejection, derive_seed
 from gristmill.core.steps import ValuedSolution, tally
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.engines.session import Session

@@ -13,7 +13,7 @@ from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import TransientError
 from gristmill.core.stages import Context
 from gristmill.core.steps import Tree
-from gristmill.engines.log import CompletionLog
+from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.engines.session import Session

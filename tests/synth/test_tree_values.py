@@ -14,7 +14,7 @@ from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.synth.tree_search.mcts import TreeSearch
 from gristmill.synth.tree_search.presets import ValueBy
 from gristmill.synth.tree_search.values import Evaluator, Worth, process_messages
-from gristmill.verifiers.asking import Asking
+from gristmill.verifiers.judges.asking import Asking
 
 STEPS = ("Sum: 1\n\n", "Sum: 3\n\n")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import InputError
 from gristmill.core.records import Turn
-from gristmill.pipelines.exports import TrlSft
+from gristmill.pipelines.exports.base import TrlSft
 from gristmill.train.rows import IGNORED, Row, encode, read_rows
 
 

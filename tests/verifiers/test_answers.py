@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.answers import LIMIT, ShortAnswer, extract, f1, find_whole, tokens, whole_labels
+from gristmill.verifiers.rules.short_answer import (
+    LIMIT,
+    ShortAnswer,
+    extract,
+    f1,
+    find_whole,
+    tokens,
+    whole_labels,
+)
 
 SAME = [
     ("Paris", "paris"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.verifiers.arithmetic import sound, statements
+from gristmill.verifiers.rules.arithmetic import sound, statements
 
 
 @pytest.mark.parametrize(

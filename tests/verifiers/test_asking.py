@@ -11,8 +11,8 @@ import pytest
 from gristmill.core.engine import Message, Sampling, TokenLogprob, TokenScore
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.verifiers.asking import Asking, masses_of
-from gristmill.verifiers.model import fence, quote
+from gristmill.verifiers.judges.asking import Asking, masses_of
+from gristmill.verifiers.judges.base import fence, quote
 
 
 def test_masses_are_of_the_first_word_and_count_a_token_once() -> None:

@@ -8,7 +8,7 @@ import pytest
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
-from gristmill.verifiers.backward import backward_shares, maskings, numbers, posterior, rank, recovers
+from gristmill.verifiers.judges.backward import backward_shares, maskings, numbers, posterior, rank, recovers
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.choice import LETTERS, Choice, key, read_options, shuffle
+from gristmill.verifiers.rules.choice import LETTERS, Choice, key, read_options, shuffle
 
 CITIES = ("Paris", "Rome", "Berlin", "New York")
 

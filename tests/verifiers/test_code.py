@@ -8,9 +8,9 @@ import pytest
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.code import Code, last_block, same, same_output
-from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.code.verifier import Code, last_block, same, same_output
 from gristmill.verifiers.loading import load
+from gristmill.verifiers.pool.pool import Pool
 
 DOUBLE = "def double(x):\n    return 2 * x"
 
@@ -255,11 +255,11 @@ def test_the_last_block(text: str, block: str | None) -> None:
 def test_in_a_pool_under_its_memory_limit() -> None:
     options = {"wall_seconds": 2.0, "allow_root": True}
     tests = json.dumps({"asserts": ["assert double(1) == 2"]})
-    with Pool("gristmill.verifiers.code:Code", workers=2, deadline=30.0, options=options) as pool:
+    with Pool("gristmill.verifiers.code.verifier:Code", workers=2, deadline=30.0, options=options) as pool:
         calls = [pool.submit(fenced(DOUBLE), tests) for _ in range(8)]
         assert all(c.result().correct for c in calls)
         assert pool.verify(fenced("double = abs"), tests).outcome is Outcome.INCORRECT
-    with Pool("gristmill.verifiers.code:Code", workers=1, deadline=1.0, options=options) as pool:
+    with Pool("gristmill.verifiers.code.verifier:Code", workers=1, deadline=1.0, options=options) as pool:
         started = time.monotonic()
         assert pool.verify(fenced("while True: pass"), tests).outcome is Outcome.TIMEOUT
         assert time.monotonic() - started < 10
@@ -268,7 +268,7 @@ def test_in_a_pool_under_its_memory_limit() -> None:
 def test_options_are_checked_when_it_is_made() -> None:
     for options in ({"wall_seconds": 0}, {"processes": 0}, {"sandbox": "docker"}, {"wall": 3}):
         with pytest.raises(RecipeError):
-            load("gristmill.verifiers.code:Code", options)
+            load("gristmill.verifiers.code.verifier:Code", options)
 
 
 SOLUTION = """

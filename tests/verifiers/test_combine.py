@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.combine import Combine, Mode, compare, lexicographic, merge
-from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.pool.pool import Pool
+from gristmill.verifiers.rules.combine import Combine, Mode, compare, lexicographic, merge
 
 VERDICTS = {
     "+": Verdict(Outcome.CORRECT, score=1.0),
@@ -182,7 +182,7 @@ def test_in_a_worker() -> None:
 
 
 def test_prepare_reaches_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gristmill.verifiers.overlap as overlap
+    import gristmill.verifiers.rules.overlap as overlap
 
     calls: list[str] = []
     monkeypatch.setattr(overlap, "prepare_worker", lambda: calls.append("bleu"))

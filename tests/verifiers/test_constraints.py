@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.constraints import Constraints, occurrences
-from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.pool.pool import Pool
+from gristmill.verifiers.rules.constraints import Constraints, occurrences
 
 
 def made(*checks: dict[str, Any]) -> Constraints:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.formats import Format, is_refusal, read_json
-from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.pool.pool import Pool
+from gristmill.verifiers.rules.formats import Format, is_refusal, read_json
 
 PERSON = {"type": "object", "required": ["name"], "properties": {"age": {"type": "integer", "minimum": 0}}}
 LOREM = "The cat sat on the mat and the dog was in the garden with a ball that it had found."
@@ -95,7 +95,7 @@ def test_without_jsonschema_the_error_says_how_to_install(monkeypatch: pytest.Mo
 
 
 def test_a_catastrophic_pattern_is_killed_at_the_deadline() -> None:
-    target = "gristmill.verifiers.formats:Format"
+    target = "gristmill.verifiers.rules.formats:Format"
     with Pool(target, options={"pattern": "^(a+)+$"}, workers=1, deadline=0.5) as pool:
         assert pool.verify("a" * 40 + "!", "").outcome is Outcome.TIMEOUT
         assert pool.verify("aaa", "").correct
@@ -104,7 +104,7 @@ def test_a_catastrophic_pattern_is_killed_at_the_deadline() -> None:
 def test_jsonschema_is_loaded_only_where_it_is_needed() -> None:
     code = (
         "import sys\n"
-        "from gristmill.verifiers.formats import Format\n"
+        "from gristmill.verifiers.rules.formats import Format\n"
         "assert Format(words=(1, None))('a').correct\n"
         "assert 'jsonschema' not in sys.modules\n"
     )
@@ -198,5 +198,5 @@ def test_hostile_text_is_read_in_linear_time(text: str) -> None:
         "repeated_ngrams": 0.1,
         "json_schema": {},
     }
-    with Pool("gristmill.verifiers.formats:Format", options=options, workers=1, deadline=20) as pool:
+    with Pool("gristmill.verifiers.rules.formats:Format", options=options, workers=1, deadline=20) as pool:
         assert pool.verify(text * (1_000_000 // len(text)), "").decided

@@ -17,9 +17,9 @@ from gristmill.core.engine import Request
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.verifiers.claims import facts, split
-from gristmill.verifiers.grounding import Grounding, Report, ground, judge_support
-from gristmill.verifiers.support import Passage
+from gristmill.verifiers.grounding.claims import facts, split
+from gristmill.verifiers.grounding.support import Passage
+from gristmill.verifiers.grounding.verifier import Grounding, Report, ground, judge_support
 
 TOWER = (
     "The Eiffel Tower is a wrought-iron lattice tower in Paris, France. It was completed in 1889 and is 330 "

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gristmill.verifiers.grounding import Finding, Grounding, Report
+from gristmill.verifiers.grounding.verifier import Finding, Grounding, Report
 
 PAIRS = [
     json.loads(line)

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.isolation import Pool
 from gristmill.verifiers.math import group
+from gristmill.verifiers.pool.pool import Pool
 
 DEADLINE = 2.0
 GROWTH = 32 << 20

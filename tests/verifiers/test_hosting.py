@@ -10,9 +10,9 @@ import pytest
 from gristmill.core.errors import RecipeError, RunStopped
 from gristmill.core.verdicts import Outcome
 from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine
-from gristmill.verifiers.asking import Asking
-from gristmill.verifiers.hosting import Host
-from gristmill.verifiers.judge import Judge
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.host import Host
+from gristmill.verifiers.judges.judge import Judge
 
 JUDGE = Judge(asking=Asking(read="text"))
 ENGINE = Scripted(

@@ -16,7 +16,7 @@ import pytest
 
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.isolation import Pool
+from gristmill.verifiers.pool.pool import Pool
 
 # Found by the workers because they look for modules where the parent does.
 VERIFIERS = """
@@ -307,7 +307,7 @@ def test_bad_options() -> None:
 
 PARENT = """
     import sys, time
-    from gristmill.verifiers.isolation import Pool
+    from gristmill.verifiers.pool.pool import Pool
     print("main", flush=True)
     pool = Pool("some_verifiers:naughty", workers=2, deadline=1.0)
     pool.verify("fine", "")

@@ -1,4 +1,7 @@
-"""The judge: verdicts from probabilities, text and JSON; both orders; lists; hostile answers."""
+"""The judge: verdicts from probabilities, text and JSON; both orders; lists; hostile answers.
+
+It is longer than others, since all that a judge says is tried here in each of its ways.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,18 @@ import pytest
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, TokenLogprob, TokenScore
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.engines.llamacpp import LlamaCpp
+from gristmill.engines.llamacpp.engine import LlamaCpp
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
-from gristmill.verifiers.asking import Asking
-from gristmill.verifiers.judge import Comparison, Judge, Ranking, borda, first_places, presentations, side
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.judge import (
+    Comparison,
+    Judge,
+    Ranking,
+    borda,
+    first_places,
+    presentations,
+    side,
+)
 
 Answer = Callable[[Request, int], Completion | str]
 VOTING = Asking(votes=5, sampling=Sampling(temperature=0.7))

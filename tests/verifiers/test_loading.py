@@ -7,8 +7,8 @@ import pytest
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.isolation import Pool
 from gristmill.verifiers.loading import load
+from gristmill.verifiers.pool.pool import Pool
 
 MODULE = """
 from msgspec import Struct

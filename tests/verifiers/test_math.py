@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.isolation import Pool
 from gristmill.verifiers.math import Limits, last_box, verify
+from gristmill.verifiers.pool.pool import Pool
 
 ANSWER_LIMIT = Limits().length
 DATA = Path(__file__).parents[3] / "shared" / "data" / "math"

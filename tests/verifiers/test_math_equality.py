@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.isolation import Pool
 from gristmill.verifiers.math import Limits, Math, extract, group, verify
+from gristmill.verifiers.pool.pool import Pool
 
 SAME = [
     # units, percent, currency, degrees, thousands

@@ -8,8 +8,8 @@ import pytest
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.isolation import Pool
-from gristmill.verifiers.memo import Memo
+from gristmill.verifiers.pool.memo import Memo
+from gristmill.verifiers.pool.pool import Pool
 
 # Each verdict tells when it was made, so one that was kept is the same twice.
 VERIFIER = """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.verifiers.numerals import dates, literal, numeral
+from gristmill.verifiers.text.numerals import dates, literal, numeral
 
 ONES = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"

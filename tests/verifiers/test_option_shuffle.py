@@ -10,7 +10,7 @@ from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Outcome
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.verifiers.option_shuffle import (
+from gristmill.verifiers.judges.option_shuffle import (
     Change,
     Check,
     check_options,

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.isolation import Pool
-from gristmill.verifiers.overlap import LIMIT, Bleu
+from gristmill.verifiers.pool.pool import Pool
+from gristmill.verifiers.rules.overlap import LIMIT, Bleu
 
 HYPOTHESIS = "The dog bit the man in the park."
 REFERENCES = ["The dog had bit the man.", "A dog bit the man in a park."]
@@ -48,14 +48,14 @@ def test_undecided() -> None:
 
 
 def test_without_sacrebleu_the_error_says_how_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gristmill.verifiers.overlap.find_spec", lambda name: None)
+    monkeypatch.setattr("gristmill.verifiers.rules.overlap.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"gristmill\[verifiers\]"):
         Bleu()
 
 
 def test_sacrebleu_is_loaded_with_the_first_verdict_only() -> None:
     code = (
-        "import sys\nfrom gristmill.verifiers.overlap import Bleu\nb = Bleu()\n"
+        "import sys\nfrom gristmill.verifiers.rules.overlap import Bleu\nb = Bleu()\n"
         "assert 'sacrebleu' not in sys.modules\nassert b('a', 'a').correct\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

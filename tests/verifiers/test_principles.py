@@ -11,8 +11,8 @@ import pytest
 from gristmill.core.engine import Ability, Completion, Request, TokenLogprob, TokenScore
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
-from gristmill.verifiers.judge import Judge
-from gristmill.verifiers.principles import (
+from gristmill.verifiers.judges.judge import Judge
+from gristmill.verifiers.judges.principles import (
     Dominant,
     Gap,
     dominant,

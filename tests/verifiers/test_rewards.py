@@ -8,23 +8,23 @@ import pytest
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import find
-from gristmill.engines.log_tools import stats
+from gristmill.engines.log.tools import stats
 from gristmill.engines.scripted import Reply, Scripted
-from gristmill.verifiers.answers import ShortAnswer
-from gristmill.verifiers.asking import Asking
 from gristmill.verifiers.base import Rewarding
-from gristmill.verifiers.choice import Choice
-from gristmill.verifiers.code import Code
-from gristmill.verifiers.combine import Combine
-from gristmill.verifiers.constraints import Constraints, Quoted
-from gristmill.verifiers.formats import Format
-from gristmill.verifiers.grounding import Grounding
-from gristmill.verifiers.judge import Judge
+from gristmill.verifiers.code.verifier import Code
+from gristmill.verifiers.grounding.verifier import Grounding
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.judge import Judge
+from gristmill.verifiers.judges.rubric import Checklist
 from gristmill.verifiers.loading import load
 from gristmill.verifiers.math import Math
-from gristmill.verifiers.overlap import Bleu
 from gristmill.verifiers.rewards import as_trl_reward, as_verl_reward
-from gristmill.verifiers.rubric import Checklist
+from gristmill.verifiers.rules.choice import Choice
+from gristmill.verifiers.rules.combine import Combine
+from gristmill.verifiers.rules.constraints import Constraints, Quoted
+from gristmill.verifiers.rules.formats import Format
+from gristmill.verifiers.rules.overlap import Bleu
+from gristmill.verifiers.rules.short_answer import ShortAnswer
 
 BUILT_IN = (
     *("math", "short_answer", "choice", "format", "constraints"),

@@ -15,10 +15,10 @@ from gristmill.core.engine import Completion, Message, Request, Sampling
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.verifiers.asking import Asking, Unread
 from gristmill.verifiers.evidence import Check
-from gristmill.verifiers.judge import Judge
-from gristmill.verifiers.rubric import (
+from gristmill.verifiers.judges.asking import Asking, Unread
+from gristmill.verifiers.judges.judge import Judge
+from gristmill.verifiers.judges.rubric import (
     BinaryPrinciples,
     Checklist,
     Contrast,

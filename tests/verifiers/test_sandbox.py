@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from gristmill.core.errors import RecipeError
-from gristmill.verifiers import sandbox as module
-from gristmill.verifiers.sandbox import Job, Limits, Result, Sandbox, choose, run
+from gristmill.verifiers.code import sandbox as module
+from gristmill.verifiers.code.sandbox import Job, Limits, Result, Sandbox, choose, run
 
 ROOT = os.geteuid() == 0
 BRIEF = Limits(wall_seconds=2.0, cpu_seconds=2.0, memory_mb=256, file_mb=4, processes=8, output_kb=64)
@@ -267,7 +267,7 @@ def test_the_launcher_ends_when_its_caller_is_killed(anywhere: Sandbox, tmp_path
     program = f"import os, sys; os.execvp(sys.executable, {command})"
     script = tmp_path / "caller.py"
     script.write_text(
-        "from gristmill.verifiers.sandbox import *\n"
+        "from gristmill.verifiers.code.sandbox import *\n"
         f"run(Job({program!r}), Limits(wall_seconds=60), choose({anywhere.kind!r}, allow_root=True))\n"
     )
     with subprocess.Popen([sys.executable, script], cwd=Path(__file__).parents[2]) as caller:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from gristmill.verifiers import text as t
+from gristmill.verifiers.text import words as t
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.verifiers.votes import group_texts, majority, vote, weighted_majority
+from gristmill.verifiers.rules.votes import group_texts, majority, vote, weighted_majority
 
 ANSWERS = ["1/2", None, "0.5", "2", ")(", r"\frac12", "two", "", "7"]
 

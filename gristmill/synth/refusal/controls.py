@@ -19,7 +19,7 @@ from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.synth.refusal.data import NOTHING, Sentence, SplitPart
 from gristmill.synth.refusal.forms import fields
 from gristmill.synth.refusal.texts import HARD_LOOKING
-from gristmill.verifiers.text import sentences
+from gristmill.verifiers.text.words import sentences
 
 _CALL = 5
 

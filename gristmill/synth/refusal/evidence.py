@@ -13,7 +13,7 @@ from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.probe import ProbeKnowledge
-from gristmill.verifiers.formats import is_refusal
+from gristmill.verifiers.rules.formats import is_refusal
 
 _SPAN = 400
 """A refusal is looked for in so many first characters."""

@@ -18,9 +18,9 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import fill, places
 from gristmill.core.records import Turn
 from gristmill.synth.refusal.texts import MAY_DECLINE
-from gristmill.verifiers.answers import tokens
-from gristmill.verifiers.choice import LETTERS, read_key, split_options
 from gristmill.verifiers.evidence import read_references
+from gristmill.verifiers.rules.choice import LETTERS, read_key, split_options
+from gristmill.verifiers.rules.short_answer import tokens
 
 Task = Literal["question", "multiple_choice", "claim", "multi_hop", "math"]
 FormKind = Literal["conversation", "system", "plain"]

@@ -16,8 +16,8 @@ from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.synth.refusal.data import Sentence, SplitPart
 from gristmill.synth.refusal.forms import filled
 from gristmill.synth.refusal.texts import CAN_YOU, FEASIBLE, I_CAN, I_CANNOT
-from gristmill.verifiers.asking import Asking
-from gristmill.verifiers.model import bounds, fence, needs_of, quote
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.base import bounds, fence, needs_of, quote
 
 LABELS = ("feasible", "infeasible")
 _CALL = 4

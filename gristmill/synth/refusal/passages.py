@@ -16,8 +16,8 @@ from gristmill.core.stages import REJECTED, Context, Estimate, Rejection, derive
 from gristmill.synth.refusal.data import NOTHING, Sentence, choose
 from gristmill.synth.refusal.forms import Form, fields, passages
 from gristmill.synth.refusal.texts import ABSTENTIONS
-from gristmill.verifiers.answers import find_whole, tokens
 from gristmill.verifiers.evidence import read_references
+from gristmill.verifiers.rules.short_answer import find_whole, tokens
 
 if TYPE_CHECKING:
     import polars as pl

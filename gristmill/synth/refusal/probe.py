@@ -21,8 +21,8 @@ from gristmill.core.records import Judged, Problem, Sample
 from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.core.verdicts import Verdict, unfinished
 from gristmill.synth.refusal.forms import Form
-from gristmill.verifiers.choice import LETTERS, key, read_key, read_options
-from gristmill.verifiers.text import sentences
+from gristmill.verifiers.rules.choice import LETTERS, key, read_key, read_options
+from gristmill.verifiers.text.words import sentences
 
 Preset = Literal["default", "r-tuning", "r-tuning-u"]
 Cut = Literal["none", "line", "sentence"]

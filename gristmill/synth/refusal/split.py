@@ -19,8 +19,8 @@ from gristmill.core.stages import REJECTED
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.refusal.partition import Partition
 from gristmill.synth.step_values.values import wilson
-from gristmill.verifiers.answers import tokens
-from gristmill.verifiers.votes import Grouping, Votes, vote
+from gristmill.verifiers.rules.short_answer import tokens
+from gristmill.verifiers.rules.votes import Grouping, Votes, vote
 
 if TYPE_CHECKING:
     import polars as pl

@@ -38,7 +38,7 @@ from gristmill.synth.self_correction.prompts import (
     marker_of,
     prompts_of,
 )
-from gristmill.verifiers.arithmetic import sound
+from gristmill.verifiers.rules.arithmetic import sound
 
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -72,7 +72,7 @@ class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
 
     Two filters keep texts that are right by luck from counting. ``sound_arithmetic``: a right answer or a
     fitting verdict counts only where no equation in its text is false and ``statements`` or more are true
-    (``gristmill.verifiers.arithmetic``; for plain exact arithmetic: rounding, as in 1/3 = 0.33, reads as
+    (``gristmill.verifiers.rules.arithmetic``; for plain exact arithmetic: rounding, as 1/3 = 0.33, reads as
     false). ``check_holds``: a verdict that fits a right (wrong) attempt counts only where its text holds
     this, ``{reference}`` and ``{answer}`` standing for the reference and the attempt's answer.
     """

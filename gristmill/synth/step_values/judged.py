@@ -18,9 +18,9 @@ from gristmill.core.prompts import require
 from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.core.steps import ProcessRow, ValuedSolution
 from gristmill.synth.step_values.labels import settled
-from gristmill.verifiers.asking import Asking
-from gristmill.verifiers.judge import SYSTEM
-from gristmill.verifiers.model import fence, quote
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.base import fence, quote
+from gristmill.verifiers.judges.judge import SYSTEM
 
 NONE = "none"
 """What the judge answers where no step is wrong."""

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gristmill.verifiers.text import sentences
+from gristmill.verifiers.text.words import sentences
 
 By = Literal["paragraph", "line", "step", "sentence", "tokens"]
 Place = tuple[int, int]

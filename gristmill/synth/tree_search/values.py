@@ -17,9 +17,9 @@ from gristmill.core.stages import Context
 from gristmill.core.steps import tally
 from gristmill.synth.step_values.rollouts import Rollouts
 from gristmill.synth.tree_search.presets import ValueBy
-from gristmill.verifiers.asking import Asking
-from gristmill.verifiers.judge import RIGHT, SYSTEM, WRONG, Judge
-from gristmill.verifiers.model import quoted
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.base import quoted
+from gristmill.verifiers.judges.judge import RIGHT, SYSTEM, WRONG, Judge
 
 _SELF = Message(
     "user",

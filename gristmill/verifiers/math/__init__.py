@@ -1,6 +1,6 @@
 """Mathematical equality of final answers: exact where it can be, sampled where it must be, never guessed.
 
-Call it through ``gristmill.verifiers.isolation.Pool``: what no layer here decides is put to math-verify and
+Call it through ``gristmill.verifiers.pool.pool.Pool``: what no layer here decides is put to math-verify and
 sympy, which a hostile answer may keep busy for ever.
 """
 

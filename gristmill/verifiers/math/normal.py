@@ -7,8 +7,8 @@ import unicodedata
 from fractions import Fraction
 from typing import NamedTuple
 
-from gristmill.verifiers import numerals
 from gristmill.verifiers.math.tokens import CONSTANTS, FUNCTIONS, is_word
+from gristmill.verifiers.text import numerals
 
 # Wrapped text stands between these two, so that "5 m" in variables and "5 \text{ m}" in metres differ.
 OPEN, CLOSE = "\x01", "\x02"

@@ -1,0 +1,135 @@
+"""``gristmill eval``: measure an engine with a recipe's prompts and problems, or what a run made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gristmill.cli.options import INTERRUPTED, RUNS, LimitOption, LogOption, RecipeArg, RunsOption, SetOption
+from gristmill.pipelines.running.runner import Interrupted
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Measure what an engine can do."""
+
+
+@app.command("self-correction")
+def self_correction(
+    recipe: RecipeArg,
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    runs: RunsOption = RUNS,
+    log: LogOption = None,
+    sampled: bool = typer.Option(
+        False, "--sampled", help="Sample at the prompts' temperatures, not greedily."
+    ),
+) -> None:
+    """One attempt, self-evaluation and correction per problem, and the metrics of arXiv 2502.19613.
+
+    Prompts, problems and engine are the recipe's; --set engine... measures another engine.
+    """
+    from gristmill.pipelines.evaluate import self_correction as measuring
+
+    try:
+        metrics = measuring.evaluate_self_correction(
+            recipe, overrides=overrides or [], limit=limit, runs=runs, log=log, sampled=sampled
+        )
+    except Interrupted as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(INTERRUPTED) from error
+    typer.echo("\n" + measuring.table(metrics))
+
+
+@app.command("step-values")
+def step_values(
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|FILE", help="A run, by name or directory; or a file of locations.")
+    ],
+    threshold: Annotated[float, typer.Option(help="A value above this is a good label.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap and of the subsets that vote.")] = 0,
+    runs: RunsOption = RUNS,
+) -> None:
+    """How well values of steps tell right from wrong, and choose: AUC, labels by position, best of N.
+
+    A file (JSONL, CSV or Parquet; rows with steps, label and prediction or values) gives ProcessBench's F1.
+    """
+    from gristmill.pipelines.evaluate import processbench
+    from gristmill.pipelines.evaluate import step_values as valued
+
+    path = Path(what)
+    if path.is_file():
+        typer.echo(processbench.table(processbench.evaluate_file(path, threshold=threshold)))
+    else:
+        run = path if path.is_dir() else runs / what
+        typer.echo(valued.table(valued.evaluate_run(run, threshold=threshold, seed=seed)))
+
+
+@app.command()
+def refusal(
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE|RUN...", help="Recipes to ask, or runs that hold responses. First: before."
+        ),
+    ],
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(help="Of a recipe that asks none itself, an engine by name; 'engine' is the main one."),
+    ] = None,
+    method: Annotated[str, typer.Option(help="How these are asked: sure, refusal or plain.")] = "sure",
+    known: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN[:STAGE]", help="A run with a split by certainty: what was known, and parts."
+        ),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Group by part, or by this column of the problems.")] = "part",
+    rule: Annotated[str, typer.Option(help="What declines: any, sure, text or none.")] = "any",
+    score: Annotated[str, typer.Option(help="combined, confidence, sure or stated.")] = "combined",
+    bins: Annotated[int, typer.Option(min=1, help="Bins of equal mass, for ECE and the diagram.")] = 10,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of the bootstrap.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write report (HTML), diagrams (PNG) and JSON there.")
+    ] = None,
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    runs: RunsOption = RUNS,
+    log: LogOption = None,
+) -> None:
+    """What models answer and what they decline, before against after, with bootstrap intervals.
+
+    Accuracy on what is answered, refusal rate, over-refusal, AP, AUROC, Brier, ECE, AURC; arXiv 2311.09677.
+    This function is longer than most for its options, which are what a user reads.
+    """
+    from gristmill.pipelines.evaluate import refusal as measuring
+    from gristmill.pipelines.evaluate import refusal_report
+    from gristmill.pipelines.recipe.plain import convert
+
+    given = {"by": by, "rule": rule, "score": score, "bins": bins, "draws": draws, "seed": seed}
+    settings = convert(given, measuring.Settings, "options")
+    if out is not None:
+        refusal_report.check()
+    try:
+        systems = measuring.gather(
+            what,
+            runs=runs,
+            overrides=overrides or (),
+            known=known,
+            engines=engine or (),
+            method=method,
+            limit=limit,
+            log=log,
+        )
+    except Interrupted as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(INTERRUPTED) from error
+    report = measuring.evaluate(systems, settings)
+    typer.echo("\n" + measuring.table(report))
+    for path in refusal_report.write(report, out) if out is not None else ():
+        typer.echo(str(path))

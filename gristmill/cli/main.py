@@ -1,0 +1,349 @@
+"""The ``gristmill`` command. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from gristmill.cli.options import (
+    INTERRUPTED,
+    RUNS,
+    LimitOption,
+    LogOption,
+    RecipeArg,
+    RunArg,
+    RunsOption,
+    SetOption,
+)
+from gristmill.core.errors import GristmillError, RecipeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Turn a language model's own samples into training corpora that can be trusted.",
+)
+
+
+class _Later(TyperGroup):
+    """A group of commands that lives in a module of its own, which is loaded when one is asked for."""
+
+    module: ClassVar[str]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return self._group().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return self._group().get_command(ctx, cmd_name)
+
+    def _group(self) -> TyperGroup:
+        return typer.main.get_group(importlib.import_module(self.module).app)
+
+
+class _Evaluations(_Later):
+    module = "gristmill.cli.evaluate"
+
+
+class _Training(_Later):
+    module = "gristmill.cli.train"
+
+
+class _Log(_Later):
+    module = "gristmill.cli.log"
+
+
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what an engine can do."),
+    name="eval",
+    cls=_Evaluations,
+)
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the completion log."),
+    name="log",
+    cls=_Log,
+)
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model on exported rows."),
+    name="train",
+    cls=_Training,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        from gristmill import __version__
+
+        typer.echo(f"gristmill {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: RecipeArg,
+    overrides: SetOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on in the run's directory although the recipe has changed.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Read nothing older from the completion log: pay anew.")
+    ] = False,
+    limit: LimitOption = None,
+    runs: RunsOption = RUNS,
+    log: LogOption = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing table.")] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="Run as tasks of datatrove's executor: local, slurm or ray.")
+    ] = None,
+    tasks: Annotated[int | None, typer.Option(min=1, help="With --executor: into how many.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --executor: how many at a time.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="An option of the executor: time=08:00:00."),
+    ] = None,
+) -> None:
+    """Run a recipe. A run that was stopped goes on where it was: nothing is paid for twice."""
+    from gristmill.pipelines.running import runner
+
+    if resume and fresh:
+        raise RecipeError("--resume and --fresh exclude each other.", remedy="Give one of them.")
+    given: dict[str, Any] = {
+        "overrides": overrides or [],
+        "resume": resume,
+        "fresh": fresh,
+        "limit": limit,
+        "runs": runs,
+        "log": log,
+        "quiet": quiet,
+    }
+    again = _again(recipe, overrides or [], limit, runs, log)
+    again += _distributed(executor, tasks, workers, option or [])
+    try:
+        if executor is not None:
+            from gristmill.pipelines.distributed.submit import distribute
+
+            distribute(
+                recipe, executor=executor, tasks=tasks or 1, workers=workers, options=option or [], **given
+            )
+        else:
+            runner.run(recipe, **given, again=f"Go on with: {again}", at_once=lambda: _leave_at_once(again))
+    except (runner.Interrupted, KeyboardInterrupt) as error:
+        typer.echo(_line(str(error)) or f"stopped. Go on with: {again}", err=True)
+        raise typer.Exit(INTERRUPTED) from error
+
+
+def _again(recipe: Path, overrides: list[str], limit: int | None, runs: Path, log: Path | None) -> str:
+    """The command that goes on with a run: the same one, but never ``--fresh``."""
+    words = ["gristmill", "run", str(recipe)]
+    words += [word for override in overrides for word in ("--set", override)]
+    words += [] if limit is None else ["--limit", str(limit)]
+    words += [] if runs == RUNS else ["--runs", str(runs)]
+    words += [] if log is None else ["--log", str(log)]
+    return shlex.join(words)
+
+
+def _distributed(executor: str | None, tasks: int | None, workers: int | None, options: list[str]) -> str:
+    """The part of a command that says where it runs. ``RecipeError`` where that makes no sense."""
+    if executor is None and (tasks or workers or options):
+        raise RecipeError(
+            "--tasks, --workers and --option go with --executor.", remedy="Add --executor local."
+        )
+    if executor is not None and tasks is None:
+        raise RecipeError("--executor needs --tasks.", remedy="Say into how many tasks: --tasks 64")
+    words = [] if executor is None else ["--executor", executor, "--tasks", str(tasks)]
+    words += [] if workers is None else ["--workers", str(workers)]
+    words += [word for option in options for word in ("--option", option)]
+    return f" {shlex.join(words)}" if words else ""
+
+
+def _leave_at_once(again: str) -> NoReturn:
+    """End this process now, as a kill would: what the log has committed is what there is."""
+    print(f"\nstopped at once. Go on with: {again}", file=sys.stderr, flush=True)
+    os._exit(INTERRUPTED)
+
+
+@app.command()
+def plan(
+    recipe: RecipeArg,
+    overrides: SetOption = None,
+    limit: LimitOption = None,
+    log: LogOption = None,
+    rows: Annotated[
+        float | None, typer.Option(min=1, help="Predict the cost of this many rows (1e6), from a pilot.")
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="With --rows: GPUs that will work.")] = 1,
+    pilot: Annotated[
+        str | None, typer.Option(metavar="RUN", help="A complete run of the recipe. Default: its own.")
+    ] = None,
+    pilot_rows: Annotated[
+        int | None, typer.Option(min=1, help="Instead: the first N rows, which are in the log.")
+    ] = None,
+    pilot_gpus: Annotated[int, typer.Option(min=1, help="GPUs that the pilot ran on.")] = 1,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(min=1e-9, help="Completion tokens of one GPU. Default: the pilot's.")
+    ] = None,
+    dollars_per_gpu_hour: Annotated[float | None, typer.Option(min=0)] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Say how many completions and tokens a recipe will need, and what is in the log already.
+
+    With --rows: what that many rows will take, predicted from what a pilot was seen to take.
+    """
+    from gristmill.pipelines.planning import bounds as planner
+
+    if rows is None:
+        typer.echo(planner.table(planner.plan(recipe, overrides=overrides or [], limit=limit, log=log)))
+        return
+    from gristmill.pipelines.planning import forecast
+    from gristmill.pipelines.running.runner import log_path
+
+    predicted = forecast.predict(
+        recipe,
+        rows,
+        overrides=overrides or [],
+        gpus=gpus,
+        pilot=None if pilot is None else _run_path(pilot, runs),
+        pilot_rows=pilot_rows,
+        pilot_gpus=pilot_gpus,
+        tokens_per_second=tokens_per_second,
+        dollars_per_gpu_hour=dollars_per_gpu_hour,
+        runs=runs,
+        log=log_path(log),
+    )
+    typer.echo(forecast.table(predicted))
+
+
+@app.command()
+def show(
+    run: RunArg,
+    stage: Annotated[str | None, typer.Option(help="The stage to show. Default: the last.")] = None,
+    n: Annotated[int | None, typer.Option("-n", min=0, help="How many rows. Default: 3.")] = None,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Show what the stage dropped.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page of trees or valued steps instead (-n: 100)."),
+    ] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Show a run's summary and rows: trees, steps with their values, trajectories, pairs and samples."""
+    from gristmill.pipelines.rundir.results import open_run
+
+    if html is not None:
+        from gristmill.pipelines.show import page
+
+        drawn = page.write(open_run(_run_path(run, runs)), html, stage=stage, n=100 if n is None else n)
+        typer.echo(f"{drawn:,} drawn: {html}")
+        return
+    from rich.console import Console
+
+    from gristmill.pipelines.show.terminal import show as print_run
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    print_run(
+        open_run(_run_path(run, runs)), console, stage=stage, n=3 if n is None else n, rejected=rejected
+    )
+
+
+@app.command()
+def export(
+    run: RunArg,
+    format_: Annotated[str, typer.Option("--format", help="The format, such as trl-sft.")],
+    from_: Annotated[str | None, typer.Option("--from", help="Default: the last stage that fits.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file, .jsonl or .parquet.")] = None,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Write a stage's rows in a trainer's format."""
+    from gristmill.pipelines.rundir.results import export_run
+
+    path, rows, notes = export_run(_run_path(run, runs), format_, stage=from_, out=out)
+    for reason, count in sorted(notes.items()):
+        typer.echo(f"{count:,} {_line(reason)}", err=True)
+    typer.echo(f"{rows:,} rows: {path}")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL, CSV or Parquet.")],
+    gold: Annotated[str, typer.Option(help="The column with the reference answers.")] = "answer",
+    pred: Annotated[str, typer.Option(help="The column with the texts to judge.")] = "response",
+    kind: Annotated[str, typer.Option(help="The verifier.")] = "math",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the verifier.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
+    deadline: Annotated[float, typer.Option(help="Seconds for one verdict.")] = 2.0,
+    out: Annotated[Path | None, typer.Option(help="A JSONL file for the verdict on each row.")] = None,
+    engine: Annotated[
+        Path | None, typer.Option(help="For kinds that ask a model, a YAML file: kind: NAME, and options.")
+    ] = None,
+    problem: Annotated[str, typer.Option(help="The column with the problems, for such kinds.")] = "problem",
+    log: LogOption = None,
+) -> None:
+    """Judge the answers in a file against their references.
+
+    Kinds that ask a model, such as judge, take an --engine, answer from the completion log where they can,
+    and may judge without a reference: --gold "".
+    """
+    from gristmill.pipelines.evaluate import verify as verification
+    from gristmill.pipelines.recipe.plain import set_value
+
+    options: dict[str, Any] = {}
+    for text in option or []:
+        set_value(options, text)
+    judges, asks = verification.judges(kind, options, workers, deadline, engine, log)
+    with judges:
+        counts = verification.verify_file(
+            file, gold=gold, pred=pred, pool=judges, out=out, problem=problem if asks else None
+        )
+    typer.echo(verification.table(counts))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    import msgspec
+
+    from gristmill.pipelines.recipe.recipe import json_schema
+
+    typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
+
+
+def _run_path(run: str, runs: Path) -> Path:
+    """A run given by its directory or by its name."""
+    path = Path(run)
+    return path if path.is_dir() else runs / run
+
+
+def _line(text: str) -> str:
+    from gristmill.pipelines.rundir.summary import printable
+
+    return printable(text)
+
+
+def main() -> None:
+    """The entry point: exit status 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    # Many rows are in flight at once, all of them alive: collecting after every 700 of them finds nothing.
+    gc.set_threshold(20_000, 20, 20)
+    try:
+        app()
+    except GristmillError as error:
+        typer.echo(f"error: {_line(str(error))}", err=True)
+        sys.exit(1)
+    finally:
+        if "torch" not in sys.modules:  # its libraries would report what was not collected as leaks
+            gc.freeze()  # the interpreter's last collection then takes no time: 70 ms less
+
+
+if __name__ == "__main__":
+    main()

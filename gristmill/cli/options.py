@@ -1,0 +1,24 @@
+"""Arguments and options that several commands share, and the exit status of one that was interrupted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+INTERRUPTED = 130
+
+RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+RunArg = Annotated[str, typer.Argument(metavar="RUN", help="The name of a run, or its directory.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe, such as engine.tries=3."),
+]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Take only the first N problems.")]
+RunsOption = Annotated[Path, typer.Option(help="The directory that holds the run directories.")]
+LogOption = Annotated[
+    Path | None,
+    typer.Option(help="The completion log. Default: $GRISTMILL_LOG, else .gristmill/completions.sqlite."),
+]
+RUNS = Path("runs")

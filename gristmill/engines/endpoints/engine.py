@@ -1,0 +1,297 @@
+"""One model on several OpenAI-compatible servers: ``engine: {kind: endpoints, endpoints: [...]}``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import urllib.request
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import aiohttp
+import msgspec
+from msgspec import Meta
+
+from gristmill.core.engine import Completion, Request
+from gristmill.core.errors import EngineError, RecipeError, RefusedError, TransientError
+from gristmill.engines.endpoints.endpoint import Endpoint, EndpointStats, Member
+from gristmill.engines.limit import AdaptiveLimit
+from gristmill.engines.openai import DEFAULT_ABILITIES, AbilityName, ContinueMode, OpenAI
+from gristmill.engines.options import EngineOptions
+
+MOVES = 2
+"""How often one try moves on to another endpoint: a request that kills its server must not kill them all."""
+_DRAIN_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Endpoints(EngineOptions, frozen=True, kw_only=True):
+    """Several servers of one model. All options that are not named here are those of ``kind: openai``.
+
+    The servers must serve the same weights under the same name: which one has answered is not part of a
+    completion's key in the log. ``concurrency`` is shared out by weight among those endpoints that state
+    none of their own.
+
+    To take a server out without losing a request, write its base URL as a line of ``drain_file``: within a
+    second it is sent nothing new, while what is in flight there comes home. Without the line it is used
+    again. (A server can say the same of itself, by answering its health check with a status of 500 or more.)
+    """
+
+    pacing: ClassVar[frozenset[str]] = frozenset(
+        {"endpoints", "drain_file", "health_interval", "health_timeout"}
+    )
+
+    endpoints: Annotated[tuple[Endpoint, ...], Meta(min_length=1)]
+    model: Annotated[str, Meta(min_length=1)]
+    api_key_env: str = "OPENAI_API_KEY"
+    extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    continue_mode: ContinueMode = "auto"
+    abilities: tuple[AbilityName, ...] = DEFAULT_ABILITIES
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    drain_file: str | None = None
+    health_interval: Annotated[float, Meta(gt=0)] = 10.0
+    """Seconds between the health checks of an endpoint."""
+    health_timeout: Annotated[float, Meta(gt=0)] = 10.0
+    """Seconds after which a health check has failed; the second in a row gives up what is in flight."""
+
+    @property
+    def self_paced(self) -> bool:
+        """Each endpoint has a pace of its own."""
+        return True
+
+    def open(self) -> EndpointsEngine:
+        """The engine, not yet connected. ``RecipeError`` for a URL or key that cannot be used, or one
+        URL twice."""
+        urls = [e.base_url.rstrip("/") for e in self.endpoints]
+        twice = next((url for url in urls if urls.count(url) > 1), None)
+        if twice is not None:
+            raise RecipeError(f"endpoints: {twice} is named twice.", remedy="Give it one entry and a weight.")
+        return EndpointsEngine(self)
+
+    def server(self, endpoint: Endpoint, concurrency: int) -> OpenAI:
+        """The options of one of the servers."""
+        shared = {f: getattr(self, f) for f in OpenAI.__struct_fields__ if f in self.__struct_fields__}
+        shared["concurrency"] = concurrency
+        if endpoint.api_key_env is not None:
+            shared["api_key_env"] = endpoint.api_key_env
+        return OpenAI(base_url=endpoint.base_url, **shared)
+
+
+class _Waiting:
+    """A request for which there is no room now, and the endpoints that it is not to be sent to."""
+
+    __slots__ = ("slot", "tried")
+
+    def __init__(self, tried: Sequence[Member]) -> None:
+        self.slot: asyncio.Future[Member | None] = asyncio.get_running_loop().create_future()
+        self.tried = tried
+
+
+class EndpointsEngine:
+    """One try of a request, at one endpoint or, where that fails, at up to ``MOVES`` others.
+
+    *Which.* Among the endpoints that have room, by start-time fair queueing (Goyal, Vin and Cheng 1996,
+    section 2): a request at endpoint *e* starts at ``max(v, F_e)`` of virtual time and lasts
+    ``1 / weight``; the earliest start is served, and ``v`` follows it. So requests are spread by weight as
+    long as all have room, an endpoint at its limit hands its part to the others, and one that comes back
+    does not catch up on what it missed.
+
+    *Pacing.* Each endpoint has its own ``AdaptiveLimit``; what finds no room waits here, first come, first
+    served. The session therefore keeps no pace of its own (``self_paced``): it would take this waiting
+    for a slow server.
+
+    *Failures.* A ``TransientError`` moves the request on at once. It reaches the session (which backs off,
+    and counts a try) only when no other endpoint is left, so the session's breaker sees a failure where no
+    endpoint could answer. A refusal is asked of a second endpoint: where that one answers, the first is
+    at fault. With no usable endpoint at all a request waits ``max_backoff`` seconds for one.
+    """
+
+    def __init__(self, options: Endpoints) -> None:
+        self._options = options
+        self._waiting: deque[_Waiting] = deque()
+        self._clock = 0.0
+        self._web: aiohttp.ClientSession | None = None
+        self._watches: list[asyncio.Task[None]] = []
+        self._drained: set[str] = set()
+        weights = sum(e.weight for e in options.endpoints)
+        self.members: list[Member] = []
+        for endpoint in options.endpoints:
+            share = endpoint.weight / weights
+            most = endpoint.concurrency or max(1, round(options.concurrency * share))
+            start = options.initial_concurrency and max(1, round(options.initial_concurrency * share))
+            self.members.append(
+                Member(
+                    endpoint,
+                    options.server(endpoint, most).open(),
+                    AdaptiveLimit(most, start),
+                    longest_rest=options.max_backoff,
+                    changed=self._dispatch_all,
+                )
+            )
+        self.model = self.members[0].engine.model
+        self.abilities = self.members[0].engine.abilities
+        self.concurrency = sum(m.limit.most for m in self.members)
+
+    @property
+    def stats(self) -> list[EndpointStats]:
+        """The counters of each endpoint, in the order of the options."""
+        return [m.stats for m in self.members]
+
+    async def __aenter__(self) -> Self:
+        for member in self.members:
+            await member.engine.__aenter__()
+        self._web = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(force_close=True),  # a new connection shows if one can be made
+            trust_env=bool(urllib.request.getproxies()),
+        )
+        options = self._options
+        self._watches = [
+            asyncio.create_task(m.watch(self._web, options.health_interval, options.health_timeout))
+            for m in self.members
+        ]
+        if options.drain_file is not None:
+            path = Path(options.drain_file)
+            self._drain(path)
+            self._watches.append(asyncio.create_task(self._watch_drains(path)))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._watches:
+            task.cancel()
+        await asyncio.gather(*self._watches, return_exceptions=True)
+        if self._web is not None:
+            await self._web.close()
+        for member in self.members:
+            await member.engine.__aexit__(kind, error, trace)
+            _log.info("%s: %d answered, %d failed.", member.url, member.answered, member.failed)
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """Completions ``first .. first + n - 1`` of ``request``, by one request to one endpoint."""
+        tried: list[Member] = []
+        failure: EngineError | None = None
+        refused: tuple[Member, RefusedError] | None = None
+        while True:
+            member = await self._slot(tried)
+            if member is None:  # no other is left, and there was one before
+                assert failure is not None
+                raise failure if refused is None else refused[1]
+            tried.append(member)
+            try:
+                answers = await member.ask(request, first, n)
+            except RefusedError as error:
+                if refused is not None or len(tried) > MOVES:
+                    raise
+                failure, refused = error, (member, error)
+            except TransientError as error:
+                member.failed_with(error, congested=error.congested)
+                failure = error
+                if len(tried) > MOVES:
+                    raise error if refused is None else refused[1] from error
+            else:
+                member.succeeded()
+                if refused is not None:
+                    refused[0].failed_with(refused[1])
+                return answers
+            finally:
+                self._dispatch()
+
+    async def _slot(self, tried: list[Member]) -> Member | None:
+        """An endpoint with room, soon or after a wait; ``None`` where all that are usable were tried.
+
+        ``TransientError`` where none was usable for ``max_backoff`` seconds.
+        """
+        member = None if self._waiting else self._choose(tried)
+        if member is not None:
+            return member
+        if tried and not self._possible(tried):
+            return None
+        waiting = _Waiting(tried)
+        self._waiting.append(waiting)
+        self._dispatch()  # those before it may be waiting for other endpoints than it
+        try:
+            while True:
+                # It comes round to see whether anything can still come of the wait.
+                await asyncio.wait((waiting.slot,), timeout=self._options.max_backoff)
+                if waiting.slot.done():
+                    break
+                if not self._possible(tried):
+                    self._waiting.remove(waiting)
+                    urls = ", ".join(m.url for m in self.members)
+                    raise TransientError(f"no endpoint is well ({urls})")
+        except asyncio.CancelledError:
+            if not waiting.slot.done():
+                self._waiting.remove(waiting)
+            elif (given := waiting.slot.result()) is not None:
+                given.promised -= 1
+                self._dispatch()
+            raise
+        member = waiting.slot.result()
+        if member is not None:
+            member.promised -= 1
+        return member
+
+    def _possible(self, tried: Sequence[Member]) -> bool:
+        return any(m.usable and m not in tried for m in self.members)
+
+    def _choose(self, tried: Sequence[Member]) -> Member | None:
+        """The endpoint whose turn it is among those with room; its turn is taken."""
+        able = [m for m in self.members if m.room and m not in tried]
+        if not able:
+            return None
+        chosen = min(able, key=lambda m: (max(self._clock, m.finish), m.finish))
+        self._clock = max(self._clock, chosen.finish)
+        chosen.finish = self._clock + 1 / chosen.weight
+        return chosen
+
+    def _dispatch(self) -> None:
+        """Give what room there is to those who wait, in their order."""
+        waiting = self._waiting
+        while waiting and (member := self._choose(waiting[0].tried)) is not None:
+            self._give(waiting.popleft(), member)
+        if waiting and any(m.room for m in self.members):
+            self._dispatch_all()
+
+    def _dispatch_all(self) -> None:
+        """As ``_dispatch``, and past those for whom there is no room; who has nothing to wait for is told."""
+        kept: deque[_Waiting] = deque()
+        for waiting in self._waiting:
+            member = self._choose(waiting.tried)
+            if member is not None or (waiting.tried and not self._possible(waiting.tried)):
+                self._give(waiting, member)
+            else:
+                kept.append(waiting)
+        self._waiting = kept
+
+    def _give(self, waiting: _Waiting, member: Member | None) -> None:
+        if member is not None:
+            member.promised += 1
+        waiting.slot.set_result(member)
+
+    async def _watch_drains(self, path: Path) -> None:
+        while True:
+            await asyncio.sleep(_DRAIN_SECONDS)
+            self._drain(path)
+
+    def _drain(self, path: Path) -> None:
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            text = ""
+        except OSError as error:
+            _log.warning("drain_file %s cannot be read: %s", path, error.strerror or error)
+            return
+        named = {line.strip().rstrip("/") for line in text.splitlines() if line.strip()}
+        if named == self._drained:
+            return
+        for url in named - self._drained - {m.url for m in self.members}:
+            _log.warning("drain_file %s names %s, which is no endpoint of this engine.", path, url)
+        self._drained = named
+        for member in self.members:
+            member.draining = member.url in named
+        self._dispatch_all()

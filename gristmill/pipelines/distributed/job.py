@@ -1,0 +1,220 @@
+"""A distributed run as data: its phases, where each keeps its files, and what a phase leaves for the next.
+
+    runs/NAME/.shards/job.json
+    runs/NAME/.shards/NN-PHASE/result.json            what a single-task phase has counted until there
+                               source/                the problems, where no stage's folder holds them
+                               tasks/00007/           a task's run directory, with its part of each stage
+                               datatrove/             completions, logs and statistics of the executor
+    .gristmill/tasks/NAME-DIGEST/GENERATION/NN-PHASE/task-00007.sqlite    the task's completion log
+                                                      base.sqlite        what was paid for before
+
+``.gristmill`` stands for the directory of the completion log. Everything here goes when the run is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gristmill.core.errors import RunStopped
+from gristmill.core.records import Problem
+from gristmill.pipelines.recipe import recipe as recipes
+from gristmill.pipelines.recipe.graph import SOURCE, Pipeline, is_table_stage
+from gristmill.pipelines.recipe.recipe import Recipe
+from gristmill.pipelines.rundir.directory import RunDir, write_file
+from gristmill.pipelines.rundir.summary import Spent, StageCounts
+
+SHARDS, JOB, RESULT, TASKS, SOURCE_ROWS = ".shards", "job.json", "result.json", "tasks", "source"
+LOGS = "tasks"
+
+
+class Phase(Struct, frozen=True):
+    """A datatrove job: either the row stages behind ``parent`` (``None``: the source) in many ``tasks``, or
+    a single task between two of them.
+
+    The single task reads the source (if it is the first phase), merges what the tasks of the phase before
+    made, runs the table stages ``tables`` and, if it is the ``last``, writes exports and summary.
+    """
+
+    index: int
+    name: str
+    tasks: int
+    rows: bool
+    parent: int | None = None
+    tables: tuple[int, ...] = ()
+    last: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name of its folders."""
+        return f"{self.index:02d}-{self.name}"
+
+
+def phases(pipeline: Pipeline, tasks: int) -> list[Phase]:
+    """The phases of a pipeline, each depending on the one before. The first and the last are single tasks."""
+    found: list[Phase] = []
+    tables: list[int] = []
+
+    def join(*, last: bool = False) -> None:
+        name = "prepare" if not found else "finish" if last else "merge"
+        found.append(Phase(len(found), name, 1, False, None, tuple(tables), last))
+        tables.clear()
+
+    starts = [i for i, node in enumerate(pipeline.nodes) if is_table_stage(node.stage)]
+    for start in (None, *starts):
+        if start is not None:
+            tables.append(start)
+        if members := pipeline.row_segment(start):
+            join()
+            found.append(Phase(len(found), pipeline.nodes[members[0]].name, tasks, True, start))
+    join(last=True)
+    return found
+
+
+def block(rows: int, tasks: int, rank: int) -> tuple[int, int]:
+    """The rows (from, up to and without) of a task: contiguous, in order, of equal size but for one.
+
+    Contiguous, so that the tasks' outputs one after the other are the output in input order.
+    """
+    return rank * rows // tasks, (rank + 1) * rows // tasks
+
+
+class Result(Struct):
+    """What a phase or a task leaves when it is done. ``counts`` are of the source and then of every stage: a
+    task's own, or all until there. ``heights`` are the rows in each part that the next phase reads."""
+
+    counts: list[StageCounts]
+    spent: Spent = msgspec.field(default_factory=Spent)
+    seconds: float = 0.0
+    heights: list[int] = []
+
+    def add(self, other: Result) -> None:
+        """Add what another has counted."""
+        for mine, theirs in zip(self.counts, other.counts, strict=True):
+            for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out"):
+                setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
+            for name in ("rejected", "verdicts"):
+                have = getattr(mine, name)
+                for key, count in getattr(theirs, name).items():
+                    have[key] = have.get(key, 0) + count
+        for name in Spent.__struct_fields__:
+            setattr(self.spent, name, getattr(self.spent, name) + getattr(other.spent, name))
+        self.seconds += other.seconds
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """A distributed run. ``recipe`` is as ``recipes.to_dict`` gives it; paths are absolute, but for those in
+    the recipe, which are relative to ``cwd``. ``started`` is in Unix seconds.
+
+    ``stamp`` tells one state of the source from another without reading it. ``generation`` names the task
+    logs of one division into tasks.
+    """
+
+    recipe: dict[str, Any]
+    cwd: str
+    rundir: str
+    log: str
+    tasks: int
+    read_after: float | None
+    stamp: str
+    generation: str
+    started: float
+    gristmill: str
+
+    def same_as(self, other: Job) -> bool:
+        """Whether the outputs of tasks of one are those of the other (their recipes apart)."""
+        names = ("cwd", "rundir", "log", "tasks", "read_after", "stamp", "gristmill")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
+
+    def load(self) -> Recipe:
+        """The recipe."""
+        return recipes.from_dict(self.recipe)
+
+    @property
+    def shards(self) -> Path:
+        """Where the phases have their folders."""
+        return Path(self.rundir) / SHARDS
+
+    @property
+    def path(self) -> Path:
+        """The file that holds this job."""
+        return self.shards / JOB
+
+    def folder(self, phase: Phase) -> Path:
+        """A phase's folder."""
+        return self.shards / phase.label
+
+    def task(self, phase: Phase, rank: int) -> Path:
+        """The run directory of a task."""
+        return self.folder(phase) / TASKS / f"{rank:05d}"
+
+    @property
+    def all_logs(self) -> Path:
+        """Where the task logs of this run directory are, of every generation."""
+        digest = hashlib.blake2b(self.rundir.encode(), digest_size=4).hexdigest()
+        return Path(self.log).parent / LOGS / f"{Path(self.rundir).name}-{digest}"
+
+    def logs(self, phase: Phase) -> Path:
+        """Where the task logs of a phase are."""
+        return self.all_logs / self.generation / phase.label
+
+    def task_log(self, phase: Phase, rank: int) -> Path:
+        """A task's completion log."""
+        return self.logs(phase) / f"task-{rank:05d}.sqlite"
+
+    def base_log(self, phase: Phase) -> Path:
+        """A snapshot of the completion log, which the tasks of a phase read; there may be none."""
+        return self.logs(phase) / "base.sqlite"
+
+    def write(self) -> None:
+        """Put the job in its place."""
+        self.shards.mkdir(parents=True, exist_ok=True)
+        write_file(self.path, msgspec.json.encode(self))
+
+
+def read_job(path: Path) -> Job | None:
+    """The job in a file; ``None`` where there is none, or one of another version."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Job)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def write_result(folder: Path, result: Result) -> None:
+    """Say that the phase or task of a folder is done. This comes last, and appears whole or not at all."""
+    write_file(folder / RESULT, msgspec.json.encode(result))
+
+
+def done(folder: Path) -> bool:
+    """Whether the phase or task of a folder has come to its end."""
+    return (folder / RESULT).exists()
+
+
+def read_result(folder: Path, what: str) -> Result:
+    """What a phase or task left. ``RunStopped`` if it has not come to its end."""
+    try:
+        return msgspec.json.decode((folder / RESULT).read_bytes(), type=Result)
+    except FileNotFoundError:
+        raise RunStopped(
+            f"{what} has not come to its end: there is no {folder / RESULT}.",
+            remedy="Give the same command again: only what is unfinished runs.",
+        ) from None
+
+
+def input_of(job: Job, pipeline: Pipeline, phase: Phase) -> tuple[Path, type[Struct]]:
+    """The folder of parts that a phase of row stages reads, and the records in it."""
+    if phase.parent is not None:
+        node = pipeline.nodes[phase.parent]
+        return stage_path(Path(job.rundir), pipeline, phase.parent), node.stage.writes
+    if pipeline.keeps_source:
+        return stage_path(Path(job.rundir), pipeline, -1), Problem
+    return job.shards / SOURCE_ROWS, Problem
+
+
+def stage_path(rundir: Path, pipeline: Pipeline, index: int) -> Path:
+    """The folder of a stage in a run directory; -1 is the source's."""
+    return RunDir(rundir).stage(index + 1, SOURCE if index < 0 else pipeline.nodes[index].name).path

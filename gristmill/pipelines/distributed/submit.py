@@ -1,0 +1,137 @@
+"""``run --executor``: a recipe on many machines, by datatrove's executors; the same bytes as on one.
+
+The row stages become tasks over contiguous blocks of rows, each with its own completion log; between them
+single tasks merge, in input order, what these made, and run the table stages. ``docs/distributed.md`` has
+it at length; ``distributed_job`` the phases and their files, ``distributed_work`` what each does.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from gristmill import __version__
+from gristmill.core.errors import RunStopped
+from gristmill.pipelines.distributed.executors import Executor, Planned, open_options
+from gristmill.pipelines.distributed.job import JOB, SHARDS, Job, done, phases, read_job
+from gristmill.pipelines.distributed.step import Step
+from gristmill.pipelines.recipe import recipe as recipes
+from gristmill.pipelines.recipe.recipe import Recipe
+from gristmill.pipelines.rundir.directory import changed_keys, hold
+from gristmill.pipelines.rundir.results import Run, open_run
+from gristmill.pipelines.rundir.summary import table
+from gristmill.pipelines.running import runner
+from gristmill.pipelines.sources.source import Source
+
+
+def distribute(
+    recipe: Recipe | str | Path,
+    *,
+    executor: str,
+    tasks: int,
+    workers: int | None = None,
+    options: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    fresh: bool = False,
+    limit: int | None = None,
+    runs: str | Path = "runs",
+    log: str | Path | None = None,
+    quiet: bool = False,
+) -> Run | None:
+    """Run a recipe in ``tasks`` tasks on the executor ``local``, ``slurm`` or ``ray``, at most ``workers`` of
+    them at a time, and return what came of it; ``None`` for Slurm, to which it is only submitted.
+
+    ``options`` are ``KEY=VALUE`` for the executor (see ``executors``); all else is as for ``runner.run``. The
+    run's directory, the log and the recipe's files must be seen by all machines under the same paths. A run
+    that was stopped goes on: what is unfinished runs, over its completion logs. A complete one is run again.
+
+    Raises ``RunError`` and ``RunStopped`` as ``runner.run`` does; ``RecipeError`` for options that do not
+    fit, ``MissingExtraError`` without datatrove (or Ray).
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = recipes.load(recipe, overrides)
+    if limit is not None:
+        recipe = msgspec.structs.replace(recipe, limit=limit)
+    chosen = open_options(executor, options)
+    with hold(Path(runs) / recipe.name) as rundir:
+        runner.claim(rundir, recipe, resume=resume, fresh=fresh)
+        rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
+        job = _job(
+            recipe, chosen, rundir.path, runner.log_path(log), tasks, workers, rundir.fresh_since(start=fresh)
+        )
+    chain = [
+        Planned(
+            Step(str(job.path), phase.index, phase.label, str(job.folder(phase))),
+            phase.tasks,
+            phase.rows,
+            job.folder(phase) / "datatrove",
+        )
+        for phase in phases(recipe.pipeline, tasks)
+    ]
+    if not chosen.run(recipe.name, chain, workers):
+        if not quiet:
+            print(f"submitted; when all is done: gristmill show {rundir.path}", flush=True)
+        return None
+    finish = phases(recipe.pipeline, tasks)[-1]
+    if not done(job.folder(finish)):
+        raise RunStopped(f"{finish.label} did not come to its end.", remedy="Give the same command again.")
+    shutil.rmtree(job.shards)
+    run = open_run(rundir.path)
+    if not quiet:
+        print(table(run.summary), flush=True)
+    return run
+
+
+def _job(
+    recipe: Recipe,
+    executor: Executor,
+    rundir: Path,
+    log: Path,
+    tasks: int,
+    workers: int | None,
+    read_after: float | None,
+) -> Job:
+    """The job in the run's directory, gone on with where it is of the same recipe, else begun anew."""
+    data = recipes.to_dict(recipe)
+    if recipe.verifier.workers is None:
+        data["verifier"]["workers"] = executor.verifier_workers(workers, tasks)
+    job = Job(
+        recipe=data,
+        cwd=str(Path.cwd()),
+        rundir=str(rundir.absolute()),
+        log=str(log.absolute()),
+        tasks=tasks,
+        read_after=read_after,
+        stamp=_stamp(recipe.source),
+        generation=secrets.token_hex(4),
+        started=time.time(),
+        gristmill=__version__,
+    )
+    former = read_job(rundir / SHARDS / JOB)
+    if former is not None:
+        # These make other parts of the same rows; the tasks must not mix.
+        ignored = runner.pacing(recipe) - {"limit", "part_rows"}
+        complete = done(former.folder(phases(recipe.pipeline, former.tasks)[-1]))
+        if not complete and job.same_as(former) and not changed_keys(former.recipe, data, ignored):
+            job = msgspec.structs.replace(job, generation=former.generation, started=former.started)
+        else:
+            former = None
+    if former is None:
+        shutil.rmtree(rundir / SHARDS, ignore_errors=True)
+    job.write()
+    return job
+
+
+def _stamp(source: Source) -> str:
+    """The sizes and times of the source's files."""
+    if source.path is None:
+        return ""
+    path = Path(source.path)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return "\n".join(f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files if p.exists())

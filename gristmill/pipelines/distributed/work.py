@@ -1,0 +1,351 @@
+"""What the phases of a distributed run do, each in a process of its own that datatrove's executors start.
+
+    python -m gristmill.pipelines.distributed.work JOB PHASE RANK
+
+The process ends at once when its standard input does, that is, with whoever started it: nobody may go on
+with a task that has been given to another machine. What it was paid for is in the task's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from msgspec import Struct
+
+from gristmill.core.errors import GristmillError, RunError, RunStopped
+from gristmill.core.records import Problem
+from gristmill.core.schema import from_frame
+from gristmill.core.verdicts import Verdict
+from gristmill.engines.log import tools as log_tools
+from gristmill.engines.log.layers import LayeredLog
+from gristmill.engines.log.store import CompletionLog
+from gristmill.pipelines.distributed.job import (
+    SOURCE_ROWS,
+    TASKS,
+    Job,
+    Phase,
+    Result,
+    block,
+    done,
+    input_of,
+    phases,
+    read_job,
+    read_result,
+    stage_path,
+    write_result,
+)
+from gristmill.pipelines.recipe.recipe import Recipe
+from gristmill.pipelines.rundir.directory import LOG, SUMMARY, RunDir, StageDir, hold
+from gristmill.pipelines.rundir.parts import REJECTED, Parts, Rejected, part_files
+from gristmill.pipelines.rundir.summary import StageCounts, table
+from gristmill.pipelines.running import runner
+from gristmill.pipelines.running.gate import Stopper, on_interrupt
+from gristmill.pipelines.running.segments import PROBE, STAGE_ERROR, Segments, Verify
+from gristmill.pipelines.running.sessions import Engines
+from gristmill.pipelines.sources import source as sources
+from gristmill.pipelines.sources.source import BadRow
+
+LOCK_SECONDS = 30.0
+"""How long to wait for a process that had the same task and is on its way out."""
+_SLICE = 256
+
+
+def work(job: Job, number: int, rank: int) -> None:
+    """Do task ``rank`` of phase ``number``; nothing if it is done. Raises ``GristmillError``."""
+    recipe = job.load()
+    phase = phases(recipe.pipeline, job.tasks)[number]
+    if phase.rows:
+        with _held(job.task(phase, rank)) as rundir:
+            if not done(rundir.path):
+                _Task(job, recipe, phase, rank, rundir).run()
+    else:
+        with _held(Path(job.rundir)) as rundir:
+            if not done(job.folder(phase)):
+                _Join(job, recipe, phase, rundir).run()
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[RunDir]:
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        held = hold(path)
+        try:
+            rundir = held.__enter__()
+            break
+        except RunError as error:
+            if not isinstance(error.__context__, BlockingIOError) or time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+    try:
+        yield rundir
+    finally:
+        held.__exit__(None, None, None)
+
+
+class _Task:
+    """A block of rows through the row stages of a phase."""
+
+    def __init__(self, job: Job, recipe: Recipe, phase: Phase, rank: int, rundir: RunDir) -> None:
+        self.job, self.recipe, self.phase, self.rank, self.rundir = job, recipe, phase, rank, rundir
+
+    def run(self) -> None:
+        """Everything, over the task's own log and the snapshot of what was paid for before."""
+        job, phase, began = self.job, self.phase, time.perf_counter()
+        before = phases(self.recipe.pipeline, job.tasks)[phase.index - 1]
+        heights = read_result(job.folder(before), f"phase {before.label}").heights
+        first, last = block(sum(heights), job.tasks, self.rank)
+        result = Result([StageCounts(name) for name in ("source", *_names(self.recipe))])
+        if first < last:
+            folder, record = input_of(job, self.recipe.pipeline, phase)
+            rows = _rows(folder, record, heights, first, last)
+            base = job.base_log(phase)
+            log = LayeredLog(job.task_log(phase, self.rank), base if base.exists() else None)
+            with log, self.recipe.verifier.open() as pool:
+                runner.in_own_loop(self._stream(rows, last - first, log, pool.averify, result))
+        result.seconds = time.perf_counter() - began
+        write_result(self.rundir.path, result)
+
+    async def _stream(
+        self, rows: Iterator[Any], count: int, log: CompletionLog, verify: Verify, result: Result
+    ) -> None:
+        engines = Engines(self.recipe, log, read_after=self.job.read_after)
+        # The first block has the run's first rows, by which a stage with a bug is known; see ``_Join``.
+        probe = PROBE if self.rank == 0 and count >= PROBE else 0
+        segments = runner.segments_of(self.recipe, self.rundir, engines, verify, probe=probe)
+        stopper = Stopper(engines.gates, _complain, None)
+        try:
+            with on_interrupt(stopper.interrupt):
+                async with engines:
+                    await segments.stream(self.phase.parent, rows, sourced=True)
+        except asyncio.CancelledError:
+            if not stopper.stopping:
+                raise
+            raise RunStopped(
+                f"task {self.rank} was stopped; every completion that was paid for is in its log.",
+                remedy="Give the same command again.",
+            ) from None
+        result.counts, result.spent = segments.counts, engines.spent
+
+
+def _names(recipe: Recipe) -> list[str]:
+    return [node.name for node in recipe.pipeline.nodes]
+
+
+def _rows(folder: Path, record: type[Struct], heights: list[int], first: int, last: int) -> Iterator[Struct]:
+    """Rows ``first`` up to ``last`` of a folder of parts of these heights; opens only those it needs."""
+    import polars as pl
+
+    begin = 0
+    for path, height in zip(part_files(folder), heights, strict=True):
+        start, end = max(first - begin, 0), min(last - begin, height)
+        if start < end:
+            frame = pl.read_parquet(path, memory_map=False).slice(start, end - start)
+            for piece in frame.iter_slices(_SLICE):
+                yield from from_frame(piece, record)
+        begin += height
+
+
+class _Join:
+    """The single task between two phases of row stages."""
+
+    def __init__(self, job: Job, recipe: Recipe, phase: Phase, rundir: RunDir) -> None:
+        self.job, self.recipe, self.phase, self.rundir = job, recipe, phase, rundir
+        self.all = phases(recipe.pipeline, job.tasks)
+
+    def run(self) -> None:
+        """Merge, run the table stages, and make ready for the next phase or finish."""
+        job, began = self.job, time.perf_counter()
+        log_tools.merge(job.log, self._task_logs(), replace_before=job.read_after or 0.0)
+        with CompletionLog(job.log) as log:
+            engines = Engines(self.recipe, log, read_after=job.read_after)  # asked for names, never started
+            segments = runner.segments_of(self.recipe, self.rundir, engines, _no_verdict)
+            result = Result(segments.counts)
+            if self.phase.index == 0:
+                self._read_source(segments)
+            else:
+                result.add(
+                    read_result(job.folder(self.all[self.phase.index - 2]), "the phase before the tasks")
+                )
+                self._merge_tasks(segments, self.all[self.phase.index - 1], result)
+            for index in self.phase.tables:
+                segments.table(index)
+            if self.phase.last:
+                self._finish(engines, segments, result)
+            else:
+                self._make_ready(engines, result)
+        result.seconds += time.perf_counter() - began
+        job.folder(self.phase).mkdir(parents=True, exist_ok=True)
+        write_result(job.folder(self.phase), result)
+        if self.phase.last:
+            self._clear()
+
+    def _task_logs(self) -> list[Path]:
+        """At first those of former divisions into tasks; later those of the phase before, in order."""
+        if self.phase.index == 0:
+            former = sorted(self.job.all_logs.glob("*/*/task-*.sqlite"))
+            return [path for path in former if path.parts[-3] != self.job.generation]
+        return sorted(self.job.logs(self.all[self.phase.index - 1]).glob("task-*.sqlite"))
+
+    def _read_source(self, segments: Segments) -> None:
+        """The problems as parts, duplicates and bad rows refused as by a run on one machine."""
+        recipe, counts = self.recipe, segments.counts[0]
+        kept = Problem if recipe.pipeline.keeps_source else None
+        refused = Parts(segments.folder(-1), kept, recipe.part_rows)
+        self.job.shards.mkdir(exist_ok=True)
+        aside = None
+        if kept is None:
+            aside = Parts(StageDir(self.job.shards, SOURCE_ROWS), Problem, recipe.part_rows)
+
+        async def read() -> None:
+            for row in runner.limited(sources.read(recipe.source), recipe.limit):
+                counts.rows_in += 1
+                if isinstance(row, BadRow):
+                    counts.rejected[row.reason] = counts.rejected.get(row.reason, 0) + 1
+                    await refused.add((), (Rejected(row.id, row.reason, row.detail, row.row),))
+                else:
+                    counts.rows_out += 1
+                    await (aside or refused).add((row,))
+
+        asyncio.run(read())
+        for parts in (refused, aside):
+            if parts is not None:
+                parts.finish()
+
+    def _merge_tasks(self, segments: Segments, phase: Phase, result: Result) -> None:
+        """The tasks' rows, one task after the other, written as one machine would write them."""
+        folders = [self.job.task(phase, rank) for rank in range(phase.tasks)]
+        found = [read_result(f, f"task {rank} of {phase.label}") for rank, f in enumerate(folders)]
+        members = self.recipe.pipeline.row_segment(phase.parent)
+        self._check_bugs(phase, members, found)
+        for folder in folders:
+            if (folder / LOG).exists():
+                self.rundir.note(f"task {folder.name}:\n{(folder / LOG).read_text(errors='replace')}")
+        for index in members:
+            writes = self.recipe.pipeline.nodes[index].stage.writes
+            parts = Parts(segments.folder(index), writes, self.recipe.part_rows)
+            places = [stage_path(folder, self.recipe.pipeline, index) for folder in folders]
+            asyncio.run(_take(parts, writes, [place for place in places if place.is_dir()]))
+        for other in found:
+            result.add(other)
+
+    def _check_bugs(self, phase: Phase, members: list[int], found: list[Result]) -> None:
+        """What ``Segments`` does on one machine: a stage with a bug in most of its first rows ends the run.
+
+        Its tasks are forgotten, so that they run again when it is mended; their logs stay.
+        """
+        for index in members:
+            rows = errors = 0
+            for result in found:
+                rows += result.counts[index + 1].rows_in
+                errors += result.counts[index + 1].rejected.get(STAGE_ERROR, 0)
+                if rows >= PROBE:
+                    break
+            if errors * 2 > rows:
+                shutil.rmtree(self.job.folder(phase))
+                name = self.recipe.pipeline.nodes[index].name
+                raise RunStopped(
+                    f"stage {name!r} failed on {errors} of its first {rows} rows.",
+                    remedy=f"{STAGE_ERROR!r}: mend the stage, then give the same command again.",
+                )
+
+    def _make_ready(self, engines: Engines, result: Result) -> None:
+        """What the tasks of the next phase read: the lengths of the parts, and a snapshot of the log."""
+        import polars as pl
+
+        after, job = self.all[self.phase.index + 1], self.job
+        folder, _ = input_of(job, self.recipe.pipeline, after)
+        result.heights = [
+            int(pl.scan_parquet(path).select(pl.len()).collect().item()) for path in part_files(folder)
+        ]
+        models = {engines.main.model, *(session.model for session in engines.named.values())}
+        base = job.base_log(after)
+        new = base.with_suffix(".new")
+        base.parent.mkdir(parents=True, exist_ok=True)
+        for path in (base, *base.parent.glob(f"{new.name}*")):
+            path.unlink(missing_ok=True)
+        if log_tools.merge(new, [job.log], models=models, since=job.read_after or 0.0).added:
+            new.replace(base)
+        else:
+            new.unlink()
+
+    def _finish(self, engines: Engines, segments: Segments, result: Result) -> None:
+        """Exports, summary and table, as at the end of any run."""
+        recipe, job = self.recipe, self.job
+        exported = runner.export_all(recipe, self.rundir)
+        seconds = time.time() - job.started
+        summary = runner.summary_of(
+            recipe, engines, segments.counts, exported, complete=True, seconds=seconds
+        )
+        summary.spent = result.spent
+        summary.timing["task_seconds"] = round(result.seconds, 3)
+        self.rundir.drop_stages_except(segments.folders)
+        self.rundir.write(SUMMARY, summary.encode())
+        self.rundir.note(f"complete, in {job.tasks} tasks:\n{table(summary)}")
+
+    def _clear(self) -> None:
+        """Remove what only the phases needed. What the executor itself keeps stays: it is still at work."""
+        for phase in self.all:
+            shutil.rmtree(self.job.folder(phase) / TASKS, ignore_errors=True)
+        shutil.rmtree(self.job.shards / SOURCE_ROWS, ignore_errors=True)
+        shutil.rmtree(self.job.all_logs, ignore_errors=True)
+        with suppress(OSError):  # another run has its own there
+            self.job.all_logs.parent.rmdir()
+
+
+async def _take(parts: Parts, record: type[Struct], places: list[Path]) -> None:
+    """One stage's rows, kept and rejected, from the folders of tasks; one that had no rows has none."""
+    import polars as pl
+
+    for place in places:
+        for path in part_files(place):
+            for piece in pl.read_parquet(path, memory_map=False).iter_slices(_SLICE):
+                await parts.add(from_frame(piece, record))
+        for piece in pl.read_parquet(place / REJECTED, memory_map=False).iter_slices(_SLICE):
+            await parts.add((), from_frame(piece, Rejected))
+    parts.finish()
+
+
+async def _no_verdict(completion: str, reference: str) -> Verdict:
+    raise AssertionError("a table stage asks for no verdict")
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _end_with_parent() -> None:
+    def wait() -> NoReturn:
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+
+
+def main(arguments: list[str]) -> int:
+    """The process of one task: exit status 0, or 1 with the error on standard error."""
+    _end_with_parent()
+    path, number, rank = Path(arguments[0]), int(arguments[1]), int(arguments[2])
+    job = read_job(path)
+    try:
+        if job is None:
+            raise RunError(f"{path} holds no job.", remedy="Give the command that began it again.")
+        os.chdir(job.cwd)
+        work(job, number, rank)
+    except GristmillError as error:
+        _complain(f"error: {error}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""What an engine can do, and what a run's values are worth."""

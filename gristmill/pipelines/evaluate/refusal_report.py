@@ -1,0 +1,188 @@
+"""The report of ``gristmill eval refusal``: diagrams as PNG, and one HTML file that holds them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gristmill.core.errors import MissingExtraError
+from gristmill.pipelines.evaluate.refusal import Report, tables
+from gristmill.pipelines.rundir.directory import disk_errors, write_file
+from gristmill.pipelines.rundir.summary import printable
+from gristmill.synth.refusal.compare import METRICS, Comparison
+from gristmill.synth.step_values.values import wilson
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RELIABILITY = "reliability.png"
+RISK_COVERAGE = "risk-coverage.png"
+_DRAWN = 6
+"""Groups with diagrams in the report, at most: a column may have hundreds of values."""
+# Told apart by those who see few colours (Okabe and Ito), and by their marks.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKS = ("o", "s", "^", "D", "v", "P")
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<title>Gristmill: refusal</title>
+<style>
+:root {{ color-scheme: light dark; --ink: #1c2024; --dim: #646b73; --back: #ffffff; --line: #c9ced4; }}
+@media (prefers-color-scheme: dark) {{
+  :root {{ --ink: #e8eaed; --dim: #9aa1a9; --back: #15181b; --line: #444b52; }} }}
+body {{ margin: 2rem auto; max-width: 76rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif;
+  color: var(--ink); background: var(--back); }}
+h1 {{ font-size: 1.4rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
+p.dim {{ color: var(--dim); }}
+.wide {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); text-align: right;
+  white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; white-space: normal; min-width: 18rem; }}
+figure {{ margin: 1rem 0; display: flex; flex-wrap: wrap; gap: 1rem; }}
+img {{ width: 35rem; max-width: 100%; background: #ffffff; border-radius: 4px; }}
+</style></head><body>
+<h1>Refusal: what is answered, what is declined</h1>
+<p class="dim">{settings}</p>
+{groups}
+</body></html>
+"""
+
+
+def write(report: Report, out: Path) -> list[Path]:
+    """Write ``refusal.json``, ``refusal.html`` and the diagrams of all questions into the folder ``out``.
+
+    Returns the files. ``MissingExtraError`` without matplotlib, ``RunError`` where the disk refuses.
+    """
+    check()
+    everything = report.groups[0].comparison
+    files = {
+        "refusal.json": report.encode(),
+        "refusal.html": html(report).encode("utf-8", "backslashreplace"),
+        RELIABILITY: reliability(everything),
+        RISK_COVERAGE: risk_coverage(everything),
+    }
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        write_file(out / name, data)
+    return [out / name for name in files]
+
+
+def check() -> None:
+    """``MissingExtraError`` unless diagrams can be drawn; to be asked before anything is spent."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise MissingExtraError(
+            "matplotlib, which draws the diagrams,", install="pip install 'gristmill[report]'"
+        ) from None
+
+
+def html(report: Report) -> str:
+    """The report as a page that asks no network for anything. All texts in it are escaped."""
+    s = report.settings
+    told = (
+        f"Declined by the rule {s.rule!r}; score: {s.score}; {s.bins} bins of equal mass. In brackets 95 % "
+        f"intervals of {s.draws:,} bootstrap draws over questions (seed {s.seed}), for differences paired."
+    )
+    left_out = report.groups[0].comparison.left_out
+    told += f" Left out: {left_out['missing']:,} questions that not every system was asked, and "
+    told += f"{left_out['undecided']:,} without a verdict."
+    blocks = []
+    for i, ((title, rows), group) in enumerate(zip(tables(report), report.groups, strict=True)):
+        blocks.append(f"<h2>{escape(title)}</h2>\n<div class='wide'>{_table(rows)}</div>")
+        if i < _DRAWN:
+            images = (reliability(group.comparison), risk_coverage(group.comparison))
+            names = ("Reliability diagram", "Risk-coverage curve")
+            shown = "".join(_image(data, name) for data, name in zip(images, names, strict=True))
+            blocks.append(f"<figure>{shown}</figure>")
+    meanings = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in METRICS.items())
+    blocks.append(f"<h2>Measures</h2><ul>{meanings}</ul>")
+    return _PAGE.format(settings=escape(told), groups="\n".join(blocks))
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
+    return "<table>" + "\n".join(lines) + "</table>"
+
+
+def _image(data: bytes, name: str) -> str:
+    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+
+
+def reliability(found: Comparison) -> bytes:
+    """The reliability diagram of all systems as a PNG: for each bin the share of right answers over the
+    mean score, with its Wilson interval. On the diagonal the score is the truth."""
+    figure, axes = _figure("Reliability", "mean score of the bin", "share of right answers")
+    axes.plot([0, 1], [0, 1], color="#8a9199", linestyle="--", linewidth=1, label="calibrated")
+    for i, system in enumerate(found.systems):
+        made = system.reliability
+        if not made:
+            continue
+        x, y = [b.confidence for b in made], [b.accuracy for b in made]
+        spans = [wilson(round(b.accuracy * b.total), b.total) for b in made]
+        # Rounding can put a share a hair outside of its own interval.
+        below = [max(0.0, b - low) for b, (low, _) in zip(y, spans, strict=True)]
+        above = [max(0.0, high - b) for b, (_, high) in zip(y, spans, strict=True)]
+        ece = system.measures.values["ece"]
+        label = f"{_name(system.name)} (ECE {ece:.3f})"
+        axes.errorbar(x, y, yerr=[below, above], capsize=2, elinewidth=0.8, label=label, **_style(i))
+    axes.set_ylim(-0.02, 1.02)  # marks at the ends are whole
+    return _png(figure, axes)
+
+
+def risk_coverage(found: Comparison) -> bytes:
+    """The risk-coverage curve of all systems as a PNG: the share of wrong answers among those with the best
+    scores, over the share of questions so answered."""
+    figure, axes = _figure("Risk and coverage", "coverage: answers given", "risk: wrong among them")
+    for i, system in enumerate(found.systems):
+        curve = system.risk_coverage
+        if not curve:
+            continue
+        aurc = system.measures.values["aurc"]
+        label = f"{_name(system.name)} (AURC {aurc:.3f})"
+        style = _style(i) | ({} if len(curve) <= 20 else {"marker": ""})
+        axes.plot([p.coverage for p in curve], [p.risk for p in curve], label=label, **style)
+    axes.set_ylim(bottom=0)
+    return _png(figure, axes)
+
+
+def _name(name: str) -> str:
+    """A system's name as a label: a dollar sign would begin mathematics, a first underscore hide it."""
+    return printable(name)[:40].replace("$", r"\$").lstrip("_") or "system"
+
+
+def _style(index: int) -> dict[str, Any]:
+    colour, mark = _COLOURS[index % len(_COLOURS)], _MARKS[index % len(_MARKS)]
+    return {"color": colour, "marker": mark, "markersize": 4, "linewidth": 1.4}
+
+
+def _figure(title: str, x: str, y: str) -> tuple[Figure, Any]:
+    check()
+    from matplotlib.figure import Figure
+
+    # Without pyplot: no global state, no display, nothing to close.
+    figure = Figure(figsize=(5.6, 4.6), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(title=title, xlabel=x, ylabel=y, xlim=(-0.02, 1.02))
+    axes.grid(color="#e4e7ea", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _png(figure: Figure, axes: Any) -> bytes:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=9)
+    out = io.BytesIO()
+    # No version of the software and no time in the file: the same numbers are the same bytes.
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()

@@ -1,0 +1,93 @@
+"""Conversations as plain text, for trainers of base models: TRL's ``text`` and its string form of prompt and
+completion; see ``exports`` for what an export is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import ClassVar, Literal
+
+from msgspec import Struct
+
+from gristmill.core.errors import RowRejected
+from gristmill.core.records import Dialogue, Turn
+from gristmill.pipelines.exports.base import refuse_spans
+
+
+class Text(Struct, frozen=True):
+    """A row of TRL's plain format; loss falls on all of ``text``."""
+
+    id: str
+    text: str
+
+
+class TextCompletion(Struct, frozen=True):
+    """A row of TRL's prompt-completion format in text; loss falls on all of ``completion``."""
+
+    id: str
+    prompt: str
+    completion: str
+
+
+class TextExport(Struct, frozen=True, forbid_unknown_fields=True):
+    """The contents of a record's turns joined by ``separator``, as ``text``.
+
+    The trainer puts loss on everything, the user's turns included. A record with an assistant turn (or a
+    part of one) that must not be trained is dropped, unless ``untrained`` is ``keep``. The pieces of
+    R-Tuning's plain form hold the blanks between them, so that its separator is nothing; for chats give a
+    line break.
+    """
+
+    reads: ClassVar[type[Struct]] = Dialogue
+    writes: ClassVar[type[Struct]] = Text
+    suffix: ClassVar[str] = ".jsonl"
+
+    separator: str = ""
+    untrained: Literal["drop", "keep"] = "drop"
+
+    def rows(self, record: Dialogue, /) -> Sequence[Text]:
+        """One row with all turns."""
+        if self.untrained == "drop" and any(t.role == "assistant" and not t.train for t in record.turns):
+            raise RowRejected("has an assistant turn that must not be trained")
+        if self.untrained == "drop":
+            refuse_spans(record)
+        return [Text(record.id, self.separator.join(t.content for t in record.turns))]
+
+    def remarks(self, record: Dialogue, /) -> dict[str, int]:
+        """What is trained that is not marked."""
+        return {"turns trained beside those marked": sum(not t.train for t in record.turns)}
+
+
+class TextCompletionExport(Struct, frozen=True, forbid_unknown_fields=True):
+    """A row for each run of trained turns: all that stands before it as ``prompt``, it as ``completion``.
+
+    So every marked turn is trained once and nothing else ever is. A record with loss on a part of a turn is
+    dropped, and so is one that begins with a trained turn, which has no prompt.
+    """
+
+    reads: ClassVar[type[Struct]] = Dialogue
+    writes: ClassVar[type[Struct]] = TextCompletion
+    suffix: ClassVar[str] = ".jsonl"
+
+    separator: str = ""
+
+    def rows(self, record: Dialogue, /) -> Sequence[TextCompletion]:
+        """The rows, in order."""
+        refuse_spans(record)
+        made: list[tuple[str, str]] = []
+        before = ""
+        for trained, run in groupby(record.turns, key=_trained):
+            text = self.separator.join(t.content for t in run)
+            if trained and not before:
+                raise RowRejected("begins with a trained turn", "Use the format text for these.")
+            if trained:
+                made.append((before, self.separator + text))
+            before += (self.separator if before else "") + text
+        if not made:
+            raise RowRejected("has no turn to train")
+        ids = [f"{record.id}#{n}" for n in range(1, len(made) + 1)] if len(made) > 1 else [record.id]
+        return [TextCompletion(i, *texts) for i, texts in zip(ids, made, strict=True)]
+
+
+def _trained(turn: Turn) -> bool:
+    return turn.train

@@ -1,0 +1,198 @@
+"""The run directory: who holds it, which recipe it belongs to, and folders that appear whole or not at all.
+
+Nothing here is synced to the disk: after a power failure the next run makes every file again from the
+completion log, which is the only state that a resume needs.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from gristmill.core.errors import RunError
+from gristmill.pipelines.recipe.plain import document
+
+RECIPE, SUMMARY, LOG, EXPORTS = "recipe.yaml", "summary.json", "log.txt", "exports"
+_LOCK, _FRESH = ".lock", ".fresh"
+
+_FREE = "Free some space, then run it again: it goes on where it stopped and pays for nothing twice."
+_WRITABLE = "Make the directory writable, or put the run elsewhere with --runs DIR."
+_REMEDIES = {
+    errno.ENOSPC: _FREE,
+    errno.EDQUOT: _FREE,
+    errno.EFBIG: _FREE,
+    errno.EROFS: _WRITABLE,
+    errno.EACCES: _WRITABLE,
+    errno.EPERM: _WRITABLE,
+    errno.ENOTDIR: "Put the run elsewhere with --runs DIR.",
+}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn an ``OSError`` met while writing ``path`` into a ``RunError`` with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0, "Check the disk, then give the same command again.")
+        raise RunError(f"cannot write {path}: {error.strerror or error}.", remedy=remedy) from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Put ``data`` in place as ``path`` at once: a reader sees the former file or the whole new one."""
+    new = path.with_name(f".{path.name}.new")
+    with disk_errors(path):
+        try:
+            new.write_bytes(data)
+            new.replace(path)
+        except OSError:
+            with suppress(OSError):
+                new.unlink()
+            raise
+
+
+class RunDir:
+    """A run directory that this process holds. Made by ``hold``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def stage(self, index: int, name: str) -> StageDir:
+        """The folder ``NN-name`` of a stage."""
+        return StageDir(self.path, f"{index:02d}-{name}")
+
+    def drop_stages_except(self, names: Iterable[str]) -> None:
+        """Remove the folders of stages that the recipe no longer has."""
+        keep = set(names)
+        for folder in self.path.glob("[0-9][0-9]-*"):
+            if folder.name not in keep and folder.is_dir():
+                shutil.rmtree(folder)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Put a file in place at once."""
+        write_file(self.path / name, data)
+
+    def note(self, text: str) -> None:
+        """Append a line (or several) to ``log.txt``, with the time."""
+        path = self.path / LOG
+        with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
+
+    def recipe(self) -> dict[str, Any] | None:
+        """The resolved recipe that this directory was made by, ``None`` for a new one."""
+        path = self.path / RECIPE
+        return document(path) if path.exists() else None
+
+    def fresh_since(self, start: bool) -> float | None:
+        """The time (seconds since the epoch) before which completions in the log are not to be read.
+
+        ``start`` sets it to now. It is kept, so that a fresh run that was stopped goes on as one.
+        """
+        path = self.path / _FRESH
+        if start:
+            write_file(path, f"{time.time()!r}\n".encode())
+        try:
+            return float(path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise RunError(f"{path} holds no time.", remedy=f"Remove it, or use --fresh: {error}.") from error
+
+
+class StageDir:
+    """A stage's folder. Its files are written beside it, out of sight, until ``commit``."""
+
+    def __init__(self, parent: Path, name: str) -> None:
+        self.name = name
+        self.path = parent / name
+        self.new = parent / f".{name}.new"
+        self.old = parent / f".{name}.old"
+
+    def begin(self) -> None:
+        """Make the hidden folder, empty."""
+        with disk_errors(self.path):
+            shutil.rmtree(self.new, ignore_errors=True)
+            self.new.mkdir()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file of the hidden folder."""
+        with disk_errors(self.path / name):
+            (self.new / name).write_bytes(data)
+
+    def commit(self) -> None:
+        """Put the hidden folder in place. A former one stays until the moment before."""
+        with disk_errors(self.path):
+            if self.path.exists():
+                self.path.rename(self.old)
+            self.new.rename(self.path)
+            shutil.rmtree(self.old, ignore_errors=True)
+
+    def abandon(self) -> None:
+        """Remove what was not committed."""
+        shutil.rmtree(self.new, ignore_errors=True)
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[RunDir]:
+    """Make the directory where needed and hold its lock, which the kernel lets go when the process ends.
+
+    Raises ``RunError`` where another process holds it or where it cannot be written.
+    """
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
+            raise RunError(
+                f"{path} is in use by process {holder}.",
+                remedy="Wait for it to end, or give this run another name with --set name=NAME.",
+            ) from None
+        with disk_errors(path):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
+            _tidy(path)
+        yield RunDir(path)
+    finally:
+        os.close(lock)
+
+
+def _tidy(path: Path) -> None:
+    """Undo what a killed run left: half-made folders, and a former folder on its way out."""
+    for old in path.glob(".[0-9][0-9]-*.old"):
+        place = path / old.name.removeprefix(".").removesuffix(".old")
+        if place.exists():
+            shutil.rmtree(old)
+        else:
+            old.rename(place)
+    for new in path.glob(".[0-9][0-9]-*.new"):
+        shutil.rmtree(new)
+
+
+def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
+    """Dotted names of the keys whose values differ, but for the ``ignored`` ones."""
+    changed: list[str] = []
+    _compare("", old, new, ignored, changed)
+    return changed
+
+
+def _compare(at: str, old: Any, new: Any, ignored: frozenset[str], changed: list[str]) -> None:
+    if at in ignored or old == new:
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in [*old, *(k for k in new if k not in old)]:
+            _compare(f"{at}.{key}" if at else str(key), old.get(key), new.get(key), ignored, changed)
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            _compare(f"{at}.{i}", a, b, ignored, changed)
+    else:
+        changed.append(at)

@@ -1,0 +1,88 @@
+"""The engines of a recipe at work: a session for each, behind gates that close together."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from gristmill.engines.log.store import CompletionLog
+from gristmill.engines.session import Session
+from gristmill.pipelines.recipe.graph import Skills
+from gristmill.pipelines.recipe.recipe import EngineEntry, Recipe
+from gristmill.pipelines.rundir.summary import Spent
+from gristmill.pipelines.running.gate import Gate, close_all
+
+
+def entries(recipe: Recipe) -> list[tuple[str | None, EngineEntry]]:
+    """The recipe's engines by their names, the main one (``None``) first."""
+    main = EngineEntry("engine", recipe.engine_kind, recipe.engine)
+    return [(None, main), *((e.name, e) for e in recipe.engines)]
+
+
+class Engines:
+    """The engines of a recipe, opened and closed together; ``async with``.
+
+    Names whose kind and options are equal share one engine and one session, so that a model is loaded
+    once and a server is paced once. Each session has its own pacing, retries and breaker over one log.
+    """
+
+    def __init__(self, recipe: Recipe, log: CompletionLog, *, read_after: float | None = None) -> None:
+        """No engine is started yet. Raises ``RecipeError`` for one that lacks what a stage needs."""
+        self.gates: list[Gate] = []
+        self._sessions: list[Session] = []
+        self._named: dict[str | None, Session] = {}
+        known: list[EngineEntry] = []
+        skills: dict[str | None, Skills] = {}
+        for name, entry in entries(recipe):
+            at = next((i for i, e in enumerate(known) if e.same_as(entry)), None)
+            if at is None:
+                at = len(known)
+                known.append(entry)
+                self.gates.append(Gate(entry.options.open()))
+                self._sessions.append(Session(self.gates[at], entry.options, log, read_after=read_after))
+            self._named[name] = self._sessions[at]
+            skills[name] = Skills(entry.kind, self._sessions[at].abilities)
+        recipe.pipeline.check_engine(skills)
+        self._opened = AsyncExitStack()
+
+    @property
+    def main(self) -> Session:
+        """The session of the recipe's ``engine``."""
+        return self._named[None]
+
+    @property
+    def named(self) -> dict[str, Session]:
+        """The sessions of the recipe's ``engines`` by name."""
+        return {name: session for name, session in self._named.items() if name is not None}
+
+    @property
+    def concurrency(self) -> int:
+        """The most requests in flight at all of them together."""
+        return sum(s.concurrency for s in self._sessions)
+
+    @property
+    def in_flight(self) -> int:
+        """The requests in flight at all of them together."""
+        return sum(s.stats.in_flight for s in self._sessions)
+
+    @property
+    def spent(self) -> Spent:
+        """What all of them were asked, and what the log answered instead."""
+        return Spent.of(*(s.stats for s in self._sessions))
+
+    async def close_gates(self) -> None:
+        """Let no request through any more, and wait until those in flight have ended."""
+        await close_all(self.gates)
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            for session in self._sessions:
+                await stack.enter_async_context(session)
+            self._opened = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._opened.__aexit__(kind, error, trace)

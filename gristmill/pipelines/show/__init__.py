@@ -1,0 +1,1 @@
+"""A run shown: in a terminal, and as a page."""

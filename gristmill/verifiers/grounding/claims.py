@@ -1,0 +1,266 @@
+"""What an answer claims: its sentences with their places, what they cite, and the facts they state.
+
+English for the most part: stop words, abstentions and names by their capitals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from gristmill.verifiers.rules.short_answer import tokens
+from gristmill.verifiers.text.numerals import is_number_word
+from gristmill.verifiers.text.words import sentences
+
+Kind = Literal["claim", "abstention", "no claim"]
+
+_FENCE = re.compile(r"[ \t]*(?:```|~~~)")
+_MARKER = re.compile(r"[ \t]*(?:(?:[-*+•]|[0-9]{1,3}[.)])[ \t]+|(?P<heading>#{1,6}[ \t]+))")
+_CODE = re.compile(r"`[^`\n]+`")
+_NUMBERS = r"[0-9]{1,3}(?:\s*[,;–-]\s*[0-9]{1,3})*"
+_SOURCE = (
+    r"(?:passages?|documents?|sources?|contexts?|excerpts?|references|search results"
+    r"|(?:provided|given|available|supplied) (?:texts?|articles?|information|materials?|evidence))"
+)
+_TELL = (
+    r"(?:say|mention|contain|provide|specify|state|include|give|tell|address|discuss|describe|indicate|reveal"
+    r"|answer|cover|explain|list|name|report|disclose|clarify)"
+)
+_FAIL = r"(?:(?:do|does|did)(?: not|n['’]t)|fails? to|never)"
+_TOLD = (
+    r"(?:mentioned|stated|specified|given|provided|found|said|addressed|discussed|contained|included|available"
+    r"|answered)"
+)
+_CANNOT = r"(?:cannot|can['’]t|could not|couldn['’]t|unable to|impossible to)"
+_ABSTAINS = re.compile(
+    rf"\b{_SOURCE}\b[^.;]{{0,60}}?\b{_FAIL} (?:\w+ ){{0,2}}?{_TELL}\b"
+    rf"|\b(?:not|never|\w+n['’]t) (?:\w+ ){{0,2}}?{_TOLD} (?:in|by|from) (?:\w+ ){{0,3}}?{_SOURCE}\b"
+    rf"|\b(?:no|none of the) (?:\w+ )?(?:information|mention|details?|answer)\b[^.;]{{0,80}}?\b{_SOURCE}\b"
+    rf"|\b{_SOURCE}\b[^.;]{{0,40}}?\b(?:has|have|contains?|gives?|provides?) no\b"
+    r"|\b(?:not|n['’]t) (?:have )?enough information\b|\binsufficient information\b"
+    rf"|\b{_CANNOT} (?:be )?(?:answer|determin|tell|find|say|infer|conclude)\w*\b[^.;]{{0,80}}?\b{_SOURCE}\b"
+    r"|^\W*I (?:do not|don['’]t|cannot|can['’]t|am unable to) (?:know|answer|tell|find|determine)\b",
+    re.IGNORECASE,
+)
+# What stands beside an abstention in one sentence is a claim of its own.
+_TURN = re.compile(r",?\s+(?=(?:but|however|although|though|yet|while)\b)|;\s+", re.IGNORECASE)
+_CONCEDES = re.compile(r"\W*(?:although|though|while|even though)\b[^,]*,\s+", re.IGNORECASE)
+_QUOTED = re.compile(r"[\"“]([^\"“”]{12,600})[\"”]")
+_WORD = re.compile(r"[^\W\d_][\w'’]*(?:[-.&][\w'’]+)*")
+_STARTS = re.compile(r"(?:^|[:;\"“”(\[*])[\s\"“(*_]*$")
+
+_STOP_WORDS = (
+    "a about above according actually addition additionally after again also although always among an and "
+    "any are as at be because been before being below between both but by can case certainly could did do "
+    "does doing during each either else especially even ever every example few finally first for from "
+    "further furthermore generally had has have having he hence her here hers him his how however i if in "
+    "indeed instead into is it its itself just last lastly many may me meanwhile might more moreover most "
+    "much must my near nevertheless next nonetheless of off often okay on once one only or other our out "
+    "over overall own particularly passage passages per rather second shall she should similarly since so "
+    "some specifically still such sure than thanks that the their them themselves then there therefore "
+    "these they this those though through thus to too toward under until up upon us very was we well were "
+    "what when where whereas whether which while who whom whose why will with within would yet you your"
+)
+STOP = frozenset(_STOP_WORDS.split())
+_NEGATIVE = (
+    "no not never none neither nor without cannot cant wont isnt arent wasnt werent dont doesnt didnt "
+    "hasnt havent hadnt couldnt wouldnt shouldnt"
+)
+NEGATIONS = frozenset(_NEGATIVE.split())
+
+
+class Sentence(NamedTuple):
+    """Characters ``start:end`` of a text; ``text`` is what stands there without the citations."""
+
+    start: int
+    end: int
+    text: str
+    kind: Kind
+    cited: tuple[str, ...]
+
+
+class Facts(NamedTuple):
+    """What a sentence may not make up. ``possible`` names are capitalised where any word would be."""
+
+    numbers: tuple[str, ...]
+    names: tuple[str, ...]
+    possible: tuple[str, ...]
+    quotes: tuple[str, ...]
+
+
+def split(text: str, ids: Sequence[str] = ()) -> list[Sentence]:
+    """The sentences of an answer, in order. A fenced code block is one; a list item never joins another.
+
+    Citations are ``[2]``, ``[1, 3]``, ``[1-3]`` and ``[id]`` for ``ids``; behind a full stop they belong to
+    the sentence that ends there. A heading, a question, a line that leads in ("Three reasons:") and a
+    sentence of nothing but stop words are ``no claim``.
+    """
+    cite = re.compile(
+        rf"\[\s*(?:{'|'.join([_NUMBERS, *map(re.escape, sorted(ids, key=len, reverse=True))])})\s*\]"
+    )
+    found = []
+    for start, end, form in _blocks(text):
+        if form == "code":
+            found.append(Sentence(start, end, text[start:end], "claim", ()))
+            continue
+        for a, b in _parts(text, _bounds(_masked(text[start:end], cite), start)):
+            cited = tuple(m[0][1:-1].strip() for m in cite.finditer(_hidden(text[a:b])))
+            bare = " ".join(_uncited(text[a:b], cite).split())
+            found.append(Sentence(a, b, bare, _kind(bare, form), cited))
+    return found
+
+
+def _blocks(text: str) -> Iterator[tuple[int, int, str]]:
+    """Runs of lines that belong together: code, a heading, a list item, a paragraph."""
+    start, form, at = 0, "", 0
+    for line in text.splitlines(keepends=True):
+        fence, marker = _FENCE.match(line), _MARKER.match(line)
+        if form == "code":
+            if fence:
+                yield start, at + len(line.rstrip()), form
+                form = ""
+        elif fence or marker or not line.strip() or form == "heading":
+            if form:
+                yield start, at, form
+            form = "code" if fence else "prose" if line.strip() else ""
+            start = at
+            if marker and not fence:
+                form, start = ("heading" if marker["heading"] else "prose"), at + marker.end()
+        elif not form:
+            start, form = at, "prose"
+        at += len(line)
+    if form:
+        yield start, at, form
+
+
+def _masked(block: str, cite: re.Pattern[str]) -> str:
+    """``block`` at its length, code and citations hidden from the search for full stops."""
+    block = _hidden(block)
+    # "... fell. [2] Then": the citation closes the sentence. "Smith et al. [2] found": it does not.
+    block = re.sub(
+        rf"(?<=[.!?])\s*(?:{cite.pattern}\s?)+(?=\s*(?:[^\s\W]|\Z|\n))",
+        lambda m: (
+            m[0] if m.string[m.end() :].lstrip()[:1].islower() else ")" * len(m[0].rstrip()) + _tail(m[0])
+        ),
+        block,
+    )
+    return cite.sub(lambda m: "x" * len(m[0]), block)
+
+
+def _tail(text: str) -> str:
+    return text[len(text.rstrip()) :]
+
+
+def _hidden(text: str) -> str:
+    return _CODE.sub(lambda m: "x" * len(m[0]), text)
+
+
+def _uncited(text: str, cite: re.Pattern[str]) -> str:
+    hidden = _hidden(text)
+    for m in reversed(list(cite.finditer(hidden))):
+        text = text[: m.start()].rstrip() + text[m.end() :]
+    return text
+
+
+def _bounds(masked: str, offset: int) -> list[tuple[int, int]]:
+    spans, at = [], 0
+    for sentence in sentences(masked):
+        at = masked.index(sentence, at)
+        spans.append((offset + at, offset + at + len(sentence)))
+        at += len(sentence)
+    return spans
+
+
+def _parts(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """``spans``, those that hold an abstention cut where another clause begins."""
+    for start, end in spans:
+        sentence = text[start:end]
+        cuts = [0]
+        if _ABSTAINS.search(sentence):
+            concedes = _CONCEDES.match(sentence)
+            cuts += [concedes.end()] if concedes else []
+            cuts += [m.end() for m in _TURN.finditer(sentence, cuts[-1]) if m.end() < len(sentence)]
+        for a, b in zip(cuts, [*cuts[1:], len(sentence)], strict=True):
+            yield start + a, start + a + len(sentence[a:b].rstrip())
+
+
+def _kind(text: str, form: str) -> Kind:
+    if _ABSTAINS.search(text):
+        return "abstention"
+    if form == "heading" or text.endswith(("?", ":")) or re.fullmatch(r"\*\*[^*]+\*\*", text):
+        return "no claim"
+    return "claim" if content(text) else "no claim"
+
+
+def content(text: str) -> list[str]:
+    """The stems of the words that carry meaning, and the numbers, in order."""
+    return [w for w in stems(text) if w not in STOP and w not in NEGATIONS]
+
+
+def negated(text: str) -> bool:
+    """Whether ``text`` has a word of negation."""
+    return not NEGATIONS.isdisjoint(stems(text))
+
+
+@lru_cache(maxsize=4096)
+def stems(text: str) -> tuple[str, ...]:
+    """Words without their commonest endings, small; numbers in their plain form. Articles are left out."""
+    apart = re.sub(r"(?<=[^\W\d_])[-–—/](?=[^\W\d_])", " ", text)
+    return tuple(_stem(word) for word in tokens(apart)) if apart.strip() else ()
+
+
+def _stem(word: str) -> str:
+    if word in STOP or word in NEGATIONS or any(c.isdigit() for c in word):
+        return word
+    for ending, instead in (
+        ("ies", "y"),
+        ("ied", "y"),
+        ("ings", ""),
+        ("ing", ""),
+        ("ed", ""),
+        ("ly", ""),
+        ("s", ""),
+    ):
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith(("ss", "us", "is")):
+            word = word[: -len(ending)] + instead
+            break
+    if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "aeiouls":
+        word = word[:-1]
+    return word[:-1] if len(word) > 3 and word.endswith("e") else word
+
+
+def facts(text: str) -> Facts:
+    """The numbers (in digits or words), names, and quotations of three words or more in a sentence.
+
+    "one", "first" and "second" in words are no numbers: they mostly count nothing.
+    """
+    digits = [w for w in stems(text) if any(c.isdigit() for c in w)]
+    loose = {"1": "1", "1th": "1st", "2th": "2nd"}
+    found = [w for w in digits if w not in loose or re.search(rf"(?<!\w){loose[w]}(?!\w)", text)]
+    names, possible = _names(text)
+    quotes = [q for q in _QUOTED.findall(text) if len(stems(q)) >= 3]
+    return Facts(tuple(dict.fromkeys(found)), names, possible, tuple(quotes))
+
+
+def _names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    words = list(_WORD.finditer(_hidden(text)))
+    capital = [w[0][0].isupper() and len(w[0]) > 1 and not _common(w[0].lower()) for w in words]
+    titled = len(words) > 3 and sum(w[0][0].isupper() for w in words) > 0.7 * len(words)
+    sure: list[str] = []
+    possible: list[str] = []
+    for i, word in enumerate(words):
+        if not capital[i] or re.fullmatch(r"I['’]\w+", word[0]):
+            continue
+        first = _STARTS.search(text[: word.start()]) is not None
+        runs_on = i + 1 < len(words) and capital[i + 1] and text[word.end() : words[i + 1].start()] == " "
+        inner = any(c.isupper() for c in word[0][1:])
+        name = re.sub(r"['’]s?$", "", word[0])
+        (possible if titled or (first and not runs_on and not inner) else sure).append(name)
+    return tuple(dict.fromkeys(sure)), tuple(dict.fromkeys(possible))
+
+
+def _common(word: str) -> bool:
+    """Whether a capital does not make a name of ``word`` (small)."""
+    return word in STOP or word in NEGATIONS or word in ("yes", "the", "an") or is_number_word(word)

@@ -1,0 +1,309 @@
+"""Passages made ready for comparison, and how far they support one sentence."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from itertools import chain
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from gristmill.verifiers.grounding.claims import content, facts, negated, split, stems
+
+Embed = Callable[[str], Sequence[float]]
+"""Any function from a text to a vector."""
+
+_RANGE = re.compile(r"([0-9]{1,3})\s*[-–]\s*([0-9]{1,3})")
+_RUN = re.compile(r"[^\W_]+")
+# A "not" says nothing of what stands behind one of these.
+_CLAUSE = re.compile(r";\s+|,\s+(?=(?:and|but|or|so|yet|while|whereas|although|though|since|because)\b)")
+_DEMONYMS = ("ian", "ean", "ese", "ish", "an", "n", "i")
+# The people of a place, where the endings above do not lead there.
+_PEOPLES = {
+    "french": "france", "spanish": "spain", "british": "britain", "dutch": "netherlands", "danish": "denmark",
+    "polish": "poland", "swiss": "switzerland", "greek": "greece", "welsh": "wales", "irish": "ireland",
+    "scottish": "scotland", "swedish": "sweden", "turkish": "turkey", "finnish": "finland",
+}  # fmt: skip
+
+
+class Passage(Struct, frozen=True):
+    """One passage. Its title counts as part of each of its sentences."""
+
+    text: str
+    id: str | int | None = None
+    title: str = ""
+
+    @property
+    def heading(self) -> str:
+        """The title on a line of its own, if there is one."""
+        return f"{self.title}\n" if self.title else ""
+
+
+class Evidence(Struct, frozen=True):
+    """Characters ``start:end`` of a ``passage`` (its place from 1); the share of the words found there."""
+
+    passage: int
+    start: int
+    end: int
+    score: float
+
+
+class Levels(NamedTuple):
+    """What counts as support: least share and cosine, sentences of a window, windows to join."""
+
+    lexical: float
+    embedding: float
+    window: int
+    places: int
+
+
+class Support(NamedTuple):
+    """How far passages support a sentence. ``open`` leaves it to a judge."""
+
+    supported: bool
+    by: str
+    score: float
+    why: str = ""
+    missing: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    open: bool = False
+
+
+class _Window(NamedTuple):
+    passage: int
+    start: int
+    end: int
+    text: str
+    words: frozenset[str]
+    units: tuple[tuple[frozenset[str], bool], ...]
+    """The words of each clause in it, and whether that is negated."""
+
+
+class Passages:
+    """Passages with their windows of neighbouring sentences and the rarity of their words."""
+
+    def __init__(self, listed: Sequence[Passage], levels: Levels, embed: Embed | None = None) -> None:
+        self.listed = tuple(listed)
+        self.levels = levels
+        self.ids = tuple(str(p.id) for p in listed if p.id is not None)
+        self._embed = embed
+        self._places = {str(p.id): i for i, p in enumerate(listed) if p.id is not None}
+        whole = [p.heading + p.text for p in listed]
+        self._words = [stems(text) for text in whole]
+        self._joined = [f" {' '.join(words)} " for words in self._words]
+        self._verbatim = [_letters(text) for text in whole]
+        self._initials = [frozenset(_initials(text)) for text in whole]
+        self._sets: dict[frozenset[int], frozenset[str]] = {}
+        self._units: Counter[str] = Counter()
+        self._sentences = 0
+        self._windows = [w for i, p in enumerate(listed) for w in self._cut(i, p)]
+        self._where: dict[str, list[int]] = defaultdict(list)
+        for number, window in enumerate(self._windows):
+            for word in window.words:
+                self._where[word].append(number)
+
+    def _cut(self, index: int, passage: Passage) -> Iterable[_Window]:
+        title = frozenset(content(passage.title))
+        # Brackets in a passage are not citations of ours, but they read no worse as such.
+        found = split(passage.text)
+        units = [[(frozenset(content(c)), negated(c)) for c in _CLAUSE.split(s.text)] for s in found]
+        whole = [frozenset[str]().union(*(words for words, _ in clauses)) for clauses in units]
+        for words in whole:
+            self._units.update(words)
+        self._sentences += len(units)
+        width = self.levels.window
+        for first in range(max(1, len(found) - width + 1) if found else 0):
+            last = min(first + width, len(found))
+            words = title.union(*whole[first:last])
+            start, end = found[first].start, found[last - 1].end
+            clauses = tuple(chain.from_iterable(units[first:last]))
+            yield _Window(index, start, end, passage.text[start:end], words, clauses)
+
+    def resolve(self, mark: str) -> list[tuple[str, int | None]]:
+        """The passages that a citation names: as written, and by index (``None``: there is none).
+
+        An id goes before a place.
+        """
+        if mark in self._places:
+            return [(mark, self._places[mark])]
+        found: list[tuple[str, int | None]] = []
+        for part in re.split(r"\s*[,;]\s*", mark):
+            ends = _RANGE.fullmatch(part)
+            places = [part] if ends is None else map(str, range(int(ends[1]), int(ends[2]) + 1))
+            found += [(place, self._place(place)) for place in places] or [(part, None)]
+        return found
+
+    def _place(self, mark: str) -> int | None:
+        if mark in self._places:
+            return self._places[mark]
+        place = int(mark) - 1 if mark.isdigit() else -1
+        return place if 0 <= place < len(self.listed) else None
+
+    @cached_property
+    def _everywhere(self) -> frozenset[int]:
+        return frozenset(range(len(self.listed)))
+
+    def missing_numbers(self, sentence: str) -> tuple[str, ...]:
+        """The numbers of ``sentence`` that stand in no passage."""
+        known = self._known(self._everywhere)
+        return tuple(_writable(n) for n in facts(sentence).numbers if n not in known)
+
+    def _known(self, of: frozenset[int]) -> frozenset[str]:
+        if of not in self._sets:
+            self._sets[of] = frozenset(w for i in of for w in self._words[i])
+        return self._sets[of]
+
+    def support(self, sentence: str, of: frozenset[int] | None = None) -> Support:
+        """How far the passages (those whose indices are ``of``) support ``sentence``."""
+        of = self._everywhere if of is None else of
+        words = list(dict.fromkeys(content(sentence)))
+        chosen = self._best(words, of)
+        score = self._share(words, [w for w, _ in chosen])
+        evidence = tuple(Evidence(w.passage + 1, w.start, w.end, round(s, 4)) for w, s in chosen)
+        missing, doubtful = self._missing(sentence, of)
+        if missing:
+            return Support(False, "facts", score, "facts of no passage", missing, evidence)
+        joined = f" {' '.join(stems(sentence))} "
+        if any(joined in self._joined[i] for i in of) and words:
+            return Support(True, "quote", 1.0, evidence=evidence[:1])
+        if doubtful:
+            why = f"begins with {doubtful[0]!r}, a word of no passage"
+            return Support(False, "lexical", score, why, evidence=evidence, open=True)
+        if chosen and _turned(sentence, words, [w for w, _ in chosen]):
+            why = "a negation on one side only"
+            return Support(False, "lexical", score, why, evidence=evidence, open=True)
+        elsewhere = sum(self._missing(sentence, frozenset(w.passage for w, _ in chosen)), ())
+        if chosen and elsewhere:
+            why = f"{elsewhere[0]!r} stands in another passage than the rest"
+            return Support(False, "lexical", score, why, evidence=evidence, open=True)
+        if score >= self.levels.lexical:
+            return Support(True, "lexical", score, evidence=evidence)
+        return self._embedded(sentence, of) or Support(
+            False, "lexical", score, "too few words in common", evidence=evidence, open=True
+        )
+
+    def _weight(self, word: str) -> float:
+        return 1 + math.log((self._sentences + 1) / (self._units[word] + 1))
+
+    def _share(self, words: Sequence[str], windows: Sequence[_Window]) -> float:
+        have = frozenset[str]().union(*(w.words for w in windows))
+        whole = sum(map(self._weight, words))
+        return sum(self._weight(w) for w in words if w in have) / whole if whole else 0.0
+
+    def _best(self, words: Sequence[str], of: frozenset[int]) -> list[tuple[_Window, float]]:
+        """The window that holds most of ``words``; where that is too little, further ones that add most."""
+        chosen: list[tuple[_Window, float]] = []
+        left = list(words)
+        for _ in range(self.levels.places):
+            held: dict[int, float] = defaultdict(float)
+            for word in left:
+                for number in self._where.get(word, ()):
+                    if self._windows[number].passage in of:
+                        held[number] += self._weight(word)
+            if not held:
+                break
+            window = self._windows[max(held, key=lambda n: (held[n], -n))]
+            chosen.append((window, self._share(words, [window])))
+            if self._share(words, [w for w, _ in chosen]) >= self.levels.lexical:
+                break
+            left = [w for w in left if w not in window.words]
+        return chosen
+
+    def _embedded(self, sentence: str, of: frozenset[int]) -> Support | None:
+        if self._embed is None:
+            return None
+        vector = self._embed(sentence)
+        near = [
+            (_cosine(vector, v), n) for n, v in enumerate(self._vectors) if self._windows[n].passage in of
+        ]
+        if not near:
+            return None
+        score, number = max(near, key=lambda pair: (pair[0], -pair[1]))
+        window = self._windows[number]
+        if score < self.levels.embedding or _turned(sentence, content(sentence), [window]):
+            return None
+        place = Evidence(window.passage + 1, window.start, window.end, round(score, 4))
+        return Support(True, "embedding", score, evidence=(place,))
+
+    @cached_property
+    def _vectors(self) -> list[Sequence[float]]:
+        assert self._embed is not None
+        return [self._embed(w.text) for w in self._windows]
+
+    def _missing(self, sentence: str, of: frozenset[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The facts of ``sentence`` that these passages lack, and the possible names."""
+        stated = facts(sentence)
+        known = self._known(of)
+        initials = frozenset[str]().union(*(self._initials[i] for i in of))
+        spelled_out = {w for short, full in _runs(sentence) if short in known for w in full}
+
+        def stands(name: str) -> bool:
+            parts = stems(name)
+            short = re.sub(r"\W", "", name).lower()
+            return (
+                all(p in known or _people(p, known) for p in parts)
+                or short in known
+                or short in initials
+                or name in spelled_out
+            )
+
+        quotes = [q for q in stated.quotes if not any(_letters(q) in self._verbatim[i] for i in of)]
+        lacking = [n for n in stated.numbers if n not in known] + [n for n in stated.names if not stands(n)]
+        possible = [n for n in stated.possible if not stands(n)]
+        return tuple(map(_writable, [*lacking, *quotes])), tuple(map(_writable, possible))
+
+
+def _writable(text: str) -> str:
+    """``text`` without the lone surrogates that no JSON can hold."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _letters(text: str) -> str:
+    """``text`` for verbatim comparison: small letters and digits, single blanks, a blank at both ends."""
+    return f" {' '.join(_RUN.findall(text.casefold()))} "
+
+
+def _runs(text: str) -> Iterable[tuple[str, tuple[str, ...]]]:
+    """Runs of two and more capitalised words ("World Health Organization", small words inside allowed), with
+    their initials in small letters."""
+    for run in re.finditer(r"[^\W\d_a-z]\w+(?:\s+(?:(?:of|the|and|for|in)\s+){0,2}[^\W\d_a-z]\w+)+", text):
+        full = tuple(w for w in run[0].split() if w[0].isupper())
+        yield "".join(w[0] for w in full).lower(), full
+
+
+def _initials(text: str) -> Iterable[str]:
+    return (short for short, _ in _runs(text))
+
+
+def _people(name: str, known: frozenset[str]) -> bool:
+    """Whether ``name`` is the people of a place in ``known``, or the place of a people there."""
+    forms = {name, _PEOPLES.get(name, name)} | {place for people, place in _PEOPLES.items() if people == name}
+    forms |= {people for people, place in _PEOPLES.items() if place == name or place[:-1] == name}
+    stem = _place(name)
+    places = {_place(w) for w in known if w[:3] == name[:3]}
+    return not known.isdisjoint(forms | {f.removesuffix("e") for f in forms}) or (
+        len(stem) > 3 and stem in places
+    )
+
+
+def _place(word: str) -> str:
+    for ending in _DEMONYMS:
+        if word.endswith(ending) and len(word) - len(ending) > 3:
+            return word[: -len(ending)].rstrip("aei")
+    return word.rstrip("aei")
+
+
+def _turned(sentence: str, words: Sequence[str], windows: Sequence[_Window]) -> bool:
+    """Whether the sentence is negated and the nearest clause of the passages is not, or the reverse."""
+    units = [unit for w in windows for unit in w.units]
+    _, other = max(units, key=lambda unit: len(unit[0].intersection(words)))
+    return negated(sentence) != other
+
+
+def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    norms = math.hypot(*a) * math.hypot(*b)
+    return math.fsum(x * y for x, y in zip(a, b, strict=True)) / norms if norms else 0.0

@@ -1,0 +1,28 @@
+"""Verifiers that ask a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gristmill.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from gristmill.verifiers.judges.base import ModelVerifier
+    from gristmill.verifiers.judges.judge import Judge
+    from gristmill.verifiers.judges.option_shuffle import OptionShuffle
+    from gristmill.verifiers.judges.principles import Salmon
+    from gristmill.verifiers.judges.rubric import BinaryPrinciples, Checklist
+
+__all__ = ["BinaryPrinciples", "Checklist", "Judge", "ModelVerifier", "OptionShuffle", "Salmon"]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "BinaryPrinciples": ".rubric",
+        "Checklist": ".rubric",
+        "Judge": ".judge",
+        "ModelVerifier": ".base",
+        "OptionShuffle": ".option_shuffle",
+        "Salmon": ".principles",
+    },
+)

@@ -1,0 +1,184 @@
+"""SALMON's preference by principles (arXiv 2310.05910): a judge's logit gaps, joined by a fixed formula."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from gristmill.core.engine import Ability, Engine
+from gristmill.core.errors import RecipeError
+from gristmill.core.stages import Estimate
+from gristmill.verifiers.judges.judge import Comparison, Judge
+
+_LEAST = 1e-6
+"""A word that is not among the listed tokens is taken to have this probability, so that gaps stay finite."""
+
+
+class Gap(NamedTuple):
+    """The judge's logit of the first response minus that of the second, by one principle.
+
+    ``ahead`` with the first shown first, ``behind`` with the second shown first.
+    """
+
+    ahead: float
+    behind: float
+
+    @property
+    def agreed(self) -> float:
+        """The mean of both, or 0 where they do not have the same sign."""
+        return (self.ahead + self.behind) / 2 if min(self) > 0 or max(self) < 0 else 0.0
+
+
+class Dominant(Struct, frozen=True):
+    """The principle whose score is the greatest in size, and whom it favours."""
+
+    index: int
+    winner: Literal["first", "second"]
+
+
+class Drawn(NamedTuple):
+    """A principle drawn for one comparison, by its place; ``negated`` turns it into its opposite."""
+
+    principle: int
+    negated: bool
+
+
+async def principle_gaps(
+    judge: Judge,
+    principles: Sequence[str],
+    first: str,
+    second: str,
+    *,
+    problem: str,
+    engine: Engine,
+    seed: int,
+) -> tuple[Gap | None, ...]:
+    """The gap by each principle, each judged alone in two orders; ``None`` where one could not be read.
+
+    Raises ``RecipeError`` where the judge does not read probabilities: text has no logits.
+    """
+    if judge.tie or judge.asking.way(engine, ("A", "B")) != "probabilities":
+        raise RecipeError(
+            "principle gaps need token probabilities of two words.",
+            remedy="Use an engine with log-probabilities, a judge without tie, asking.votes 1 and "
+            "asking.read auto or probabilities.",
+        )
+    found = await asyncio.gather(
+        *(
+            judge.compare(first, second, problem=problem, criteria=p, engine=engine, seed=seed)
+            for p in principles
+        )
+    )
+    return tuple(c.orders and Gap(*(_logit(p) for p in c.orders)) for c in found)
+
+
+def _logit(probability: float) -> float:
+    kept = min(max(probability, _LEAST), 1 - _LEAST)
+    return math.log(kept / (1 - kept))
+
+
+def principle_variances(gaps: Sequence[Sequence[Gap]]) -> tuple[float, ...]:
+    """The population variance over the data of each principle's agreed gap.
+
+    ``gaps``: one sequence a principle, with its gap on each pair of responses. The paper's code takes the
+    variances as given; this way to get them is ours.
+    """
+    return tuple(_variance([gap.agreed for gap in own]) for own in gaps)
+
+
+def _variance(values: Sequence[float]) -> float:
+    mean = sum(values) / len(values)
+    return sum((v - mean) ** 2 for v in values) / len(values)
+
+
+def principle_scores(
+    gaps: Sequence[Gap], variances: Sequence[float], negated: Sequence[bool] = ()
+) -> tuple[float, ...]:
+    """The score of each principle: its agreed gap divided by its variance, the sign flipped if negated.
+
+    Divided by the variance and not by the standard deviation, as in the authors' code. Raises
+    ``ValueError`` for sequences of unequal length and for a variance that is not positive: a principle
+    that is the same on every pair tells nothing and must be left out.
+    """
+    signs = [-1.0 if n else 1.0 for n in negated] if negated else [1.0] * len(gaps)
+    for i, variance in enumerate(variances):
+        if not variance > 0:
+            raise ValueError(f"principle {i} has variance {variance}, which is not positive; leave it out")
+    return tuple(sign * g.agreed / v for g, v, sign in zip(gaps, variances, signs, strict=True))
+
+
+def dominant(scores: Sequence[float]) -> Dominant | None:
+    """The principle of the greatest absolute score, the first of equals; ``None`` where all are 0."""
+    index = max(range(len(scores)), key=lambda i: abs(scores[i]), default=None)
+    if index is None or scores[index] == 0:
+        return None
+    return Dominant(index, "first" if scores[index] > 0 else "second")
+
+
+def draw_principles(count: int, seed: int, *, most: int = 8, rate: float = 0.2) -> tuple[Drawn, ...]:
+    """Principles for one comparison, out of ``count``: a number from Geometric(``rate``), drawn again until
+    it is at most ``most`` (and ``count``), without repetition; each negated with probability one half."""
+    if count < 1 or most < 1 or not 0 < rate <= 1:
+        raise ValueError(f"cannot draw from {count} principles, at most {most}, at rate {rate}")
+    rng = random.Random(seed)
+    number = 0
+    while not 1 <= number <= min(most, count):
+        number = 1
+        while rng.random() >= rate:
+            number += 1
+    return tuple(Drawn(i, rng.random() < 0.5) for i in rng.sample(range(count), number))
+
+
+class Principle(Struct, frozen=True, forbid_unknown_fields=True):
+    """A principle, and the variance of its agreed gap over the data (``principle_variances``)."""
+
+    text: Annotated[str, Meta(min_length=1)]
+    variance: Annotated[float, Meta(gt=0)] = 1.0
+    negated: bool = False
+
+
+class Salmon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Compares two answers as SALMON does: the principle of the greatest score in size decides.
+
+    The variances are of the user's data and given with the principles; 1.0 for all of them compares the
+    gaps as they are. Its engine must give token probabilities.
+    """
+
+    principles: Annotated[tuple[Principle, ...], Meta(min_length=1)]
+    judge: Judge = Judge()
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Token probabilities: text has no logits."""
+        return frozenset({Ability.CHAT, Ability.LOGPROBS})
+
+    def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
+        """Two orders a principle."""
+        one = self.judge.estimate_pair(first, second, problem=problem)
+        count = len(self.principles)
+        least, most = one.completions_min * count, one.completions_max * count
+        return replace(one, completions_min=least, completions_max=most)
+
+    async def compare(
+        self, first: str, second: str, *, problem: str, engine: Engine, seed: int
+    ) -> Comparison:
+        """Whom the dominant principle favours; a tie where every score is 0, open where one is unread."""
+        texts = [p.text for p in self.principles]
+        gaps = await principle_gaps(
+            self.judge, texts, first, second, problem=problem, engine=engine, seed=seed
+        )
+        read = [gap for gap in gaps if gap is not None]
+        if len(read) < len(gaps):
+            return Comparison(None, detail=f"unread: {texts[gaps.index(None)]}")
+        variances, negated = [p.variance for p in self.principles], [p.negated for p in self.principles]
+        scores = principle_scores(read, variances, negated)
+        best = dominant(scores)
+        if best is None:
+            return Comparison("tie", detail="every score is 0")
+        return Comparison(best.winner, detail=f"{texts[best.index]}: {scores[best.index]:.4g}")

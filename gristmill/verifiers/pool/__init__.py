@@ -1,0 +1,19 @@
+"""Verifiers in processes that are killed at a deadline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gristmill.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from gristmill.verifiers.pool.pool import Pool
+
+__all__ = ["Pool"]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "Pool": ".pool",
+    },
+)

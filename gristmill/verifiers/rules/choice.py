@@ -1,0 +1,304 @@
+r"""Multiple choice: which option a completion settles on, by its letter or by its content.
+
+A final answer is looked for in this order: the last ``\boxed{}`` and its line; the last line that claims an
+answer ("The answer is B", "Answer: (B)", "so C", "option C is correct"; "option B is wrong" claims
+nothing); the last line if it begins as an answer does ("(B)", "B.", "**B**", the content of an option).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from gristmill.core.errors import GristmillError
+from gristmill.core.verdicts import Verdict
+from gristmill.verifiers.base import Rewarding
+from gristmill.verifiers.evidence import decided, unparseable
+from gristmill.verifiers.guard import failure, guarded
+from gristmill.verifiers.rules.short_answer import find_whole, tokens, undecorated
+from gristmill.verifiers.text.words import lines
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LIMIT = 2_000
+"""The longest line that is read as a final answer, in characters."""
+
+_CLAIMS = 50
+"""So many last claims of an answer are looked at."""
+
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\}){0,300})\}")
+_LETTER = r"[\s*:\"'`$]*\(?\[?(?:\\text(?:bf)?\{\s*\(?)?([A-Z])(?![\w'’])"
+_CLAIM = re.compile(
+    r"\b(?i:answer|choice|option)(?:\s++(?:is|was|would be|must be|should be)\b|\s*+\*{0,2}+\s*+[:=])"
+    r"(?:\*\*)?+[\s:]*+"
+    r"|\b(?i:so|thus|hence|therefore|leaves|leaves only|leaves us with|leaving|choose|chose|pick|select|think"
+    r"|believe|go with|going with),?[ ](?i:it is |it's |it must be |the |option |choice |answer |is ){0,4}"
+    # A capital that begins a word, or a sentence about it, is no letter of an option.
+    r"(?=\([A-Z]\)|[A-Z]\b(?!['’]|\s+(?!(?:is|because|since|and|or)\b)[a-z]))"
+    r"|\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:correct|right|best|true|answer)\b",
+)
+_DENIED = re.compile(
+    r"[\s,]*(?:is|are|was|can|could|does|do|must|isn['’]t|can['’]t|cannot|seems)\s*"
+    r"(?:be\s|the\s)*(?:not|n['’]t|never|wrong|incorrect|false|out|ruled|eliminated|impossible|be|fit|match)\b"
+)
+_HEAD = re.compile(r"(?:(?i:option|choice|answer)\b)?" + _LETTER + r"\}?[\])}*\"'`$]*")
+_MORE = re.compile(r"\s*(?:,|/|&|\band\b|\bor\b)+\s*(?:(?i:or|and|option|choice)\s+)*\(?([A-Z])\)?(?![\w'’])")
+_LOWER = re.compile(r"\(([a-z])\)[.:,]?|([a-z])[.):]?")
+_OPTION = re.compile(r"(?:^|(?<=\s))[(\[]?([A-Z])[)\].:](?=\s)", re.MULTILINE)
+
+
+class Key(Struct, frozen=True, forbid_unknown_fields=True):
+    """A reference in JSON: the ``options``, or the ``problem`` whose text lists them, and the ``answer``, a
+    letter or an option's content."""
+
+    answer: str
+    options: tuple[str, ...] = ()
+    problem: str = ""
+
+
+class Choice(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Judge which of several options a completion settles on.
+
+    The reference is a letter, an option's content, or the JSON of a ``Key``; its options go before
+    ``options`` here. Without any options, only letters can be compared. ``match`` may allow only
+    the ``letter`` or only the ``content``; by content, options may stand in any order, so a ``Key`` for
+    the shuffled options (``shuffle``) gives the same verdicts.
+
+    ``unparseable``: no final answer, several different ones, a letter whose content is another option's,
+    or a letter beyond the options. ``error``: the reference is no option, or could be two.
+    """
+
+    options: tuple[str, ...] = ()
+    match: Literal["either", "letter", "content"] = "either"
+
+    def __call__(self, completion: str, reference: str) -> Verdict:
+        """Judge ``completion``; ``extracted`` is the letter, with the content where options are known."""
+        return guarded(self._verify, completion, reference)
+
+    def _verify(self, completion: str, reference: str) -> Verdict:
+        try:
+            key = read_key(reference)
+        except ValueError as error:
+            return failure("reference unparseable", str(error))
+        options = key.options or read_options(key.problem) or self.options
+        if not options and self.match == "content":
+            return failure("no options", "match: content needs the options, in the reference or the recipe")
+        gold = _gold(key.answer.strip(), options)
+        if isinstance(gold, str):
+            return failure("reference unparseable", gold)
+        reader = _Reader(options, self.match)
+        rule, segments = final_segments(completion, reader)
+        if not segments:
+            return unparseable("no answer", "no letter and no option's content where a final answer stands")
+        found: set[int] = set()
+        for segment in segments:
+            read = reader.read(segment)
+            if isinstance(read, str):
+                return unparseable(rule, read, segment[:200])
+            found |= read
+        if len(found) != 1:
+            named = ", ".join(LETTERS[i] for i in sorted(found))
+            return unparseable(rule, f"several answers: {named}" if named else "no option is named")
+        (chosen,) = found
+        content = f". {options[chosen]}" if options else ""
+        return decided(chosen == gold, rule=rule, extracted=LETTERS[chosen] + content)
+
+
+def read_key(reference: str) -> Key:
+    """The reference as a ``Key``. ``ValueError`` if it is JSON of another shape, or blank."""
+    text = reference.strip()
+    key = msgspec.json.decode(text, type=Key) if text.startswith("{") else Key(text)
+    if not key.answer.strip():
+        raise ValueError("the reference has no answer")
+    if len(key.options) > len(LETTERS):
+        raise ValueError(f"{len(key.options)} options; {len(LETTERS)} have letters")
+    return key
+
+
+def _gold(answer: str, options: Sequence[str]) -> int | str:
+    """The index of the right option, or why there is none."""
+    letter = _letter_alone(answer)
+    by_content = [i for i, option in enumerate(options) if _plain(option) == _plain(answer)]
+    readings = set(by_content)
+    if letter is not None and (not options or letter < len(options)):
+        readings.add(letter)
+    if len(readings) == 1:
+        return readings.pop()
+    if readings:
+        which = ", ".join(LETTERS[i] for i in sorted(readings))
+        return f"the answer {answer[:100]!r} could be {which}"
+    return f"the answer {answer[:100]!r} is none of {len(options)} options"
+
+
+def _letter_alone(text: str) -> int | None:
+    match = re.fullmatch(r"[(\[]?([A-Za-z])[)\].:]{0,2}", undecorated(text))
+    return LETTERS.index(match[1].upper()) if match else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(undecorated(text).casefold().split())
+
+
+class _Reader:
+    """Which options a short text names."""
+
+    def __init__(self, options: Sequence[str], match: str) -> None:
+        self.size = len(options) or len(LETTERS)
+        self.letters = match != "content"
+        self.plain = [_plain(o) for o in options] if match != "letter" else []
+        normal = [tuple(tokens(o)) for o in options] if match != "letter" else []
+        # Where dropping punctuation makes two options one ("x-1", "x/1"), only the exact text counts.
+        self.normal = normal if len(set(normal)) == len(normal) else []
+
+    def read(self, segment: str) -> set[int] | str:
+        """Indices of the options that ``segment`` names; or what is wrong with it."""
+        segment = undecorated(segment[:LIMIT])
+        whole = self._equal(segment)
+        alone = _letter_alone(segment) if self.letters else None
+        if alone is not None and (alone < self.size):
+            return {alone}
+        if whole:
+            return whole
+        if self.letters and (head := _HEAD.match(segment)) and _is_letter(head, segment):
+            return self._by_letter(head, segment)
+        return self._inside(segment)
+
+    def _by_letter(self, head: re.Match[str], segment: str) -> set[int] | str:
+        found = {LETTERS.index(head[1])}
+        end = head.end()
+        while more := _MORE.match(segment, end):
+            found.add(LETTERS.index(more[1]))
+            end = more.end()
+        beyond = [LETTERS[i] for i in sorted(found) if i >= self.size]
+        if beyond:
+            return f"{', '.join(beyond)} is beyond the {self.size} options"
+        content = self._equal(segment[end:].lstrip(" \t.:)]}-–—*,"))
+        if len(found) == 1 and content and not content & found:
+            letter, other = head[1], LETTERS[min(content)]
+            return f"the letter {letter} stands with the content of {other}"
+        return found
+
+    def _equal(self, text: str) -> set[int]:
+        plain = _plain(text)
+        exact = {i for i, option in enumerate(self.plain) if option == plain}
+        if exact or not plain or not self.normal:
+            return exact
+        normal = tuple(tokens(text))
+        return {i for i, option in enumerate(self.normal) if option == normal}
+
+    def _inside(self, text: str) -> set[int]:
+        words = tokens(text)
+        return {
+            index
+            for index, at in find_whole(words, self.normal)
+            if not {"not", "isnt", "never"} & set(words[max(0, at - 2) : at])
+        }
+
+
+def _is_letter(head: re.Match[str], segment: str) -> bool:
+    """Whether the capital that begins ``segment`` is a letter of an option and not the word "A" or "I"."""
+    if _DENIED.match(segment, head.end()):
+        return False
+    after = segment[head.end(1) :]
+    if head[1] not in "AI" or not after[:1].isspace():
+        return True
+    return re.match(r"\s+(?:is|because|since|as|and|or)\b|\s*[-–—(]", after) is not None
+
+
+def final_segments(completion: str, reader: _Reader) -> tuple[str, list[str]]:
+    """Where the final answer stands: the rule that found it, and the texts there that name an option."""
+    kept = lines(completion)
+    for line in reversed(kept):
+        if ("\\boxed" in line or "\\fbox" in line) and (boxes := _BOX.findall(line[-LIMIT:])):
+            return "box", boxes
+    text = "\n".join(kept)
+    # The last line with a claim in it, and all claims of that line.
+    segments: list[str] = []
+    row = 0
+    for claim in list(_CLAIM.finditer(text))[-_CLAIMS:][::-1]:
+        if segments and claim.start() < row:
+            break
+        end = text.find("\n", claim.end())
+        segment = claim[1] or text[claim.end() : end if end >= 0 else None][:LIMIT]
+        if not re.match(r"(?:not|n't|none)\b", segment) and _names(reader, segment):
+            segments.append(segment)
+            row = text.rfind("\n", 0, claim.start()) + 1
+    if segments:
+        return "claim", segments
+    last = kept[-1] if kept else ""
+    return ("last line", [last]) if last and len(last) <= LIMIT and _names(reader, last) else ("", [])
+
+
+def _names(reader: _Reader, segment: str) -> bool:
+    # A complaint (a string) is about letters, so it names some.
+    return bool(reader.read(segment))
+
+
+def read_options(problem: str) -> tuple[str, ...]:
+    """The options that a problem's text lists as ``(A) ...``, ``A. ...`` or ``A) ...``, on lines of their own
+    or in one; empty unless they run A, B, ... without a gap. The last complete list counts."""
+    return split_options(problem)[1]
+
+
+def split_options(problem: str) -> tuple[str, tuple[str, ...]]:
+    """A problem's text before its list of options (all of it where there is none), and ``read_options``."""
+    marks = list(_OPTION.finditer(problem))
+    starts = [i for i, mark in enumerate(marks) if mark[1] == "A"]
+    for start in reversed(starts):
+        run = [marks[start]]
+        for mark in marks[start + 1 :]:
+            if len(run) < len(LETTERS) and mark[1] == LETTERS[len(run)]:
+                run.append(mark)
+        if len(run) > 1:
+            ends = [mark.start() for mark in run[1:]] + [len(problem)]
+            texts = [problem[m.end() : end].strip() for m, end in zip(run, ends, strict=True)]
+            texts[-1] = texts[-1].split("\n", 1)[0].strip()
+            options = tuple(text.rstrip(",;").strip() for text in texts)
+            return problem[: run[0].start()].rstrip(), options
+    return problem, ()
+
+
+class Shuffled(Struct, frozen=True):
+    """Options in another order; ``order[i]`` is the place that the option now at ``i`` had before."""
+
+    options: tuple[str, ...]
+    order: tuple[int, ...]
+
+    def original(self, letter: str) -> str:
+        """The letter that the option now called ``letter`` had before. ``ValueError`` if there is none."""
+        index = LETTERS.find(letter.strip().upper()) if letter.strip() else -1
+        if not 0 <= index < len(self.order):
+            raise ValueError(f"{letter!r} is none of the {len(self.order)} options")
+        return LETTERS[self.order[index]]
+
+    def shown(self, letter: str) -> str:
+        """The letter that the option once called ``letter`` has now. ``ValueError`` if there is none."""
+        index = LETTERS.find(letter.strip().upper()) if letter.strip() else -1
+        if index not in self.order:
+            raise ValueError(f"{letter!r} is none of the {len(self.order)} options")
+        return LETTERS[self.order.index(index)]
+
+
+def shuffle(options: Sequence[str], seed: int) -> Shuffled:
+    """``options`` in a random order that is never the old one (ACRE, arXiv 2510.10104).
+
+    Same seed, same order. ``GristmillError`` for fewer than two options, or more than have letters.
+    """
+    if not 2 <= len(options) <= len(LETTERS):
+        raise GristmillError(
+            f"{len(options)} options cannot be shuffled.", remedy=f"Give 2 to {len(LETTERS)} options."
+        )
+    order = list(range(len(options)))
+    draw = random.Random(seed)
+    while order == sorted(order):
+        draw.shuffle(order)
+    return Shuffled(tuple(options[i] for i in order), tuple(order))
+
+
+def key(options: Sequence[str], answer: str) -> str:
+    """The reference for ``Choice`` in JSON."""
+    return msgspec.json.encode(Key(answer, tuple(options))).decode()

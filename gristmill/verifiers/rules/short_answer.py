@@ -1,0 +1,278 @@
+"""Short answers: normalised exact match and token F1, with numbers, dates and labels compared as such.
+
+The normalisation is SQuAD's (small letters, no punctuation, no articles, single spaces), but for four things
+that it gets wrong: numbers are compared as numbers (``3.5`` is not ``35``), punctuation between two digits
+separates them (``1-0`` is not ``10``), ``+ # = < > ^`` stay (``C++`` is not ``C``), and an answer that is
+nothing but an article or a mark ("A", "?") is kept.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Meta
+
+from gristmill.core.errors import RecipeError
+from gristmill.core.verdicts import Verdict
+from gristmill.verifiers.base import Rewarding
+from gristmill.verifiers.evidence import decided, read_references, unparseable
+from gristmill.verifiers.guard import failure, guarded
+from gristmill.verifiers.math import last_box
+from gristmill.verifiers.text.numerals import dates, is_number_word, numeral
+from gristmill.verifiers.text.words import lines, sentences
+
+Extract = Literal["auto", "whole", "marker", "last_line", "first_sentence"]
+
+LIMIT = 20_000
+"""The longest extracted answer that is compared, in characters."""
+
+_LAYERS = 6
+"""So many layers of decoration are taken off; a bound, since a text may be nothing but layers."""
+
+_MARKER = re.compile(
+    # Possessive, so that no run of blanks is read twice.
+    r"\banswer(?:\s++(?:is|was|would be|should be)\b|\s*+\*{0,2}+\s*+[:=])(?:\*\*)?+[\s:]*+|^[ \t]*+####\s*+",
+    re.IGNORECASE | re.MULTILINE,
+)
+_KEPT = frozenset("+#=<>^")
+_WRAPPERS = re.compile(r"\\(?:text|textbf|mathrm|textit|mathbf)\s*\{([^{}]*)\}")
+_ARTICLES = frozenset(("a", "an", "the"))
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)[^\w\s.,+#=<>^](?=\d)|(?<=\d),(?=\d)")
+_LABEL_WORD = re.compile(r"\w++(?:[-_.'’/]\w++)*+")
+_NEGATION = "not never no non un nor cannot isn't isn’t wasn't wasn’t aren't aren’t hardly"
+_NEGATIONS = frozenset(_NEGATION.split())
+
+
+class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Judge a short answer against one reference, or a JSON list of aliases of which the best counts.
+
+    ``metric``: ``exact`` (normalised), ``f1`` (of the normalised tokens, as SQuAD; an answer whose F1 is
+    ``threshold`` or more is ``correct``), or ``contains`` (a reference stands in the answer, word for word:
+    "art" is not in "party"), which a list of guesses passes too.
+
+    ``extract`` says where the answer stands: ``marker`` (a box, "the answer is", "answer:", ``####``; the
+    last of them), ``last_line``, ``first_sentence``, ``whole``; ``auto`` is a marker if there is one, else
+    the last line. The rule of the verdict tells which it was.
+
+    ``date_order``: how ``1/2/2020`` is read. ``undecided`` makes it ``unparseable`` where it matters. If the
+    answer and a reference are both dates, they are compared as such and nothing else is.
+
+    ``labels``: the closed set that answers come from. Then the answer must be, or name, exactly one of
+    them as a whole: "supported" is found neither in "not_supported" nor in "partially supported" if those
+    are labels too, nor behind a "not". No label, several, or a negated one is ``unparseable``.
+    """
+
+    metric: Literal["exact", "f1", "contains"] = "exact"
+    threshold: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    extract: Extract = "auto"
+    date_order: Literal["undecided", "day_first", "month_first"] = "undecided"
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        joined = Counter(_label_words(label) for label in self.labels)
+        same = [" ".join(words) for words, n in joined.items() if n > 1 or not words]
+        if same:
+            raise RecipeError(
+                f"short_answer: the labels {list(self.labels)} are not distinct words: {same}.",
+                remedy="Labels differ in more than case, '-' and '_'.",
+            )
+
+    def __call__(self, completion: str, reference: str) -> Verdict:
+        """Judge ``completion``; a blank reference, or one outside ``labels``, is an ``error``."""
+        return guarded(self._verify, completion, reference)
+
+    def _verify(self, completion: str, reference: str) -> Verdict:
+        wanted = read_references(reference)
+        if not wanted:
+            return failure("reference unparseable", "the reference is empty")
+        found = extract(completion, self.extract)
+        if found is None or not found.text:
+            return unparseable("no answer", f"nothing to read by {self.extract!r}")
+        if len(found.text) > LIMIT:
+            return unparseable("too long", f"the answer has {len(found.text):,} characters, over {LIMIT:,}")
+        if self.labels:
+            return self._by_label(found, wanted)
+        return self._by_date(found, wanted) or self._by_tokens(found, wanted)
+
+    def _by_label(self, found: Extracted, wanted: Sequence[str]) -> Verdict:
+        known = {_label_words(label): label for label in self.labels}
+        gold = {known.get(_label_words(w)) for w in wanted}
+        if None in gold:
+            return failure("reference unparseable", f"{list(wanted)} is not among {list(self.labels)}")
+        rule = f"label: {found.by}"
+        named = whole_labels(found.text, self.labels)
+        distinct = {index for index, _ in named}
+        if len(distinct) != 1:
+            which = [self.labels[i] for i in sorted(distinct)]
+            return unparseable(rule, f"several labels: {which}" if which else "no label", found.text)
+        if any(negated for _, negated in named):
+            return unparseable(rule, f"the label {self.labels[min(distinct)]!r} is negated", found.text)
+        label = self.labels[min(distinct)]
+        return decided(label in gold, rule=rule, extracted=label)
+
+    def _by_date(self, found: Extracted, wanted: Sequence[str]) -> Verdict | None:
+        answer = dates(found.text, self.date_order)
+        golds = [gold for w in wanted if (gold := dates(w, self.date_order))]
+        if not answer or not golds:
+            return None
+        rule = f"date: {found.by}"
+        if answer in golds:
+            return decided(True, rule=rule, extracted=found.text)
+        if any(set(answer) & set(gold) for gold in golds):
+            return unparseable(rule, "the day and the month cannot be told apart; set date_order", found.text)
+        return decided(False, rule=rule, extracted=found.text)
+
+    def _by_tokens(self, found: Extracted, wanted: Sequence[str]) -> Verdict:
+        answer = tokens(found.text)
+        golds = [tokens(w) for w in wanted]
+        if self.metric == "f1":
+            score = max(f1(answer, gold) for gold in golds)
+        elif self.metric == "contains":
+            score = float(bool(find_whole(answer, golds)))
+        else:
+            score = float(answer in golds)
+        return decided(
+            score >= (self.threshold if self.metric == "f1" else 1),
+            score=score,
+            rule=f"{self.metric}: {found.by}",
+            extracted=found.text,
+        )
+
+
+class Extracted(NamedTuple):
+    """An answer and where it stood."""
+
+    text: str
+    by: str
+
+
+def extract(text: str, how: Extract = "auto") -> Extracted | None:
+    """The answer that ``text`` ends in or holds, without decoration; ``None`` if ``marker`` finds none."""
+    if how in ("auto", "marker"):
+        marked = _marked(text)
+        if marked is not None or how == "marker":
+            return marked
+        how = "last_line"
+    if how == "last_line":
+        found = lines(text)[-1:]
+        return Extracted(undecorated(found[0] if found else ""), "last line")
+    if how == "first_sentence":
+        found = sentences(text[:LIMIT])[:1]
+        return Extracted(undecorated(found[0] if found else ""), "first sentence")
+    return Extracted(undecorated(text), "whole")
+
+
+def _marked(text: str) -> Extracted | None:
+    """What the last box holds, or else what follows the last marker on its line, up to a sentence's end."""
+    if (box := last_box(text)) is not None:
+        return Extracted(undecorated(box), "box")
+    for marker in reversed(list(_MARKER.finditer(text))):
+        end = text.find("\n", marker.end())
+        if content := text[marker.end() : end if end >= 0 else None].strip():
+            break
+    else:
+        return None
+    first = sentences(content[:LIMIT]) if len(content) <= LIMIT else [content]
+    return Extracted(undecorated(first[0]), "marker")
+
+
+def undecorated(text: str) -> str:
+    r"""``text`` without Markdown emphasis, ``\text{}``, dollar signs of formulas, quotes and a last stop."""
+    text = _WRAPPERS.sub(r"\1", text.strip())
+    for _ in range(_LAYERS):
+        for mark in ("**", "__", "`", "*", "$", '"', "'"):
+            if len(text) >= 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
+                text = text[len(mark) : -len(mark)].strip()
+        text = text.removesuffix(".").strip() if not re.search(r"\b\w\.\w\.$", text[-8:]) else text
+        text = text.strip("“”").strip()
+    return text
+
+
+def tokens(text: str) -> list[str]:
+    """The normalised tokens of ``text`` (see the module), each number in one plain form, in order."""
+    pieces: list[str] = []
+    for chunk in unicodedata.normalize("NFC", text).lower().replace("−", "-").split():
+        pieces += _pieces(chunk)
+    read: list[str] = []
+    at = 0
+    while at < len(pieces):
+        number = numeral(pieces, at)
+        value, at = number or (pieces[at], at + 1)
+        if number is None and value in ("percent", "%") and read and read[-1][-1].isdigit():
+            continue
+        read.append(value)
+    kept = [word for word in read if word not in _ARTICLES]
+    return kept or read or [text.strip()]
+
+
+def _pieces(chunk: str) -> list[str]:
+    """The words of a run of text without spaces: a number stays whole, other punctuation goes."""
+    core = chunk.strip("\"'“”‘’()[]{}*_`,;:!?.%")
+    signed = chunk.lstrip("\"'“”‘’([{*_`")
+    if signed[:1] == "." and signed[1:2] == core[:1] and core[:1].isdigit():
+        core = "." + core
+    if core and numeral([core], 0):
+        return [core]
+    if "-" in core and all(map(is_number_word, core.split("-"))):
+        return core.split("-")
+    parts = _BETWEEN_DIGITS.sub(" ", core).split()
+    return [word for part in parts if (word := "".join(c for i, c in enumerate(part) if _stays(part, i)))]
+
+
+def _stays(part: str, i: int) -> bool:
+    character = part[i]
+    if character == ".":  # a decimal point
+        return part[i - 1 : i].isdigit() and part[i + 1 : i + 2].isdigit()
+    return character in _KEPT or not unicodedata.category(character).startswith(("P", "S"))
+
+
+def f1(answer: Sequence[str], gold: Sequence[str]) -> float:
+    """The harmonic mean of the precision and the recall of tokens, counted with repetition."""
+    common = (Counter(answer) & Counter(gold)).total()
+    return 2 * common / (len(answer) + len(gold)) if common else 0.0
+
+
+def find_whole(sequence: Sequence[str], patterns: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """Where ``patterns`` stand in ``sequence``: (pattern, position) pairs, the longest at each place, none
+    overlapping. A pattern that is part of a longer one found there is not found in it."""
+    by_first: dict[str, list[int]] = {}
+    for index in sorted(range(len(patterns)), key=lambda i: -len(patterns[i])):
+        if patterns[index]:
+            by_first.setdefault(patterns[index][0], []).append(index)
+    found, at = [], 0
+    while at < len(sequence):
+        for index in by_first.get(sequence[at], ()):
+            pattern = patterns[index]
+            if list(sequence[at : at + len(pattern)]) == list(pattern):
+                found.append((index, at))
+                at += len(pattern) - 1
+                break
+        at += 1
+    return found
+
+
+def whole_labels(text: str, labels: Sequence[str]) -> list[tuple[int, bool]]:
+    """Each place where ``text`` names one of ``labels`` as a whole: which, and whether a "not" goes before.
+
+    Case does not matter, and "not_supported", "not-supported" and "not supported" are one label; but
+    "partially_supported" is one word, in which "supported" is not found.
+    """
+    words = [_joined(w) for w in _LABEL_WORD.findall(text.casefold())]
+    patterns: list[tuple[str, ...]] = []
+    for label in labels:
+        spaced = _label_words(label)
+        patterns += [spaced, ("_".join(spaced),)]
+    places = find_whole(words, patterns)
+    return [(index // 2, at > 0 and words[at - 1] in _NEGATIONS) for index, at in places]
+
+
+def _joined(word: str) -> str:
+    return word if word in _NEGATIONS else re.sub("[-.'’/]", "_", word)
+
+
+def _label_words(label: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[^\W_]+", label.casefold()))
