@@ -168,7 +168,7 @@ def ask(method: str, model: Path, questions: Path, runs: Path, log: Path) -> lis
     return ev.run_systems(run(recipe, runs=runs, log=log))["ask_or_refuse"]
 
 
-def table(reports: Sequence[ev.Report]) -> str:
+def table(reports: Sequence[ev.RefusalReport]) -> str:
     """Each measure as the mean over the seeds, with every seed's value in brackets."""
     blocks = []
     for part, title in PARTS.items():
@@ -193,7 +193,7 @@ def cell(values: Sequence[float | None]) -> str:
     return f"{statistics.mean(there):.3f} ({shown})" if there else "-"
 
 
-def write(report: ev.Report, place: Path) -> None:
+def write(report: ev.RefusalReport, place: Path) -> None:
     """A seed's measures with intervals as text and JSON; with diagrams where matplotlib is installed."""
     (place / "report.txt").write_text(ev.table(report) + "\n")
     (place / "report.json").write_bytes(report.encode())

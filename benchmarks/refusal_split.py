@@ -101,7 +101,7 @@ import json, sys, time
 from pathlib import Path
 import msgspec, polars
 from gristmill.core.knowledge import Knowledge
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON
 from gristmill.pipelines.rundir.parts import scan
 from gristmill.synth.refusal.split import RefusalSplit
 status = Path("/proc/self/status")  # of this program alone: ru_maxrss begins with the peak of who started it

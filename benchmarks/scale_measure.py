@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct
 
 from gristmill.core.engine import Completion, Message, Request, Sampling
-from gristmill.core.records import Sample
+from gristmill.core.records import Sampled
 from gristmill.core.schema import to_frame
 from gristmill.engines.log import tools as log_tools
 from gristmill.engines.log.store import CompletionLog, request_key
@@ -86,7 +86,7 @@ def measure_log(folder: Path, texts: list[str]) -> dict[str, float]:
 
 async def write(folder: StageDir, records: Iterable[Struct]) -> None:
     """Records as a stage's parts."""
-    writer = Parts(folder, Sample, 1000)
+    writer = Parts(folder, Sampled, 1000)
     for record in records:
         await writer.add([record])
     writer.finish()
@@ -95,16 +95,16 @@ async def write(folder: StageDir, records: Iterable[Struct]) -> None:
 def measure_rows(folder: Path, texts: list[str]) -> dict[str, float]:
     """Bytes of a sample in memory and in Parquet, and how fast one process puts parts together anew."""
     samples = [
-        Sample(f"p{i}/0", f"p{i}", 0, t[:300], "42", (Message("user", t[:300]),), t, "stop", 100, 500)
+        Sampled(f"p{i}/0", f"p{i}", 0, t[:300], "42", (Message("user", t[:300]),), t, "stop", 100, 500)
         for i, t in enumerate(texts)
     ]
-    frame = to_frame(samples, Sample)
+    frame = to_frame(samples, Sampled)
     first, second = StageDir(folder, "first"), StageDir(folder, "second")
 
     async def rewrite() -> float:
         await write(first, samples)
         started = time.process_time()
-        await write(second, parts.read(first.path, Sample))
+        await write(second, parts.read(first.path, Sampled))
         return time.process_time() - started
 
     return {

@@ -37,7 +37,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from gristmill.core.engine import Message, Request
-from gristmill.core.records import Sample
+from gristmill.core.records import Sampled
 from gristmill.core.stages import Context, derive_seed
 from gristmill.core.steps import ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
@@ -152,12 +152,12 @@ def solve(allocation: Allocation, streams: Streams, inferred: bool = False) -> F
 # The same through the real stage: plain text in steps, a scripted engine, a verifier that reads the answer.
 
 
-def sample(case: Problem) -> Sample:
+def sample(case: Problem) -> Sampled:
     """The wrong solution as text."""
     steps = [f"Step {j}: it follows that x{j} is {j * j}.\n\n" for j in range(1, len(case.chances) + 1)]
     text = "".join(steps) + f"Step {len(case.chances) + 1}: the answer is 13."
     asked = (Message("user", f"Problem {case.number}: what is 7 + 5?"),)
-    return Sample(
+    return Sampled(
         f"p{case.number}",
         f"q{case.number}",
         0,

@@ -13,8 +13,8 @@ from msgspec import Struct
 from gristmill.core import registry
 from gristmill.core.engine import Ability, Message, Request, Sampling
 from gristmill.core.errors import RowRejected
-from gristmill.core.records import Problem, Sample
-from gristmill.core.stages import REJECTED, Context, Estimate, Rejection
+from gristmill.core.records import Problem, Sampled
+from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Rejection
 from gristmill.pipelines.exports.base import Conversation
 
 if TYPE_CHECKING:
@@ -49,18 +49,18 @@ class Short(Struct, frozen=True):
         import polars as pl
 
         ends = pl.col("id").str.ends_with("7")
-        return frame.with_columns(pl.when(ends).then(pl.lit("ends with 7")).alias(REJECTED))
+        return frame.with_columns(pl.when(ends).then(pl.lit("ends with 7")).alias(REJECTED_REASON))
 
 
 class Noisy(Struct, frozen=True):
     """A row stage that keeps, doubles, drops and fails, as the record's id says. ``all_fail``: a bug."""
 
-    reads: ClassVar[type[Struct]] = Sample
-    writes: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
     all_fail: bool = False
 
-    async def __call__(self, record: Sample, context: Context) -> Sequence[Struct]:
+    async def __call__(self, record: Sampled, context: Context) -> Sequence[Struct]:
         number = int(record.problem_id[1:])
         if number % 13 == 5 or self.all_fail:
             raise ValueError(f"a bug for {number}")
@@ -77,29 +77,31 @@ class Noisy(Struct, frozen=True):
 class Unique(Struct, frozen=True):
     """A table stage on rows: it must see all of them."""
 
-    reads: ClassVar[type[Struct]] = Sample
-    writes: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
+    writes: ClassVar[type[Struct]] = Sampled
 
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         import polars as pl
 
         again = ~pl.col("id").is_first_distinct()
-        return frame.with_columns(pl.when(again).then(pl.lit("seen before")).alias(REJECTED))
+        return frame.with_columns(pl.when(again).then(pl.lit("seen before")).alias(REJECTED_REASON))
 
 
 class Again(Struct, frozen=True):
     """A row stage behind a table stage that asks the engine."""
 
-    reads: ClassVar[type[Struct]] = Sample
-    writes: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
-    async def __call__(self, record: Sample, context: Context) -> Sequence[Struct]:
+    async def __call__(self, record: Sampled, context: Context) -> Sequence[Struct]:
         messages = (Message("user", f"again: {record.completion}"),)
         seed = context.seed_for(record.id, 0)
         [answer] = await context.engine.generate(Request(messages, Sampling(), seed=seed))
         return [
-            Sample(record.id, record.problem_id, 0, record.problem, None, messages, answer.text, "stop", 1, 2)
+            Sampled(
+                record.id, record.problem_id, 0, record.problem, None, messages, answer.text, "stop", 1, 2
+            )
         ]
 
     def estimate(self, record: Any) -> Estimate:
@@ -109,11 +111,11 @@ class Again(Struct, frozen=True):
 class Half(Struct, frozen=True):
     """An export of every other sample."""
 
-    reads: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = Conversation
     suffix: ClassVar[str] = ".jsonl"
 
-    def rows(self, record: Sample, /) -> Sequence[Conversation]:
+    def rows(self, record: Sampled, /) -> Sequence[Conversation]:
         if int(record.problem_id[1:]) % 2:
             raise RowRejected("odd")
         return [Conversation(record.id, record.messages)]

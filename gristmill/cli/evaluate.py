@@ -112,7 +112,7 @@ def refusal(
     from gristmill.pipelines.recipe.plain import convert
 
     given = {"by": by, "rule": rule, "score": score, "bins": bins, "draws": draws, "seed": seed}
-    settings = convert(given, measuring.Settings, "options")
+    settings = convert(given, measuring.MeasureSettings, "options")
     if out is not None:
         refusal_report.check()
     try:

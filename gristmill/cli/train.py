@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from gristmill.pipelines.recipe.plain import convert, document, set_value
-from gristmill.train.sft import Metrics, Sft, train
+from gristmill.train.sft import Sft, TrainingMetrics, train
 from gristmill.train.weights import Precision, pack, unpack
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -66,7 +66,7 @@ def read(config: Path, overrides: list[str]) -> Sft:
     return convert(data, Sft, "")
 
 
-def table(metrics: Metrics) -> str:
+def table(metrics: TrainingMetrics) -> str:
     """What a training run did, a line each."""
     shown = {k: v for k, v in msgspec.to_builtins(metrics).items() if k != "fingerprint"}
     width = max(map(len, shown))

@@ -68,7 +68,7 @@ class TransientError(EngineError):
         self.congested = congested
 
 
-class RefusedError(EngineError):
+class RequestRefusedError(EngineError):
     """A failure that no further try will mend: the request itself is refused (400, 401, 404, 413 ...)."""
 
 

@@ -27,8 +27,21 @@ class Problem(Struct, frozen=True):
     meta: str = "{}"
 
 
-class Sample(Struct, frozen=True):
-    """One sampled conversation: ``messages`` as sent, then the last ``completion``."""
+class Score(Struct, frozen=True):
+    """What one verifier, judge or reward model says of a record: a number, a verdict with its evidence, or
+    both. ``chosen`` and ``rejected`` (or ``chosen_NAME``, ``rejected_NAME``) are of the sides of a pair."""
+
+    name: str
+    value: float | None = None
+    verdict: Verdict | None = None
+
+
+class Sampled(Struct, frozen=True):
+    """One sampled conversation: ``messages`` as sent, then the last ``completion``.
+
+    ``verdict`` is the one on its answer by the recipe's verifier; ``scores`` are any further ones, by unique
+    names. ``model`` is the engine's where several were asked. ``meta`` is the problem's.
+    """
 
     id: str
     problem_id: str
@@ -41,6 +54,9 @@ class Sample(Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     verdict: Verdict | None = None
+    scores: tuple[Score, ...] = ()
+    model: str | None = None
+    meta: str = "{}"
 
 
 class Span(Struct, frozen=True):
@@ -93,9 +109,27 @@ class Demonstration(Struct, frozen=True):
     turns: tuple[Turn, ...]
 
 
+class Conversation(Struct, frozen=True):
+    """A conversation from elsewhere; its assistant turns are trained. ``meta`` is a JSON object with whatever
+    else the source's row held."""
+
+    id: str
+    turns: tuple[Turn, ...]
+    meta: str = "{}"
+
+
+class Passage(Struct, frozen=True):
+    """A text to ask about or to rest answers on. ``meta`` is as in ``Problem``."""
+
+    id: str
+    text: str
+    title: str | None = None
+    meta: str = "{}"
+
+
 class Dialogue(Struct, frozen=True):
     """What an export of conversations reads: any record with these fields (``Trajectory``,
-    ``Demonstration``, or a plug-in's own)."""
+    ``Demonstration``, ``Conversation``, or a plug-in's own)."""
 
     id: str
     turns: tuple[Turn, ...]
@@ -105,7 +139,8 @@ class Pair(Struct, frozen=True):
     """A preference pair: both sides continue the same ``prompt``; ``kind`` names the rule it came from.
 
     ``weight`` is its share of the loss; ``flip`` the probability that the label is the wrong way round
-    (the epsilon of conservative DPO).
+    (the epsilon of conservative DPO). ``scores`` are of the pair and its sides, by unique names; ``meta`` is
+    a JSON object with whatever else is known.
     """
 
     id: str
@@ -116,6 +151,8 @@ class Pair(Struct, frozen=True):
     rejected: tuple[Message, ...]
     weight: float = 1.0
     flip: float = 0.0
+    scores: tuple[Score, ...] = ()
+    meta: str = "{}"
 
 
 class Judged(Struct, frozen=True):

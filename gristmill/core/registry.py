@@ -1,4 +1,4 @@
-"""Names to things: engines, verifiers (plain, and those that ask a model), stages, exports: entry points all.
+"""Names to things: engines, verifiers (plain, and those that ask a model), stages, exports, records.
 
 Built-ins stand in this project's own ``pyproject.toml`` under the same groups that a third-party
 package uses, so there is no list to keep and nothing is imported before it is named.
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from gristmill.core.errors import RecipeError
 
-Group = Literal["engines", "verifiers", "model_verifiers", "stages", "exports"]
+Group = Literal["engines", "verifiers", "model_verifiers", "stages", "exports", "records"]
 
 
 @cache

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -50,6 +50,46 @@ def _dtype(hint: Any) -> Any:
         if issubclass(hint, (str, enum.Enum)):
             return pl.String()
     raise TypeError(f"{hint!r} has no column type; use str, int, float, bool, a record, or a tuple of one")
+
+
+def record_of(
+    columns: Mapping[str, Any], like: Sequence[type[msgspec.Struct]] = (), name: str = "Row"
+) -> type[msgspec.Struct]:
+    """A record type with these ``columns`` (Polars types by name).
+
+    A column that the first of ``like`` has too, in the same type, is that field; one that a later has may be
+    null besides, as may any other. Where the columns are those of one of ``like``, it is that type itself.
+    """
+    for kind in like:
+        if dict(schema(kind)) == dict(columns):
+            return kind
+    fields: list[Any] = []
+    for column, dtype in columns.items():
+        known = [kind for kind in like if schema(kind).get(column) == dtype]
+        hint = get_type_hints(known[0])[column] if known else _hint(column, dtype)
+        if column == "id" or (known and known[0] is like[0]):
+            fields.append((column, hint))
+        else:
+            fields.append((column, Optional[hint], None))  # noqa: UP045 - a type made at run time
+    return msgspec.defstruct(name, fields, frozen=True, kw_only=True)
+
+
+def _hint(name: str, dtype: Any) -> Any:
+    """The type of a field whose column has this Polars type."""
+    import polars as pl
+
+    if isinstance(dtype, pl.List):
+        return tuple[_hint(name, dtype.inner) | None, ...]  # type: ignore[misc]
+    if isinstance(dtype, pl.Struct):
+        inner = [(f.name, _hint(f.name, f.dtype) | None, None) for f in dtype.fields]
+        return msgspec.defstruct(name.title(), inner, frozen=True, kw_only=True)
+    if dtype == pl.Boolean:
+        return bool
+    if dtype.is_integer():
+        return int
+    if dtype.is_numeric():
+        return float
+    return str
 
 
 def gives(kind: type[msgspec.Struct], wanted: type[msgspec.Struct]) -> bool:

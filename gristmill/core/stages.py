@@ -1,15 +1,16 @@
-"""The two kinds of stage, and what a stage is given to work with.
+"""The kinds of stage, and what a stage is given to work with.
 
 A stage is a frozen ``msgspec.Struct`` whose fields are its options in a recipe, so that its options,
-their ranges and their JSON Schema are declared once. A *row stage* is called with one record and the
-context; a *table stage* with a Polars ``LazyFrame``.
+their ranges and their JSON Schema are declared once. A ``RowStage`` is called with one record and the
+context; a ``Filter`` with a Polars ``LazyFrame``, of which it keeps rows; a ``Relation`` with one frame or
+several, of which it makes another.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import Struct
 
@@ -20,25 +21,34 @@ from gristmill.core.verdicts import Verdict, unfinished
 if TYPE_CHECKING:
     import polars as pl
 
-REJECTED = "rejected_reason"
-"""The column in which a table stage says why a row is dropped; null keeps the row."""
+REJECTED_REASON = "rejected_reason"
+"""The column in which a filter or a relation says why a row is rejected; null keeps the row."""
 
 
 class Rejection(Struct, frozen=True):
-    """Something a row stage drops beside what it keeps: which record, why, and the details."""
+    """A rejected row, as in ``rejected.parquet``: which record, why, and the details.
 
-    id: str
+    ``reason`` is a short fixed phrase, by which rejections are counted. ``row`` is the 1-based row of the
+    source, where that is known; a row of a source that has no id of its own is called "row N".
+    """
+
+    id: str | None
     reason: str
     detail: str = ""
+    row: int | None = None
 
 
 class Estimate(Struct, frozen=True):
-    """Bounds on what one record will cost a stage: completions, and tokens of one prompt and answer."""
+    """Bounds on what one record will cost a stage: completions, and tokens of one prompt and answer.
+
+    ``rows_max`` is the most records that it makes of one, ``None`` where that has no bound.
+    """
 
     completions_min: int
     completions_max: int
     prompt_tokens: int
     completion_tokens: int
+    rows_max: int | None = None
 
 
 def _uncounted(verdict: Verdict) -> None:
@@ -50,7 +60,7 @@ class Context(Struct, frozen=True):
     the recipe's further engines by their names (a prover, a judge, a reference model).
 
     ``verify`` counts its verdicts for the run's summary; a stage that has one from elsewhere (a judge)
-    hands it to ``count``.
+    hands it to ``count``. ``verifiers`` are the recipe's further ones by their names, counted likewise.
     """
 
     engine: Engine
@@ -58,6 +68,7 @@ class Context(Struct, frozen=True):
     seed: int
     engines: Mapping[str, Engine] = {}
     count: Callable[[Verdict], None] = _uncounted
+    verifiers: Mapping[str, Callable[[str, str], Awaitable[Verdict]]] = {}
 
     async def judge(self, completion: Completion, reference: str, *, begun: str = "") -> Verdict:
         """The verdict on a completion, after the text ``begun`` where it continues one.
@@ -93,43 +104,75 @@ def derive_seed(run_seed: int, record_id: str, call: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
-class RowStage(Protocol):
-    """An async function of one record. ``needs`` are the abilities that its own engine must have.
+class Anything(Struct, frozen=True):
+    """What a stage reads that takes any record: all have an id."""
 
-    A stage that asks for further engines by ``context.named`` should say so by an optional property
-    ``uses: Mapping[str, frozenset[Ability]]``, the abilities it needs of each by the engine's name, so that
-    a missing one is an error before the first token is spent.
+    id: str
 
-    It returns the records it makes and a ``Rejection`` for each thing it drops; or raises
-    ``RowRejected``, by which the record itself is rejected.
+
+class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An async function of one record; a subclass gives ``reads``, ``writes`` and ``__call__``.
+
+    A record that has all fields of ``reads`` in the same types will do. Where a stage writes the type that it
+    reads, columns that its input has besides are carried over to what it makes.
     """
 
     reads: ClassVar[type[Struct]]
     writes: ClassVar[type[Struct]]
-
-    @property
-    def needs(self) -> frozenset[Ability]:
-        """What its own engine must be able to do; a ``ClassVar`` where that depends on no option."""
-        ...
+    needs: ClassVar[Any] = frozenset[Ability]()
+    """The abilities that its engine must have, a ``frozenset``; a property where options decide it."""
+    uses: ClassVar[Any] = {}
+    """For a stage that asks further engines by ``context.named``: the abilities it needs of each, by the
+    engine's name; a property where options decide it."""
+    verifiers: ClassVar[Any] = ()
+    """The names of the recipe's further verifiers that it calls; a property where options decide it."""
 
     async def __call__(self, record: Any, context: Context, /) -> Sequence[Struct]:
-        """The records made from ``record``, with a ``Rejection`` for each one dropped."""
-        ...
+        """The records made from ``record``, with a ``Rejection`` for each one rejected.
 
-    def estimate(self, record: Any, /) -> Estimate:
-        """What ``record`` will cost (``completions_max`` 0 for a stage that calls no engine)."""
-        ...
+        A ``RowRejected`` that is raised rejects the record itself, under its reason.
+        """
+        raise NotImplementedError
+
+    def estimate(self, record: Any, /) -> Estimate | None:
+        """What ``record`` will cost; ``None`` where nothing can be said, which ``plan`` shows as "?"."""
+        return None if self.needs or self.uses else Estimate(0, 0, 0, 0)
 
 
-class TableStage(Protocol):
-    """A function of a whole table. It calls no model and adds the column ``REJECTED``."""
+class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ``Filter`` and ``Relation`` have in common: they read whole tables and ask no model."""
 
-    reads: ClassVar[type[Struct]]
-    writes: ClassVar[type[Struct]]
+    reads: ClassVar[type[Struct]] = Anything
+    writes: ClassVar[type[Struct] | None] = None
+    """The record that comes out. ``None``: of a filter the input's own, of a relation what a run on empty
+    frames shows."""
+
+
+class Filter(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A function of a table that keeps some of its rows; a subclass gives ``__call__``."""
 
     def __call__(self, frame: pl.LazyFrame, seed: int, /) -> pl.LazyFrame:
-        """All rows of ``frame`` in order, with the reason in ``REJECTED`` for those to drop."""
-        ...
+        """All rows of ``frame`` in order, with the reason in ``REJECTED_REASON`` for those to reject."""
+        raise NotImplementedError
 
 
-Stage = RowStage | TableStage
+class Relation(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A function of tables that makes another: it may add and reorder rows, and change columns.
+
+    A subclass gives ``__call__``. In a recipe its inputs are listed under ``from``.
+    """
+
+    inputs: ClassVar[tuple[int, int | None]] = (1, 1)
+    """The fewest and the most tables that it reads; ``None``: any number."""
+
+    def __call__(self, frames: Sequence[pl.LazyFrame], seed: int, /) -> pl.LazyFrame:
+        """The rows, with unique texts in the column ``id``. It may have ``REJECTED_REASON``, with the reason
+        in it for rows to reject; of these only the id counts."""
+        raise NotImplementedError
+
+    def rows_max(self, rows: Sequence[int]) -> int | None:
+        """The most rows that come of tables of so many ``rows``; ``None`` where that has no bound."""
+        return None
+
+
+Stage = RowStage | Filter | Relation

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 from yarl import URL
 
 from gristmill.core.engine import Ability, Completion, FinishReason, Request, TokenLogprob, TokenScore
-from gristmill.core.errors import EngineError, RecipeError, RefusedError, TransientError
+from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
 from gristmill.engines import scoring
 from gristmill.engines.options import EngineOptions
 
@@ -195,7 +195,9 @@ class OpenAIEngine:
         asked = self._body(request, first, 1 if request.score else n, mode)
         if request.score:
             if mode != "vllm":
-                raise RefusedError(f"{self._url}: only vLLM scores given text (continue_mode is {mode!r})")
+                raise RequestRefusedError(
+                    f"{self._url}: only vLLM scores given text (continue_mode is {mode!r})"
+                )
             asked |= scoring.fields(self._options.max_tokens_field)
         status, headers, body = await self._send("POST", self._url, _encode(asked))
         if status != 200:
@@ -320,7 +322,7 @@ class OpenAIEngine:
         try:
             msgspec.json.decode(text, type=msgspec.Raw)
         except _UNREADABLE as error:
-            raise RefusedError(
+            raise RequestRefusedError(
                 f"{self._url}: asked for JSON of a schema, answered {_snippet(text)!r}; this server may not "
                 "know response_format"
             ) from error
@@ -336,7 +338,7 @@ class OpenAIEngine:
             return TransientError(
                 message, retry_after=_retry_after(headers.get("Retry-After")), congested=status in _CONGESTED
             )
-        return RefusedError(message)
+        return RequestRefusedError(message)
 
 
 def _response_format(schema: str) -> dict[str, Any]:
@@ -344,7 +346,7 @@ def _response_format(schema: str) -> dict[str, Any]:
     try:
         parsed = msgspec.json.decode(schema)
     except _UNREADABLE as error:
-        raise RefusedError(f"the schema is not JSON ({error}): {_snippet(schema)}") from error
+        raise RequestRefusedError(f"the schema is not JSON ({error}): {_snippet(schema)}") from error
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": parsed, "strict": True}}
 
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.engine import Completion, TokenLogprob
-from gristmill.core.errors import RefusedError, TransientError
+from gristmill.core.errors import RequestRefusedError, TransientError
 
 _UNKNOWN = "\ufffd"
 """How a token that is part of a character is shown."""
@@ -60,7 +60,7 @@ def completion(body: bytes, text: str, url: str) -> Completion:
     if not response.choices:
         raise TransientError(f"{url}: not a chat completion: it has no choices")
     if not response.prompt_logprobs:
-        raise RefusedError(
+        raise RequestRefusedError(
             f"{url}: the server gave no prompt_logprobs; leave 'score' out of the engine's abilities"
         )
     usage = response.usage or _Usage()
@@ -78,10 +78,12 @@ def scored(
     pieces = spell(text, [token for token, _ in tokens])
     if pieces is None:
         end = "".join(token for token, _ in tokens[-8:])[-60:]
-        raise RefusedError(f"{where}: the prompt's tokens end in {end!r} and do not spell the text to score")
+        raise RequestRefusedError(
+            f"{where}: the prompt's tokens end in {end!r} and do not spell the text to score"
+        )
     logprobs = [logprob for _, logprob in tokens[len(tokens) - len(pieces) :]]
     if None in logprobs:
-        raise RefusedError(f"{where}: a token of the text to score has no log-probability")
+        raise RequestRefusedError(f"{where}: a token of the text to score has no log-probability")
     return Completion(
         text=text,
         prompt_tokens=prompt_tokens,

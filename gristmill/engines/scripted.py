@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, Message, Request, TokenLogprob
-from gristmill.core.errors import InputError, RecipeError, RefusedError, TransientError
+from gristmill.core.errors import InputError, RecipeError, RequestRefusedError, TransientError
 from gristmill.engines.options import EngineOptions
 
 Text = Annotated[str | Completion, Meta(description="a text, or a whole completion")]
@@ -119,7 +119,7 @@ class ScriptedEngine:
     def _completion(self, request: Request, index: int, *, counted: bool) -> Completion:
         if request.score:
             if self._score is None:
-                raise RefusedError("scripted: there is no function to score a text with")
+                raise RequestRefusedError("scripted: there is no function to score a text with")
             tokens = tuple(self._score(request.messages, request.prefix))
             return Completion(
                 request.prefix,
@@ -149,7 +149,7 @@ def _answer(replies: tuple[Reply, ...]) -> Callable[[Request, int], Completion |
         asked = next((m.content for m in reversed(request.messages) if m.role == "user"), "")
         reply = next((reply for reply, fit in zip(replies, fits, strict=True) if fit(asked)), None)
         if reply is None:
-            raise RefusedError(f"scripted: no reply fits {asked[:80]!r}")
+            raise RequestRefusedError(f"scripted: no reply fits {asked[:80]!r}")
         if len(reply.texts) == 1:
             return reply.texts[0]
         drawn = _digest(_encode((request.messages, request.prefix, (request.seed or 0) + index)))

@@ -17,14 +17,14 @@ from gristmill.core.errors import (
     GristmillError,
     LogError,
     RecipeError,
-    RefusedError,
+    RequestRefusedError,
     RowRejected,
     RunStopped,
     TransientError,
 )
 from gristmill.engines.breaker import Breaker, Try
 from gristmill.engines.limit import AdaptiveLimit
-from gristmill.engines.log.store import CompletionLog, Key, request_key
+from gristmill.engines.log.store import CompletionLog, LogKey, request_key
 from gristmill.engines.options import EngineOptions
 
 _RESUME = "Mend the cause, then run the same command again: what was paid for is in the log."
@@ -134,7 +134,7 @@ class Session:
                 have |= shared
         return [have[i] for i in range(first, first + n)]
 
-    async def _fly(self, key: Key, request: Request, samples: list[int]) -> dict[int, Completion]:
+    async def _fly(self, key: LogKey, request: Request, samples: list[int]) -> dict[int, Completion]:
         """Ask the engine for ``samples``, while whoever else wants one of them waits for this call."""
         landed: asyncio.Future[dict[int, Completion] | GristmillError | None]
         landed = asyncio.get_running_loop().create_future()
@@ -152,7 +152,7 @@ class Session:
                 del self._flying[key.digest, i]
             landed.set_result(result)
 
-    async def _fetch(self, key: Key, request: Request, samples: list[int]) -> dict[int, Completion]:
+    async def _fetch(self, key: LogKey, request: Request, samples: list[int]) -> dict[int, Completion]:
         runs = _runs(samples, joined=Ability.MANY in self.abilities)
         if len(runs) == 1:
             return await self._ask(key, request, *runs[0])
@@ -167,7 +167,7 @@ class Session:
             have |= result
         return have
 
-    async def _ask(self, key: Key, request: Request, first: int, n: int) -> dict[int, Completion]:
+    async def _ask(self, key: LogKey, request: Request, first: int, n: int) -> dict[int, Completion]:
         """The tries of one request. The slot is held until the answer is in the log."""
         for tries in range(1, self._options.tries + 1):
             ticket = await self._limit.acquire()
@@ -185,7 +185,7 @@ class Session:
                 tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
                 await self._keep(key, first, answers)
                 return dict(enumerate(answers, first))
-            except RefusedError as error:
+            except RequestRefusedError as error:
                 self._failed(error, "refused")
                 raise RowRejected("request refused", str(error)) from error
             except TransientError as error:
@@ -206,7 +206,7 @@ class Session:
                 await self._back_off(failure, tries)
         raise RowRejected("request failed", f"{failure} (the last of {tries} tries)") from failure
 
-    async def _keep(self, key: Key, first: int, answers: Sequence[Completion]) -> None:
+    async def _keep(self, key: LogKey, first: int, answers: Sequence[Completion]) -> None:
         self._breaker.record("answered")
         stats = self._stats
         stats.completions += len(answers)

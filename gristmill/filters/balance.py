@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.records import Subset, Trajectory
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON, Filter
 from gristmill.filters.order import seeded_order
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _FIRST_ATTEMPT: dict[Subset, str] = {
 }
 
 
-class Balance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Balance(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keep the largest set of trajectories with the wanted shares of D1, D2 and D3.
 
     Give one of ``mix`` (a preset; ``correct_to_correct`` adds its D2), ``ratios`` (relative sizes; a
@@ -82,7 +82,7 @@ class Balance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.cap_per_problem is not None:
             _cap(self.cap_per_problem, order, rows["problem_id"].to_list(), reasons)
         self._balance(order, rows["subset"].to_list(), reasons)
-        column = pl.LazyFrame({REJECTED: pl.Series(reasons, dtype=pl.String)})
+        column = pl.LazyFrame({REJECTED_REASON: pl.Series(reasons, dtype=pl.String)})
         return pl.concat([frame, column], how="horizontal")
 
     def _balance(self, order: list[int], subsets: list[Subset], reasons: list[str | None]) -> None:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from gristmill.core.records import Demonstration
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON, Filter
 from gristmill.filters.order import seeded_order
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-class BalanceKinds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BalanceKinds(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keep at most ``ratio`` rows of each ``kind`` for one of the rarest; a seeded hash of ids decides which.
 
     A model that is tuned on far more "unsure" than "sure" learns to say the former to everything.
@@ -39,5 +39,5 @@ class BalanceKinds(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             seen[kinds[row]] += 1
             if seen[kinds[row]] > most:
                 reasons[row] = f"balance: {kinds[row]} above its share"
-        column = pl.LazyFrame({REJECTED: pl.Series(reasons, dtype=pl.String)})
+        column = pl.LazyFrame({REJECTED_REASON: pl.Series(reasons, dtype=pl.String)})
         return pl.concat([frame, column], how="horizontal")

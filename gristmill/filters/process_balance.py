@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON, Filter
 from gristmill.core.steps import ProcessRow
 from gristmill.filters.order import seeded_order
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 By = Literal["position", "outcome"]
 
 
-class ProcessBalance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProcessBalance(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keeps as many good rows as bad ones.
 
     ``position``: a row is bad at its first step whose value is not above ``threshold``, or else good. For
@@ -62,7 +62,7 @@ class ProcessBalance(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 _by_outcome(part, rows["solved"].to_list(), reasons)
             else:
                 self._by_position(part, rows["values"].to_list(), reasons)
-        column = pl.LazyFrame({REJECTED: pl.Series(reasons, dtype=pl.String)})
+        column = pl.LazyFrame({REJECTED_REASON: pl.Series(reasons, dtype=pl.String)})
         return pl.concat([frame, column], how="horizontal")
 
     def _by_position(self, order: list[int], values: list[list[float]], reasons: list[str | None]) -> None:

@@ -10,12 +10,12 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import opening
-from gristmill.core.records import Demonstration, Sample, Turn
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.records import Demonstration, Sampled, Turn
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome
 
 
-class Demonstrations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Demonstrations(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keeps the samples whose verdict is one of ``outcomes`` as conversations whose last turn is trained.
 
     This is the data of RAFT (arXiv 2304.06767) and of rejection-sampling fine-tuning (arXiv 2308.01825).
@@ -27,7 +27,7 @@ class Demonstrations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     to do without the help that it was sampled with.
     """
 
-    reads: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = Demonstration
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
@@ -42,7 +42,7 @@ class Demonstrations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 "demonstrations: system is given without a prompt.", remedy="Set prompt, such as '{problem}'."
             )
 
-    async def __call__(self, sample: Sample, context: Context) -> Sequence[Demonstration | Rejection]:
+    async def __call__(self, sample: Sampled, context: Context) -> Sequence[Demonstration | Rejection]:
         """One record, or a ``Rejection`` with the sample's verdict."""
         if sample.finish_reason != "stop":
             return [Rejection(sample.id, "unfinished", f"finish_reason {sample.finish_reason}")]
@@ -60,6 +60,6 @@ class Demonstrations(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
         ]
 
-    def estimate(self, sample: Sample) -> Estimate:
+    def estimate(self, sample: Sampled) -> Estimate:
         """It calls no engine."""
         return Estimate(0, 0, 0, 0)

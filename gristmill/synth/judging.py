@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Pair, Sample
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.records import Pair, Sampled
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
 from gristmill.verifiers.rules.combine import merge
@@ -23,7 +23,7 @@ _CALL = 1_000_000
 well: equal answers to one problem are asked about once."""
 
 
-class JudgeSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Puts a model's verdict on every sample.
 
     ``verifier`` is ``{kind: NAME, ...options}`` of a registered model verifier that judges one answer:
@@ -37,8 +37,8 @@ class JudgeSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     does, with both in the detail. No sample is dropped: that is a filter's part.
     """
 
-    reads: ClassVar[type[Struct]] = Sample
-    writes: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
+    writes: ClassVar[type[Struct]] = Sampled
 
     verifier: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "judge"})
     reference: Literal["answer", "none"] = "answer"
@@ -52,7 +52,7 @@ class JudgeSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """What the verifier needs."""
         return load_model_verifier(*_named(self.verifier)).needs
 
-    async def __call__(self, sample: Sample, context: Context) -> Sequence[Sample]:
+    async def __call__(self, sample: Sampled, context: Context) -> Sequence[Sampled]:
         """The sample with its verdict."""
         if self._kept(sample):
             return [sample]
@@ -70,21 +70,21 @@ class JudgeSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             found = merge({"earlier": sample.verdict, self.verifier["kind"]: found}, self.earlier)
         return [replace(sample, verdict=found)]
 
-    def estimate(self, sample: Sample) -> Estimate:
+    def estimate(self, sample: Sampled) -> Estimate:
         """What the verifier says; nothing for a sample that is not asked about."""
         if self._kept(sample) or _unfinished(sample) is not None:
             return _NOTHING
         verifier = load_model_verifier(*_named(self.verifier))
         return verifier.estimate(sample.completion, self._reference(sample), problem=sample.problem)
 
-    def _kept(self, sample: Sample) -> bool:
+    def _kept(self, sample: Sampled) -> bool:
         return self.earlier == "keep" and sample.verdict is not None and sample.verdict.decided
 
-    def _reference(self, sample: Sample) -> str:
+    def _reference(self, sample: Sampled) -> str:
         return sample.answer or "" if self.reference == "answer" else ""
 
 
-class JudgePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keeps the preference pairs whose chosen side a model finds the better one too.
 
     ``verifier`` is ``{kind: NAME, ...options}`` of a registered model verifier that compares two answers:
@@ -133,7 +133,7 @@ def _named(verifier: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return kind, {key: value for key, value in verifier.items() if key != "kind"}
 
 
-def _unfinished(sample: Sample) -> Verdict | None:
+def _unfinished(sample: Sampled) -> Verdict | None:
     if sample.finish_reason == "stop":
         return None
     detail = f"finish_reason {sample.finish_reason}"

@@ -15,22 +15,22 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Pair, Problem, Sample
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.records import Pair, Problem, Sampled
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
-from gristmill.synth.sampling import SampleStage
+from gristmill.synth.sampling import Sample
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.judges import backward
 from gristmill.verifiers.judges.base import bounds
 from gristmill.verifiers.judges.judge import Judge
 from gristmill.verifiers.judges.rubric import Contrast, ContrastiveRubric
 
-_SEVERAL = SampleStage(samples=4)
+_SEVERAL = Sample(samples=4)
 _CALL = 1_000_000
 """Seeds of the judge's questions are derived apart from those of the samples' turns."""
 
 
-def _require(sample: SampleStage, least: int) -> None:
+def _require(sample: Sample, least: int) -> None:
     if sample.samples < least:
         raise RecipeError(
             f"sample.samples is {sample.samples}: too few to weigh against each other.",
@@ -38,7 +38,7 @@ def _require(sample: SampleStage, least: int) -> None:
         )
 
 
-class JudgeRanking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples each problem, has a judge put the samples in order, and pairs the best with the worst.
 
     Cut-off samples are not ranked. A problem is rejected with fewer than two different answers, an order
@@ -50,7 +50,7 @@ class JudgeRanking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     writes: ClassVar[type[Struct]] = Pair
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
-    sample: SampleStage = _SEVERAL
+    sample: Sample = _SEVERAL
     judge: Judge = Judge()
     judge_engine: str | None = None
 
@@ -92,7 +92,7 @@ class JudgeRanking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return _sum(drawn, lists, self.sample.samples * drawn.completion_tokens)
 
 
-class BackwardVote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """FOBAR (arXiv 2308.07758): samples each problem and votes, forward and backward, for its answer.
 
     Answers are classed by mathematical equality. Each sample's verdict says whether its answer is the one
@@ -102,10 +102,10 @@ class BackwardVote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     reads: ClassVar[type[Struct]] = Problem
-    writes: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
-    sample: SampleStage = _SEVERAL
+    sample: Sample = _SEVERAL
     samples: Annotated[int, Meta(ge=1)] = 8
     max_masked: Annotated[int, Meta(ge=1)] | None = None
     alpha: Annotated[float, Meta(ge=0, le=1)] = 0.5
@@ -120,7 +120,7 @@ class BackwardVote(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The engine that is asked backward."""
         return {} if self.backward_engine is None else {self.backward_engine: frozenset({Ability.CHAT})}
 
-    async def __call__(self, problem: Problem, context: Context) -> Sequence[Sample | Rejection]:
+    async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """Every sample with its verdict."""
         samples, dropped = await _drawn(self.sample, problem, context)
         labels = _classes(samples)
@@ -160,7 +160,7 @@ class RubricRow(Struct, frozen=True):
     tested: int
 
 
-class ContrastiveRubrics(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """OpenRubrics (arXiv 2510.07743): a rubric for each problem, written from a right and a wrong sample
     and tested on further ones, as ``ContrastiveRubric`` does.
 
@@ -173,7 +173,7 @@ class ContrastiveRubrics(Struct, frozen=True, kw_only=True, forbid_unknown_field
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = RubricRow
 
-    sample: SampleStage = _SEVERAL
+    sample: Sample = _SEVERAL
     rubric: ContrastiveRubric = ContrastiveRubric()
     held_out: Annotated[int, Meta(ge=1, le=100)] = 3
     judge_engine: str | None = None
@@ -195,7 +195,7 @@ class ContrastiveRubrics(Struct, frozen=True, kw_only=True, forbid_unknown_field
     async def __call__(self, problem: Problem, context: Context) -> Sequence[RubricRow | Rejection]:
         """One rubric, or a rejection."""
         given = await self.sample(problem, context)
-        samples = [s for s in given if isinstance(s, Sample) and s.verdict and s.verdict.decided]
+        samples = [s for s in given if isinstance(s, Sampled) and s.verdict and s.verdict.decided]
         right, wrong = (
             list(dict.fromkeys(s.completion for s in samples if s.verdict and s.verdict.correct is side))
             for side in (True, False)
@@ -229,16 +229,14 @@ class ContrastiveRubrics(Struct, frozen=True, kw_only=True, forbid_unknown_field
         return _sum(drawn, cost, 2 * drawn.completion_tokens)
 
 
-async def _drawn(
-    stage: SampleStage, problem: Problem, context: Context
-) -> tuple[list[Sample], list[Rejection]]:
+async def _drawn(stage: Sample, problem: Problem, context: Context) -> tuple[list[Sampled], list[Rejection]]:
     """The samples of a problem, without verdicts: here the samples judge each other."""
     found = await replace(stage, verify=False)(problem, context)
-    samples = [s for s in found if isinstance(s, Sample)]
+    samples = [s for s in found if isinstance(s, Sampled)]
     return samples, [r for r in found if isinstance(r, Rejection)]
 
 
-def _classes(samples: Sequence[Sample]) -> list[str | None]:
+def _classes(samples: Sequence[Sampled]) -> list[str | None]:
     """Each sample's answer as the first of its class wrote it; ``None`` without a finished answer."""
     from gristmill.verifiers.math import extract, group
 
@@ -251,7 +249,7 @@ def _classes(samples: Sequence[Sample]) -> list[str | None]:
     return labels
 
 
-def _vote(found: backward.Ranking, label: str | None) -> Verdict:
+def _vote(found: backward.BackwardRanking, label: str | None) -> Verdict:
     if label is None:
         return unparseable("backward vote", "no answer")
     detail = msgspec.json.encode(found).decode()

@@ -11,15 +11,15 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
 from gristmill.core.prompts import opening
-from gristmill.core.records import Problem, Sample
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.records import Problem, Sampled
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
 
 _CHARS_PER_TOKEN = 4
 """For estimates only: English text under a byte-pair tokenizer."""
 
 
-class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
+class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
     """Samples conversations from each problem.
 
     ``prompt`` is the user turn in which ``{problem}`` stands for the problem's text; ``system`` and worked
@@ -29,7 +29,7 @@ class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     reads: ClassVar[type[Struct]] = Problem
-    writes: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     samples: Annotated[int, Meta(ge=1)] = 1
@@ -40,7 +40,7 @@ class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
     sampling: Sampling = msgspec.field(default_factory=Sampling)
     verify: bool = True
 
-    async def __call__(self, problem: Problem, context: Context) -> Sequence[Sample | Rejection]:
+    async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """One ``Sample`` for each conversation, or a ``Rejection`` where a turn before the last broke off."""
         messages = self._messages(problem)
         request = Request(messages, self.sampling, context.seed_for(problem.id))
@@ -68,7 +68,7 @@ class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
         messages: tuple[Message, ...],
         answer: Completion,
         context: Context,
-    ) -> Sample | Rejection:
+    ) -> Sampled | Rejection:
         record_id = f"{problem.id}/{index}"
         prompt_tokens, completion_tokens = answer.prompt_tokens, answer.completion_tokens
         for turn, text in enumerate(self.follow_ups, 1):
@@ -81,7 +81,7 @@ class SampleStage(Struct, frozen=True, forbid_unknown_fields=True):
             [answer] = await context.engine.generate(request, first=index)
             prompt_tokens += answer.prompt_tokens
             completion_tokens += answer.completion_tokens
-        return Sample(
+        return Sampled(
             id=record_id,
             problem_id=problem.id,
             index=index,

@@ -39,7 +39,7 @@ class Segment(NamedTuple):
     loss: bool
 
 
-class Tokens(NamedTuple):
+class TokenRow(NamedTuple):
     """A row for the trainer: ``labels`` are the ``input_ids``, or ``IGNORED`` where there is no loss."""
 
     input_ids: list[int]
@@ -88,7 +88,7 @@ def _fault(row: Row) -> str:
     return "" if answers else "its completion has no assistant turn."
 
 
-def encode(row: Row, tokenizer: Any) -> Tokens:
+def encode(row: Row, tokenizer: Any) -> TokenRow:
     """A row's tokens with their labels, of any length.
 
     Each piece is tokenised for itself, as it is when the model is asked: the prompt ends before the answer
@@ -102,7 +102,7 @@ def encode(row: Row, tokenizer: Any) -> Tokens:
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
         input_ids += ids
         labels += ids if loss else [IGNORED] * len(ids)
-    return Tokens(input_ids, labels)
+    return TokenRow(input_ids, labels)
 
 
 def segments(row: Row, tokenizer: Any) -> list[Segment]:

@@ -22,7 +22,7 @@ from gristmill.core.errors import InputError, RecipeError, RunError
 from gristmill.core.registry import suggest
 from gristmill.engines.llamacpp.engine import identity
 from gristmill.train.extras import need
-from gristmill.train.rows import IGNORED, Tokens, encode, read_rows
+from gristmill.train.rows import IGNORED, TokenRow, encode, read_rows
 from gristmill.train.weights import whole_folder
 
 _NO_MATTER = ("output", "log_every", "save_every")
@@ -88,7 +88,7 @@ class Sft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
 
 
-class Metrics(Struct, frozen=True):
+class TrainingMetrics(Struct, frozen=True):
     """What a training run did. ``tokens`` are those of the rows trained, once; ``trained_tokens`` carry loss.
 
     ``first_loss`` and ``last_loss`` are of the first and last logged steps; ``seconds`` of the last start.
@@ -107,7 +107,7 @@ class Metrics(Struct, frozen=True):
     fingerprint: str
 
 
-def train(options: Sft) -> Metrics:
+def train(options: Sft) -> TrainingMetrics:
     """Train, and return what was done; see the module. Progress is TRL's own, on the error stream.
 
     Raises ``MissingExtraError``, ``InputError`` (a bad row, by file and number), ``RecipeError`` (a model or
@@ -129,7 +129,7 @@ def train(options: Sft) -> Metrics:
     checkpoint = _last_checkpoint(out / "checkpoints")
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    metrics = Metrics(
+    metrics = TrainingMetrics(
         rows=len(rows),
         rows_too_long=too_long,
         tokens=sum(len(r.input_ids) for r in rows),
@@ -149,7 +149,7 @@ def train(options: Sft) -> Metrics:
     return metrics
 
 
-def _claim(out: Path, options: Sft, fingerprint: str) -> Metrics | None:
+def _claim(out: Path, options: Sft, fingerprint: str) -> TrainingMetrics | None:
     """Make the folder this configuration's own; what it did where it is done already."""
     known = out / "config.json"
     try:
@@ -160,7 +160,7 @@ def _claim(out: Path, options: Sft, fingerprint: str) -> Metrics | None:
                     remedy="Choose another output, or remove it.",
                 )
             if (out / "metrics.json").is_file():
-                return msgspec.json.decode((out / "metrics.json").read_bytes(), type=Metrics)
+                return msgspec.json.decode((out / "metrics.json").read_bytes(), type=TrainingMetrics)
             return None
         out.mkdir(parents=True, exist_ok=True)
         text = {"fingerprint": fingerprint, **msgspec.to_builtins(options)}
@@ -205,11 +205,11 @@ def _tokenizer(options: Sft) -> Any:
     return tokenizer
 
 
-def _encoded(options: Sft, tokenizer: Any, rejected: Path) -> tuple[list[Tokens], int]:
+def _encoded(options: Sft, tokenizer: Any, rejected: Path) -> tuple[list[TokenRow], int]:
     """The rows that fit, and how many do not; these are named in ``rejected``."""
     from jinja2.exceptions import TemplateError
 
-    rows: list[Tokens] = []
+    rows: list[TokenRow] = []
     long: list[dict[str, int]] = []
     for number, row in read_rows(Path(options.data)):
         try:
@@ -234,7 +234,7 @@ def _encoded(options: Sft, tokenizer: Any, rejected: Path) -> tuple[list[Tokens]
     return rows, len(long)
 
 
-def _trainer(options: Sft, tokenizer: Any, rows: Sequence[Tokens]) -> Any:
+def _trainer(options: Sft, tokenizer: Any, rows: Sequence[TokenRow]) -> Any:
     """TRL's trainer on rows that are tokenised and labelled: it pads and shuffles them, and no more."""
     import torch
     from datasets import Dataset

@@ -22,7 +22,7 @@ from gristmill.core.engine import (
     TokenScore,
     score_request,
 )
-from gristmill.core.errors import RefusedError
+from gristmill.core.errors import RequestRefusedError
 
 ANIMAL = json.dumps(
     {
@@ -155,7 +155,7 @@ async def an_unlikely_text_scores_lower(engine: Engine) -> None:
 
 @needs(Ability.CHAT)
 async def a_prompt_longer_than_the_context_is_refused(engine: Engine) -> None:
-    with pytest.raises(RefusedError, match="context"):
+    with pytest.raises(RequestRefusedError, match="context"):
         await engine.generate(ask("word " * 3000))
     assert (await one(engine, ask("Name an animal."))).text, "and the next one is answered"
 
@@ -170,7 +170,7 @@ async def a_schema_is_obeyed(engine: Engine) -> None:
 
 @needs(Ability.CHAT)
 async def a_schema_that_is_none_is_refused(engine: Engine) -> None:
-    with pytest.raises(RefusedError):
+    with pytest.raises(RequestRefusedError):
         await engine.generate(ask("Name an animal.", schema="{bad"))
 
 
@@ -218,12 +218,12 @@ def pretend(request: Request, index: int) -> Completion:
     sampling = request.sampling
     asked = request.messages[-1].content
     if len(asked.split()) > 1000:
-        raise RefusedError("scripted: longer than the context")
+        raise RequestRefusedError("scripted: longer than the context")
     if sampling.schema is not None:
         try:
             json.loads(sampling.schema)
         except ValueError as error:
-            raise RefusedError("scripted: no schema") from error
+            raise RequestRefusedError("scripted: no schema") from error
         return Completion('{"animal": "cat"}', completion_tokens=7)
     draw = (request.seed or 0) + index if sampling.temperature else 0
     if request.prefix:

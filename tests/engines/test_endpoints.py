@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gristmill.core.engine import Completion, Request
-from gristmill.core.errors import RecipeError, RefusedError, RowRejected, RunStopped, TransientError
+from gristmill.core.errors import RecipeError, RequestRefusedError, RowRejected, RunStopped, TransientError
 from gristmill.engines.endpoints.endpoint import Endpoint
 from gristmill.engines.endpoints.engine import MOVES, Endpoints, EndpointsEngine
 from gristmill.engines.log.store import CompletionLog
@@ -281,7 +281,7 @@ def test_a_refusal_is_believed_when_two_endpoints_agree(servers: list[FakeServer
 
     async def main() -> None:
         async with options(servers).open() as engine:
-            with pytest.raises(RefusedError, match="404"):
+            with pytest.raises(RequestRefusedError, match="404"):
                 await engine.generate(ask())
             assert all(s.state == "open" and s.failed == 0 for s in engine.stats)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
-from gristmill.core.errors import EngineError, RecipeError, RefusedError
+from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError
 from gristmill.engines.llamacpp.engine import LlamaCpp, LlamaCppEngine, find_model, identity
 
 
@@ -91,7 +91,7 @@ class TestReal:
 
     def test_a_prompt_longer_than_the_context_is_refused_with_the_reason(self) -> None:
         async def work(engine: LlamaCppEngine) -> None:
-            with pytest.raises(RefusedError, match="context"):
+            with pytest.raises(RequestRefusedError, match="context"):
                 await engine.generate(ask("word " * 2000))
 
         use(work)

@@ -12,7 +12,7 @@ import pytest
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import LogError
 from gristmill.engines.log.layers import LayeredLog
-from gristmill.engines.log.store import CompletionLog, Key, request_key
+from gristmill.engines.log.store import CompletionLog, LogKey, request_key
 from gristmill.engines.log.tools import Merged, export, merge, prune, stats
 
 Ask = Callable[..., Request]
@@ -117,7 +117,7 @@ def test_what_is_no_log_is_refused(tmp_path: Path, tool: Callable[[Path], object
     assert list(tmp_path.iterdir()) == [text] and text.read_text() == "dear diary"
 
 
-def _put(path: Path, key: Key, texts: dict[int, str]) -> None:
+def _put(path: Path, key: LogKey, texts: dict[int, str]) -> None:
     async def main(log: CompletionLog) -> None:
         for sample, text in texts.items():
             await log.put(key, sample, [Completion(text)])
@@ -126,7 +126,7 @@ def _put(path: Path, key: Key, texts: dict[int, str]) -> None:
         asyncio.run(main(log))
 
 
-def _texts(path: Path, key: Key, n: int = 9) -> dict[int, str]:
+def _texts(path: Path, key: LogKey, n: int = 9) -> dict[int, str]:
     with CompletionLog(path) as log:
         return {i: c.text for i, c in log.get(key, 0, n).items()}
 

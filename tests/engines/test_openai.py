@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gristmill.core.engine import Ability, Completion, Request
-from gristmill.core.errors import EngineError, RecipeError, RefusedError, TransientError
+from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
 from gristmill.core.registry import find
 from gristmill.engines.openai import OpenAI
 
@@ -113,7 +113,7 @@ def test_a_truncated_answer_is_recorded_as_such(wire: Any, ask: Ask) -> None:
 
 def test_a_server_that_ignores_a_schema_is_told_of(wire: Any, ask: Ask) -> None:
     error = _error(wire, wire.http(wire.chat("Once upon a time")), ask(schema="{}"))
-    assert isinstance(error, RefusedError) and "response_format" in str(error)
+    assert isinstance(error, RequestRefusedError) and "response_format" in str(error)
     for answer in (wire.chat('{"a": 1}'), wire.chat('{"a": ', reason="length")):
         (completion,), _ = _generate(wire, lambda b, c, a=answer: wire.http(a), ask(schema="{}"))
         assert completion.text.startswith('{"a"')
@@ -158,7 +158,7 @@ def test_a_refusal_names_the_servers_reason_but_never_the_key(
     monkeypatch.setenv("MY_KEY", KEY)
     answer = wire.http({"error": {"message": f"no good: {KEY}", "code": "x"}}, status)
     error = _error(wire, answer, ask(), api_key_env="MY_KEY")
-    assert isinstance(error, RefusedError)
+    assert isinstance(error, RequestRefusedError)
     assert f"HTTP {status}" in str(error) and "no good" in str(error) and KEY not in str(error)
 
 
@@ -195,12 +195,12 @@ def test_retry_after_in_seconds_and_as_a_date(wire: Any, ask: Ask) -> None:
 
 def test_an_empty_purse_is_no_passing_overload(wire: Any, ask: Ask) -> None:
     answer = wire.http({"error": {"message": "pay", "code": "insufficient_quota"}}, 429)
-    assert isinstance(_error(wire, answer, ask()), RefusedError)
+    assert isinstance(_error(wire, answer, ask()), RequestRefusedError)
 
 
 def test_a_redirect_is_not_followed(wire: Any, ask: Ask) -> None:
     error = _error(wire, wire.http(b"", 301, Location="http://127.0.0.1:1/elsewhere"), ask())
-    assert isinstance(error, RefusedError) and "elsewhere" in str(error)
+    assert isinstance(error, RequestRefusedError) and "elsewhere" in str(error)
 
 
 def test_a_server_that_hangs(wire: Any, ask: Ask) -> None:

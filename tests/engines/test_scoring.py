@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, TokenLogprob, score_request
-from gristmill.core.errors import EngineError, RecipeError, RefusedError, TransientError
+from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
 from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.scoring import spell
@@ -137,9 +137,9 @@ def test_tokens_that_are_the_texts_parts_are_found_exactly(parts: list[str], bef
 @pytest.mark.parametrize(
     ("answer", "kind", "says"),
     [
-        ({"choices": [{}], "usage": None}, RefusedError, "no prompt_logprobs"),
-        (vllm([*HEADER, "It", " was"]), RefusedError, "do not spell"),
-        (vllm(TOKENS), RefusedError, "do not spell"),  # the first token of a prompt has no score
+        ({"choices": [{}], "usage": None}, RequestRefusedError, "no prompt_logprobs"),
+        (vllm([*HEADER, "It", " was"]), RequestRefusedError, "do not spell"),
+        (vllm(TOKENS), RequestRefusedError, "do not spell"),  # the first token of a prompt has no score
         ({"choices": [], "prompt_logprobs": [None]}, TransientError, "no choices"),
         ({"choices": [{}], "prompt_logprobs": [{"1": {"logprob": "a"}}]}, TransientError, "not a scored"),
     ],
@@ -158,7 +158,7 @@ def test_a_server_of_unknown_kind_is_not_asked(wire: Any) -> None:
 
 
 def test_a_server_that_prefills_cannot_score(wire: Any) -> None:
-    with pytest.raises(RefusedError, match="only vLLM"):
+    with pytest.raises(RequestRefusedError, match="only vLLM"):
         score(wire, vllm(HEADER + TOKENS), continue_mode="prefill")
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from gristmill.core.engine import Ability, Completion, Request, TokenLogprob
-from gristmill.core.errors import InputError, RecipeError, RefusedError, TransientError
+from gristmill.core.errors import InputError, RecipeError, RequestRefusedError, TransientError
 from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine
 
 Ask = Callable[..., Request]
@@ -34,7 +34,7 @@ def test_the_first_reply_that_fits_answers(ask: Ask) -> None:
 
 def test_nothing_fits(ask: Ask) -> None:
     engine = Scripted(replies=(Reply(("four",), "2 + 2"),)).open()
-    with pytest.raises(RefusedError, match="'Who"):
+    with pytest.raises(RequestRefusedError, match="'Who"):
         asyncio.run(engine.generate(ask("Who?")))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gristmill.core.engine import Ability, Completion, Request
-from gristmill.core.errors import LogError, RefusedError, RowRejected, RunStopped, TransientError
+from gristmill.core.errors import LogError, RequestRefusedError, RowRejected, RunStopped, TransientError
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.options import EngineOptions
@@ -109,7 +109,7 @@ def test_the_same_sample_wanted_twice_at_once_is_paid_once(log: CompletionLog, a
 def test_who_waits_for_another_shares_its_error_but_not_its_cancellation(
     log: CompletionLog, ask: Ask
 ) -> None:
-    refusing = Session(Calls(fail=lambda call: RefusedError("no")), QUICK, log)
+    refusing = Session(Calls(fail=lambda call: RequestRefusedError("no")), QUICK, log)
 
     async def both() -> list[Any]:
         return await asyncio.gather(*(refusing.generate(ask()) for _ in range(2)), return_exceptions=True)
@@ -165,7 +165,7 @@ def test_tries_are_finite_and_the_run_goes_on(log: CompletionLog, ask: Ask) -> N
 
 
 def test_a_refusal_is_not_tried_again(log: CompletionLog, ask: Ask) -> None:
-    session = Session(engine := Calls(fail=lambda call: RefusedError("too long")), QUICK, log)
+    session = Session(engine := Calls(fail=lambda call: RequestRefusedError("too long")), QUICK, log)
     with pytest.raises(RowRejected, match="too long") as caught:
         _run(session, lambda: session.generate(ask()))
     assert caught.value.reason == "request refused" and len(engine.asked) == 1
@@ -173,7 +173,7 @@ def test_a_refusal_is_not_tried_again(log: CompletionLog, ask: Ask) -> None:
 
 def test_when_one_of_several_requests_fails_the_others_are_kept(log: CompletionLog, ask: Ask) -> None:
     session = Session(
-        Calls(many=False, fail=lambda call: RefusedError("no") if call == 0 else None), QUICK, log
+        Calls(many=False, fail=lambda call: RequestRefusedError("no") if call == 0 else None), QUICK, log
     )
     with pytest.raises(RowRejected):
         _run(session, lambda: session.generate(ask(), n=4))
@@ -312,7 +312,7 @@ def test_a_server_that_dies_under_a_slow_run_costs_no_row(log: CompletionLog, as
 
 def test_those_who_wait_to_try_again_are_told_at_once(log: CompletionLog, ask: Ask) -> None:
     engine = Calls(
-        fail=lambda call: TransientError("busy", retry_after=60) if call == 0 else RefusedError("no")
+        fail=lambda call: TransientError("busy", retry_after=60) if call == 0 else RequestRefusedError("no")
     )
     session = Session(engine, EngineOptions(), log)
 

@@ -11,7 +11,7 @@ import pytest
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.records import Subset, Trajectory, Turn
 from gristmill.core.schema import to_frame
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON
 from gristmill.filters.balance import Balance
 
 
@@ -30,12 +30,12 @@ def table(*, problems: int = 10**9, **counts: int) -> pl.LazyFrame:
 
 
 def kept(frame: pl.LazyFrame) -> dict[str, int]:
-    subsets = frame.filter(pl.col(REJECTED).is_null()).collect()["subset"]
+    subsets = frame.filter(pl.col(REJECTED_REASON).is_null()).collect()["subset"]
     return dict(sorted(Counter(subsets).items()))
 
 
 def reasons(frame: pl.LazyFrame) -> dict[str, int]:
-    return dict(Counter(frame.collect()[REJECTED].drop_nulls()))
+    return dict(Counter(frame.collect()[REJECTED_REASON].drop_nulls()))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_exact_counts(options: dict[str, Any], given: dict[str, int], wanted: di
     if "right" in wanted:
         found["right"] = found.pop("D2", 0) + found.pop("D3", 0)
     assert found == wanted
-    assert out.drop(REJECTED).collect().equals(frame.collect())  # nothing lost, nothing moved
+    assert out.drop(REJECTED_REASON).collect().equals(frame.collect())  # nothing lost, nothing moved
     assert sum(reasons(out).values()) == sum(given.values()) - sum(wanted.values())
 
 
@@ -87,7 +87,7 @@ def test_every_dropped_row_says_why() -> None:
     assert reasons(Balance()(frame, 0)) == {"balance: first attempt right above its share": 8}
     capped = Balance(ratios={"D1": 1, "D2": 1, "D3": 1}, cap_per_problem=1)(frame, 0)
     assert reasons(capped)["balance: above 1 per problem"] == 8
-    stay = capped.filter(pl.col(REJECTED).is_null()).collect()
+    stay = capped.filter(pl.col(REJECTED_REASON).is_null()).collect()
     assert stay["problem_id"].is_unique().all()
 
 
@@ -106,7 +106,7 @@ def test_a_missing_part_is_an_error(options: dict[str, Any], given: dict[str, in
 
 def choice(frame: pl.LazyFrame, seed: int) -> set[str]:
     out = Balance(mix="balanced")(frame, seed)
-    return set(out.filter(pl.col(REJECTED).is_null()).collect()["id"])
+    return set(out.filter(pl.col(REJECTED_REASON).is_null()).collect()["id"])
 
 
 def test_the_choice_follows_the_seed_and_the_id_alone() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gristmill.core.records import Demonstration
 from gristmill.core.schema import to_frame
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON
 from gristmill.filters.kinds import BalanceKinds
 
 KINDS = ["sure"] * 3 + ["unsure"] * 10
@@ -22,7 +22,7 @@ def frame(kinds: list[str]) -> pl.LazyFrame:
 
 def kept(stage: BalanceKinds, rows: pl.LazyFrame, seed: int = 0) -> list[tuple[str, str]]:
     out = stage(rows, seed).collect()
-    return list(out.filter(pl.col(REJECTED).is_null()).select("id", "kind").iter_rows())
+    return list(out.filter(pl.col(REJECTED_REASON).is_null()).select("id", "kind").iter_rows())
 
 
 @pytest.mark.parametrize(("ratio", "unsure"), [(1.0, 3), (1.5, 4), (2.0, 6), (9.0, 10)])
@@ -40,5 +40,5 @@ def test_the_choice_depends_on_the_seed_and_not_on_the_order() -> None:
 
 def test_every_dropped_row_has_its_reason_and_an_empty_table_is_balanced() -> None:
     out = BalanceKinds()(frame(KINDS), 0).collect()
-    assert set(out[REJECTED].drop_nulls()) == {"balance: unsure above its share"}
+    assert set(out[REJECTED_REASON].drop_nulls()) == {"balance: unsure above its share"}
     assert kept(BalanceKinds(), frame([])) == []

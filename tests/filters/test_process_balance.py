@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.core.schema import to_frame
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON
 from gristmill.core.steps import ProcessRow
 from gristmill.filters.process_balance import ProcessBalance
 
@@ -49,16 +49,16 @@ def bad(at: int, after: int = 0) -> tuple[float, ...]:
 def balance(rows: list[ProcessRow], seed: int = 3, **options: Any) -> pl.DataFrame:
     frame = to_frame(rows, ProcessRow).lazy()
     out = ProcessBalance(**options)(frame, seed)
-    assert out.drop(REJECTED).collect().equals(frame.collect())  # nothing lost, nothing moved
+    assert out.drop(REJECTED_REASON).collect().equals(frame.collect())  # nothing lost, nothing moved
     return out.collect()
 
 
 def kept(out: pl.DataFrame) -> list[str]:
-    return out.filter(pl.col(REJECTED).is_null())["id"].to_list()
+    return out.filter(pl.col(REJECTED_REASON).is_null())["id"].to_list()
 
 
 def reasons(out: pl.DataFrame) -> dict[str, int]:
-    return dict(Counter(out[REJECTED].drop_nulls()))
+    return dict(Counter(out[REJECTED_REASON].drop_nulls()))
 
 
 def test_each_bad_row_has_a_good_one_that_reaches_its_position() -> None:

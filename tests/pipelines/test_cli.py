@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from gristmill.core.engine import Message
-from gristmill.core.records import Pair, Sample, Span, Trajectory, Turn
+from gristmill.core.records import Pair, Sampled, Span, Trajectory, Turn
 from gristmill.core.schema import to_frame
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.show.terminal import render
@@ -173,6 +173,6 @@ def test_a_pair_shows_both_sides() -> None:
 def test_a_sample_shows_its_verdict(outcome: Outcome, code: str) -> None:
     message = (Message("user", "q"),)
     verdict = Verdict(outcome, extracted="[bold]2")
-    text, colours = shown(Sample("s", "p", 0, "q", "2", message, "two", "stop", 1, 1, verdict))
+    text, colours = shown(Sampled("s", "p", 0, "q", "2", message, "two", "stop", 1, 1, verdict))
     assert f"verdict: {outcome} ([bold]2)" in text
     assert f"\x1b[1;{code}m{outcome}" in colours

@@ -17,7 +17,7 @@ from msgspec import Struct
 from gristmill.core import registry
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
 from gristmill.core.errors import RecipeError, RunError
-from gristmill.core.records import Problem, Sample
+from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import Context, Estimate
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.scripted import ScriptedEngine
@@ -45,7 +45,7 @@ class Asks(Struct, frozen=True, forbid_unknown_fields=True):
     """A stage that asks an engine by name."""
 
     reads: ClassVar[type[Struct]] = Problem
-    writes: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
     whom: str = "referee"
     ability: Ability = Ability.CHAT

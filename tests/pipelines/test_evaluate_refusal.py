@@ -24,7 +24,7 @@ from gristmill.core.knowledge import Certainty, Response
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.evaluate import refusal as er
 from gristmill.pipelines.evaluate import refusal_report
-from gristmill.pipelines.evaluate.refusal import Settings, evaluate, gather, table, trial_of
+from gristmill.pipelines.evaluate.refusal import MeasureSettings, evaluate, gather, table, trial_of
 from gristmill.pipelines.recipe.recipe import from_dict
 from gristmill.pipelines.rundir.directory import SUMMARY, hold
 from gristmill.pipelines.rundir.parts import Parts
@@ -205,9 +205,9 @@ def test_a_wrong_option_is_an_error_before_anything_is_asked(place: Path, option
     assert not (place / "runs").exists()
 
 
-def report(by: str = "part") -> er.Report:
+def report(by: str = "part") -> er.RefusalReport:
     systems = {"before": responses(120, 0, 0.0), "after": responses(120, 0, 0.3)}
-    return evaluate(systems, Settings(draws=20, by=by))
+    return evaluate(systems, MeasureSettings(draws=20, by=by))
 
 
 def test_the_report_is_one_page_with_its_diagrams_inside_and_same_input_same_bytes(tmp_path: Path) -> None:
@@ -227,14 +227,14 @@ def test_the_report_is_one_page_with_its_diagrams_inside_and_same_input_same_byt
 
 def test_the_json_holds_every_number_and_reads_back() -> None:
     found = report()
-    assert msgspec.json.decode(found.encode(), type=er.Report) == found
+    assert msgspec.json.decode(found.encode(), type=er.RefusalReport) == found
 
 
 def test_hostile_names_stay_text_in_page_and_table(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     name = "<script>alert(1)</script> $\\frac{$ \x1b[31m"
     hostile = [replace(r, part="<img src=x>") if i % 2 else r for i, r in enumerate(responses(20, 0, 0.1))]
-    found = evaluate({name: hostile, "_b": hostile}, Settings(draws=5))
+    found = evaluate({name: hostile, "_b": hostile}, MeasureSettings(draws=5))
     assert "\x1b" not in table(found)
     page = refusal_report.html(found)
     assert "<script" not in page
@@ -244,7 +244,7 @@ def test_hostile_names_stay_text_in_page_and_table(tmp_path: Path) -> None:
 def test_a_system_without_scores_has_a_page_too() -> None:
     pytest.importorskip("matplotlib")
     bare = [replace(r, confidence=None, sure=None) for r in responses(10, 0, 0.1)]
-    assert "<td>aurc</td>" not in refusal_report.html(evaluate({"bare": bare}, Settings(draws=5)))
+    assert "<td>aurc</td>" not in refusal_report.html(evaluate({"bare": bare}, MeasureSettings(draws=5)))
 
 
 def test_without_matplotlib_the_extra_is_named_before_anything_is_asked(

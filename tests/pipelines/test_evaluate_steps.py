@@ -17,11 +17,11 @@ from written_runs import Stages, write_run
 from gristmill.cli.main import app
 from gristmill.core.engine import Completion
 from gristmill.core.errors import InputError, RecipeError
-from gristmill.core.records import Judged, Sample
+from gristmill.core.records import Judged, Sampled
 from gristmill.core.steps import ProcessRow, Step, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.evaluate.processbench import evaluate_file
-from gristmill.pipelines.evaluate.step_values import Choice, Evaluation, evaluate_run, table
+from gristmill.pipelines.evaluate.step_values import ChoiceOfN, ValuesEvaluation, evaluate_run, table
 from gristmill.pipelines.rundir.parts import Rejected
 
 # Of each solution: problem, its answer (right if "2"), and right rollouts of 4 at each step.
@@ -69,9 +69,9 @@ def row(name: str, kind: str, values: Sequence[float], decided: Sequence[int] | 
     )
 
 
-def samples() -> list[Sample]:
+def samples() -> list[Sampled]:
     return [
-        Sample(name, p, i, "q", "2", (), "text", "stop", 1, 1, verdict(a))
+        Sampled(name, p, i, "q", "2", (), "text", "stop", 1, 1, verdict(a))
         for i, (name, (p, a, _)) in enumerate(SOLUTIONS.items())
     ]
 
@@ -121,7 +121,7 @@ def run(tmp_path: Path) -> Path:
     return write_run(
         tmp_path / "runs" / "r",
         {
-            "sample": (Sample, samples(), ()),
+            "sample": (Sampled, samples(), ()),
             "step_values": (ValuedSolution, valued(), ()),
             "process_labels": (ProcessRow, soft(), ()),
             "implicit_rewards": (ProcessRow, implicit, ()),
@@ -130,7 +130,7 @@ def run(tmp_path: Path) -> Path:
     )
 
 
-def choice(found: Evaluation, name: str) -> dict[str, tuple[float, ...]]:
+def choice(found: ValuesEvaluation, name: str) -> dict[str, tuple[float, ...]]:
     [one] = [c for c in found.choices if c.name == name]
     return {line.name: line.means for line in one.lines}
 
@@ -218,7 +218,7 @@ def test_the_judge_is_held_against_the_rollouts(run: Path) -> None:
 def test_the_same_run_and_seed_give_the_same_table(run: Path) -> None:
     assert table(evaluate_run(run, seed=4)) == table(evaluate_run(run, seed=4))
     [one, *_] = evaluate_run(run).choices
-    assert isinstance(one, Choice)
+    assert isinstance(one, ChoiceOfN)
     for line in one.lines:
         low, high = line.interval or (1.0, 0.0)
         assert low <= line.means[-1] <= high
@@ -247,14 +247,14 @@ def test_the_command_prints_tables(run: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_searchs_own_values_are_said_to_hold_the_verdicts(tmp_path: Path) -> None:
     rows = [row(name, "search(uct)", [0.5, float(a == "2")]) for name, (_, a, _) in SOLUTIONS.items()]
-    stages: Stages = {"sample": (Sample, samples(), ()), "tree_process": (ProcessRow, rows, ())}
+    stages: Stages = {"sample": (Sampled, samples(), ()), "tree_process": (ProcessRow, rows, ())}
     shown = table(evaluate_run(write_run(tmp_path / "r", stages)))
     assert "their AUC is no measure" in shown
     assert "hold the verdicts of the solutions themselves" in shown
 
 
 def test_a_run_without_values_says_what_is_missing(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "plain", {"sample": (Sample, samples(), ())})
+    path = write_run(tmp_path / "plain", {"sample": (Sampled, samples(), ())})
     with pytest.raises(RecipeError, match="no values of steps"):
         evaluate_run(path)
 

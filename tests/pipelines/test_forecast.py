@@ -16,8 +16,8 @@ from msgspec import Struct
 from gristmill.core import registry
 from gristmill.core.engine import Ability, Message, Request, Sampling
 from gristmill.core.errors import RunError
-from gristmill.core.records import Problem, Sample
-from gristmill.core.stages import REJECTED, Context, Estimate
+from gristmill.core.records import Problem, Sampled
+from gristmill.core.stages import REJECTED_REASON, Context, Estimate
 from gristmill.pipelines import run
 from gristmill.pipelines.planning.forecast import FEWEST, Amount, forecast, predict, table
 from gristmill.pipelines.recipe.recipe import load
@@ -31,7 +31,7 @@ class Adaptive(Struct, frozen=True, forbid_unknown_fields=True):
     """Draws until an answer is long enough: how often, only the answers say."""
 
     reads: ClassVar[type[Struct]] = Problem
-    writes: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Struct]:
@@ -41,7 +41,7 @@ class Adaptive(Struct, frozen=True, forbid_unknown_fields=True):
             [answer] = await context.engine.generate(request, first=i)
             if len(answer.text.split()) > 8:
                 text = answer.text
-                return [Sample(f"{record.id}/0", record.id, 0, "", None, messages, text, "stop", 1, 1)]
+                return [Sampled(f"{record.id}/0", record.id, 0, "", None, messages, text, "stop", 1, 1)]
         return []
 
     def estimate(self, record: Problem) -> Estimate:
@@ -56,7 +56,7 @@ class Half(Struct, frozen=True, forbid_unknown_fields=True):
 
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         even = pl.int_range(pl.len()) % 2 == 0
-        return frame.with_columns(pl.when(even).then(None).otherwise(pl.lit("odd")).alias(REJECTED))
+        return frame.with_columns(pl.when(even).then(None).otherwise(pl.lit("odd")).alias(REJECTED_REASON))
 
 
 @pytest.fixture

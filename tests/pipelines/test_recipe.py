@@ -16,7 +16,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import Scripted
 from gristmill.pipelines.exports.base import TrlSft
 from gristmill.pipelines.recipe.recipe import Recipe, from_dict, json_schema, load, make_export, to_dict
-from gristmill.synth.sampling import SampleStage
+from gristmill.synth.sampling import Sample
 
 GOOD = """\
 name: first
@@ -51,7 +51,7 @@ def test_a_recipe_becomes_its_parts(tmp_path: Path) -> None:
         ("sample", None),
     ]
     stage = recipe.pipeline.nodes[2].stage
-    assert isinstance(stage, SampleStage) and (stage.samples, stage.sampling.temperature) == (2, 0.5)
+    assert isinstance(stage, Sample) and (stage.samples, stage.sampling.temperature) == (2, 0.5)
     assert [(e.format, e.reads_from, e.path) for e in recipe.exports] == [
         ("trl-sft", "curate", "trl-sft.jsonl"),
         ("axolotl-chat", "curate", "ax.parquet"),
@@ -228,7 +228,7 @@ def test_overrides_reach_every_place(tmp_path: Path) -> None:
     ]
     recipe = load(tmp_path / "r.yaml", overrides)
     stage = recipe.stages[2].stage
-    assert isinstance(stage, SampleStage)
+    assert isinstance(stage, Sample)
     assert (recipe.seed, recipe.engine.concurrency, stage.samples) == (11, 8, 4)
     assert (stage.sampling.stop, recipe.stages[1].name) == (("\\n",), "chosen")
     assert (recipe.verifier.deadline, recipe.limit, recipe.source.answer_after) == (5.0, None, "==")

@@ -20,7 +20,7 @@ import pytest
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError, RowRejected, RunError, RunStopped
-from gristmill.core.records import Sample
+from gristmill.core.records import Sampled
 from gristmill.pipelines import Interrupted, Run, load, open_run, plan, run
 from gristmill.pipelines.exports.base import Conversation
 from gristmill.pipelines.planning.bounds import table
@@ -128,11 +128,11 @@ def test_stages_that_are_gone_leave_no_folder(place: Any) -> None:
 class Half(Struct, frozen=True):
     """An export of every other sample."""
 
-    reads: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = Conversation
     suffix: ClassVar[str] = ".jsonl"
 
-    def rows(self, record: Sample, /) -> Sequence[Conversation]:
+    def rows(self, record: Sampled, /) -> Sequence[Conversation]:
         if int(record.problem_id[1:]) % 2:
             raise RowRejected("odd")
         return [Conversation(record.id, record.messages)]

@@ -15,14 +15,14 @@ from msgspec import Struct
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
 from gristmill.core.errors import InputError, RowRejected, RunError, RunStopped, TransientError
-from gristmill.core.records import Problem, Sample
-from gristmill.core.stages import REJECTED, Context, Estimate, Rejection
+from gristmill.core.records import Problem, Sampled
+from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.recipe.graph import Pipeline
 from gristmill.pipelines.rundir.directory import hold
 from gristmill.pipelines.running.segments import STAGE_ERROR, Segments
 from gristmill.pipelines.sources.source import BadRow
-from gristmill.synth.sampling import SampleStage
+from gristmill.synth.sampling import Sample
 
 
 class Echo:
@@ -56,12 +56,12 @@ async def even_is_right(completion: str, reference: str) -> Verdict:
 class Judge(Struct, frozen=True):
     """A row stage behind another: rejects by raising, by a Rejection, or by a bug, as told."""
 
-    reads: ClassVar[type[Struct]] = Sample
-    writes: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
-    fail: Callable[[Sample], Sequence[Struct]] | None = None
+    fail: Callable[[Sampled], Sequence[Struct]] | None = None
 
-    async def __call__(self, record: Sample, context: Context) -> Sequence[Struct]:
+    async def __call__(self, record: Sampled, context: Context) -> Sequence[Struct]:
         return [record] if self.fail is None else self.fail(record)
 
     def estimate(self, record: Any) -> Estimate:
@@ -71,12 +71,12 @@ class Judge(Struct, frozen=True):
 class OnlyRight(Struct, frozen=True):
     """A table stage."""
 
-    reads: ClassVar[type[Struct]] = Sample
-    writes: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
+    writes: ClassVar[type[Struct]] = Sampled
 
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         wrong = pl.col("verdict").struct.field("outcome") != "correct"
-        return frame.with_columns(pl.when(wrong).then(pl.lit("wrong answer")).alias(REJECTED))
+        return frame.with_columns(pl.when(wrong).then(pl.lit("wrong answer")).alias(REJECTED_REASON))
 
 
 class Short(Struct, frozen=True):
@@ -87,7 +87,7 @@ class Short(Struct, frozen=True):
 
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         long = pl.col("problem").str.len_chars() > 2
-        return frame.with_columns(pl.when(long).then(pl.lit("long")).alias(REJECTED))
+        return frame.with_columns(pl.when(long).then(pl.lit("long")).alias(REJECTED_REASON))
 
 
 def problems(n: int) -> list[Problem | BadRow]:
@@ -129,7 +129,7 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*.parquet"))}
 
 
-SAMPLE = ("sample", SampleStage(samples=2), None)
+SAMPLE = ("sample", Sample(samples=2), None)
 
 
 def test_rows_keep_the_order_of_the_input_and_are_cut_into_parts(tmp_path: Path) -> None:
@@ -175,14 +175,14 @@ def test_table_stages_stand_between_row_stages(tmp_path: Path) -> None:
 
 
 def test_stages_may_branch(tmp_path: Path) -> None:
-    nodes = [SAMPLE, ("left", Judge(), None), ("again", Judge(), "sample"), ("more", SampleStage(), "source")]
+    nodes = [SAMPLE, ("left", Judge(), None), ("again", Judge(), "sample"), ("more", Sample(), "source")]
     execute(tmp_path, nodes, problems(20))
     assert ids(tmp_path / "02-left") == ids(tmp_path / "03-again") == ids(tmp_path / "01-sample")
     assert ids(tmp_path / "04-more") == [f"p{i}/0" for i in range(20)]
 
 
 def test_each_way_of_rejecting_keeps_the_reason_and_the_rest(tmp_path: Path) -> None:
-    def fail(sample: Sample) -> Sequence[Struct]:
+    def fail(sample: Sampled) -> Sequence[Struct]:
         number = int(sample.problem)
         if number == 3:
             raise RowRejected("too odd", f"{number} is odd")
@@ -194,7 +194,7 @@ def test_each_way_of_rejecting_keeps_the_reason_and_the_rest(tmp_path: Path) -> 
             raise ZeroDivisionError("by nought")
         return [sample]
 
-    nodes = [("sample", SampleStage(), None), ("judge", Judge(fail), None)]
+    nodes = [("sample", Sample(), None), ("judge", Judge(fail), None)]
     segments = execute(tmp_path, nodes, problems(10))
     assert ids(tmp_path / "02-judge") == [f"p{i}/0" for i in (0, 1, 2, 4, 7, 8, 9)]
     assert rejected(tmp_path / "02-judge") == [
@@ -211,11 +211,11 @@ def test_each_way_of_rejecting_keeps_the_reason_and_the_rest(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("rows", [3, 1000])
 def test_a_stage_that_fails_on_most_of_its_first_rows_stops_the_run(tmp_path: Path, rows: int) -> None:
-    def fail(sample: Sample) -> Sequence[Struct]:
+    def fail(sample: Sampled) -> Sequence[Struct]:
         raise ZeroDivisionError("by nought")
 
     with pytest.raises(RunStopped, match=r"'judge' failed on \d+ of its first \d+ rows.*by nought") as caught:
-        execute(tmp_path, [("sample", SampleStage(), None), ("judge", Judge(fail), None)], problems(rows))
+        execute(tmp_path, [("sample", Sample(), None), ("judge", Judge(fail), None)], problems(rows))
     assert "log.txt" in caught.value.remedy
     assert not (tmp_path / "02-judge").exists()
 
@@ -232,7 +232,7 @@ def test_a_table_stage_that_fails_stops_the_run_and_keeps_what_is_before_it(tmp_
 
 @pytest.mark.parametrize("error", [RunStopped("the server is gone"), InputError("torn", path="a", row=9)])
 def test_errors_that_are_not_of_one_row_end_the_run(tmp_path: Path, error: Exception) -> None:
-    def fail(sample: Sample) -> Sequence[Struct]:
+    def fail(sample: Sampled) -> Sequence[Struct]:
         raise error
 
     with pytest.raises(type(error)) as caught:
@@ -241,7 +241,7 @@ def test_errors_that_are_not_of_one_row_end_the_run(tmp_path: Path, error: Excep
 
 
 def test_the_bytes_are_the_same_at_concurrency_1_and_64(tmp_path: Path) -> None:
-    def fail(sample: Sample) -> Sequence[Struct]:
+    def fail(sample: Sampled) -> Sequence[Struct]:
         if int(sample.problem) % 5 == 0:
             raise RowRejected("five", "x" * int(sample.problem))
         return [sample]
@@ -261,7 +261,7 @@ def test_the_bytes_are_the_same_at_concurrency_1_and_64(tmp_path: Path) -> None:
 
 def test_long_rows_close_a_part_early(tmp_path: Path) -> None:
     rows: list[Problem | BadRow] = [Problem(f"p{i}", "x" * (3 << 20)) for i in range(12)]
-    execute(tmp_path, [("sample", SampleStage(prompt="{problem}"), None)], rows, part_rows=1000)
+    execute(tmp_path, [("sample", Sample(prompt="{problem}"), None)], rows, part_rows=1000)
     # A sample holds its problem thrice: 9 MiB.
     assert len(list((tmp_path / "01-sample").glob("part-*"))) == 3
 
@@ -270,13 +270,13 @@ def test_an_empty_source_leaves_empty_tables_with_their_columns(tmp_path: Path) 
     execute(tmp_path, [SAMPLE, ("right", OnlyRight(), None), ("judge", Judge(), None)], [])
     for name in ("01-sample", "02-right", "03-judge"):
         frame = pl.read_parquet(tmp_path / name / "part-00000.parquet")
-        assert frame.columns == list(Sample.__struct_fields__)
+        assert frame.columns == list(Sampled.__struct_fields__)
 
 
 def test_a_full_disk_ends_the_run_and_former_outputs_stay(tmp_path: Path) -> None:
     import resource
 
-    nodes = [("sample", SampleStage(), None)]
+    nodes = [("sample", Sample(), None)]
     execute(tmp_path, nodes, problems(5))
     before = contents(tmp_path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -290,7 +290,7 @@ def test_a_full_disk_ends_the_run_and_former_outputs_stay(tmp_path: Path) -> Non
 
 
 def test_messages_reach_the_parts(tmp_path: Path) -> None:
-    stage = SampleStage(system="be brief", prompt="Q: {problem}", sampling=Sampling(max_tokens=5))
+    stage = Sample(system="be brief", prompt="Q: {problem}", sampling=Sampling(max_tokens=5))
     execute(tmp_path, [("sample", stage, None)], [Problem("a", "{x} 1+1", "2")])
     row = pl.read_parquet(tmp_path / "01-sample" / "part-00000.parquet").row(0, named=True)
     assert [Message(**m) for m in row["messages"]] == [

@@ -8,7 +8,7 @@ import pytest
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Demonstration, Sample, Turn
+from gristmill.core.records import Demonstration, Sampled, Turn
 from gristmill.core.stages import Context, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
@@ -17,12 +17,12 @@ from gristmill.synth.demonstrations import Demonstrations
 ASKED = (Message("user", "1+1?"), Message("assistant", "2"), Message("user", "Solve: 2+2?"))
 
 
-def sample(outcome: Outcome | None, finish_reason: str = "stop") -> Sample:
+def sample(outcome: Outcome | None, finish_reason: str = "stop") -> Sampled:
     verdict = None if outcome is None else Verdict(outcome)
-    return Sample("p/0", "p", 0, "2+2?", "4", ASKED, "It is 4.", finish_reason, 5, 3, verdict)
+    return Sampled("p/0", "p", 0, "2+2?", "4", ASKED, "It is 4.", finish_reason, 5, 3, verdict)
 
 
-def kept(stage: Demonstrations, record: Sample) -> Demonstration | Rejection:
+def kept(stage: Demonstrations, record: Sampled) -> Demonstration | Rejection:
     async def verify(completion: str, reference: str) -> Verdict:
         raise AssertionError("it verifies nothing")
 

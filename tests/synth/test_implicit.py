@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.engine import Ability, Completion, Message, Request, TokenLogprob
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.records import Sample
+from gristmill.core.records import Sampled
 from gristmill.core.stages import Context
 from gristmill.core.steps import ProcessRow
 from gristmill.core.verdicts import Outcome, Verdict
@@ -44,17 +44,17 @@ def engine(offset: dict[str, float] | None = None, tokens: list[str] | None = No
     return ScriptedEngine(lambda request, index: "", score=score)
 
 
-def sample(text: str = TEXT, outcome: Outcome | None = Outcome.CORRECT) -> Sample:
+def sample(text: str = TEXT, outcome: Outcome | None = Outcome.CORRECT) -> Sampled:
     verdict = None if outcome is None else Verdict(outcome)
     ask = (Message("user", "Count."),)
-    return Sample("p1/0", "p1", 0, "Count.", "5", ask, text, "stop", 3, 5, verdict)
+    return Sampled("p1/0", "p1", 0, "Count.", "5", ask, text, "stop", 3, 5, verdict)
 
 
 async def unused(completion: str, reference: str) -> Verdict:
     raise AssertionError
 
 
-def rewarded(stage: ImplicitRewards, given: Sample, **engines: ScriptedEngine) -> ProcessRow:
+def rewarded(stage: ImplicitRewards, given: Sampled, **engines: ScriptedEngine) -> ProcessRow:
     own = engines.pop("own", None) or ScriptedEngine(lambda r, i: "")
     [row] = asyncio.run(stage(given, Context(own, unused, 0, engines)))
     return row

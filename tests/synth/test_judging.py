@@ -11,7 +11,7 @@ import pytest
 
 from gristmill.core.engine import Ability, Completion, Message, Request
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Pair, Sample
+from gristmill.core.records import Pair, Sampled
 from gristmill.core.stages import Context, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
@@ -30,8 +30,8 @@ PAIR = Pair(
 )
 
 
-def sample(verdict: Verdict | None = None, *, index: int = 0, **more: Any) -> Sample:
-    made = Sample(
+def sample(verdict: Verdict | None = None, *, index: int = 0, **more: Any) -> Sampled:
+    made = Sampled(
         id=f"p1/{index}",
         problem_id="p1",
         index=index,

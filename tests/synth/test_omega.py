@@ -20,7 +20,7 @@ from gristmill.synth.tree_search.omega import OmegaPRM
 from gristmill.synth.tree_search.omega_search import (
     AFTER_ERROR,
     FIRST_ERROR,
-    Pool,
+    RolloutPool,
     Selection,
     cut,
     piece_count,
@@ -158,7 +158,7 @@ def test_q_uses_tokens_not_words() -> None:
         rollout(Outcome.INCORRECT, "one two three", 3),
     ]
     root.value = 1 / 3
-    chosen = Pool(tree, PAPER).best()
+    chosen = RolloutPool(tree, PAPER).best()
     assert chosen is not None and chosen[1].completion.text == "one two three"
 
 
@@ -169,7 +169,7 @@ def test_only_wrong_answers_of_states_between_0_and_1_are_chosen_and_ties_go_to_
     for value in (0.0, 1.0, 0.5, 0.5):
         node = tree.add(0, f"{len(tree.nodes)}")
         node.rollouts, node.value = [*others, *wrong], value
-    pool = Pool(tree, PAPER)
+    pool = RolloutPool(tree, PAPER)
     taken = []
     while (best := pool.best()) is not None:
         taken.append((best[0].index, best[1].completion.text))
@@ -183,7 +183,7 @@ def test_what_a_check_adds_to_a_state_changes_nothing_in_the_pool() -> None:
     node = tree.add(0, "a")
     node.value = 0.5
     node.rollouts = [rollout(Outcome.INCORRECT, t, n) for t, n in (("b", 10), ("c", 20))]
-    pool = Pool(tree, PAPER, first=2)
+    pool = RolloutPool(tree, PAPER, first=2)
     taken = []
     while (best := pool.best()) is not None:
         taken.append(best[1].completion.text)
@@ -221,9 +221,9 @@ def test_every_choice_is_the_best_of_all_states_and_what_is_popped_stays_popped(
     """Defects of openr: only the selected state's priorities are refreshed, the popped rollout comes back,
     and N rises with every estimate. Checks give a state more rollouts after some of its own were taken."""
     taken: set[tuple[int, int]] = set()
-    best: Callable[[Pool], tuple[Live, Judged] | None] = Pool.best
+    best: Callable[[RolloutPool], tuple[Live, Judged] | None] = RolloutPool.best
 
-    def checked(pool: Pool) -> tuple[Live, Judged] | None:
+    def checked(pool: RolloutPool) -> tuple[Live, Judged] | None:
         chosen = best(pool)
         expected = naive(pool.tree, taken)
         if chosen is None:
@@ -235,7 +235,7 @@ def test_every_choice_is_the_best_of_all_states_and_what_is_popped_stays_popped(
             taken.add((chosen[0].index, at))
         return chosen
 
-    monkeypatch.setattr(Pool, "best", checked)
+    monkeypatch.setattr(RolloutPool, "best", checked)
     tree = grow(OmegaPRM(searches=40, repeat=repeat), Solver(slip=0.1))
     assert len(taken) >= 12 and len({state for state, _ in taken}) >= 4
     for node in tree.nodes:

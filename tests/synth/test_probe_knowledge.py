@@ -13,7 +13,7 @@ import pytest
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, TokenLogprob, TokenScore
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Knowledge
-from gristmill.core.records import Problem, Sample
+from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import Context, derive_seed
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.log.store import CompletionLog
@@ -22,7 +22,7 @@ from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.engines.session import Session
 from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.probe import KnowledgeSamples, ProbeKnowledge, Shot, ended, likeliest_letter
-from gristmill.synth.sampling import SampleStage
+from gristmill.synth.sampling import Sample
 from gristmill.verifiers.rules.choice import Choice
 from gristmill.verifiers.rules.short_answer import ShortAnswer
 
@@ -318,7 +318,7 @@ def test_one_set_of_samples_in_the_log_serves_every_recipe(tmp_path: Path) -> No
     assert again == 0
     assert [s.completion for s in samples] == [j.completion.text for j in record.samples]
     # So does the stage ``sample`` where it asks the same, and a larger probe pays for what is new.
-    by_sample = SampleStage(samples=10, sampling=Sampling(temperature=0.7, max_tokens=32))
+    by_sample = Sample(samples=10, sampling=Sampling(temperature=0.7, max_tokens=32))
     assert paid(by_sample)[0] == 0
     assert paid(ProbeKnowledge(samples=12))[0] == 2
 
@@ -329,7 +329,7 @@ def test_samples_carry_what_the_probe_found() -> None:
     samples = asyncio.run(
         KnowledgeSamples(greedy=True)(made, Context(ScriptedEngine(lambda r, i: ""), _right, 0))
     )
-    assert all(isinstance(s, Sample) for s in samples)
+    assert all(isinstance(s, Sampled) for s in samples)
     assert [(s.id, s.index, s.completion, s.verdict.outcome) for s in samples] == [  # type: ignore[union-attr]
         ("p1/0", 0, "Rome 0", "incorrect"),
         ("p1/1", 1, "Rome 1", "incorrect"),

@@ -12,12 +12,12 @@ import pytest
 
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Pair, Problem, Sample
+from gristmill.core.records import Pair, Problem, Sampled
 from gristmill.core.stages import Context, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking, RubricRow
-from gristmill.synth.sampling import SampleStage
+from gristmill.synth.sampling import Sample
 from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.judge import Judge
 from gristmill.verifiers.judges.rubric import ContrastiveRubric
@@ -89,14 +89,14 @@ def recovers(request: Request, index: int) -> str:
 
 
 def test_backward_questions_turn_a_vote() -> None:
-    stage = BackwardVote(sample=SampleStage(samples=5), samples=2, backward_engine="other")
+    stage = BackwardVote(sample=Sample(samples=5), samples=2, backward_engine="other")
     answers = ("\\boxed{13}", "\\boxed{13}", "\\boxed{12}", "\\boxed{\\frac{24}{2}}", "Who knows.")
     made, engines = work(
         stage, lambda r, i: answers[i] if i < 4 else Completion("It is 12", "length"), recovers
     )
     outcomes = [s.verdict.outcome for s in made]
     assert outcomes == ["incorrect", "incorrect", "correct", "correct", "unparseable"]
-    assert all(isinstance(s, Sample) for s in made)
+    assert all(isinstance(s, Sampled) for s in made)
     assert made[2].verdict.extracted == made[3].verdict.extracted == "12"
     assert made[2].verdict.score > 0.99
     detail = msgspec.json.decode(made[0].verdict.detail)
@@ -110,14 +110,14 @@ def test_backward_questions_turn_a_vote() -> None:
 
 def test_a_tie_decides_nothing_and_too_few_samples_are_refused() -> None:
     made, _ = work(
-        BackwardVote(sample=SampleStage(samples=2), samples=1, backward_engine="other"),
+        BackwardVote(sample=Sample(samples=2), samples=1, backward_engine="other"),
         lambda r, i: ("\\boxed{12}", "\\boxed{13}")[i],
         lambda r, i: "The answer is 7",
     )
     assert [s.verdict.rule for s in made] == ["backward vote: tie"] * 2
     for kind, least in ((BackwardVote, 2), (JudgeRanking, 2), (ContrastiveRubrics, 4)):
         with pytest.raises(RecipeError, match=rf"sample.samples to at least {least}"):
-            kind(sample=SampleStage(samples=least - 1))
+            kind(sample=Sample(samples=least - 1))
 
 
 TEXT = ContrastiveRubric(judge=Judge(asking=Asking(read="text")))

@@ -11,7 +11,7 @@ from gristmill.core.engine import Request
 from gristmill.core.knowledge import Certainty, Knowledge
 from gristmill.core.records import Dialogue, Pair, Problem
 from gristmill.core.schema import from_frame, to_frame
-from gristmill.core.stages import REJECTED, Context, Rejection
+from gristmill.core.stages import REJECTED_REASON, Context, Rejection
 from gristmill.core.verdicts import Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.pipelines.exports.text import TextExport
@@ -53,7 +53,7 @@ def through(stage: Any, records: list[Any], given: Context) -> list[Any]:
 
 def split(stage: RefusalSplit, known: list[Knowledge]) -> list[Certainty]:
     frame = stage(to_frame(known, Knowledge).lazy(), 3).collect()
-    assert frame[REJECTED].null_count() == frame.height
+    assert frame[REJECTED_REASON].null_count() == frame.height
     return from_frame(frame, Certainty)
 
 

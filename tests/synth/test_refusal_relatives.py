@@ -14,7 +14,7 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
 from gristmill.core.records import Demonstration, Problem
 from gristmill.core.schema import from_frame, to_frame
-from gristmill.core.stages import REJECTED, Context, Rejection
+from gristmill.core.stages import REJECTED_REASON, Context, Rejection
 from gristmill.core.verdicts import Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.refusal.controls import Clues, HardLooking
@@ -52,7 +52,7 @@ def certainty(**changes: Any) -> Certainty:
 
 def swap(stage: SwapPassages, rows: list[Problem], seed: int = 1) -> tuple[list[Problem], list[str | None]]:
     frame = stage(to_frame(rows, Problem).lazy(), seed).collect()
-    return from_frame(frame, Problem), frame[REJECTED].to_list()
+    return from_frame(frame, Problem), frame[REJECTED_REASON].to_list()
 
 
 def test_a_passage_question_is_answered_or_declined() -> None:
@@ -158,7 +158,7 @@ def test_rows_without_passage_or_reference_do_not_count_in_the_share() -> None:
     assert reasons[4:] == ["has no 'passage'", "meta is no JSON object", None]
     assert sum(a != b for a, b in zip(rows, made, strict=True)) == 2
     empty = SwapPassages()(to_frame([], Problem).lazy(), 1).collect()
-    assert empty.height == 0 and empty.schema[REJECTED] == pl.String
+    assert empty.height == 0 and empty.schema[REJECTED_REASON] == pl.String
 
 
 def says(*votes: str) -> ScriptedEngine:

@@ -16,7 +16,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certainty, Knowledge
 from gristmill.core.records import Judged
 from gristmill.core.schema import from_frame, to_frame
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.refusal.partition import Partition
 from gristmill.synth.refusal.split import RefusalSplit, by_entropy, entropy, tied
@@ -43,7 +43,7 @@ def rated(number: int, right: int, of: int = 10) -> Knowledge:
 
 def split(records: Sequence[Knowledge], seed: int = 0, **options: Any) -> list[Certainty]:
     made = RefusalSplit(**options)(to_frame(records, Knowledge).lazy(), seed).collect()
-    kept = made.filter(pl.col(REJECTED).is_null()).select(Certainty.__struct_fields__)
+    kept = made.filter(pl.col(REJECTED_REASON).is_null()).select(Certainty.__struct_fields__)
     return list(from_frame(kept, Certainty))
 
 
@@ -205,4 +205,4 @@ def test_a_row_without_the_domain_is_rejected_and_says_so() -> None:
     stage = RefusalSplit(partition=Partition(domain="relation", out=("P17",)))
     made = stage(to_frame(rows, Knowledge).lazy(), 0).collect()
     assert made["part"][0] == "test_ood"
-    assert made[REJECTED].to_list() == [None] + ["refusal_split: no 'relation' in its meta"] * 4
+    assert made[REJECTED_REASON].to_list() == [None] + ["refusal_split: no 'relation' in its meta"] * 4

@@ -19,7 +19,7 @@ from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.self_correction import Explore, Pairs, Trajectories, Trial, measure
 from gristmill.synth.self_correction.explore import CheckHolds
 from gristmill.synth.self_correction.goals import Beta, Want
-from gristmill.synth.self_correction.prompts import Dialogue
+from gristmill.synth.self_correction.prompts import CorrectionDialogue
 from gristmill.synth.self_correction.trial import triple
 
 PROBLEM = Problem("p", "What is 7 + 5?", "12")
@@ -235,7 +235,7 @@ def test_selection_is_the_same_for_the_same_input() -> None:
 def test_worked_examples_never_reach_the_data() -> None:
     made = trajectories(
         explored(base(0, False, [False], [True])),
-        Trajectories(dialogue=Dialogue(system="S", evaluate="CHECK", correct="REVISE")),
+        Trajectories(dialogue=CorrectionDialogue(system="S", evaluate="CHECK", correct="REVISE")),
     )
     (t,) = made
     assert isinstance(t, Trajectory)

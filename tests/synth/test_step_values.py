@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.records import Problem, Sample
+from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import Context, Rejection, derive_seed
 from gristmill.core.steps import ValuedSolution, tally
 from gristmill.core.verdicts import Outcome, Verdict
@@ -22,7 +22,7 @@ from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.engines.session import Session
-from gristmill.synth.sampling import SampleStage
+from gristmill.synth.sampling import Sample
 from gristmill.synth.step_values.estimate import StepValues
 from gristmill.synth.step_values.rollouts import Rollouts
 from gristmill.synth.step_values.samples import RolloutSamples
@@ -31,7 +31,7 @@ ASKED = (Message("user", "What is 7 + 5?"),)
 STEPS = tuple(f"Step {j}: x{j} is {j * j}.\n\n" for j in range(1, 8))
 TEXT = "".join(STEPS) + "Step 8: the answer is 13."
 WRONG = Verdict(Outcome.INCORRECT, 0.0, "13")
-SAMPLE = Sample("p/0", "p", 0, "What is 7 + 5?", "12", ASKED, TEXT, "stop", 9, 40, WRONG)
+SAMPLE = Sampled("p/0", "p", 0, "What is 7 + 5?", "12", ASKED, TEXT, "stop", 9, 40, WRONG)
 QUICK = EngineOptions(backoff=0.001, max_backoff=0.01)
 
 
@@ -62,7 +62,7 @@ class Model:
         return ScriptedEngine(self, **options)  # type: ignore[arg-type]
 
 
-def value(stage: StepValues, engine: Engine, *samples: Sample, **engines: Engine) -> list[ValuedSolution]:
+def value(stage: StepValues, engine: Engine, *samples: Sampled, **engines: Engine) -> list[ValuedSolution]:
     async def run() -> list[ValuedSolution]:
         context = Context(engine, verify, 7, engines)
         made = await asyncio.gather(*(stage(s, context) for s in samples or (SAMPLE,)))
@@ -248,7 +248,7 @@ def test_rollouts_from_the_question_are_shared_by_solutions_and_by_the_sample_st
         assert sum(not r.prefix for r in model.requests) == 4
         before = len(model.requests)
         problem = Problem("p", "What is 7 + 5?", "12")
-        samples = asyncio.run(SampleStage(samples=4, sampling=sampling)(problem, Context(session, verify, 7)))
+        samples = asyncio.run(Sample(samples=4, sampling=sampling)(problem, Context(session, verify, 7)))
         assert len(model.requests) == before
         assert [s.completion for s in samples] == [r.completion.text for r in a.start]  # type: ignore[union-attr]
 
@@ -319,7 +319,7 @@ def test_the_estimate_bounds_what_is_drawn(options: dict[str, object]) -> None:
             assert estimate.completions_min <= len(model.requests) <= estimate.completions_max
 
 
-def rollout_samples(stage: RolloutSamples, record: ValuedSolution) -> Sequence[Sample | Rejection]:
+def rollout_samples(stage: RolloutSamples, record: ValuedSolution) -> Sequence[Sampled | Rejection]:
     return asyncio.run(stage(record, Context(Model().engine(), verify, 0)))
 
 
@@ -329,8 +329,8 @@ def test_rollouts_are_samples_with_the_text_from_the_beginning() -> None:
     assert len(made) == 15
     assert len({s.id for s in made}) == 15
     first, second = made[0], made[1]
-    assert isinstance(first, Sample)
-    assert isinstance(second, Sample)
+    assert isinstance(first, Sampled)
+    assert isinstance(second, Sampled)
     assert (first.id, first.completion) == ("p/0/0.0", "0 so the answer is 12.")
     assert (second.id, second.completion) == ("p/0/1.0", STEPS[0] + "0 so the answer is 12.")
     assert (second.index, second.problem_id, second.messages) == (1, "p", ASKED)
@@ -341,7 +341,7 @@ def test_rollouts_that_are_not_wanted_are_dropped_with_a_reason() -> None:
     [record] = value(StepValues(k=2, start=1), Model().engine())
     made = rollout_samples(RolloutSamples(only="wrong", start=False), record)
     assert Counter(s.reason for s in made if isinstance(s, Rejection)) == {"rollout is right": 6}
-    assert sum(isinstance(s, Sample) for s in made) == 8
+    assert sum(isinstance(s, Sampled) for s in made) == 8
     record = replace(record, steps=(replace(record.steps[0], rollouts=record.steps[0].rollouts[:1] * 2),))
     made = rollout_samples(RolloutSamples(distinct=True, start=True), replace(record, start=()))
     assert made[1] == Rejection("p/0/1.1", "rollout with the text of another")

@@ -11,7 +11,7 @@ from tree_adder import adder, context, grow, right, tree_of, wrong
 
 from gristmill.core.engine import Completion, Message
 from gristmill.core.errors import RowRejected
-from gristmill.core.records import Judged, Pair, Sample
+from gristmill.core.records import Judged, Pair, Sampled
 from gristmill.core.stages import Rejection
 from gristmill.core.steps import Node, ProcessRow, StepAction, Tree
 from gristmill.core.verdicts import Verdict
@@ -174,7 +174,7 @@ def test_traces_are_ranked_by_mean_and_least_value() -> None:
     assert [s.completion for s in of(TreeTraces(), tree)] == ["b\n\n\\boxed{10}", "b\n\nError: \\boxed{10}"]
     kept = of(TreeTraces(without=("error",)), tree)
     assert [s.completion for s in kept] == ["b\n\n\\boxed{10}", "a\n\n\\boxed{10}"]
-    assert all(isinstance(s, Sample) and s.verdict is not None and s.verdict.correct for s in kept)
+    assert all(isinstance(s, Sampled) and s.verdict is not None and s.verdict.correct for s in kept)
     assert of(TreeTraces(), two((1, 1), (0, 1))) == [Rejection("p1", "no right solution")]
 
 

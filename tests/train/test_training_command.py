@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from gristmill.cli.train import app, read, table
 from gristmill.core.errors import MissingExtraError, RecipeError
-from gristmill.train.sft import Lora, Metrics
+from gristmill.train.sft import Lora, TrainingMetrics
 
 SHIPPED = Path(__file__).parents[2] / "data" / "training" / "refusal.yaml"
 
@@ -60,5 +60,5 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
 
 
 def test_the_table_holds_every_number() -> None:
-    shown = table(Metrics(1500, 2, 120_000, 30_000, 10**8, 10**6, 376, 2.5, 0.25, 61.5, "abc"))
+    shown = table(TrainingMetrics(1500, 2, 120_000, 30_000, 10**8, 10**6, 376, 2.5, 0.25, 61.5, "abc"))
     assert "120,000" in shown and "2.5" in shown and "0.25" in shown and "abc" not in shown

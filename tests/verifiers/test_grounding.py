@@ -19,7 +19,7 @@ from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.verifiers.grounding.claims import facts, split
 from gristmill.verifiers.grounding.support import Passage
-from gristmill.verifiers.grounding.verifier import Grounding, Report, ground, judge_support
+from gristmill.verifiers.grounding.verifier import Grounding, GroundingReport, ground, judge_support
 
 TOWER = (
     "The Eiffel Tower is a wrought-iron lattice tower in Paris, France. It was completed in 1889 and is 330 "
@@ -32,8 +32,8 @@ LOUVRE = (
 PASSAGES = json.dumps([TOWER, {"id": "wiki", "title": "Louvre", "text": LOUVRE}])
 
 
-def report(verdict: Verdict) -> Report:
-    return msgspec.json.decode(verdict.detail, type=Report)
+def report(verdict: Verdict) -> GroundingReport:
+    return msgspec.json.decode(verdict.detail, type=GroundingReport)
 
 
 def statuses(answer: str, passages: str = PASSAGES, **options: Any) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gristmill.verifiers.grounding.verifier import Finding, Grounding, Report
+from gristmill.verifiers.grounding.verifier import Finding, Grounding, GroundingReport
 
 PAIRS = [
     json.loads(line)
@@ -21,7 +21,7 @@ WORDS_CANNOT_TELL = ("roles", "swapped")
 
 def look(pair: dict[str, str], passages: list[str]) -> Finding:
     verdict = Grounding()(pair["sentence"], json.dumps(passages))
-    [finding] = msgspec.json.decode(verdict.detail, type=Report).sentences
+    [finding] = msgspec.json.decode(verdict.detail, type=GroundingReport).sentences
     return finding
 
 

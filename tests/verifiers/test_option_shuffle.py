@@ -11,8 +11,8 @@ from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Outcome
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.verifiers.judges.option_shuffle import (
-    Change,
-    Check,
+    OrderChange,
+    ShuffleCheck,
     check_options,
     chosen,
     compare,
@@ -100,11 +100,11 @@ def test_contents_are_compared_not_letters() -> None:
     assert chosen("The answer is B.", ("Rome", "Paris")) == "Paris"
     assert chosen("The answer is B.", ("Paris", "Rome")) == "Rome"
     assert chosen("I do not know", ("Paris", "Rome")) is None
-    assert compare("Paris", "Paris", "Paris") is Change.RIGHT
-    assert compare("Rome", "Rome", "Paris") is Change.WRONG
-    assert compare("Paris", "Rome", "Paris") is Change.CHANGED
-    assert compare("Rome", "Paris", "Paris") is Change.CHANGED
-    assert compare("Rome", None, "Paris") is Change.UNDECIDED
+    assert compare("Paris", "Paris", "Paris") is OrderChange.RIGHT
+    assert compare("Rome", "Rome", "Paris") is OrderChange.WRONG
+    assert compare("Paris", "Rome", "Paris") is OrderChange.CHANGED
+    assert compare("Rome", "Paris", "Paris") is OrderChange.CHANGED
+    assert compare("Rome", None, "Paris") is OrderChange.UNDECIDED
 
 
 def answering(content: str) -> ScriptedEngine:
@@ -116,16 +116,18 @@ def answering(content: str) -> ScriptedEngine:
     return ScriptedEngine(answer)
 
 
-def check(engine: ScriptedEngine, completion: str = COMPLETION, answer: str = "B", seed: int = 1) -> Check:
+def check(
+    engine: ScriptedEngine, completion: str = COMPLETION, answer: str = "B", seed: int = 1
+) -> ShuffleCheck:
     return asyncio.run(check_options(QUESTION, OPTIONS, answer, completion, engine, seed=seed))
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_an_answer_that_follows_from_the_reasoning_stays(seed: int) -> None:
-    assert check(answering("Paris"), seed=seed).change is Change.RIGHT
-    assert check(answering("Paris"), answer="Paris", seed=seed).change is Change.RIGHT
-    assert check(answering("Paris"), answer="Rome", seed=seed).change is Change.WRONG
-    assert check(answering("Oslo"), seed=seed).change is Change.CHANGED
+    assert check(answering("Paris"), seed=seed).change is OrderChange.RIGHT
+    assert check(answering("Paris"), answer="Paris", seed=seed).change is OrderChange.RIGHT
+    assert check(answering("Paris"), answer="Rome", seed=seed).change is OrderChange.WRONG
+    assert check(answering("Oslo"), seed=seed).change is OrderChange.CHANGED
 
 
 def test_a_model_that_repeats_the_letter_is_found_out() -> None:
@@ -133,8 +135,8 @@ def test_a_model_that_repeats_the_letter_is_found_out() -> None:
         return "The answer is B"
 
     found = [check(ScriptedEngine(sticks), seed=s) for s in range(20)]
-    assert {c.change for c in found if c.order[1] != 1} == {Change.CHANGED}
-    assert {c.change for c in found if c.order[1] == 1} <= {Change.RIGHT}
+    assert {c.change for c in found if c.order[1] != 1} == {OrderChange.CHANGED}
+    assert {c.change for c in found if c.order[1] == 1} <= {OrderChange.RIGHT}
     assert all(c.order != (0, 1, 2, 3) for c in found)
 
 
@@ -162,7 +164,7 @@ def test_the_prompt_holds_the_reasoning_without_its_letters_or_answer() -> None:
 def test_what_cannot_be_checked_costs_nothing(completion: str, options: tuple[str, ...], why: str) -> None:
     engine = answering("Paris")
     found = asyncio.run(check_options(QUESTION, options, "Paris", completion, engine, seed=1))
-    assert found.change is Change.UNDECIDED
+    assert found.change is OrderChange.UNDECIDED
     assert why in found.why
     assert engine.requests == 0
     assert verdict(found).outcome is Outcome.UNPARSEABLE
@@ -171,11 +173,20 @@ def test_what_cannot_be_checked_costs_nothing(completion: str, options: tuple[st
 
 def test_a_second_answer_cut_off_is_undecided() -> None:
     engine = ScriptedEngine(lambda request, i: Completion(text="The answer is A", finish_reason="length"))
-    assert check(engine).change is Change.UNDECIDED
+    assert check(engine).change is OrderChange.UNDECIDED
 
 
 def test_rates_rewards_and_verdicts() -> None:
-    found = [Check(c) for c in (Change.RIGHT, Change.RIGHT, Change.WRONG, Change.CHANGED, Change.UNDECIDED)]
+    found = [
+        ShuffleCheck(c)
+        for c in (
+            OrderChange.RIGHT,
+            OrderChange.RIGHT,
+            OrderChange.WRONG,
+            OrderChange.CHANGED,
+            OrderChange.UNDECIDED,
+        )
+    ]
     counted = rates(found)
     assert (counted.right, counted.wrong, counted.changed, counted.undecided) == (2, 1, 1, 1)
     assert counted.consistency == 0.75

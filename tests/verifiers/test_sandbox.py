@@ -14,10 +14,10 @@ import pytest
 
 from gristmill.core.errors import RecipeError
 from gristmill.verifiers.code import sandbox as module
-from gristmill.verifiers.code.sandbox import Job, Limits, Result, Sandbox, choose, run
+from gristmill.verifiers.code.sandbox import ProgramResult, Sandbox, SandboxJob, SandboxLimits, choose, run
 
 ROOT = os.geteuid() == 0
-BRIEF = Limits(wall_seconds=2.0, cpu_seconds=2.0, memory_mb=256, file_mb=4, processes=8, output_kb=64)
+BRIEF = SandboxLimits(wall_seconds=2.0, cpu_seconds=2.0, memory_mb=256, file_mb=4, processes=8, output_kb=64)
 
 
 def open_sandbox(kind: str) -> Sandbox:
@@ -39,8 +39,8 @@ def closed(request: pytest.FixtureRequest) -> Sandbox:
     return open_sandbox(request.param)
 
 
-def ran(sandbox: Sandbox, program: str, limits: Limits = BRIEF, stdin: str = "") -> Result:
-    return run(Job(textwrap.dedent(program), stdin=stdin), limits, sandbox)
+def ran(sandbox: Sandbox, program: str, limits: SandboxLimits = BRIEF, stdin: str = "") -> ProgramResult:
+    return run(SandboxJob(textwrap.dedent(program), stdin=stdin), limits, sandbox)
 
 
 def running(mark: str) -> list[str]:
@@ -268,7 +268,8 @@ def test_the_launcher_ends_when_its_caller_is_killed(anywhere: Sandbox, tmp_path
     script = tmp_path / "caller.py"
     script.write_text(
         "from gristmill.verifiers.code.sandbox import *\n"
-        f"run(Job({program!r}), Limits(wall_seconds=60), choose({anywhere.kind!r}, allow_root=True))\n"
+        f"sandbox = choose({anywhere.kind!r}, allow_root=True)\n"
+        f"run(SandboxJob({program!r}), SandboxLimits(wall_seconds=60), sandbox)\n"
     )
     with subprocess.Popen([sys.executable, script], cwd=Path(__file__).parents[2]) as caller:
         wait_until(lambda: any(p != str(caller.pid) for p in running(mark)) and _executed(mark))

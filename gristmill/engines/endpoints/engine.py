@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from gristmill.core.engine import Completion, Request
-from gristmill.core.errors import EngineError, RecipeError, RefusedError, TransientError
+from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
 from gristmill.engines.endpoints.endpoint import Endpoint, EndpointStats, Member
 from gristmill.engines.limit import AdaptiveLimit
 from gristmill.engines.openai import DEFAULT_ABILITIES, AbilityName, ContinueMode, OpenAI
@@ -175,7 +175,7 @@ class EndpointsEngine:
         """Completions ``first .. first + n - 1`` of ``request``, by one request to one endpoint."""
         tried: list[Member] = []
         failure: EngineError | None = None
-        refused: tuple[Member, RefusedError] | None = None
+        refused: tuple[Member, RequestRefusedError] | None = None
         while True:
             member = await self._slot(tried)
             if member is None:  # no other is left, and there was one before
@@ -184,7 +184,7 @@ class EndpointsEngine:
             tried.append(member)
             try:
                 answers = await member.ask(request, first, n)
-            except RefusedError as error:
+            except RequestRefusedError as error:
                 if refused is not None or len(tried) > MOVES:
                     raise
                 failure, refused = error, (member, error)

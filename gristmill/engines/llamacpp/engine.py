@@ -19,7 +19,7 @@ from yarl import URL
 
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, RunStopped, TransientError
-from gristmill.engines.llamacpp.server import Ready, Settings
+from gristmill.engines.llamacpp.server import Ready, ServerSettings
 from gristmill.engines.openai import ContinueMode, OpenAI, OpenAIEngine
 from gristmill.engines.options import EngineOptions
 
@@ -194,7 +194,7 @@ class LlamaCppEngine(OpenAIEngine):
             # 7 tokens/s for 54 on two busy cores. A short spin costs nothing on idle ones.
             env={"GOMP_SPINCOUNT": "3000", **os.environ},
         )
-        settings = Settings(
+        settings = ServerSettings(
             path=str(self._path),
             slots=self._llama.concurrency,
             context=self._llama.context,
@@ -219,7 +219,7 @@ class LlamaCppEngine(OpenAIEngine):
         self._url = URL(ready.address + "/v1/chat/completions")
         self._models_url = URL(ready.address + "/v1/models")
 
-    async def _greet(self, settings: Settings) -> Ready:
+    async def _greet(self, settings: ServerSettings) -> Ready:
         assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None

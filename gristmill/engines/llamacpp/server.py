@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 
-class Settings(Struct, forbid_unknown_fields=True):
+class ServerSettings(Struct, forbid_unknown_fields=True):
     """What the parent decides. ``context`` is in tokens for each of the ``slots``."""
 
     path: str
@@ -35,7 +35,7 @@ class Ready(Struct, omit_defaults=True):
     error: str = ""
 
 
-def serve(settings: Settings, say: Callable[[Ready], None]) -> None:
+def serve(settings: ServerSettings, say: Callable[[Ready], None]) -> None:
     """Load the model, say where it listens, and wait for the parent to go."""
     try:
         import xllamacpp
@@ -92,7 +92,7 @@ def main() -> None:
     def say(ready: Ready) -> None:
         os.write(wire, msgspec.json.encode(ready) + b"\n")
 
-    serve(msgspec.json.decode(_first_line(), type=Settings), say)
+    serve(msgspec.json.decode(_first_line(), type=ServerSettings), say)
     # Slots may be in the middle of a batch: nobody is there to read it, so nothing is torn down.
     os._exit(0)
 

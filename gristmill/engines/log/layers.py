@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from gristmill.core.engine import Completion
 from gristmill.core.errors import LogError
-from gristmill.engines.log.store import BUSY_SECONDS, CompletionLog, Key, check_file, log_error, look_up
+from gristmill.engines.log.store import BUSY_SECONDS, CompletionLog, LogKey, check_file, log_error, look_up
 
 
 class LayeredLog(CompletionLog):
@@ -25,7 +25,7 @@ class LayeredLog(CompletionLog):
         self._base = None if base is None else (_immutable(Path(base)), Path(base))
         super().__init__(path, busy_seconds=busy_seconds)
 
-    def get(self, key: Key, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
+    def get(self, key: LogKey, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
         """Those of samples ``first .. first + n - 1`` that either has; where both do, the upper log's."""
         have = super().get(key, first, n, read_after)
         if self._base is None or len(have) == n:

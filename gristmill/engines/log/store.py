@@ -59,7 +59,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_completion = msgspec.json.Decoder(Completion).decode
 
 
-class Key(NamedTuple):
+class LogKey(NamedTuple):
     """What a completion is found by, beside its sample index: a 16-byte digest, and what it is of."""
 
     digest: bytes
@@ -67,14 +67,14 @@ class Key(NamedTuple):
     request: str
 
 
-def request_key(model: str, request: Request) -> Key:
+def request_key(model: str, request: Request) -> LogKey:
     """The key of a request: BLAKE2b-128 of the JSON of ``[model, request]`` in the order of the fields.
 
     ``UnicodeEncodeError`` for text with lone surrogates, which no JSON body can carry either.
     """
     body = _encode(request)
     digest = hashlib.blake2b(b"[%b,%b]" % (_encode(model), body), digest_size=16).digest()
-    return Key(digest, model, body.decode())
+    return LogKey(digest, model, body.decode())
 
 
 class _Put(NamedTuple):
@@ -104,7 +104,7 @@ class CompletionLog:
         self._thread = threading.Thread(target=self._run, name="completion-log", daemon=True)
         self._thread.start()
 
-    def get(self, key: Key, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
+    def get(self, key: LogKey, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
         """Those of samples ``first .. first + n - 1`` that the log has (about 20 µs).
 
         ``read_after``, in Unix seconds, leaves out what was written before.
@@ -112,7 +112,7 @@ class CompletionLog:
         return look_up(self._reader, self.path, key, first, n, read_after, self._busy_seconds)
 
     async def put(
-        self, key: Key, first: int, completions: Sequence[Completion], read_after: float | None = None
+        self, key: LogKey, first: int, completions: Sequence[Completion], read_after: float | None = None
     ) -> None:
         """Store completions ``first ...`` of a request; returns when they are committed.
 
@@ -192,7 +192,7 @@ class CompletionLog:
 def look_up(
     connection: sqlite3.Connection,
     path: Path,
-    key: Key,
+    key: LogKey,
     first: int,
     n: int,
     read_after: float | None = None,

@@ -25,7 +25,7 @@ from gristmill.core.errors import (
     EngineError,
     MissingExtraError,
     RecipeError,
-    RefusedError,
+    RequestRefusedError,
     TransientError,
 )
 from gristmill.engines import scoring
@@ -153,7 +153,7 @@ class VllmEngine:
                 f"no answer from vLLM within {self._options.request_timeout:g} s", congested=True
             ) from error
         except (VLLMClientError, ValueError) as error:  # ValueError: a chat template that refuses
-            raise RefusedError(f"vllm: {error}") from error
+            raise RequestRefusedError(f"vllm: {error}") from error
         except VLLMServerError as error:
             cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
             raise TransientError(f"vllm: {error}{cause}") from error

@@ -23,7 +23,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError, RecipeError, RunStopped
 from gristmill.core.registry import suggest
-from gristmill.pipelines.distributed.step import RESTARTS, Step
+from gristmill.pipelines.distributed.step import RESTARTS, TaskStep
 
 Count = Annotated[int, Meta(ge=1)]
 _WATCH_SECONDS = 0.2
@@ -33,7 +33,7 @@ class Planned(Struct, frozen=True):
     """A phase to be run: what it does in how rows tasks, whether these run row stages, and the folder for the
     executor's own files."""
 
-    step: Step
+    step: TaskStep
     tasks: int
     rows: bool
     folder: Path

@@ -83,7 +83,7 @@ def block(rows: int, tasks: int, rank: int) -> tuple[int, int]:
     return rank * rows // tasks, (rank + 1) * rows // tasks
 
 
-class Result(Struct):
+class TaskResult(Struct):
     """What a phase or a task leaves when it is done. ``counts`` are of the source and then of every stage: a
     task's own, or all until there. ``heights`` are the rows in each part that the next phase reads."""
 
@@ -92,7 +92,7 @@ class Result(Struct):
     seconds: float = 0.0
     heights: list[int] = []
 
-    def add(self, other: Result) -> None:
+    def add(self, other: TaskResult) -> None:
         """Add what another has counted."""
         for mine, theirs in zip(self.counts, other.counts, strict=True):
             for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out"):
@@ -184,7 +184,7 @@ def read_job(path: Path) -> Job | None:
         return None
 
 
-def write_result(folder: Path, result: Result) -> None:
+def write_result(folder: Path, result: TaskResult) -> None:
     """Say that the phase or task of a folder is done. This comes last, and appears whole or not at all."""
     write_file(folder / RESULT, msgspec.json.encode(result))
 
@@ -194,10 +194,10 @@ def done(folder: Path) -> bool:
     return (folder / RESULT).exists()
 
 
-def read_result(folder: Path, what: str) -> Result:
+def read_result(folder: Path, what: str) -> TaskResult:
     """What a phase or task left. ``RunStopped`` if it has not come to its end."""
     try:
-        return msgspec.json.decode((folder / RESULT).read_bytes(), type=Result)
+        return msgspec.json.decode((folder / RESULT).read_bytes(), type=TaskResult)
     except FileNotFoundError:
         raise RunStopped(
             f"{what} has not come to its end: there is no {folder / RESULT}.",
@@ -209,7 +209,7 @@ def input_of(job: Job, pipeline: Pipeline, phase: Phase) -> tuple[Path, type[Str
     """The folder of parts that a phase of row stages reads, and the records in it."""
     if phase.parent is not None:
         node = pipeline.nodes[phase.parent]
-        return stage_path(Path(job.rundir), pipeline, phase.parent), node.stage.writes
+        return stage_path(Path(job.rundir), pipeline, phase.parent), node.writes
     if pipeline.keeps_source:
         return stage_path(Path(job.rundir), pipeline, -1), Problem
     return job.shards / SOURCE_ROWS, Problem

@@ -20,7 +20,7 @@ _LOOK_SECONDS = 0.5
 _WORK = "gristmill.pipelines.distributed.work"
 
 
-class Step(Struct, frozen=True):
+class TaskStep(Struct, frozen=True):
     """Runs task ``rank`` of phase ``number`` of the job in the file ``job``, in a process of its own.
 
     A process of its own, because the executors fork their workers from processes with threads, and because

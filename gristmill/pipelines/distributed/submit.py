@@ -19,7 +19,7 @@ from gristmill import __version__
 from gristmill.core.errors import RunStopped
 from gristmill.pipelines.distributed.executors import Executor, Planned, open_options
 from gristmill.pipelines.distributed.job import JOB, SHARDS, Job, done, phases, read_job
-from gristmill.pipelines.distributed.step import Step
+from gristmill.pipelines.distributed.step import TaskStep
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import changed_keys, hold
@@ -67,7 +67,7 @@ def distribute(
         )
     chain = [
         Planned(
-            Step(str(job.path), phase.index, phase.label, str(job.folder(phase))),
+            TaskStep(str(job.path), phase.index, phase.label, str(job.folder(phase))),
             phase.tasks,
             phase.rows,
             job.folder(phase) / "datatrove",

@@ -33,7 +33,7 @@ from gristmill.pipelines.distributed.job import (
     TASKS,
     Job,
     Phase,
-    Result,
+    TaskResult,
     block,
     done,
     input_of,
@@ -45,7 +45,7 @@ from gristmill.pipelines.distributed.job import (
 )
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import LOG, SUMMARY, RunDir, StageDir, hold
-from gristmill.pipelines.rundir.parts import REJECTED, Parts, Rejected, part_files
+from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, Rejected, part_files
 from gristmill.pipelines.rundir.summary import StageCounts, table
 from gristmill.pipelines.running import runner
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
@@ -103,7 +103,7 @@ class _Task:
         before = phases(self.recipe.pipeline, job.tasks)[phase.index - 1]
         heights = read_result(job.folder(before), f"phase {before.label}").heights
         first, last = block(sum(heights), job.tasks, self.rank)
-        result = Result([StageCounts(name) for name in ("source", *_names(self.recipe))])
+        result = TaskResult([StageCounts(name) for name in ("source", *_names(self.recipe))])
         if first < last:
             folder, record = input_of(job, self.recipe.pipeline, phase)
             rows = _rows(folder, record, heights, first, last)
@@ -115,7 +115,7 @@ class _Task:
         write_result(self.rundir.path, result)
 
     async def _stream(
-        self, rows: Iterator[Any], count: int, log: CompletionLog, verify: Verify, result: Result
+        self, rows: Iterator[Any], count: int, log: CompletionLog, verify: Verify, result: TaskResult
     ) -> None:
         engines = Engines(self.recipe, log, read_after=self.job.read_after)
         # The first block has the run's first rows, by which a stage with a bug is known; see ``_Join``.
@@ -168,7 +168,7 @@ class _Join:
         with CompletionLog(job.log) as log:
             engines = Engines(self.recipe, log, read_after=job.read_after)  # asked for names, never started
             segments = runner.segments_of(self.recipe, self.rundir, engines, _no_verdict)
-            result = Result(segments.counts)
+            result = TaskResult(segments.counts)
             if self.phase.index == 0:
                 self._read_source(segments)
             else:
@@ -220,7 +220,7 @@ class _Join:
             if parts is not None:
                 parts.finish()
 
-    def _merge_tasks(self, segments: Segments, phase: Phase, result: Result) -> None:
+    def _merge_tasks(self, segments: Segments, phase: Phase, result: TaskResult) -> None:
         """The tasks' rows, one task after the other, written as one machine would write them."""
         folders = [self.job.task(phase, rank) for rank in range(phase.tasks)]
         found = [read_result(f, f"task {rank} of {phase.label}") for rank, f in enumerate(folders)]
@@ -230,14 +230,14 @@ class _Join:
             if (folder / LOG).exists():
                 self.rundir.note(f"task {folder.name}:\n{(folder / LOG).read_text(errors='replace')}")
         for index in members:
-            writes = self.recipe.pipeline.nodes[index].stage.writes
+            writes = self.recipe.pipeline.nodes[index].writes
             parts = Parts(segments.folder(index), writes, self.recipe.part_rows)
             places = [stage_path(folder, self.recipe.pipeline, index) for folder in folders]
             asyncio.run(_take(parts, writes, [place for place in places if place.is_dir()]))
         for other in found:
             result.add(other)
 
-    def _check_bugs(self, phase: Phase, members: list[int], found: list[Result]) -> None:
+    def _check_bugs(self, phase: Phase, members: list[int], found: list[TaskResult]) -> None:
         """What ``Segments`` does on one machine: a stage with a bug in most of its first rows ends the run.
 
         Its tasks are forgotten, so that they run again when it is mended; their logs stay.
@@ -257,7 +257,7 @@ class _Join:
                     remedy=f"{STAGE_ERROR!r}: mend the stage, then give the same command again.",
                 )
 
-    def _make_ready(self, engines: Engines, result: Result) -> None:
+    def _make_ready(self, engines: Engines, result: TaskResult) -> None:
         """What the tasks of the next phase read: the lengths of the parts, and a snapshot of the log."""
         import polars as pl
 
@@ -277,7 +277,7 @@ class _Join:
         else:
             new.unlink()
 
-    def _finish(self, engines: Engines, segments: Segments, result: Result) -> None:
+    def _finish(self, engines: Engines, segments: Segments, result: TaskResult) -> None:
         """Exports, summary and table, as at the end of any run."""
         recipe, job = self.recipe, self.job
         exported = runner.export_all(recipe, self.rundir)
@@ -309,7 +309,7 @@ async def _take(parts: Parts, record: type[Struct], places: list[Path]) -> None:
         for path in part_files(place):
             for piece in pl.read_parquet(path, memory_map=False).iter_slices(_SLICE):
                 await parts.add(from_frame(piece, record))
-        for piece in pl.read_parquet(place / REJECTED, memory_map=False).iter_slices(_SLICE):
+        for piece in pl.read_parquet(place / REJECTED_FILE, memory_map=False).iter_slices(_SLICE):
             await parts.add((), from_frame(piece, Rejected))
     parts.finish()
 

@@ -23,7 +23,7 @@ from gristmill.pipelines.running import runner
 from gristmill.pipelines.running.sessions import entries
 from gristmill.synth.refusal import compare as comparing
 from gristmill.synth.refusal.ask import AskOrRefuse
-from gristmill.synth.refusal.compare import METRICS, Comparison, Interval, Rule, Score
+from gristmill.synth.refusal.compare import METRICS, Interval, Rule, Score, SystemsComparison
 from gristmill.synth.refusal.forms import fields
 from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.synth.step_values.measures import share
@@ -51,7 +51,7 @@ _LEFT_OUT = {
 Systems = Mapping[str, Sequence[Response]]
 
 
-class Settings(Struct, frozen=True, kw_only=True):
+class MeasureSettings(Struct, frozen=True, kw_only=True):
     """How responses are measured; see ``synth.refusal.compare``. ``by`` is ``part`` or a column of the
     problems' ``meta``, by whose values the questions are grouped."""
 
@@ -67,13 +67,13 @@ class Group(Struct, frozen=True):
     """The systems on the questions of one part, or of all."""
 
     name: str
-    comparison: Comparison
+    comparison: SystemsComparison
 
 
-class Report(Struct, frozen=True):
+class RefusalReport(Struct, frozen=True):
     """The systems on all questions, and then on each part of them."""
 
-    settings: Settings
+    settings: MeasureSettings
     groups: tuple[Group, ...]
 
     def encode(self) -> bytes:
@@ -81,12 +81,12 @@ class Report(Struct, frozen=True):
         return msgspec.json.format(msgspec.json.encode(self, order="deterministic"), indent=2) + b"\n"
 
 
-def evaluate(systems: Systems, settings: Settings | None = None) -> Report:
+def evaluate(systems: Systems, settings: MeasureSettings | None = None) -> RefusalReport:
     """Measure systems, the first of which the others are compared with, on all questions and by part.
 
     ``RecipeError`` where they have no question in common.
     """
-    settings = settings or Settings()
+    settings = settings or MeasureSettings()
     rows, _ = comparing.common(systems)
     groups = [Group(EVERYTHING, _compare(systems, settings))]
     keys = [_key(together, settings.by) for together in zip(*rows.values(), strict=True)]
@@ -95,10 +95,10 @@ def evaluate(systems: Systems, settings: Settings | None = None) -> Report:
             name: [r for r, k in zip(found, keys, strict=True) if k == key] for name, found in rows.items()
         }
         groups.append(Group(key, _compare(chosen, settings)))
-    return Report(settings, tuple(groups))
+    return RefusalReport(settings, tuple(groups))
 
 
-def _compare(systems: Systems, s: Settings) -> Comparison:
+def _compare(systems: Systems, s: MeasureSettings) -> SystemsComparison:
     return comparing.compare(systems, rule=s.rule, score=s.score, bins=s.bins, draws=s.draws, seed=s.seed)
 
 
@@ -269,7 +269,7 @@ def _records(run: Run, stage: str) -> Iterable[Struct]:
     return parts.read(run.folder(stage), kind)
 
 
-def table(report: Report) -> str:
+def table(report: RefusalReport) -> str:
     """The measures as text; intervals hold 95 %, and a share of nothing is a dash."""
     blocks = [f"{name}\n" + "\n".join(align(rows)) for name, rows in tables(report)]
     left_out = report.groups[0].comparison.left_out
@@ -278,7 +278,7 @@ def table(report: Report) -> str:
     return "\n\n".join([*blocks, *notes, meanings])
 
 
-def tables(report: Report) -> list[tuple[str, list[tuple[str, ...]]]]:
+def tables(report: RefusalReport) -> list[tuple[str, list[tuple[str, ...]]]]:
     """For each group a title and the cells of its table, the head first."""
     return [(_title(group), _rows(group.comparison)) for group in report.groups]
 
@@ -287,7 +287,7 @@ def _title(group: Group) -> str:
     return f"{printable(group.name)}: {group.comparison.questions:,} questions"
 
 
-def _rows(found: Comparison) -> list[tuple[str, ...]]:
+def _rows(found: SystemsComparison) -> list[tuple[str, ...]]:
     names = [printable(s.name) for s in found.systems]
     later = [f"{name} - {names[0]}" for name in names[1:]]
     rows: list[tuple[str, ...]] = [("", *names, *later)]

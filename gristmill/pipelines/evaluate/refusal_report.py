@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.core.errors import MissingExtraError
-from gristmill.pipelines.evaluate.refusal import Report, tables
+from gristmill.pipelines.evaluate.refusal import RefusalReport, tables
 from gristmill.pipelines.rundir.directory import disk_errors, write_file
 from gristmill.pipelines.rundir.summary import printable
-from gristmill.synth.refusal.compare import METRICS, Comparison
+from gristmill.synth.refusal.compare import METRICS, SystemsComparison
 from gristmill.synth.step_values.values import wilson
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ img {{ width: 35rem; max-width: 100%; background: #ffffff; border-radius: 4px; }
 """
 
 
-def write(report: Report, out: Path) -> list[Path]:
+def write(report: RefusalReport, out: Path) -> list[Path]:
     """Write ``refusal.json``, ``refusal.html`` and the diagrams of all questions into the folder ``out``.
 
     Returns the files. ``MissingExtraError`` without matplotlib, ``RunError`` where the disk refuses.
@@ -85,7 +85,7 @@ def check() -> None:
         ) from None
 
 
-def html(report: Report) -> str:
+def html(report: RefusalReport) -> str:
     """The report as a page that asks no network for anything. All texts in it are escaped."""
     s = report.settings
     told = (
@@ -119,7 +119,7 @@ def _image(data: bytes, name: str) -> str:
     return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
 
 
-def reliability(found: Comparison) -> bytes:
+def reliability(found: SystemsComparison) -> bytes:
     """The reliability diagram of all systems as a PNG: for each bin the share of right answers over the
     mean score, with its Wilson interval. On the diagonal the score is the truth."""
     figure, axes = _figure("Reliability", "mean score of the bin", "share of right answers")
@@ -140,7 +140,7 @@ def reliability(found: Comparison) -> bytes:
     return _png(figure, axes)
 
 
-def risk_coverage(found: Comparison) -> bytes:
+def risk_coverage(found: SystemsComparison) -> bytes:
     """The risk-coverage curve of all systems as a PNG: the share of wrong answers among those with the best
     scores, over the share of questions so answered."""
     figure, axes = _figure("Risk and coverage", "coverage: answers given", "risk: wrong among them")

@@ -13,7 +13,7 @@ from gristmill.core.schema import from_frame
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.running import runner
-from gristmill.synth.self_correction import Explore, Metrics, Trial, measure
+from gristmill.synth.self_correction import CorrectionMetrics, Explore, Trial, measure
 from gristmill.synth.self_correction.trial import triple
 
 _TRIAL = "self_correction_trial"
@@ -39,7 +39,7 @@ def evaluate_self_correction(
     runs: str | Path = "runs",
     log: str | Path | None = None,
     sampled: bool = False,
-) -> Metrics:
+) -> CorrectionMetrics:
     """Run one trial per problem in ``runs/NAME-eval`` and measure them.
 
     Style, prompts and marker are those of the recipe's ``explore_self_correction`` stage, or the default
@@ -74,7 +74,7 @@ def trial_of(recipe: Recipe, *, sampled: bool) -> Recipe:
     return recipes.from_dict(described)
 
 
-def table(metrics: Metrics) -> str:
+def table(metrics: CorrectionMetrics) -> str:
     """The metrics, a line each; a share that nothing falls under is shown as a dash."""
     lines = []
     for name, meaning in _MEANING.items():

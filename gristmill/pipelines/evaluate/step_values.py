@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Sample
+from gristmill.core.records import Sampled
 from gristmill.core.stages import derive_seed
 from gristmill.core.steps import ProcessRow, ValuedSolution, tally
 from gristmill.core.verdicts import Verdict
@@ -58,7 +58,7 @@ class Line(Struct, frozen=True):
     interval: tuple[float, float] | None
 
 
-class Choice(Struct, frozen=True):
+class ChoiceOfN(Struct, frozen=True):
     """Ways to choose one of so many solutions (``sizes``) by one kind of values, on ``problems`` problems;
     ``left_out`` have fewer solutions than the last size."""
 
@@ -79,11 +79,11 @@ class JudgeReport(Struct, frozen=True):
     clean_right: int
 
 
-class Evaluation(Struct, frozen=True):
+class ValuesEvaluation(Struct, frozen=True):
     """What is measured of a run."""
 
     values: tuple[Values, ...]
-    choices: tuple[Choice, ...]
+    choices: tuple[ChoiceOfN, ...]
     judges: tuple[JudgeReport, ...]
 
 
@@ -108,7 +108,7 @@ class _Found(NamedTuple):
     unread: dict[str, list[str]]
 
 
-def evaluate_run(run: Run | str | Path, *, threshold: float = 0.0, seed: int = 0) -> Evaluation:
+def evaluate_run(run: Run | str | Path, *, threshold: float = 0.0, seed: int = 0) -> ValuesEvaluation:
     """Measure the step values in a run: its ``ProcessRow``, ``ValuedSolution`` and ``Sample`` records.
 
     A value above ``threshold`` is a good label. Values of steps that no rollout was drawn from are left out
@@ -123,7 +123,7 @@ def evaluate_run(run: Run | str | Path, *, threshold: float = 0.0, seed: int = 0
             remedy="Its recipe needs a stage that makes them, such as step_values with process_labels.",
         )
     judged = {name: rows for name, rows in found.rows.items() if _kind(name) in _JUDGES}
-    return Evaluation(
+    return ValuesEvaluation(
         values=tuple(_values(name, rows, threshold) for name, rows in found.rows.items()),
         choices=tuple(
             choice
@@ -159,8 +159,8 @@ def _read(run: Run) -> _Found:
                 found.rows.setdefault(f"{stage}: rollouts", []).append(_of_solution(solution))
                 found.located[solution.id] = solution.first_error
                 found.verdicts[solution.id] = solution.verdict
-        elif _holds(columns, Sample):
-            for sample in _records(run, stage, Sample):
+        elif _holds(columns, Sampled):
+            for sample in _records(run, stage, Sampled):
                 if sample.verdict is not None:
                     found.verdicts[sample.id] = sample.verdict
     return found
@@ -207,7 +207,7 @@ def _values(name: str, rows: Sequence[_Row], threshold: float) -> Values:
     )
 
 
-def _choice(name: str, rows: Sequence[_Row], verdicts: Mapping[str, Verdict], seed: int) -> Choice | None:
+def _choice(name: str, rows: Sequence[_Row], verdicts: Mapping[str, Verdict], seed: int) -> ChoiceOfN | None:
     """The table of one kind; ``None`` where no problem has two solutions whose answers are decided."""
     problems: dict[str, list[_Row]] = defaultdict(list)
     for row in rows:
@@ -233,7 +233,7 @@ def _choice(name: str, rows: Sequence[_Row], verdicts: Mapping[str, Verdict], se
                 [majority(found, n, seed=draw, rule=rule) for n in sizes]
             )
     lines = [_line(way, scores, seed) for way, scores in ways.items()]
-    return Choice(name, len(enough), len(problems) - len(enough), sizes, tuple(lines))
+    return ChoiceOfN(name, len(enough), len(problems) - len(enough), sizes, tuple(lines))
 
 
 def _line(name: str, scores: Sequence[Sequence[float]], seed: int) -> Line:
@@ -267,7 +267,7 @@ def _judge(name: str, rows: Sequence[_Row], found: _Found) -> JudgeReport:
     return JudgeReport(name, measures.locations([*said, *unread]), len(clean), sum(clean))
 
 
-def table(found: Evaluation) -> str:
+def table(found: ValuesEvaluation) -> str:
     """The measures as text; a share of nothing is a dash."""
     blocks = [_values_table(found.values), _positions_table(found.values)]
     blocks += [_choice_table(choice) for choice in found.choices]
@@ -297,7 +297,7 @@ def _positions_table(found: Sequence[Values]) -> str:
     return "\n".join(align(rows))
 
 
-def _choice_table(choice: Choice) -> str:
+def _choice_table(choice: ChoiceOfN) -> str:
     rows = [(f"{printable(choice.name)}: N =", *map(str, choice.sizes), "95 % interval")]
     for line in choice.lines:
         low, high = line.interval or (0.0, 0.0)

@@ -36,7 +36,7 @@ class Judges(Protocol):
         ...
 
 
-class Counts(Struct):
+class VerdictCounts(Struct):
     """Verdicts by outcome, rows that could not be read by reason, and the rules that decided."""
 
     outcomes: Counter[str]
@@ -75,7 +75,7 @@ def judges(
 
 def verify_file(
     path: Path, *, gold: str, pred: str, pool: Judges, out: Path | None = None, problem: str | None = None
-) -> Counts:
+) -> VerdictCounts:
     """Judge column ``pred`` against column ``gold`` of a JSONL, CSV or Parquet file, row by row.
 
     With ``out``, a JSONL file gets a line a row: its number and the verdict. Memory does not grow with
@@ -93,7 +93,7 @@ def verify_file(
                 raise InputError(
                     f"there is no column {column!r}.", path=str(path), remedy=suggest(column, header)
                 )
-    counts = Counts(Counter(), Counter(), Counter())
+    counts = VerdictCounts(Counter(), Counter(), Counter())
     unfinished = None if out is None else out.with_name(f".{out.name}.tmp")
     try:
         with open(unfinished or os.devnull, "wb") as lines:  # noqa: PTH123 - devnull is no Path of ours
@@ -117,7 +117,7 @@ def verify_file(
 
 
 def _verdicts(
-    rows: Iterator[tuple[int, Any]], columns: Sequence[str], pool: Judges, counts: Counts
+    rows: Iterator[tuple[int, Any]], columns: Sequence[str], pool: Judges, counts: VerdictCounts
 ) -> Iterator[tuple[int, Verdict]]:
     """The verdicts in the order of the rows, a bounded number of them at work."""
     waiting: deque[tuple[int, Future[Verdict]]] = deque()
@@ -142,7 +142,7 @@ def _named(columns: Sequence[str], word: str = "and") -> str:
     return f" {word} ".join(filter(None, [", ".join(named[:-1]), named[-1]]))
 
 
-def table(counts: Counts) -> str:
+def table(counts: VerdictCounts) -> str:
     """The counts as text. Accuracy is of the decided rows; the undecided are told beside it."""
     outcomes = counts.outcomes
     decided = outcomes["correct"] + outcomes["incorrect"]

@@ -13,7 +13,7 @@ from msgspec import Struct
 from gristmill.core.engine import Completion, Engine, Request
 from gristmill.core.errors import EngineError, RowRejected
 from gristmill.core.records import Problem
-from gristmill.core.stages import Context, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.graph import Skills, is_row_stage
@@ -166,7 +166,7 @@ class _Planner:
         except (Miss, ExceptionGroup) as error:
             if isinstance(error, ExceptionGroup) and not isinstance(first_error(error), Miss):
                 raise
-            estimate, found = stage.estimate(record), _found(engines)
+            estimate, found = stage.estimate(record) or Estimate(0, 0, 0, 0), _found(engines)
             least = max(0, estimate.completions_min - found)
             most = max(least, estimate.completions_max - found)
             tokens = (most * estimate.prompt_tokens, most * estimate.completion_tokens)

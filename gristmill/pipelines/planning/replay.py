@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from gristmill.core.engine import Ability, Completion, Engine, Request
 from gristmill.core.errors import EngineError, RowRejected
 from gristmill.core.records import Problem
-from gristmill.core.stages import REJECTED, Context, Rejection
+from gristmill.core.stages import REJECTED_REASON, Context, Rejection
 from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.pipelines.planning.bounds import LogOnly, Miss
 from gristmill.pipelines.recipe.graph import is_row_stage, is_table_stage
@@ -103,8 +103,8 @@ class Replay:
             self.costs[row][index][0] += 1
         row_of = {record.id: row for row, record in given}
         frame = stage(to_frame([record for _, record in given], stage.reads).lazy(), self._recipe.seed)
-        kept = frame.filter(pl.col(REJECTED).is_null()).collect(engine="in-memory")
-        records: list[Any] = from_frame(kept, stage.writes)
+        kept = frame.filter(pl.col(REJECTED_REASON).is_null()).collect(engine="in-memory")
+        records: list[Any] = from_frame(kept, self._nodes[index].writes)
         made = [(row_of[record.id], record) for record in records]
         self._keep(index, made)
         return made

@@ -13,7 +13,7 @@ from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Problem
 from gristmill.core.registry import suggest
-from gristmill.core.stages import RowStage, Stage, TableStage
+from gristmill.core.stages import Filter, RowStage, Stage
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SOURCE = "source"
@@ -25,7 +25,7 @@ def is_row_stage(stage: Stage) -> TypeGuard[RowStage]:
     return inspect.iscoroutinefunction(type(stage).__call__)
 
 
-class Node(Struct, frozen=True):
+class GraphNode(Struct, frozen=True):
     """A stage in its place. ``parent`` is the index of the node it reads from, ``None`` for the source;
     ``engine`` the name of the engine that is its own, ``None`` for the recipe's main one."""
 
@@ -33,6 +33,11 @@ class Node(Struct, frozen=True):
     stage: Stage
     parent: int | None
     engine: str | None = None
+
+    @property
+    def writes(self) -> type[Struct]:
+        """The record that it puts out."""
+        return self.stage.writes or self.stage.reads
 
 
 class Skills(NamedTuple):
@@ -50,7 +55,7 @@ class Pipeline:
     ) -> None:
         """``nodes`` are (name, stage, name of the node to read from; ``None``: the one before);
         ``engines`` the names of the engines of those nodes whose own is not the main one."""
-        self.nodes: list[Node] = []
+        self.nodes: list[GraphNode] = []
         index: dict[str, int] = {}
         for position, (name, stage, reads_from) in enumerate(nodes):
             where = f"stage {position + 1} ({name})"
@@ -65,7 +70,7 @@ class Pipeline:
                     remedy="Give one of them another name with 'as: NAME'.",
                 )
             parent = self._parent(where, position, reads_from, index)
-            given = Problem if parent is None else self.nodes[parent].stage.writes
+            given = Problem if parent is None else self.nodes[parent].writes
             if given is not stage.reads:
                 giver = "the source" if parent is None else f"stage {parent + 1} ({self.nodes[parent].name})"
                 raise RecipeError(
@@ -79,7 +84,7 @@ class Pipeline:
                     f"{where} asks no model, so it has no use for the engine {engine!r}.",
                     remedy="Leave out its 'engine:'.",
                 )
-            self.nodes.append(Node(name, stage, parent, engine))
+            self.nodes.append(GraphNode(name, stage, parent, engine))
         if not self.nodes:
             raise RecipeError("the pipeline has no stages.", remedy="Name at least one under 'stages:'.")
 
@@ -97,7 +102,7 @@ class Pipeline:
         return index[reads_from]
 
     def _remedy(self, stage: Stage) -> str:
-        able = [n.name for n in self.nodes if n.stage.writes is stage.reads]
+        able = [n.name for n in self.nodes if n.writes is stage.reads]
         if stage.reads is Problem:
             able.insert(0, SOURCE)
         if able:
@@ -155,6 +160,6 @@ class Pipeline:
         return members
 
 
-def is_table_stage(stage: Stage) -> TypeGuard[TableStage]:
+def is_table_stage(stage: Stage) -> TypeGuard[Filter]:
     """Whether a stage is called with a whole table."""
     return not is_row_stage(stage)

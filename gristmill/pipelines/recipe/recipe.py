@@ -273,7 +273,7 @@ def make_export(format: str, options: Mapping[str, Any] | None = None) -> Export
 
 def _exports(entries: Sequence[dict[str, Any]], pipeline: Pipeline) -> tuple[ExportEntry, ...]:
     made: list[ExportEntry] = []
-    writes = {n.name: n.stage.writes for n in pipeline.nodes}
+    writes = {n.name: n.writes for n in pipeline.nodes}
     for i, entry in enumerate(entries):
         place = f"exports[{i}]"
         own, export = named(entry, ExportKeys, "format", "exports", place)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gristmill.pipelines.rundir.directory import StageDir
 
-REJECTED = "rejected.parquet"
+REJECTED_FILE = "rejected.parquet"
 _PART_BYTES = 32 << 20
 """A part is closed early at this many bytes of records (as msgpack), so that long rows fit in memory."""
 
@@ -80,7 +80,7 @@ class Parts:
             self._spill_dropped()
             self._merge_spills()
         else:
-            self.folder.write(REJECTED, encode(to_frame(self._dropped, Rejected)))
+            self.folder.write(REJECTED_FILE, encode(to_frame(self._dropped, Rejected)))
         self.folder.commit()
 
     def _flush_kept(self) -> None:
@@ -107,8 +107,8 @@ class Parts:
         from gristmill.pipelines.rundir.directory import disk_errors
 
         spills = [self.folder.new / f".{i:05d}.parquet" for i in range(self._spills)]
-        with disk_errors(self.folder.path / REJECTED):
-            with (self.folder.new / REJECTED).open("wb") as file:
+        with disk_errors(self.folder.path / REJECTED_FILE):
+            with (self.folder.new / REJECTED_FILE).open("wb") as file:
                 pl.scan_parquet(spills).sink_parquet(file, row_group_size=self._part_rows)
             for path in spills:
                 path.unlink()

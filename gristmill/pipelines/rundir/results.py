@@ -13,7 +13,7 @@ from gristmill.core import registry
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.registry import suggest
 from gristmill.pipelines.rundir.directory import EXPORTS, SUMMARY
-from gristmill.pipelines.rundir.parts import REJECTED, part_files
+from gristmill.pipelines.rundir.parts import REJECTED_FILE, part_files
 from gristmill.pipelines.rundir.summary import Summary, decode
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Run(Struct, frozen=True):
         """What a stage dropped: id, reason, detail, and the row of the source where that is known."""
         import polars as pl
 
-        return pl.scan_parquet(self.folder(stage) / REJECTED)
+        return pl.scan_parquet(self.folder(stage) / REJECTED_FILE)
 
     def _folders(self) -> list[Path]:
         return sorted(f for f in self.path.glob("[0-9][0-9]-*") if f.is_dir())

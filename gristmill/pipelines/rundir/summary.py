@@ -25,7 +25,7 @@ class StageCounts(Struct):
     tokens_out: int = 0
 
 
-class Stats(Protocol):
+class SessionCounts(Protocol):
     """What a session counts."""
 
     requests: int
@@ -45,7 +45,7 @@ class Spent(Struct):
     tokens_out: int = 0
 
     @classmethod
-    def of(cls, *stats: Stats) -> Spent:
+    def of(cls, *stats: SessionCounts) -> Spent:
         """The sum of sessions' counters."""
         return cls(
             requests=sum(s.requests for s in stats),

@@ -13,9 +13,9 @@ from msgspec import Struct
 from gristmill.core.engine import Completion, Engine, Request
 from gristmill.core.errors import EngineError, GristmillError, RowRejected, RunError, RunStopped
 from gristmill.core.records import Problem
-from gristmill.core.stages import REJECTED, Context, Rejection, RowStage
+from gristmill.core.stages import REJECTED_REASON, Context, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
-from gristmill.pipelines.recipe.graph import SOURCE, Node, Pipeline, is_row_stage, is_table_stage
+from gristmill.pipelines.recipe.graph import SOURCE, GraphNode, Pipeline, is_row_stage, is_table_stage
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.directory import RunDir, StageDir
 from gristmill.pipelines.rundir.parts import Parts, Rejected
@@ -71,7 +71,13 @@ class _RowRun:
     """A row stage at work."""
 
     def __init__(
-        self, index: int, node: Node, engine: Engine, engines: Mapping[str, Engine], verify: Verify, seed: int
+        self,
+        index: int,
+        node: GraphNode,
+        engine: Engine,
+        engines: Mapping[str, Engine],
+        verify: Verify,
+        seed: int,
     ) -> None:
         assert is_row_stage(node.stage)
         self.index = index
@@ -164,7 +170,7 @@ class Segments:
             if is_table_stage(node.stage):
                 self.at = node.name
                 await asyncio.to_thread(self.table, index)
-                await self.stream(index, parts.read(self.folder(index).path, node.stage.writes))
+                await self.stream(index, parts.read(self.folder(index).path, node.writes))
 
     async def stream(self, parent: int | None, items: Iterator[Any], *, sourced: bool = False) -> None:
         """The row stages behind ``parent`` (``None``: the source), side by side.
@@ -183,7 +189,7 @@ class Segments:
         self.rows, self.rows_total = 0, None if parent is None else self.counts[parent + 1].rows_out
         roots: list[_RowRun] = []
         for i in members:
-            self._parts[i] = Parts(self.folder(i), nodes[i].stage.writes, self._part_rows)
+            self._parts[i] = Parts(self.folder(i), nodes[i].writes, self._part_rows)
             above = nodes[i].parent
             (roots if above is None or above == parent else self._runs[above].children).append(self._runs[i])
 
@@ -289,11 +295,11 @@ class Segments:
         stage, counts = node.stage, self.counts[index + 1]
         above = self.folder(-1 if node.parent is None else node.parent)
         counts.rows_in = self.counts[0 if node.parent is None else node.parent + 1].rows_out
-        writer = Parts(self.folder(index), stage.writes, self._part_rows)
+        writer = Parts(self.folder(index), node.writes, self._part_rows)
         try:
             # Not the streaming engine: it may add floats up in another order on every run.
             frame = stage(parts.scan(above.path, stage.reads), self._seed).collect(engine="in-memory")
-            kept = frame.filter(pl.col(REJECTED).is_null()).select(stage.writes.__struct_fields__)
+            kept = frame.filter(pl.col(REJECTED_REASON).is_null()).select(node.writes.__struct_fields__)
         except GristmillError:
             raise
         except Exception as error:
@@ -302,7 +308,9 @@ class Segments:
                 f"stage {node.name!r} failed: {type(error).__name__}: {error}.",
                 remedy=f"The traceback is in {self._rundir.path / 'log.txt'}.",
             ) from error
-        dropped = frame.filter(pl.col(REJECTED).is_not_null()).select("id", pl.col(REJECTED).alias("reason"))
+        dropped = frame.filter(pl.col(REJECTED_REASON).is_not_null()).select(
+            "id", pl.col(REJECTED_REASON).alias("reason")
+        )
         for piece in kept.iter_slices(self._part_rows):
             writer.add_frame(piece)
         for piece in dropped.iter_slices(self._part_rows):

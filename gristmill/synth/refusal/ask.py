@@ -12,7 +12,7 @@ from gristmill.core.engine import Ability, Completion, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty, Response
 from gristmill.core.records import Problem
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.refusal import sureness
 from gristmill.synth.refusal import texts as t
@@ -28,7 +28,7 @@ _REFUSED = Verdict(Outcome.UNPARSEABLE, rule="refused")
 _PROBE = ProbeKnowledge(preset="r-tuning", sampling=Sampling(temperature=0.0, max_tokens=32))
 
 
-class AskOrRefuse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Asks each problem once, greedily, in the form of the training data, and how sure the model is.
 
     ``probe`` says how the question is put and its answer cut and judged, as for ``probe_knowledge``; of
@@ -161,7 +161,7 @@ class AskOrRefuse(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return await sureness.sureness(context.engine, asked, prefix, words, read=self.read)
 
 
-class AskHeldOut(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AskHeldOut(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Asks the questions of a split that are not for training, as ``ask`` says (see ``AskOrRefuse``).
 
     A question is ``known`` where the split calls it sure, not where it calls it unsure, and undecided where

@@ -12,7 +12,7 @@ from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
 from gristmill.core.records import Demonstration, Pair, Span, Turn
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import NOTHING, SplitPart
 from gristmill.synth.refusal.evidence import answers, cost_of, needs_of
 from gristmill.synth.refusal.forms import Form
@@ -69,7 +69,7 @@ def with_confidence(answer: str, level: int) -> str:
     return f"{answer}\nConfidence: {level}"
 
 
-class VerbalisedConfidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class VerbalisedConfidence(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a conversation in which an answer is followed by the confidence that the samples bear out.
 
     ``confidence: correct`` gives the reference with 10 c / n for c right of n decided samples; ``agreement``
@@ -131,7 +131,7 @@ def level_of(count: int, total: int, scale: int = SCALE) -> int:
     return (2 * scale * count + total) // (2 * total)
 
 
-class ConfidencePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ConfidencePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes PPO-M's pairs: one answer with a high and with a low confidence (arXiv 2410.09724, section 3).
 
     To a right answer the high one is preferred, to a wrong answer the low one; both sides are the same but

@@ -79,7 +79,7 @@ class System(Struct, frozen=True):
     risk_coverage: tuple[Point, ...]
 
 
-class Change(Struct, frozen=True):
+class MetricChange(Struct, frozen=True):
     """A metric of a later system minus that of the first, with the interval of the paired bootstrap."""
 
     metric: str
@@ -87,7 +87,7 @@ class Change(Struct, frozen=True):
     interval: Interval | None
 
 
-class Comparison(Struct, frozen=True):
+class SystemsComparison(Struct, frozen=True):
     """Systems on the same questions. ``changes`` are those of each system but the first, by its name.
 
     ``left_out`` counts the questions that not every system was asked (``missing``), and those whose
@@ -97,7 +97,7 @@ class Comparison(Struct, frozen=True):
     questions: int
     left_out: dict[str, int]
     systems: tuple[System, ...]
-    changes: dict[str, tuple[Change, ...]]
+    changes: dict[str, tuple[MetricChange, ...]]
 
 
 def answered(response: Response, rule: Rule = "any") -> bool:
@@ -158,7 +158,7 @@ def compare(
     bins: int = 10,
     draws: int = 1000,
     seed: int = 0,
-) -> Comparison:
+) -> SystemsComparison:
     """Measure systems on the questions (by id) that all of them were asked and got a verdict on.
 
     Intervals hold 95 % and come from a percentile bootstrap over questions; every draw takes the same
@@ -175,14 +175,16 @@ def compare(
         for (name, responses), sheet, values in zip(rows.items(), sheets, drawn, strict=True)
     ]
     changes = {s.name: _changes(made[0], s, drawn[0], drawn[i]) for i, s in enumerate(made) if i}
-    return Comparison(count, left_out, tuple(made), changes)
+    return SystemsComparison(count, left_out, tuple(made), changes)
 
 
 def common(
     systems: Mapping[str, Sequence[Response]],
 ) -> tuple[dict[str, list[Response]], dict[str, int]]:
-    """The responses to the questions that count, in one order, and how many were left out: see
-    ``Comparison``. All responses to a question have what is ``known`` of it. Raises as ``compare`` does."""
+    """The responses to the questions that count, in one order, and how many were left out;
+    see ``SystemsComparison``. All responses to a question have what is ``known`` of it.
+
+    Raises as ``compare`` does."""
     by_id = {name: {r.id: r for r in responses} for name, responses in systems.items()}
     everything = dict.fromkeys(key for found in by_id.values() for key in found)
     shared = [key for key in everything if all(key in found for found in by_id.values())]
@@ -315,12 +317,12 @@ def _changes(
     later: System,
     before: Sequence[Mapping[str, float | None]],
     after: Sequence[Mapping[str, float | None]],
-) -> tuple[Change, ...]:
+) -> tuple[MetricChange, ...]:
     def minus(a: float | None, b: float | None) -> float | None:
         return None if a is None or b is None else a - b
 
     return tuple(
-        Change(
+        MetricChange(
             name,
             minus(later.measures.values[name], first.measures.values[name]),
             _interval([minus(a[name], b[name]) for a, b in zip(after, before, strict=True)]),

@@ -15,7 +15,7 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
 from gristmill.core.prompts import fill, require
 from gristmill.core.records import Problem
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import NOTHING, Sentence, SplitPart
 from gristmill.synth.refusal.forms import fields
 from gristmill.synth.refusal.texts import HARD_LOOKING
@@ -24,7 +24,7 @@ from gristmill.verifiers.text.words import sentences
 _CALL = 5
 
 
-class HardLooking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class HardLooking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Puts questions that the model knows so that they look hard: controls against over-refusal [OURS].
 
     A sure question becomes ``each`` questions, by different ``templates`` chosen by seed; the evidence of the
@@ -67,7 +67,7 @@ class HardLooking(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return NOTHING
 
 
-class Clues(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Clues(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a question of the first clue, of the first two, and so on: the incremental form of quiz bowl.
 
     The clues are the list ``clues`` of the record's ``meta``, or the sentences of the problem's text, in

@@ -11,7 +11,7 @@ from gristmill.core.engine import Ability, Role
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
 from gristmill.core.records import Demonstration
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.texts import REFUSALS, SURE, SURE_QUESTION, UNSURE
 
@@ -40,7 +40,7 @@ def left_out(record: Certainty, parts: Sequence[str]) -> Rejection | None:
     return None
 
 
-class RTuning(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RTuning(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a conversation to imitate of each question of the training part. No model is called.
 
     - ``sure_unsure`` (R-Tuning): the question, the *reference* (for unsure questions too), ``sure_question``,

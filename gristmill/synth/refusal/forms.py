@@ -28,7 +28,7 @@ FormKind = Literal["conversation", "system", "plain"]
 _DECODE = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-class Asked(Protocol):
+class AskedQuestion(Protocol):
     """What a question is made of: any record with these fields."""
 
     @property
@@ -124,13 +124,13 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 remedy="Set labels, such as [supported, refuted, not enough info].",
             )
 
-    def asked(self, record: Asked) -> str:
+    def asked(self, record: AskedQuestion) -> str:
         """The question's text. ``RowRejected`` where the record lacks something that it needs."""
         templates = TASKS[self.task]
         default = templates.plain if self.kind == "plain" else templates.chat
         return filled(self.question or default, self._values(record))
 
-    def answered(self, record: Asked, answer: str | None = None) -> str:
+    def answered(self, record: AskedQuestion, answer: str | None = None) -> str:
         """The text of the reference, or of another ``answer``, closed by one full stop and never shortened.
 
         ``RowRejected`` where there is no reference, or it is none of the options or labels.
@@ -156,14 +156,14 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         spaced = (text if i == 0 else self.joint + text for i, (_, text, _) in enumerate(pieces))
         return tuple(Turn(role, text, train) for text, (role, _, train) in zip(spaced, pieces, strict=True))
 
-    def prompt(self, record: Asked) -> tuple[Message, ...]:
+    def prompt(self, record: AskedQuestion) -> tuple[Message, ...]:
         """The messages that ask the question, for a preference pair."""
         return tuple(Message(t.role, t.content) for t in self.turns(("user", self.asked(record), False)))
 
     def _system(self) -> list[Turn]:
         return [Turn("system", self.system, False)] if self.kind == "system" else []
 
-    def _values(self, record: Asked) -> dict[str, str]:
+    def _values(self, record: AskedQuestion) -> dict[str, str]:
         values = {name: text for name, held in fields(record.meta).items() if (text := _shown(held))}
         for place, names in _COLUMNS.items():
             column = self.columns.get(place) or next((n for n in names if n in values), None)
@@ -180,7 +180,7 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             values["options"] = lettered(options)
         return values
 
-    def _reference(self, record: Asked) -> dict[str, str]:
+    def _reference(self, record: AskedQuestion) -> dict[str, str]:
         if record.answer is None or not record.answer.strip():
             raise RowRejected("has no reference answer")
         if self.task == "multiple_choice":
@@ -255,7 +255,7 @@ def _shown(held: Any) -> str:
     return str(held) if isinstance(held, int | float) else passages(held)
 
 
-def _options(record: Asked, column: str | None) -> tuple[str, tuple[str, ...]]:
+def _options(record: AskedQuestion, column: str | None) -> tuple[str, tuple[str, ...]]:
     """A multiple-choice question without its options, and these: from the reference's JSON, ``meta`` or the
     question's own text, in this order."""
     stem, listed = split_options(record.problem)
@@ -268,14 +268,14 @@ def _options(record: Asked, column: str | None) -> tuple[str, tuple[str, ...]]:
     return (stem.strip() if listed else record.problem), options
 
 
-def _key_options(record: Asked) -> tuple[str, ...]:
+def _key_options(record: AskedQuestion) -> tuple[str, ...]:
     try:
         return read_key(record.answer or "").options
     except ValueError:  # no reference, or one that is no such JSON, has no options
         return ()
 
 
-def _chosen(record: Asked, column: str | None) -> dict[str, str]:
+def _chosen(record: AskedQuestion, column: str | None) -> dict[str, str]:
     """The right option's letter and content."""
     _, options = _options(record, column)
     try:

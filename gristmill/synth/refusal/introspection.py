@@ -12,7 +12,7 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
 from gristmill.core.prompts import require
 from gristmill.core.records import Demonstration, Turn
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import Sentence, SplitPart
 from gristmill.synth.refusal.forms import filled
 from gristmill.synth.refusal.texts import CAN_YOU, FEASIBLE, I_CAN, I_CANNOT
@@ -26,7 +26,7 @@ _EPSILON = 1e-9
 """Shares are quotients of small counts; a consensus that is given as 0.7 must admit 7 of 10."""
 
 
-class Introspection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Asks the model several times whether it could answer, and keeps what it says in consensus.
 
     After KnowRL (arXiv 2510.11407), where a model judges tasks feasible or infeasible eight times and the

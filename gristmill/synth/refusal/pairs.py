@@ -11,7 +11,7 @@ from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certainty
 from gristmill.core.records import Pair
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import Sentence, SplitPart, choose, left_out
 from gristmill.synth.refusal.evidence import answers, cost_of, needs_of
 from gristmill.synth.refusal.forms import Form
@@ -27,7 +27,7 @@ def refuse_plain(stage: str, form: Form) -> None:
         )
 
 
-class RefusalPairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RefusalPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes pairs from what a model is known to know, or not to know [OURS].
 
     Of an unsure question: a refusal is preferred to a wrong answer. Of a sure one: a right answer is

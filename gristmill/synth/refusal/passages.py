@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Demonstration, Problem
-from gristmill.core.stages import REJECTED, Context, Estimate, Rejection, derive_seed
+from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, Rejection, RowStage, derive_seed
 from gristmill.synth.refusal.data import NOTHING, Sentence, choose
 from gristmill.synth.refusal.forms import Form, fields, passages
 from gristmill.synth.refusal.texts import ABSTENTIONS
@@ -26,7 +26,7 @@ _READING = Form(task="multi_hop")
 _FIRST, _DONOR = 0, 1
 
 
-class PassageQuestions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class PassageQuestions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a conversation of each question with its passage: the reference where the passage holds the
     answer, an abstention where it does not. Both are one task of one model, as SALU trains them; its
     reinforcement learning by a confidence score is not here. The wording and the form are [OURS].
@@ -78,7 +78,7 @@ class PassageQuestions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return NOTHING
 
 
-class SwapPassages(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SwapPassages(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a share of the questions unanswerable by giving each another record's passage [OURS].
 
     Which questions these are, and whose passage each gets, follows from a seeded hash of their ids, whatever
@@ -121,7 +121,7 @@ class SwapPassages(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             told = {"swapped_from": ids[donor], "unswapped_answer": answers[i]}
             metas[i] = msgspec.json.encode({**read[i], **changed, **told}).decode()
             answers[i] = None
-        columns = {"answer": answers, "meta": metas, REJECTED: reasons}
+        columns = {"answer": answers, "meta": metas, REJECTED_REASON: reasons}
         made = pl.LazyFrame({name: pl.Series(held, dtype=pl.String) for name, held in columns.items()})
         return pl.concat([frame.drop("answer", "meta"), made], how="horizontal")
 

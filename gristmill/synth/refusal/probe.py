@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, TokenScore
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Knowledge
-from gristmill.core.records import Judged, Problem, Sample
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.records import Judged, Problem, Sampled
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict, unfinished
 from gristmill.synth.refusal.forms import Form
 from gristmill.verifiers.rules.choice import LETTERS, key, read_key, read_options
@@ -37,7 +37,7 @@ _SPACES = " \t\n▁Ġ(["
 """What may stand before a letter in one token; some servers show a blank as the vocabulary's own mark."""
 
 
-class Plan(NamedTuple):
+class ProbePlan(NamedTuple):
     """What a preset draws; see ``ProbeKnowledge``."""
 
     samples: int
@@ -47,10 +47,10 @@ class Plan(NamedTuple):
     cut_off: CutOff
 
 
-PRESETS: dict[Preset, Plan] = {
-    "default": Plan(10, False, 32, "line", "unparseable"),
-    "r-tuning": Plan(0, True, 15, "sentence", "judge"),
-    "r-tuning-u": Plan(5, False, 15, "sentence", "judge"),
+PRESETS: dict[Preset, ProbePlan] = {
+    "default": ProbePlan(10, False, 32, "line", "unparseable"),
+    "r-tuning": ProbePlan(0, True, 15, "sentence", "judge"),
+    "r-tuning-u": ProbePlan(5, False, 15, "sentence", "judge"),
 }
 
 
@@ -62,7 +62,7 @@ class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     meta: dict[str, Any] = {}
 
 
-class ProbeKnowledge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Asks each question ``samples`` times at temperature 0.7 and, with ``greedy``, once at temperature 0.
 
     ``preset`` gives what is not set here: ``default`` draws 10 samples, from which knowledge is estimated
@@ -108,7 +108,7 @@ class ProbeKnowledge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> ProbePlan:
         """The preset with what is set here in its place."""
         plan = PRESETS[self.preset]
         if self.form.task == "math":
@@ -230,25 +230,25 @@ class ProbeKnowledge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return [Judged(c, v or verdicts[c.text]) for c, v in zip(completions, found, strict=True)]
 
 
-class KnowledgeSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class KnowledgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The answers of a probe as samples, for every stage that reads those (difficulty, pairs, judges).
 
     ``greedy`` adds the greedy answer, under the id ``.../greedy`` and with the index after the samples'.
     """
 
     reads: ClassVar[type[Struct]] = Knowledge
-    writes: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     greedy: bool = False
 
-    async def __call__(self, record: Knowledge, context: Context) -> Sequence[Sample | Rejection]:
+    async def __call__(self, record: Knowledge, context: Context) -> Sequence[Sampled | Rejection]:
         """A sample for each answer, in order."""
         named = [(str(i), judged) for i, judged in enumerate(record.samples)]
         if self.greedy and record.greedy is not None:
             named.append(("greedy", record.greedy))
         return [
-            Sample(
+            Sampled(
                 id=f"{record.id}/{name}",
                 problem_id=record.id,
                 index=index,

@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certain, Certainty, Knowledge
 from gristmill.core.schema import schema
-from gristmill.core.stages import REJECTED
+from gristmill.core.stages import REJECTED_REASON, Filter
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.refusal.partition import Partition
 from gristmill.synth.step_values.values import wilson
@@ -35,7 +35,7 @@ _TOLD = (*_ANSWERED, Outcome.UNPARSEABLE)
 """Outcomes that say something of the model. An answer that cannot be read is not a right one."""
 
 
-class RefusalSplit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RefusalSplit(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Splits questions into those that the model is sure of and those that it is not.
 
     ``rule``:
@@ -97,19 +97,21 @@ class RefusalSplit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         found = self._count(rows)
         certain = self._certain(rows, found)
         parts, reasons = self._parts(rows, certain, seed)
-        counts = pl.DataFrame(found, schema={n: schema(Certainty)[n] for n in Counts._fields}, orient="row")
+        counts = pl.DataFrame(
+            found, schema={n: schema(Certainty)[n] for n in SplitCounts._fields}, orient="row"
+        )
         decided = pl.DataFrame(
             {
                 "greedy_correct": pl.Series(_greedy_correct(rows), dtype=pl.Boolean),
                 "certain": pl.Series(certain, dtype=pl.String),
                 "part": pl.Series(parts, dtype=pl.String),
-                REJECTED: pl.Series(reasons, dtype=pl.String),
+                REJECTED_REASON: pl.Series(reasons, dtype=pl.String),
             }
         )
         made = pl.concat(
             [rows.drop("outcomes", "answers", "greedy_outcome"), counts, decided], how="horizontal"
         )
-        return made.select(*schema(Certainty).names(), REJECTED).lazy()
+        return made.select(*schema(Certainty).names(), REJECTED_REASON).lazy()
 
     def _refuse_nothing(self, rows: pl.DataFrame) -> None:
         there = (
@@ -122,7 +124,7 @@ class RefusalSplit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 remedy=f"Set {option!r} in the stage that probes, or choose another rule.",
             )
 
-    def _count(self, rows: pl.DataFrame) -> list[Counts]:
+    def _count(self, rows: pl.DataFrame) -> list[SplitCounts]:
         group = _grouping(self.classes)
         interval = cache(lambda correct, decided: wilson(correct, decided, self.confidence))
         found = []
@@ -136,7 +138,7 @@ class RefusalSplit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             correct = outcomes.count(Outcome.CORRECT)
             decided = sum(outcomes.count(outcome) for outcome in _TOLD)
             found.append(
-                Counts(
+                SplitCounts(
                     majority=None if first is None else answers[first],
                     share=0.0 if winner is None else len(votes.classes[winner]) / len(answers),
                     classes=classes,
@@ -149,7 +151,7 @@ class RefusalSplit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         return found
 
-    def _certain(self, rows: pl.DataFrame, found: Sequence[Counts]) -> list[Certain | None]:
+    def _certain(self, rows: pl.DataFrame, found: Sequence[SplitCounts]) -> list[Certain | None]:
         if self.rule == "greedy":
             return [None if right is None else _named(right) for right in _greedy_correct(rows)]
         if self.rule == "entropy":
@@ -159,7 +161,7 @@ class RefusalSplit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return by_entropy(entropies, 0.5 if self.sure_share is None else self.sure_share)
         return [self._by_rate(counts) for counts in found]
 
-    def _by_rate(self, counts: Counts) -> Certain | None:
+    def _by_rate(self, counts: SplitCounts) -> Certain | None:
         if not counts.decided:
             return None
         if counts.low >= self.sure_from:
@@ -196,7 +198,7 @@ class RefusalSplit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return parts, reasons
 
 
-class Counts(NamedTuple):
+class SplitCounts(NamedTuple):
     """The columns of ``Certainty`` that are counted from the samples."""
 
     majority: str | None

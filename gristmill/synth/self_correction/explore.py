@@ -14,7 +14,7 @@ from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import fill
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.self_correction.goals import (
     GOALS,
@@ -58,7 +58,7 @@ class CheckHolds(Struct, frozen=True, forbid_unknown_fields=True):
     wrong: str = ""
 
 
-class Explore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Draws attempts, self-evaluations and corrections for a problem.
 
     ``scheme: adaptive`` (default) stops once what ``want`` asks of a problem is in hand, or when the

@@ -1,7 +1,7 @@
 """What the model is asked in each turn, how its verdict is read, and how the turns become training text.
 
 Two things are kept apart. ``Prompts`` is what the engine sees while sampling: any messages, worked
-examples included. ``Dialogue`` is what stands in the exported data: no worked example ever does.
+examples included. ``CorrectionDialogue`` is what stands in the exported data: no worked example ever does.
 Both are plain data that a recipe can override.
 """
 
@@ -92,7 +92,7 @@ def _marker_patterns(correct: str, wrong: str) -> tuple[str, re.Pattern[str], re
     return tag, re.compile(either), re.compile(rf"{either}\.?\s*\Z")
 
 
-class Dialogue(Struct, frozen=True, forbid_unknown_fields=True):
+class CorrectionDialogue(Struct, frozen=True, forbid_unknown_fields=True):
     """The words around the model's own in the exported data.
 
     ``evaluate`` and ``correct`` are user turns (styles ``verify`` and ``yes_no``; the latter has no
@@ -113,8 +113,8 @@ _MARKERS: dict[Style, Marker] = {
     "yes_no": Marker(correct="Yes.", wrong="No."),
     "merged": Marker(),
 }
-_DIALOGUES: dict[Style, Dialogue] = {
-    "verify": Dialogue(
+_DIALOGUES: dict[Style, CorrectionDialogue] = {
+    "verify": CorrectionDialogue(
         system=_BOXED,
         evaluate=(
             "Check your last answer step by step. End with exactly one of these lines: "
@@ -125,14 +125,14 @@ _DIALOGUES: dict[Style, Dialogue] = {
             "and put the final answer in \\boxed{}."
         ),
     ),
-    "yes_no": Dialogue(
+    "yes_no": CorrectionDialogue(
         system=_BOXED,
         evaluate=(
             "Is your most recent answer correct? Check it and end the check with Yes. or No. "
             "After No., give the corrected solution with the final answer in \\boxed{}."
         ),
     ),
-    "merged": Dialogue(
+    "merged": CorrectionDialogue(
         system=_BOXED, check="\n\nLet me check this answer.\n", revise="\n\nLet me solve it again.\n"
     ),
 }
@@ -143,7 +143,7 @@ def marker_of(style: Style) -> Marker:
     return _MARKERS[style]
 
 
-def dialogue_of(style: Style) -> Dialogue:
+def dialogue_of(style: Style) -> CorrectionDialogue:
     """The words that a style exports."""
     return _DIALOGUES[style]
 
@@ -177,7 +177,7 @@ LOSS: dict[Subset, tuple[bool, bool, bool]] = {
 
 def assemble(
     style: Style,
-    dialogue: Dialogue,
+    dialogue: CorrectionDialogue,
     problem: str,
     parts: Sequence[tuple[str, bool]],
 ) -> tuple[Turn, ...]:

@@ -9,17 +9,24 @@ from msgspec import Struct, field
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.records import Base, Exploration, Pair, Subset, Trajectory
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.self_correction.explore import evaluation_text, text_of
 from gristmill.synth.self_correction.goals import GOALS, GoalName, Want, assign, met, right
-from gristmill.synth.self_correction.prompts import LOSS, Dialogue, Marker, assemble, dialogue_of, marker_of
+from gristmill.synth.self_correction.prompts import (
+    LOSS,
+    CorrectionDialogue,
+    Marker,
+    assemble,
+    dialogue_of,
+    marker_of,
+)
 
 _ALL = Want(d1=None, d2=None, d3=None)
 _SUBSETS: tuple[Subset, ...] = ("D1", "D2", "D3")
 _NOTHING = Estimate(0, 0, 0, 0)
 
 
-class Trajectories(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Trajectories(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes D1, D2 and D3 trajectories, at most one of each first attempt.
 
     ``want`` limits each subset per problem (default: no limit). ``train_right_attempt`` lets the right
@@ -27,7 +34,7 @@ class Trajectories(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     want: Want = _ALL
-    dialogue: Dialogue | None = None
+    dialogue: CorrectionDialogue | None = None
     marker: Marker | None = None
     train_right_attempt: bool = True
 
@@ -85,7 +92,7 @@ def why_none(record: Exploration) -> str:
     return "no verdict that fits"
 
 
-class Pairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Pairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes the M-DPO preference pairs M-D1, M-D2 and M-D3 (arXiv 2502.19613, section 3.2).
 
     Both sides share the first attempt. (wrong, "wrong", wrong) against (wrong, "correct") is never made.
@@ -95,7 +102,7 @@ class Pairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     want: Want = field(
         default_factory=lambda: Want(d1=0, d2=0, d3=0, m_d1=None, m_d2=None, m_d3w=None, m_d3r=None)
     )
-    dialogue: Dialogue | None = None
+    dialogue: CorrectionDialogue | None = None
     marker: Marker | None = None
 
     reads: ClassVar[type[Struct]] = Exploration

@@ -11,12 +11,12 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Exploration, Problem, Style
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.synth.self_correction.explore import Explore, Search
 from gristmill.synth.self_correction.prompts import Marker, PromptOverrides, TurnPrompt
 
 
-class Trial(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One attempt, one self-evaluation and, if that says "wrong", one correction (horizon 2).
 
     Without a readable verdict the first attempt is the final answer. ``temperature`` replaces that of
@@ -65,7 +65,7 @@ def _at(prompt: TurnPrompt, temperature: float) -> TurnPrompt:
     return replace(prompt, sampling=replace(prompt.sampling, temperature=temperature))
 
 
-class Metrics(Struct, frozen=True):
+class CorrectionMetrics(Struct, frozen=True):
     """Shares of all ``problems`` unless said otherwise; ``None`` where nothing falls under the condition.
 
     ``turn1``, ``final``: first, last answer right. ``delta`` = final - turn1 = ``i_to_c`` - ``c_to_i``
@@ -86,7 +86,7 @@ class Metrics(Struct, frozen=True):
     no_verdict: float | None
 
 
-def measure(trials: Iterable[tuple[bool, bool | None, bool | None]]) -> Metrics:
+def measure(trials: Iterable[tuple[bool, bool | None, bool | None]]) -> CorrectionMetrics:
     """Metrics of (first right, says correct, second right) triples (section 5 and appendix of the paper).
 
     ``says correct`` is ``None`` where no verdict was read; ``second right`` is used only after "wrong".
@@ -98,7 +98,7 @@ def measure(trials: Iterable[tuple[bool, bool | None, bool | None]]) -> Metrics:
     doubted = [r for r in right if r[1] is False]
     to_correct = sum(not first and last for first, _, last in rows)
     to_incorrect = sum(first and not last for first, _, last in rows)
-    return Metrics(
+    return CorrectionMetrics(
         problems=n,
         turn1=_share(len(right), n),
         final=_share(sum(r[2] for r in rows), n),

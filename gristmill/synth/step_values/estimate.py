@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, field
 
 from gristmill.core.engine import Ability, Engine
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.records import Judged, Sample
+from gristmill.core.records import Judged, Sampled
 from gristmill.core.stages import Context, Estimate
 from gristmill.core.steps import Step, ValuedSolution, tally
 from gristmill.core.verdicts import Verdict
@@ -42,7 +42,7 @@ class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     options they are its very samples. The prover's calls are negative.
     """
 
-    reads: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = ValuedSolution
 
     split: Split = Split()
@@ -70,7 +70,7 @@ class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The prover, asked as the policy is."""
         return {} if self.prover is None else {self.prover: self.needs}
 
-    async def __call__(self, record: Sample, context: Context) -> list[ValuedSolution]:
+    async def __call__(self, record: Sampled, context: Context) -> list[ValuedSolution]:
         """The solution with its rollouts. ``RowRejected`` for one that cannot or should not be valued."""
         work = _Work(self, self._admit(record), record, context)
         start = await work.from_question()
@@ -93,7 +93,7 @@ class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
         ]
 
-    def estimate(self, record: Sample) -> Estimate:
+    def estimate(self, record: Sampled) -> Estimate:
         """Bounds in completions; tokens count half of the solution as a prefix, and four characters each."""
         try:
             solution = self._admit(record)
@@ -111,7 +111,7 @@ class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         most += self.start + by_prover
         return Estimate(least, most, chars // _CHARS_PER_TOKEN, self.rollouts.sampling.max_tokens)
 
-    def _admit(self, record: Sample) -> _Solution:
+    def _admit(self, record: Sampled) -> _Solution:
         """What can be valued of a sample; ``RowRejected`` where it is not to be."""
         where = f"sample {record.id!r}"
         if record.answer is None:
@@ -138,7 +138,7 @@ class _Solution(NamedTuple):
 class _Work:
     """The rollouts of one solution."""
 
-    def __init__(self, options: StepValues, solution: _Solution, record: Sample, context: Context) -> None:
+    def __init__(self, options: StepValues, solution: _Solution, record: Sampled, context: Context) -> None:
         self.options = options
         self.solution = solution
         self.record = record

@@ -17,8 +17,8 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, TokenLogprob, score_request
 from gristmill.core.errors import RowRejected
-from gristmill.core.records import Sample
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.records import Sampled
+from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import ProcessRow
 from gristmill.synth.step_values.labels import settled
 from gristmill.synth.step_values.steps import Split
@@ -32,7 +32,7 @@ Values = Literal["step", "cumulative"]
 Baseline = Literal["leave_one_out", "prime"]
 
 
-class ImplicitRewards(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ImplicitRewards(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Implicit process rewards of samples, from a policy and its reference.
 
     ``policy`` and ``reference`` name engines of the recipe; ``policy: null`` is the stage's own engine.
@@ -44,7 +44,7 @@ class ImplicitRewards(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     was cut off is scored as it stands; its ``solved`` says that it came to no right answer.
     """
 
-    reads: ClassVar[type[Struct]] = Sample
+    reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = ProcessRow
 
     reference: str
@@ -64,7 +64,7 @@ class ImplicitRewards(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         named = [name for name in (self.policy, self.reference) if name is not None]
         return dict.fromkeys(named, frozenset({Ability.SCORE}))
 
-    async def __call__(self, sample: Sample, context: Context) -> list[ProcessRow]:
+    async def __call__(self, sample: Sampled, context: Context) -> list[ProcessRow]:
         """One row of kind ``implicit(beta)`` or ``implicit(beta), cumulative``."""
         steps = self.split(sample.completion)
         if not steps:
@@ -98,7 +98,7 @@ class ImplicitRewards(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         )
         return [row]
 
-    def estimate(self, sample: Sample) -> Estimate:
+    def estimate(self, sample: Sampled) -> Estimate:
         """Two scores of prompt and completion; nothing is generated."""
         chars = sum(len(m.content) for m in sample.messages) + len(sample.completion)
         return Estimate(2, 2, chars // _CHARS_PER_TOKEN, 0)

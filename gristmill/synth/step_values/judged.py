@@ -1,6 +1,6 @@
 """A model as the judge of steps: it names the first wrong one, as in ProcessBench (arXiv 2412.06559).
 
-Asked of another engine this is the judge of "The Lessons of Developing Process Reward Models" (arXiv
+StepQuestion of another engine this is the judge of "The Lessons of Developing Process Reward Models" (arXiv
 2501.07301), whose consensus filter keeps a solution only where Monte Carlo and judge agree; asked of the
 policy itself it is self-evaluation (Self-PRM), to be trusted as far as its precision report goes
 (``measures.locations``).
@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Ability, Engine, Message, Sampling
 from gristmill.core.prompts import require
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import ProcessRow, ValuedSolution
 from gristmill.synth.step_values.labels import settled
 from gristmill.verifiers.judges.asking import Asking
@@ -83,7 +83,7 @@ class Locator(Struct, frozen=True, forbid_unknown_fields=True):
         return Estimate(votes, most, chars // _CHARS_PER_TOKEN, self.asking.sampling.max_tokens)
 
 
-class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StepQuestion(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options that both stages have: ``judge`` names an engine of the recipe; ``null`` is the stage's
     own, the policy, which then evaluates itself."""
 
@@ -111,7 +111,7 @@ class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return await self.locator(record.problem, texts, engine=context.named(self.judge), seed=seed)
 
 
-class JudgeSteps(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class JudgeSteps(StepQuestion, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Labels by a judge: 1 for each step before the first error and 0 for it, of kind ``judge``, or
     ``self`` where the policy judges itself.
 
@@ -150,7 +150,7 @@ class JudgeSteps(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [row]
 
 
-class Consensus(Asked, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Consensus(StepQuestion, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keeps a solution only where the first error of its rollouts (``first_error``) is that of a judge, or
     both find none (arXiv 2501.07301, section 3.1.4: it keeps about 40 %)."""
 

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Completion
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Judged
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import ProcessRow, Step, StepAction, Tally, ValuedSolution, tally
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.step_values.steps import mathematical_part
@@ -43,7 +43,7 @@ class Label(NamedTuple):
     counts: Tally
 
 
-class ProcessLabels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a row of step values of each of ``kinds`` from a solution's rollouts.
 
     ``hard`` is 1 if any rollout from the step is right, ``soft`` the share of right ones, ``er-prm(ETA)``
@@ -152,7 +152,7 @@ class ProcessLabels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return _NOTHING
 
 
-class StepActions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a (state, action, advantage) row of each step (PAV, arXiv 2410.08146).
 
     ``value`` is the policy's success share Q after the step, ``advantage`` the prover's Q after it minus

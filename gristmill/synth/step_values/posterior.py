@@ -22,7 +22,7 @@ _TINY = 1e-300
 _TERMS = 10_000
 
 
-class Evidence(NamedTuple):
+class RolloutEvidence(NamedTuple):
     """Natural logarithms of the likelihood of a prefix's rollouts, were it wrong and were it right."""
 
     wrong: float
@@ -30,20 +30,20 @@ class Evidence(NamedTuple):
 
 
 @lru_cache(maxsize=1 << 16)
-def evidence(seen: Tally, threshold: float, prior: tuple[float, float]) -> Evidence:
+def evidence(seen: Tally, threshold: float, prior: tuple[float, float]) -> RolloutEvidence:
     """The likelihood of one sequence of rollouts with this tally; ``prior`` is (a, b), both above 0."""
     a, b = prior
     after_a, after_b = a + seen.correct, b + seen.decided - seen.correct
     marginal = _log_beta(after_a, after_b) - _log_beta(a, b)
     if threshold <= 0:
-        return Evidence(-math.inf if seen.correct else 0.0, marginal)
+        return RolloutEvidence(-math.inf if seen.correct else 0.0, marginal)
     # The upper tail is asked for as the lower one of the mirrored variable, which loses no digits.
     below = _log(share_below(threshold, after_a, after_b)) - _log(share_below(threshold, a, b))
     above = _log(share_below(1 - threshold, after_b, after_a)) - _log(share_below(1 - threshold, b, a))
-    return Evidence(marginal + below, marginal + above)
+    return RolloutEvidence(marginal + below, marginal + above)
 
 
-def one_error(seen: Sequence[Evidence]) -> list[float]:
+def one_error(seen: Sequence[RolloutEvidence]) -> list[float]:
     """The chance that each prefix is right, where all before some step are right and all from it on wrong.
 
     ``seen`` has the prefixes of 1, 2, ... M - 1 steps of a solution known to be wrong in the end. Every
@@ -62,7 +62,7 @@ def one_error(seen: Sequence[Evidence]) -> list[float]:
     return chances
 
 
-def alone(seen: Evidence) -> float:
+def alone(seen: RolloutEvidence) -> float:
     """The chance that a prefix is right, on its own rollouts and even odds beforehand."""
     top = max(seen)
     wrong, right = math.exp(seen.wrong - top), math.exp(seen.right - top)

@@ -9,13 +9,13 @@ from typing import ClassVar, Literal
 from msgspec import Struct
 
 from gristmill.core.engine import Ability
-from gristmill.core.records import Judged, Sample
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.records import Judged, Sampled
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import ValuedSolution
 from gristmill.synth.step_values.rollouts import begun
 
 
-class RolloutSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RolloutSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy's rollouts of a valued solution as samples: its messages, then prefix and rollout.
 
     ``only`` keeps those found right (or wrong); ``start`` says whether those from the question alone are
@@ -25,16 +25,16 @@ class RolloutSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
 
     reads: ClassVar[type[Struct]] = ValuedSolution
-    writes: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     only: Literal["right", "wrong", "all"] = "all"
     start: bool = True
     distinct: bool = False
 
-    async def __call__(self, record: ValuedSolution, context: Context) -> Sequence[Sample | Rejection]:
+    async def __call__(self, record: ValuedSolution, context: Context) -> Sequence[Sampled | Rejection]:
         """Samples in the order of their prefixes (``index`` counts all), a ``Rejection`` for each other."""
-        made: list[Sample | Rejection] = []
+        made: list[Sampled | Rejection] = []
         texts: set[str] = set()
         for index, (place, prefix, rollout) in enumerate(self._rollouts(record)):
             sample = _sample(record, f"{record.id}/{place}", index, prefix, rollout)
@@ -63,9 +63,9 @@ class RolloutSamples(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return "rollout with the text of another" if self.distinct and repeated else ""
 
 
-def _sample(record: ValuedSolution, name: str, index: int, prefix: str, rollout: Judged) -> Sample:
+def _sample(record: ValuedSolution, name: str, index: int, prefix: str, rollout: Judged) -> Sampled:
     completion = rollout.completion
-    return Sample(
+    return Sampled(
         id=name,
         problem_id=record.problem_id,
         index=index,

@@ -26,7 +26,7 @@ from gristmill.core.records import Judged
 from gristmill.core.stages import Context, derive_seed
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.tree_search.grow import Growing
-from gristmill.synth.tree_search.presets import Plan
+from gristmill.synth.tree_search.presets import SearchPlan
 from gristmill.synth.tree_search.select import first_best, prior
 from gristmill.synth.tree_search.values import Evaluator
 
@@ -99,7 +99,7 @@ class Expander(Struct, frozen=True):
     problem: str
     answer: str | None
     messages: tuple[Message, ...]
-    plan: Plan
+    plan: SearchPlan
     evaluator: Evaluator
     sampling: Sampling
     boundary: str

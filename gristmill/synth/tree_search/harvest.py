@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
-from gristmill.core.records import Sample
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.records import Sampled
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import Node, ProcessRow, StepAction, Tree
 from gristmill.synth.step_values.values import effective_reward, rest_value
 from gristmill.synth.tree_search.omega_harvest import labelled
@@ -19,7 +19,7 @@ from gristmill.synth.tree_search.view import View, process_row, solution
 _NOTHING = Estimate(0, 0, 0, 0)
 
 
-class TreeTraces(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TreeTraces(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The best right solutions of a tree, for SFT: up to ``most``, by (mean Q, least Q) on the way there.
 
     Solutions that read the same count once. Those that hold one of ``without`` (case does not matter) are
@@ -30,7 +30,7 @@ class TreeTraces(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     without: tuple[str, ...] = ()
 
     reads: ClassVar[type[Struct]] = Tree
-    writes: ClassVar[type[Struct]] = Sample
+    writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     async def __call__(self, record: Tree, context: Context) -> list[Struct]:
@@ -51,7 +51,7 @@ class TreeTraces(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             why = "no right solution" if not texts else "no right solution without a barred word"
             return [Rejection(record.id, why)]
         return [
-            Sample(
+            Sampled(
                 id=f"{record.id}/{leaf}",
                 problem_id=record.id,
                 index=rank,
@@ -79,7 +79,7 @@ def _value(view: View, node: Node, source: Source) -> float | None:
     return view.chance(node) if source == "rollouts" else view.searched(node)
 
 
-class TreeActions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TreeActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Each step of a tree as an action with its advantage, for reinforcement learning.
 
     ``source: rollouts`` takes the share of right among a node's rollouts, ``search`` the search's own value,
@@ -127,7 +127,7 @@ class TreeActions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return _NOTHING
 
 
-class TreeProcess(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TreeProcess(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every solution of a tree as a row for a process reward model.
 
     ``values``: ``rollouts`` (Monte Carlo shares, with counts; the last step has its verdict), ``search``

@@ -15,7 +15,7 @@ from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import opening
 from gristmill.core.records import Problem
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import Tree
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.tree_search.backup import (
@@ -27,7 +27,7 @@ from gristmill.synth.tree_search.backup import (
 )
 from gristmill.synth.tree_search.expand import FAILED, LIMIT, Draft, Expander, counted
 from gristmill.synth.tree_search.grow import Growing, Live, thaw
-from gristmill.synth.tree_search.presets import PRESETS, Algorithm, Plan, ValueBy
+from gristmill.synth.tree_search.presets import PRESETS, Algorithm, SearchPlan, ValueBy
 from gristmill.synth.tree_search.select import Unvisited, first_best, puct, uct
 from gristmill.synth.tree_search.values import Evaluator
 
@@ -36,7 +36,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 _CHARS_PER_TOKEN = 4
 
 
-class TreeSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Grows a search tree for each problem, by continuing the assistant's turn one step at a time.
 
     ``algorithm`` sets the defaults of the options that are not given (``presets.PRESETS``): ``score`` and
@@ -98,9 +98,9 @@ class TreeSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             )
 
     @cached_property
-    def plan(self) -> Plan:
+    def plan(self) -> SearchPlan:
         """The algorithm's settings, with the options that are given in their place."""
-        given = {k: v for k, v in asdict(self).items() if k in Plan.__struct_fields__ and v is not None}
+        given = {k: v for k, v in asdict(self).items() if k in SearchPlan.__struct_fields__ and v is not None}
         return replace(PRESETS[self.algorithm], **given)
 
     @property

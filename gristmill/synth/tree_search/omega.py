@@ -17,7 +17,7 @@ from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import opening
 from gristmill.core.records import Judged, Problem
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import Tree, tally
 from gristmill.synth.step_values.allocation import Allocation, Decision
 from gristmill.synth.step_values.rollouts import Rollouts
@@ -29,7 +29,7 @@ from gristmill.synth.tree_search.omega_search import (
     FIRST_ERROR,
     UNDECIDED,
     UNSETTLED,
-    Pool,
+    RolloutPool,
     Selection,
     cut,
     mean_tokens,
@@ -42,7 +42,7 @@ _CHARS_PER_TOKEN = 4
 """For estimates only: English text under a byte-pair tokenizer."""
 
 
-class OmegaPRM(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OmegaPRM(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Grows a tree of prefixes with Monte Carlo values by searching wrong rollouts for their first error.
 
     The root gets up to ``filter_rollouts``, ``k`` at a time, until both a right and a wrong one are seen;
@@ -165,7 +165,7 @@ class _Search:
             node = tree.nodes.pop()
             tree.nodes[node.parent].children.remove(node.index)
         self.nodes = {p: node for p, node in prefixes.items() if node.index < len(tree.nodes)}
-        self.pool = Pool(tree, selection, options.k)
+        self.pool = RolloutPool(tree, selection, options.k)
         self.allocation = options.allocation
         self.spent = ""
 

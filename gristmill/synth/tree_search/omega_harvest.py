@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.records import Pair
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import Node, ProcessRow, Tree
 from gristmill.synth.tree_search.omega_search import FIRST_ERROR, UNSETTLED
 from gristmill.synth.tree_search.view import process_row
@@ -21,7 +21,7 @@ from gristmill.synth.tree_search.view import process_row
 _FREE = Estimate(0, 0, 0, 0)
 
 
-class OmegaLabels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OmegaLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row for each path from the root to the end of what was explored, with a value for each of its steps.
 
     A step is the text between two visited prefixes. A path ends with the first error found on it, or with
@@ -59,7 +59,7 @@ class OmegaLabels(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return process_row(tree, nodes[-1], nodes, values, self.label)
 
 
-class OmegaPairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OmegaPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Preference pairs of steps that continue the same state: the higher MC(s) is chosen.
 
     ``per_state`` is the most pairs of one state: first the best step with the worst, then the next best

@@ -75,7 +75,7 @@ def piece_count(tokens: float, mean: float, pieces: int) -> int:
     return max(1, min(pieces, int(pieces * tokens / mean))) if mean > 0 else 1
 
 
-class Pool:
+class RolloutPool:
     """The wrong rollouts of all states of a tree, and which to search next.
 
     It holds no state of its own that the tree does not: a state's rollouts are taken by descending Q,

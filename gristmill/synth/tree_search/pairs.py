@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Pair
-from gristmill.core.stages import Context, Estimate, Rejection
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import Node, Tree
 from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
 from gristmill.synth.tree_search.view import View, solution
@@ -58,7 +58,7 @@ def apart(a: str, b: str, least: int) -> bool:
     return before[len(b)] >= least
 
 
-class TreePairs(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TreePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes pairs of steps that follow the same prefix.
 
     Both sides are the assistant's turn from its beginning, the shared prefix included, so that any trainer of

@@ -13,7 +13,7 @@ Algorithm = Literal["uct", "puct", "rest-mcts*", "mcts-dpo", "rstar"]
 ValueBy = Literal["rollout", "verifier", "self", "judge", "prm"]
 
 
-class Plan(Struct, frozen=True, kw_only=True):
+class SearchPlan(Struct, frozen=True, kw_only=True):
     """A search's settings; see ``TreeSearch`` for each. ``worst`` is the value of a wrong end (-1 or 0),
     ``inner`` the factor under UCT's root, ``descend`` whether an iteration goes on to an end."""
 
@@ -35,16 +35,16 @@ class Plan(Struct, frozen=True, kw_only=True):
     alpha: float = 0.5
 
 
-PRESETS: dict[Algorithm, Plan] = {
-    "uct": Plan(c=1.0),
-    "puct": Plan(score="puct", c=1.0),
-    "rest-mcts*": Plan(
+PRESETS: dict[Algorithm, SearchPlan] = {
+    "uct": SearchPlan(c=1.0),
+    "puct": SearchPlan(score="puct", c=1.0),
+    "rest-mcts*": SearchPlan(
         c=0.7, unvisited="one", backup="visits", value="prm", branch=3, stop_at=0.9, roll_depth=3, alpha=0.5
     ),
-    "mcts-dpo": Plan(
+    "mcts-dpo": SearchPlan(
         score="puct", c=1.0, backup="q", value="self", worst=-1.0, branch=2, depth=3, iterations=64
     ),
-    "rstar": Plan(
+    "rstar": SearchPlan(
         inner=1.0,
         c=2.0,
         unvisited="zero",

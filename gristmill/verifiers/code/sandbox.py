@@ -32,7 +32,7 @@ _UIDS = range(61184, 65520)
 """Where root takes a user for one program from: no person or service has these."""
 
 
-class Limits(NamedTuple):
+class SandboxLimits(NamedTuple):
     """What one program may use. Sizes in MiB (``output_kb``: KiB); memory is each process's address space."""
 
     wall_seconds: float = 5.0
@@ -43,7 +43,7 @@ class Limits(NamedTuple):
     output_kb: int = 256
 
 
-class Job(NamedTuple):
+class SandboxJob(NamedTuple):
     """A program and what to run it on: ``stdin``, or one ``test`` (an ``assert`` or a call) in its names.
 
     ``fenced``: whether the text is known to be meant as a program.
@@ -56,7 +56,7 @@ class Job(NamedTuple):
     fenced: bool = True
 
 
-class Result(NamedTuple):
+class ProgramResult(NamedTuple):
     """How a program ended.
 
     ``exit``: its exit status, minus the signal if one ended it; ``None`` if the sandbox itself failed, with
@@ -115,8 +115,8 @@ def _problem(kind: Literal["bubblewrap", "unshare", "none"], drops: bool) -> str
         return f"there is no {tool}"
     with socket.create_server(("127.0.0.1", 0)) as server:
         test = {"function": "probe", "args": [server.getsockname()[1]], "kwargs": {}}
-        limits = Limits(wall_seconds=20, cpu_seconds=20, memory_mb=256)
-        result = run(Job(_PROBE, test=test), limits, Sandbox(kind, drops))
+        limits = SandboxLimits(wall_seconds=20, cpu_seconds=20, memory_mb=256)
+        result = run(SandboxJob(_PROBE, test=test), limits, Sandbox(kind, drops))
     if not result.genuine:
         return (result.stderr.strip().splitlines() or [str(result.report.get("raised", "it ends early"))])[-1]
     found = result.report["value"]
@@ -150,7 +150,7 @@ def probe(port):
 """
 
 
-def run(job: Job, limits: Limits, sandbox: Sandbox) -> Result:
+def run(job: SandboxJob, limits: SandboxLimits, sandbox: Sandbox) -> ProgramResult:
     """Run one program to its end or its limits. In a sandbox nothing that it started outlives it."""
     secret = secrets.token_hex(16)
     user = secrets.choice(_UIDS) if sandbox.drops else None
@@ -167,7 +167,7 @@ def run(job: Job, limits: Limits, sandbox: Sandbox) -> Result:
             try:
                 process = _start(sandbox, limits, work, (theirs.fileno(), given.fileno(), writing), user)
             except (OSError, subprocess.SubprocessError) as error:
-                return Result(None, stderr=str(error))
+                return ProgramResult(None, stderr=str(error))
         theirs.close()
         try:
             message = json.dumps(_message(job, limits, sandbox)).encode()
@@ -178,7 +178,7 @@ def run(job: Job, limits: Limits, sandbox: Sandbox) -> Result:
     return _result(status, texts, over, secret, limits)
 
 
-def _message(job: Job, limits: Limits, sandbox: Sandbox) -> dict[str, Any]:
+def _message(job: SandboxJob, limits: SandboxLimits, sandbox: Sandbox) -> dict[str, Any]:
     return {
         "program": job.program,
         "setup": job.setup,
@@ -207,7 +207,7 @@ def _directory(user: int | None) -> Iterator[str]:
 
 
 def _start(
-    sandbox: Sandbox, limits: Limits, work: str, files: tuple[int, int, int], user: int | None
+    sandbox: Sandbox, limits: SandboxLimits, work: str, files: tuple[int, int, int], user: int | None
 ) -> subprocess.Popen[bytes]:
     stdin, given, report = files
     kind = sandbox.kind
@@ -225,7 +225,11 @@ def _start(
 
 
 def _watch(
-    process: subprocess.Popen[bytes], channel: socket.socket, report: Any, message: bytes, limits: Limits
+    process: subprocess.Popen[bytes],
+    channel: socket.socket,
+    report: Any,
+    message: bytes,
+    limits: SandboxLimits,
 ) -> tuple[dict[str, Any] | None, list[bytes], bool]:
     """The launcher's status, what came out (stdout, stderr, report), and whether that was too much.
 
@@ -303,14 +307,14 @@ def _end(process: subprocess.Popen[bytes], user: int | None) -> None:
 
 
 def _result(
-    status: dict[str, Any] | None, texts: list[bytes], over: bool, secret: str, limits: Limits
-) -> Result:
+    status: dict[str, Any] | None, texts: list[bytes], over: bool, secret: str, limits: SandboxLimits
+) -> ProgramResult:
     stdout, stderr = (text.decode("utf-8", "replace") for text in texts[:2])
     if over:
-        return Result(-signal.SIGKILL, stdout, stderr, over="output")
+        return ProgramResult(-signal.SIGKILL, stdout, stderr, over="output")
     if status is None or "failed" in status:
         why = status["failed"] if status else "the sandbox did not answer"
-        return Result(None, stdout, stderr or why)
+        return ProgramResult(None, stdout, stderr or why)
     ended, limit = status["exit"], ""
     if status["late"]:
         limit = "wall"
@@ -322,7 +326,7 @@ def _result(
     genuine = secrets.compare_digest(
         str(report.get("secret", "")).encode("utf-8", "replace"), secret.encode()
     )
-    return Result(ended, stdout, stderr, limit, report, genuine)  # type: ignore[arg-type]
+    return ProgramResult(ended, stdout, stderr, limit, report, genuine)  # type: ignore[arg-type]
 
 
 def _read_report(text: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.verifiers.base import Rewarding
-from gristmill.verifiers.code.sandbox import Job, Kind, Limits, Result, choose, run
+from gristmill.verifiers.code.sandbox import Kind, ProgramResult, SandboxJob, SandboxLimits, choose, run
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure, guarded
 
@@ -120,8 +120,8 @@ class Code(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
             told.append(_Told(name, *self._judge(job, result, expected)))
         return _verdict(told, program)
 
-    def _limits(self) -> Limits:
-        return Limits(
+    def _limits(self) -> SandboxLimits:
+        return SandboxLimits(
             self.wall_seconds,
             self.cpu_seconds,
             self.memory_mb,
@@ -130,7 +130,7 @@ class Code(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self.output_kb,
         )
 
-    def _not_about_tests(self, result: Result, program: str, fenced: bool) -> Verdict | None:
+    def _not_about_tests(self, result: ProgramResult, program: str, fenced: bool) -> Verdict | None:
         """The verdict, if no test can be run: because of the program's text, the set-up or the sandbox."""
         if result.exit is None:
             return failure("sandbox", _last_line(result.stderr))
@@ -142,7 +142,7 @@ class Code(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return failure("reference unparseable", f"its setup fails: {why}")
         return None
 
-    def _judge(self, job: Job, result: Result, expected: Any) -> tuple[str, str]:
+    def _judge(self, job: SandboxJob, result: ProgramResult, expected: Any) -> tuple[str, str]:
         """How a test went: ``passed``, ``wrong``, ``raised``, ``timeout`` or ``output limit``; and why."""
         if result.over == "output":
             return "output limit", f"more than {self.output_kb} KiB"
@@ -172,15 +172,15 @@ class _Told(NamedTuple):
     why: str
 
 
-def _jobs(tests: Suite, program: str, fenced: bool) -> list[tuple[str, Job, Any]]:
-    jobs: list[tuple[str, Job, Any]] = []
+def _jobs(tests: Suite, program: str, fenced: bool) -> list[tuple[str, SandboxJob, Any]]:
+    jobs: list[tuple[str, SandboxJob, Any]] = []
     for i, stdin in enumerate(tests.stdin):
-        jobs.append((f"stdin {i}", Job(program, stdin=stdin.input, fenced=fenced), stdin.output))
+        jobs.append((f"stdin {i}", SandboxJob(program, stdin=stdin.input, fenced=fenced), stdin.output))
     for i, text in enumerate(tests.asserts):
-        jobs.append((f"assert {i}", Job(program, "", {"assert": text}, tests.setup, fenced), None))
+        jobs.append((f"assert {i}", SandboxJob(program, "", {"assert": text}, tests.setup, fenced), None))
     for i, call in enumerate(tests.calls):
         asked = {"function": call.function, "args": call.args, "kwargs": call.kwargs}
-        jobs.append((f"call {i}", Job(program, "", asked, tests.setup, fenced), call.expected))
+        jobs.append((f"call {i}", SandboxJob(program, "", asked, tests.setup, fenced), call.expected))
     return jobs
 
 

@@ -43,7 +43,7 @@ class Passage(Struct, frozen=True):
         return f"{self.title}\n" if self.title else ""
 
 
-class Evidence(Struct, frozen=True):
+class SupportEvidence(Struct, frozen=True):
     """Characters ``start:end`` of a ``passage`` (its place from 1); the share of the words found there."""
 
     passage: int
@@ -69,7 +69,7 @@ class Support(NamedTuple):
     score: float
     why: str = ""
     missing: tuple[str, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[SupportEvidence, ...] = ()
     open: bool = False
 
 
@@ -163,7 +163,7 @@ class Passages:
         words = list(dict.fromkeys(content(sentence)))
         chosen = self._best(words, of)
         score = self._share(words, [w for w, _ in chosen])
-        evidence = tuple(Evidence(w.passage + 1, w.start, w.end, round(s, 4)) for w, s in chosen)
+        evidence = tuple(SupportEvidence(w.passage + 1, w.start, w.end, round(s, 4)) for w, s in chosen)
         missing, doubtful = self._missing(sentence, of)
         if missing:
             return Support(False, "facts", score, "facts of no passage", missing, evidence)
@@ -226,7 +226,7 @@ class Passages:
         window = self._windows[number]
         if score < self.levels.embedding or _turned(sentence, content(sentence), [window]):
             return None
-        place = Evidence(window.passage + 1, window.start, window.end, round(score, 4))
+        place = SupportEvidence(window.passage + 1, window.start, window.end, round(score, 4))
         return Support(True, "embedding", score, evidence=(place,))
 
     @cached_property

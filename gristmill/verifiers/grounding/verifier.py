@@ -35,7 +35,7 @@ from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.grounding.claims import Sentence, split
-from gristmill.verifiers.grounding.support import Embed, Evidence, Levels, Passage, Passages, Support
+from gristmill.verifiers.grounding.support import Embed, Levels, Passage, Passages, Support, SupportEvidence
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.judges.asking import Asking, Ballot
 from gristmill.verifiers.judges.base import bounds, needs_of, quoted
@@ -77,12 +77,12 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     why: str = ""
     score: float = 0.0
     missing: tuple[str, ...] = ()
-    evidence: tuple[Evidence, ...] = ()
+    evidence: tuple[SupportEvidence, ...] = ()
     citations: tuple[Citation, ...] = ()
     open: bool = False
 
 
-class Report(Struct, frozen=True):
+class GroundingReport(Struct, frozen=True):
     """All sentences of an answer in order; in JSON, the ``detail`` of the verdict."""
 
     counts: dict[str, int]
@@ -174,12 +174,12 @@ class Grounding(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True
         )
 
     def verdict(self, findings: Sequence[Finding]) -> Verdict:
-        """The verdict on findings; its ``detail`` is the JSON of a ``Report``."""
+        """The verdict on findings; its ``detail`` is the JSON of a ``GroundingReport``."""
         counts = Counter(str(f.status) for f in findings)
         unread = sum(f.by == "judge" and f.open for f in findings)
         cited = Counter(str(c.found) for f in findings for c in f.citations)
         spans = tuple((f.start, f.end) for f in findings if f.status == "unsupported")
-        report = Report(dict(counts), spans, dict(cited), tuple(findings))
+        report = GroundingReport(dict(counts), spans, dict(cited), tuple(findings))
         detail = msgspec.json.encode(report).decode()
         supported, total = counts["supported"], counts["supported"] + counts["unsupported"]
         if not total:

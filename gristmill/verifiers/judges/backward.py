@@ -72,7 +72,7 @@ class Backed(Struct, frozen=True):
     score: float
 
 
-class Ranking(Struct, frozen=True):
+class BackwardRanking(Struct, frozen=True):
     """All candidates in the order in which they were first voted for, and the masked ``values``.
 
     ``excluded`` counts the samples that had no label.
@@ -220,7 +220,7 @@ async def rank(
     samples: int = 8,
     max_masked: int | None = None,
     alpha: float = 0.5,
-) -> Ranking:
+) -> BackwardRanking:
     """Rank the answers of forward samples by votes and by what they give back.
 
     ``labels`` holds one answer for each forward sample: the text that stands for its class of equivalent
@@ -237,7 +237,7 @@ async def rank(
     votes = Counter(label for label in labels if label is not None)
     excluded = len(labels) - votes.total()
     if not votes:
-        return Ranking((), (), excluded)
+        return BackwardRanking((), (), excluded)
     masks = maskings(question, list(votes))[:max_masked] if len(votes) > 1 else ()
     calls = []
     for label, masked in itertools.product(votes, masks):
@@ -262,7 +262,7 @@ async def rank(
         )
         for i, label in enumerate(votes)
     )
-    return Ranking(backed, tuple(m.value for m in masks), excluded)
+    return BackwardRanking(backed, tuple(m.value for m in masks), excluded)
 
 
 async def _recoveries(request: Request, value: str, engine: Engine, samples: int) -> int:

@@ -69,7 +69,7 @@ _CLAUSE = re.compile(
 )
 
 
-class Change(StrEnum):
+class OrderChange(StrEnum):
     """What became of an answer when the options were shuffled."""
 
     RIGHT = "both right and agree"
@@ -78,13 +78,13 @@ class Change(StrEnum):
     UNDECIDED = "undecided"
 
 
-class Check(Struct, frozen=True):
+class ShuffleCheck(Struct, frozen=True):
     """One check. ``before`` and ``after`` are the contents chosen, ``None`` where none could be read.
 
     ``order[i]`` is the place that the option shown at ``i`` had before; empty where nothing was asked.
     """
 
-    change: Change
+    change: OrderChange
     before: str | None = None
     after: str | None = None
     order: tuple[int, ...] = ()
@@ -92,7 +92,7 @@ class Check(Struct, frozen=True):
     """Why it is undecided."""
 
 
-class Rates(Struct, frozen=True):
+class ShuffleRates(Struct, frozen=True):
     """Counts of checks by what became of them; rates are of the decided, ``None`` if there are none."""
 
     right: int
@@ -172,38 +172,45 @@ def chosen(completion: str, options: Sequence[str]) -> str | None:
     return options[LETTERS.index(verdict.extracted[0])]
 
 
-def compare(before: str | None, after: str | None, answer: str) -> Change:
+def compare(before: str | None, after: str | None, answer: str) -> OrderChange:
     """What became of an answer: contents before and after, and the right option's content."""
     if before is None or after is None:
-        return Change.UNDECIDED
+        return OrderChange.UNDECIDED
     if _plain(before) != _plain(after):
-        return Change.CHANGED
-    return Change.RIGHT if _plain(before) == _plain(answer) else Change.WRONG
+        return OrderChange.CHANGED
+    return OrderChange.RIGHT if _plain(before) == _plain(answer) else OrderChange.WRONG
 
 
 def _plain(text: str) -> str:
     return " ".join(text.split())
 
 
-def rates(checks: Sequence[Check]) -> Rates:
+def rates(checks: Sequence[ShuffleCheck]) -> ShuffleRates:
     """The counts of ``checks``."""
     found = Counter(c.change for c in checks)
-    return Rates(found[Change.RIGHT], found[Change.WRONG], found[Change.CHANGED], found[Change.UNDECIDED])
+    return ShuffleRates(
+        found[OrderChange.RIGHT],
+        found[OrderChange.WRONG],
+        found[OrderChange.CHANGED],
+        found[OrderChange.UNDECIDED],
+    )
 
 
-def reward(check: Check, *, right: float = 1.0, wrong: float = 0.2, changed: float = 0.0) -> float | None:
+def reward(
+    check: ShuffleCheck, *, right: float = 1.0, wrong: float = 0.2, changed: float = 0.0
+) -> float | None:
     """A graded reward, highest only for answers that are right and stay; ``None`` where undecided."""
-    worth = {Change.RIGHT: right, Change.WRONG: wrong, Change.CHANGED: changed}
+    worth = {OrderChange.RIGHT: right, OrderChange.WRONG: wrong, OrderChange.CHANGED: changed}
     return worth.get(check.change)
 
 
-def verdict(check: Check) -> Verdict:
+def verdict(check: ShuffleCheck) -> Verdict:
     """``correct`` for an answer that is right and stays; ``unparseable`` where that could not be told."""
-    if check.change is Change.UNDECIDED:
+    if check.change is OrderChange.UNDECIDED:
         return unparseable("option shuffle", check.why, check.before)
     detail = f"before: {check.before}; after: {check.after}"
     rule = f"option shuffle: {check.change}"
-    return decided(check.change is Change.RIGHT, rule=rule, extracted=check.before, detail=detail)
+    return decided(check.change is OrderChange.RIGHT, rule=rule, extracted=check.before, detail=detail)
 
 
 async def check_options(
@@ -215,7 +222,7 @@ async def check_options(
     *,
     seed: int,
     sampling: Sampling | None = None,
-) -> Check:
+) -> ShuffleCheck:
     """Ask ``question`` again with the reasoning of ``completion`` and its ``options`` shuffled.
 
     ``question`` comes without its options, ``answer`` is the right option's letter or content. One
@@ -229,20 +236,20 @@ async def check_options(
     before = chosen(final or completion, options)
     reasoning = strip_letters(reasoning, options)
     if len({_plain(o) for o in options}) < len(options):
-        return Check(Change.UNDECIDED, before, why="two options are equal")
+        return ShuffleCheck(OrderChange.UNDECIDED, before, why="two options are equal")
     if not movable(options):
-        return Check(Change.UNDECIDED, before, why="the options speak of each other")
+        return ShuffleCheck(OrderChange.UNDECIDED, before, why="the options speak of each other")
     if before is None:
-        return Check(Change.UNDECIDED, why="no answer could be read")
+        return ShuffleCheck(OrderChange.UNDECIDED, why="no answer could be read")
     if not reasoning:
-        return Check(Change.UNDECIDED, before, why="there is no reasoning before the answer")
+        return ShuffleCheck(OrderChange.UNDECIDED, before, why="there is no reasoning before the answer")
     listed = "\n".join(f"({letter}) {o}" for letter, o in zip(LETTERS, shown.options, strict=False))
     text = fill(_PROMPT, question=question, options=listed, reasoning=reasoning)
     request = Request((Message("user", text),), sampling or Sampling(temperature=0.0), seed)
     [again] = await engine.generate(request)
     after = chosen(again.text, shown.options) if again.finished else None
     why = "" if after is not None else "the second answer could not be read"
-    return Check(compare(before, after, right), before, after, shown.order, why)
+    return ShuffleCheck(compare(before, after, right), before, after, shown.order, why)
 
 
 def _content(answer: str, options: Sequence[str]) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from fractions import Fraction
 
 from gristmill.verifiers.math import tree as t
-from gristmill.verifiers.math.sampling import Finding, compare
+from gristmill.verifiers.math.sampling import SamplingFinding, compare
 from gristmill.verifiers.math.tree import Limits, Tree
 
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
 _UNORDERED = frozenset({"set", "list", "union"})
 
 
-class Comparison:
+class MathComparison:
     """Equality under one tolerance; ``rule`` names the last layer that had a say."""
 
     def __init__(self, limits: Limits, relative: float, absolute: float) -> None:
@@ -37,7 +37,7 @@ class Comparison:
             return self.based(a, b)
         self.rule = "sampling"
         found = compare(a, b, float(self.relative), float(self.absolute))
-        return None if found is Finding.UNSURE else found is Finding.EQUAL
+        return None if found is SamplingFinding.UNSURE else found is SamplingFinding.EQUAL
 
     def close(self, a: Fraction, b: Fraction) -> bool:
         """Whether two numbers are equal within the tolerance."""
@@ -53,7 +53,7 @@ class Comparison:
         if first[1] is None or second[1] is None or first[1] == second[1]:
             return self.equal(first[0], second[0])
         found = compare(a, b)
-        return None if found is Finding.UNSURE else found is Finding.EQUAL
+        return None if found is SamplingFinding.UNSURE else found is SamplingFinding.EQUAL
 
     def collections(self, a: Tree, b: Tree) -> bool | None:
         """Lists, sets, tuples, intervals, unions and matrices."""
@@ -167,7 +167,7 @@ class Comparison:
         found = compare(
             first, t.multiply(self.limits, (ratio, second)), float(self.relative), float(self.absolute)
         )
-        return None if found is Finding.UNSURE else found is Finding.EQUAL
+        return None if found is SamplingFinding.UNSURE else found is SamplingFinding.EQUAL
 
 
 def substituted(limits: Limits, tree: Tree, values: dict[str, Fraction]) -> Tree:

@@ -10,7 +10,7 @@ from functools import cache, lru_cache, partial
 from typing import Any, NamedTuple
 
 from gristmill.verifiers.math import tree as t
-from gristmill.verifiers.math.compare import Comparison
+from gristmill.verifiers.math.compare import MathComparison
 from gristmill.verifiers.math.normal import (
     Answer,
     is_prose,
@@ -126,7 +126,7 @@ def judge_here(
         return Judgement(a.prose and b.prose and a.key == b.key, "words")
     if ours.trees and theirs.trees:
         exact = not (a.decimal or b.decimal)
-        comparison = Comparison(limits, *((0.0, 0.0) if exact else tolerance))
+        comparison = MathComparison(limits, *((0.0, 0.0) if exact else tolerance))
         found = _scaled(comparison, ours, theirs)
         if found is not None:
             return Judgement(found, comparison.rule)
@@ -141,7 +141,7 @@ def _choices(a: Answer, b: Answer) -> bool | None:
     return None if a.text and b.text else False
 
 
-def _scaled(comparison: Comparison, ours: Reading, theirs: Reading) -> bool | None:
+def _scaled(comparison: MathComparison, ours: Reading, theirs: Reading) -> bool | None:
     """Compare all readings, in one unit; if just one side has a percent sign, also as hundredths."""
     a, b = ours.answer, theirs.answer
     ratio = unit_ratio(a.unit, b.unit)

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from gristmill.verifiers.math import tree as t
 from gristmill.verifiers.math.atoms import atom, scalar, whole_number
-from gristmill.verifiers.math.tokens import OVER, RELATIONS, STOPS, TIMES, UNION, ParseError, Tokens
+from gristmill.verifiers.math.tokens import OVER, RELATIONS, STOPS, TIMES, UNION, ParseError, TokenStream
 from gristmill.verifiers.math.tree import LimitError, Limits, Tree
 
 _SLASHED = re.compile(r"\s*/\s*\d+(?![\d.])")
@@ -24,7 +24,7 @@ def parse(text: str, limits: Limits) -> Tree:
     return tree
 
 
-class _Parser(Tokens):
+class _Parser(TokenStream):
     def items(self) -> list[Tree]:
         """Relations separated by commas, ``and`` or ``or``."""
         found = [self.relation()]

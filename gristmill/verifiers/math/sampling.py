@@ -29,7 +29,7 @@ _CANCELLED = 1e-6
 """A float this much smaller than an intermediate value is not trusted."""
 
 
-class Finding(Enum):
+class SamplingFinding(Enum):
     """What sampling found out."""
 
     EQUAL = "equal"
@@ -187,7 +187,7 @@ def _bound(tree: Tree, at: Floats) -> int:
 _FAILS = (ValueError, ZeroDivisionError, OverflowError, TypeError, ArithmeticError)
 
 
-def compare(ours: Tree, theirs: Tree, relative: float = 0.0, absolute: float = 0.0) -> Finding:
+def compare(ours: Tree, theirs: Tree, relative: float = 0.0, absolute: float = 0.0) -> SamplingFinding:
     """Whether two scalar trees have one value everywhere that was looked."""
     constant = not (symbols(ours) or symbols(theirs))
     close = max(_CLOSE, 10 * relative)
@@ -205,11 +205,15 @@ def compare(ours: Tree, theirs: Tree, relative: float = 0.0, absolute: float = 0
         size = max(abs(a), abs(b))
         if not math.isfinite(size):
             if constant and (math.isinf(abs(a)) != math.isinf(abs(b)) or a != b):
-                return Finding.DIFFERENT if _infinite(ours) or _infinite(theirs) else Finding.UNSURE
+                return (
+                    SamplingFinding.DIFFERENT
+                    if _infinite(ours) or _infinite(theirs)
+                    else SamplingFinding.UNSURE
+                )
             break
         sound = size > _CANCELLED * max(left, at.peak)
         if sound and abs(a - b) > max(close * size, 10 * absolute) and point < _POSITIVE:
-            return Finding.DIFFERENT
+            return SamplingFinding.DIFFERENT
     return _confirm(ours, theirs, points, relative, absolute)
 
 
@@ -217,7 +221,7 @@ def _infinite(tree: Tree) -> bool:
     return tree == ("c", "inf") or (tree[0] == "*" and ("c", "inf") in tree[1])
 
 
-def _confirm(ours: Tree, theirs: Tree, points: int, relative: float, absolute: float) -> Finding:
+def _confirm(ours: Tree, theirs: Tree, points: int, relative: float, absolute: float) -> SamplingFinding:
     """Look again with sixty digits."""
     mp = _mp()
     whole = counts(ours) | counts(theirs)
@@ -236,8 +240,8 @@ def _confirm(ours: Tree, theirs: Tree, points: int, relative: float, absolute: f
         if size < mp.mpf(10) ** (20 - _DIGITS):  # what is left of a cancellation
             continue
         # Where symbols are negative, roots and logarithms have branches.
-        return Finding.DIFFERENT if point < _POSITIVE else Finding.UNSURE
-    return Finding.EQUAL if looked > (_WHOLE_POINTS // 2 if whole else 0) else Finding.UNSURE
+        return SamplingFinding.DIFFERENT if point < _POSITIVE else SamplingFinding.UNSURE
+    return SamplingFinding.EQUAL if looked > (_WHOLE_POINTS // 2 if whole else 0) else SamplingFinding.UNSURE
 
 
 def fingerprint(tree: Tree) -> complex | None:

@@ -77,7 +77,7 @@ def is_word(run: str) -> bool:
     )
 
 
-class Tokens:
+class TokenStream:
     """The current token and the way to the next; the depth of what is open."""
 
     def __init__(self, text: str, limits: Limits) -> None:

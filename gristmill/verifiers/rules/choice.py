@@ -51,7 +51,7 @@ _LOWER = re.compile(r"\(([a-z])\)[.:,]?|([a-z])[.):]?")
 _OPTION = re.compile(r"(?:^|(?<=\s))[(\[]?([A-Z])[)\].:](?=\s)", re.MULTILINE)
 
 
-class Key(Struct, frozen=True, forbid_unknown_fields=True):
+class OptionKey(Struct, frozen=True, forbid_unknown_fields=True):
     """A reference in JSON: the ``options``, or the ``problem`` whose text lists them, and the ``answer``, a
     letter or an option's content."""
 
@@ -63,9 +63,9 @@ class Key(Struct, frozen=True, forbid_unknown_fields=True):
 class Choice(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge which of several options a completion settles on.
 
-    The reference is a letter, an option's content, or the JSON of a ``Key``; its options go before
+    The reference is a letter, an option's content, or the JSON of a ``OptionKey``; its options go before
     ``options`` here. Without any options, only letters can be compared. ``match`` may allow only
-    the ``letter`` or only the ``content``; by content, options may stand in any order, so a ``Key`` for
+    the ``letter`` or only the ``content``; by content, options may stand in any order, so a ``OptionKey`` for
     the shuffled options (``shuffle``) gives the same verdicts.
 
     ``unparseable``: no final answer, several different ones, a letter whose content is another option's,
@@ -108,10 +108,10 @@ class Choice(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return decided(chosen == gold, rule=rule, extracted=LETTERS[chosen] + content)
 
 
-def read_key(reference: str) -> Key:
-    """The reference as a ``Key``. ``ValueError`` if it is JSON of another shape, or blank."""
+def read_key(reference: str) -> OptionKey:
+    """The reference as a ``OptionKey``. ``ValueError`` if it is JSON of another shape, or blank."""
     text = reference.strip()
-    key = msgspec.json.decode(text, type=Key) if text.startswith("{") else Key(text)
+    key = msgspec.json.decode(text, type=OptionKey) if text.startswith("{") else OptionKey(text)
     if not key.answer.strip():
         raise ValueError("the reference has no answer")
     if len(key.options) > len(LETTERS):
@@ -301,4 +301,4 @@ def shuffle(options: Sequence[str], seed: int) -> Shuffled:
 
 def key(options: Sequence[str], answer: str) -> str:
     """The reference for ``Choice`` in JSON."""
-    return msgspec.json.encode(Key(answer, tuple(options))).decode()
+    return msgspec.json.encode(OptionKey(answer, tuple(options))).decode()

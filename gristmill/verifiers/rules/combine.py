@@ -205,7 +205,7 @@ def lexicographic(scores: Sequence[float], levels: int = 2) -> float:
     return float(value / (levels ** len(scores) - 1))
 
 
-class Comparison(NamedTuple):
+class NumberComparison(NamedTuple):
     """Which of two answers is better, and the criterion that told (``None`` for a tie)."""
 
     better: Literal["first", "second", "tie"]
@@ -214,7 +214,7 @@ class Comparison(NamedTuple):
 
 def compare(
     first: Mapping[str, Verdict], second: Mapping[str, Verdict], margins: Mapping[str, float] | None = None
-) -> Comparison:
+) -> NumberComparison:
     """HERON's comparison of two answers by the same criteria, the most important first.
 
     The first criterion whose scores differ by more than its margin (default 0) decides. One that is
@@ -224,5 +224,5 @@ def compare(
         one, other = _score(verdict), _score(second[name])
         if one is None or other is None or abs(one - other) <= (margins or {}).get(name, 0.0):
             continue
-        return Comparison("first" if one > other else "second", name)
-    return Comparison("tie", None)
+        return NumberComparison("first" if one > other else "second", name)
+    return NumberComparison("tie", None)

@@ -98,7 +98,7 @@ class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return self._by_label(found, wanted)
         return self._by_date(found, wanted) or self._by_tokens(found, wanted)
 
-    def _by_label(self, found: Extracted, wanted: Sequence[str]) -> Verdict:
+    def _by_label(self, found: ShortExtracted, wanted: Sequence[str]) -> Verdict:
         known = {_label_words(label): label for label in self.labels}
         gold = {known.get(_label_words(w)) for w in wanted}
         if None in gold:
@@ -114,7 +114,7 @@ class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         label = self.labels[min(distinct)]
         return decided(label in gold, rule=rule, extracted=label)
 
-    def _by_date(self, found: Extracted, wanted: Sequence[str]) -> Verdict | None:
+    def _by_date(self, found: ShortExtracted, wanted: Sequence[str]) -> Verdict | None:
         answer = dates(found.text, self.date_order)
         golds = [gold for w in wanted if (gold := dates(w, self.date_order))]
         if not answer or not golds:
@@ -126,7 +126,7 @@ class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return unparseable(rule, "the day and the month cannot be told apart; set date_order", found.text)
         return decided(False, rule=rule, extracted=found.text)
 
-    def _by_tokens(self, found: Extracted, wanted: Sequence[str]) -> Verdict:
+    def _by_tokens(self, found: ShortExtracted, wanted: Sequence[str]) -> Verdict:
         answer = tokens(found.text)
         golds = [tokens(w) for w in wanted]
         if self.metric == "f1":
@@ -143,14 +143,14 @@ class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         )
 
 
-class Extracted(NamedTuple):
+class ShortExtracted(NamedTuple):
     """An answer and where it stood."""
 
     text: str
     by: str
 
 
-def extract(text: str, how: Extract = "auto") -> Extracted | None:
+def extract(text: str, how: Extract = "auto") -> ShortExtracted | None:
     """The answer that ``text`` ends in or holds, without decoration; ``None`` if ``marker`` finds none."""
     if how in ("auto", "marker"):
         marked = _marked(text)
@@ -159,17 +159,17 @@ def extract(text: str, how: Extract = "auto") -> Extracted | None:
         how = "last_line"
     if how == "last_line":
         found = lines(text)[-1:]
-        return Extracted(undecorated(found[0] if found else ""), "last line")
+        return ShortExtracted(undecorated(found[0] if found else ""), "last line")
     if how == "first_sentence":
         found = sentences(text[:LIMIT])[:1]
-        return Extracted(undecorated(found[0] if found else ""), "first sentence")
-    return Extracted(undecorated(text), "whole")
+        return ShortExtracted(undecorated(found[0] if found else ""), "first sentence")
+    return ShortExtracted(undecorated(text), "whole")
 
 
-def _marked(text: str) -> Extracted | None:
+def _marked(text: str) -> ShortExtracted | None:
     """What the last box holds, or else what follows the last marker on its line, up to a sentence's end."""
     if (box := last_box(text)) is not None:
-        return Extracted(undecorated(box), "box")
+        return ShortExtracted(undecorated(box), "box")
     for marker in reversed(list(_MARKER.finditer(text))):
         end = text.find("\n", marker.end())
         if content := text[marker.end() : end if end >= 0 else None].strip():
@@ -177,7 +177,7 @@ def _marked(text: str) -> Extracted | None:
     else:
         return None
     first = sentences(content[:LIMIT]) if len(content) <= LIMIT else [content]
-    return Extracted(undecorated(first[0]), "marker")
+    return ShortExtracted(undecorated(first[0]), "marker")
 
 
 def undecorated(text: str) -> str:
