@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from gristmill.core.errors import GristmillError, RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty, Response
 from gristmill.pipelines.recipe import recipe as recipes
+from gristmill.pipelines.recipe.entries import EngineEntry, Recipe
 from gristmill.pipelines.recipe.graph import SOURCE, Pipeline
 from gristmill.pipelines.recipe.plain import convert
-from gristmill.pipelines.recipe.recipe import EngineEntry, Recipe, StageEntry
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import align, printable
