@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.engine import Completion, Engine, Request
+from gristmill.core.engine import BorrowedEngine, Completion, Engine, Request
 from gristmill.core.errors import EngineError, RowRejected
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection
@@ -61,14 +60,12 @@ class Miss(Exception):
     """A completion is not in the log."""
 
 
-class LogOnly:
+class LogOnly(BorrowedEngine):
     """An engine that answers from the log alone. ``found`` counts what it did."""
 
     def __init__(self, engine: Engine, log: CompletionLog) -> None:
+        super().__init__(engine)
         self._log = log
-        self.model = engine.model
-        self.abilities = engine.abilities
-        self.concurrency = engine.concurrency
         self.found = 0
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
@@ -81,14 +78,6 @@ class LogOnly:
         if len(have) < n:
             raise Miss
         return [have[i] for i in range(first, first + n)]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is nothing to close."""
 
 
 def _found(engines: Mapping[str | None, LogOnly]) -> int:

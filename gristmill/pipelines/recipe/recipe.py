@@ -15,10 +15,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import GristmillError, RecipeError
+from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.registry import Group, find, locate, names, suggest
 from gristmill.core.schema import gives
 from gristmill.core.stages import Stage
-from gristmill.pipelines.exports.base import SUFFIXES, Export
 from gristmill.pipelines.recipe.graph import SOURCE, Pipeline
 from gristmill.pipelines.recipe.plain import builtins, convert, document, set_value
 from gristmill.pipelines.sources.source import Source

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from gristmill.core.engine import Completion, Engine, Request
+from gristmill.core.engine import BorrowedEngine, Completion, Engine, Request
 from gristmill.core.errors import EngineError, GristmillError, RowRejected, RunError, RunStopped
 from gristmill.core.records import Problem
 from gristmill.core.stages import REJECTED_REASON, Context, Rejection, RowStage
@@ -32,15 +31,12 @@ _WINDOW = 16
 Verify = Callable[[str, str], Awaitable[Verdict]]
 
 
-class _StageEngine:
+class _StageEngine(BorrowedEngine):
     """The engine as one stage sees it: what the stage uses is counted."""
 
     def __init__(self, engine: Engine, counts: StageCounts) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._counts = counts
-        self.model = engine.model
-        self.abilities = engine.abilities
-        self.concurrency = engine.concurrency
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         completions = await self._engine.generate(request, first=first, n=n)
@@ -49,14 +45,6 @@ class _StageEngine:
             self._counts.tokens_in += completion.prompt_tokens
             self._counts.tokens_out += completion.completion_tokens
         return completions
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """The engine is opened and closed around the run, not around a stage."""
 
 
 class _Made(NamedTuple):
