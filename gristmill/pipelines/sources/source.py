@@ -20,9 +20,9 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import InputError
 from gristmill.core.records import Problem
 from gristmill.core.registry import suggest
+from gristmill.core.seen import Seen
 from gristmill.pipelines.sources import readers as rows
 from gristmill.pipelines.sources.readers import Refused
-from gristmill.pipelines.sources.seen import Seen
 
 Field = Literal["problem", "answer", "id", "level"]
 
