@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gristmill"
-ORDER = ["core", "engines", "verifiers", "filters", "synth", "train", "pipelines", "cli"]
+ORDER = ["core", "engines", "verifiers", "filters", "synth", "train", "testing", "pipelines", "cli"]
 LINKS = ["synth", "filters", "verifiers", "pipelines"]
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 REASON = "longer than"

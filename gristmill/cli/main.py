@@ -314,7 +314,7 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import msgspec
 
-    from gristmill.pipelines.recipe.recipe import json_schema
+    from gristmill.pipelines.recipe.schema import json_schema
 
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
 

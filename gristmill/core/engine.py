@@ -152,3 +152,54 @@ class Engine(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class EngineWrapper:
+    """An engine that stands in front of another one and forwards everything to ``self._engine``.
+
+    A subclass overrides what it changes, mostly ``generate``. It opens and closes the engine behind it; where
+    that is somebody else's to do, see ``BorrowedEngine``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def model(self) -> str:
+        """The identity of the wrapped engine's weights."""
+        return self._engine.model
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What the wrapped engine can do."""
+        return self._engine.abilities
+
+    @property
+    def concurrency(self) -> int:
+        """The most requests that the wrapped engine has in flight."""
+        return self._engine.concurrency
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """What the wrapped engine answers."""
+        return await self._engine.generate(request, first=first, n=n)
+
+    async def __aenter__(self) -> Self:
+        await self._engine.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._engine.__aexit__(kind, error, trace)
+
+
+class BorrowedEngine(EngineWrapper):
+    """An ``EngineWrapper`` around an engine that its owner opens and closes, so that it does neither."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
@@ -38,6 +39,7 @@ class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Whether the engine itself decides how many requests are at work, below ``concurrency``."""
         return False
 
+    @abstractmethod
     def open(self) -> Engine:
         """The engine that these options describe, to be used as ``async with``. No request is sent yet."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to open its engine")
+        raise NotImplementedError

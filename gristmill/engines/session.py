@@ -6,12 +6,11 @@ import asyncio
 import random
 from collections.abc import Sequence
 from time import perf_counter
-from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
 
-from gristmill.core.engine import Ability, Completion, Engine, Request
+from gristmill.core.engine import Ability, Completion, Engine, EngineWrapper, Request
 from gristmill.core.errors import (
     EngineError,
     GristmillError,
@@ -50,7 +49,7 @@ class Stats(Struct):
     seconds: float = 0.0
 
 
-class Session:
+class Session(EngineWrapper):
     """An engine that pays for a completion once, retries, and paces itself; itself an ``Engine``.
 
     ``generate`` raises ``RowRejected`` when a request is refused or has failed ``options.tries`` times,
@@ -63,7 +62,7 @@ class Session:
     def __init__(
         self, engine: Engine, options: EngineOptions, log: CompletionLog, *, read_after: float | None = None
     ) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._options = options
         self._log = log
         self._read_after = read_after
@@ -77,19 +76,11 @@ class Session:
         self._stop = asyncio.Event()
         self._stats = Stats()
         self._opened = perf_counter()
-        self.model = engine.model
-        self.abilities = engine.abilities
-        self.concurrency = engine.concurrency
 
     async def __aenter__(self) -> Self:
-        await self._engine.__aenter__()
+        await super().__aenter__()
         self._opened = perf_counter()
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._engine.__aexit__(kind, error, trace)
 
     @property
     def stats(self) -> Stats:

@@ -31,8 +31,8 @@ class StagePlan(Struct):
     """What a stage will need. Completions and tokens are what remains to be paid for.
 
     ``rows`` are those known now, of which ``done`` need nothing more; ``open_rows`` rows of the stage
-    before will bring further ones. ``rows_most`` bounds all rows that it will read, ``None`` where they have no
-    bound. ``known`` is false behind a filter or relation whose rows are not all there yet; ``note`` then says
+    before will bring further ones. ``rows_most`` bounds all rows that it will read, ``None`` where they have
+    no bound. ``known`` is false behind a filter or relation whose rows are not all there; ``note`` then says
     what the figures rest on, or why there are none.
     """
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NamedTuple
 
-from gristmill.core.engine import Completion, Engine, EngineWrapper, Request
+from gristmill.core.engine import BorrowedEngine, Completion, Engine, Request
 from gristmill.core.errors import EngineError, RowRejected
 from gristmill.core.schema import from_frame, to_frame
 from gristmill.core.stages import Context, Rejection
@@ -22,7 +22,7 @@ class Miss(Exception):
     """A completion is not in the log."""
 
 
-class LogOnly(EngineWrapper):
+class LogOnly(BorrowedEngine):
     """An engine that answers from the log alone. ``found`` counts what it did."""
 
     def __init__(self, engine: Engine, log: CompletionLog) -> None:

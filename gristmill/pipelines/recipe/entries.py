@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
+from gristmill.core.exports import Export
 from gristmill.core.registry import locate, names, suggest
-from gristmill.pipelines.exports.base import Export
 from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
@@ -105,8 +105,8 @@ class ExportEntry(Struct, frozen=True):
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """A recipe that can be run. ``engine`` is the options Struct registered as ``engine_kind``; ``engines`` and
-    ``verifiers`` are the further ones."""
+    """A recipe that can be run. ``engine`` is the options Struct registered as ``engine_kind``; ``engines``
+    and ``verifiers`` are the further ones."""
 
     name: str
     seed: int

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import Struct
 
+from gristmill.core.contracts import check_filter, dry_run
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
-from gristmill.core.schema import gives, record_of, schema
-from gristmill.core.stages import REJECTED_REASON, Filter, Relation, RowStage, Stage, TableStage
+from gristmill.core.schema import gives, record_of
+from gristmill.core.stages import REJECTED_REASON, Filter, Relation, RowStage, Stage
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SOURCE = "source"
@@ -26,8 +27,8 @@ SOURCE = "source"
 class GraphNode(Struct, frozen=True):
     """A source or a stage in its place.
 
-    ``inputs`` are the indices of the nodes that it reads (none for a source), ``writes`` is the record that it
-    puts out, ``engine`` the name of the engine that is its own (``None``: the recipe's main one), and ``kind``
+    ``inputs`` are the indices of the nodes that it reads (none for a source), ``writes`` is the record that
+    it puts out, ``engine`` the name of the engine that is its own (``None``: the recipe's main one), ``kind``
     the name under which the stage is registered. ``stage`` is ``None`` for a source.
     """
 
@@ -111,10 +112,10 @@ class Graph:
             )
         for i in inputs:
             if not gives(self.nodes[i].writes, stage.reads):
-                kind = "stage" if self.nodes[i].stage else "source"
+                node = self.nodes[i]
                 raise RecipeError(
-                    f"{where} reads {stage.reads.__name__} records, but the {kind} {self.nodes[i].name!r} gives "
-                    f"{self.nodes[i].writes.__name__}.",
+                    f"{where} reads {stage.reads.__name__} records, but the "
+                    f"{'stage' if node.stage else 'source'} {node.name!r} gives {node.writes.__name__}.",
                     remedy=self._remedy(stage),
                 )
         if placed.engine is not None and not isinstance(stage, RowStage):
@@ -229,34 +230,10 @@ def written(where: str, stage: Stage, inputs: Sequence[type[Struct]]) -> type[St
     """
     if isinstance(stage, RowStage):
         return inputs[0] if stage.writes is stage.reads else stage.writes
-    if stage.writes is not None and stage.writes is not stage.reads:
-        return stage.writes
     if isinstance(stage, Filter):
-        return inputs[0]
-    columns = dry_run(where, stage, inputs)
-    if columns.get("id") != schema(inputs[0])["id"]:
-        raise RecipeError(
-            f"{where} ({type(stage).__name__}) gives no texts in the column 'id'.",
-            remedy="A relation's rows have unique texts as ids; change its __call__.",
-        )
-    return record_of(columns, inputs, name=f"{type(stage).__name__}Row")
-
-
-def dry_run(where: str, stage: TableStage, inputs: Sequence[type[Struct]]) -> dict[str, Any]:
-    """The columns that a table stage gives on empty frames, without ``REJECTED_REASON``. ``RecipeError`` where
-    it fails."""
-    import polars as pl
-
-    frames = [pl.LazyFrame(schema=schema(record)) for record in inputs]
-    try:
-        made = stage(frames if isinstance(stage, Relation) else frames[0], 0)  # type: ignore[operator]
-        columns = dict(made.collect(engine="in-memory").schema)
-    except RecipeError as error:
-        raise RecipeError(f"{where}: {error.message}", remedy=error.remedy) from error
-    except Exception as error:
-        raise RecipeError(
-            f"{where} ({type(stage).__name__}) fails on an empty table: {type(error).__name__}: {error}.",
-            remedy="Change its __call__ so that a table without rows gives one without rows.",
-        ) from error
+        check_filter(where, stage, inputs[0])
+        own = stage.writes is None or stage.writes is stage.reads
+        return inputs[0] if own or stage.writes is None else stage.writes
+    columns = dict(dry_run(where, stage, *inputs))
     columns.pop(REJECTED_REASON, None)
-    return columns
+    return record_of(columns, inputs, name=f"{type(stage).__name__}Row")

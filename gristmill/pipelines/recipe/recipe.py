@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from gristmill.core.contracts import check_made, check_part
 from gristmill.core.errors import RecipeError
+from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.registry import Group, find, suggest
 from gristmill.core.schema import gives
-from gristmill.pipelines.exports.base import SUFFIXES, Export
 from gristmill.pipelines.recipe.entries import (
     EngineEntry,
     EngineKeys,
@@ -30,6 +31,11 @@ from gristmill.pipelines.recipe.graph import SOURCE, Graph, Placed
 from gristmill.pipelines.recipe.plain import builtins, convert, document, set_value
 
 K = TypeVar("K", bound=Struct)
+_KEYS: dict[Group, tuple[str, ...]] = {
+    "engines": EngineKeys.__struct_encode_fields__,
+    "stages": StageKeys.__struct_encode_fields__,
+    "exports": ExportKeys.__struct_encode_fields__,
+}
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -59,7 +65,7 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
             "a recipe has either 'source' or 'sources'.",
             remedy="Give one source: {path: ...}, or several by names: sources: {NAME: {path: ...}}.",
         )
-    sources = plain.sources or {SOURCE: plain.source}
+    sources = {SOURCE: plain.source} if plain.source is not None else plain.sources
     plain.verifier.check("verifier")
     for name, verifier in plain.verifiers.items():
         verifier.check(f"verifiers.{name}")
@@ -121,7 +127,9 @@ def named(data: dict[str, Any], keys: type[K], key: str, group: Group, place: st
     kind = plugin(group, getattr(own, key), f"{place}.{key}")
     try:
         options = {k: v for k, v in data.items() if k not in own_keys}
-        return own, convert(options, kind, place, own_keys)
+        made = convert(options, kind, place, own_keys)
+        check_made(group, getattr(own, key), made)
+        return own, made
     except RecipeError as e:
         if e.message.startswith(place):
             raise
@@ -139,12 +147,12 @@ def plugin(group: Group, name: str, place: str) -> type[Struct]:
             f"{place}: {name!r} cannot be imported ({e}).",
             remedy="Install or repair the package it is from.",
         ) from e
-    if not (isinstance(found, type) and issubclass(found, Struct)):
-        raise RecipeError(
-            f"{place}: {name!r} is registered as {found!r}, which is not a msgspec.Struct.",
-            remedy="Change the package it is from.",
-        )
-    return found
+    try:
+        check_part(group, name, found, reserved=_KEYS[group])
+    except RecipeError as e:
+        raise RecipeError(f"{place}: {e.message}", remedy=e.remedy) from e
+    kind: type[Struct] = found
+    return kind
 
 
 def make_export(format: str, options: Mapping[str, Any] | None = None) -> Export:

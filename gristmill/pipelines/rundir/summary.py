@@ -59,8 +59,8 @@ class Spent(Struct):
 class Summary(Struct):
     """The run, as in ``summary.json``. All but ``spent`` and ``timing`` is the same for every rerun.
 
-    ``source`` is the fingerprint of the input, ``sources`` those of several by name; ``ended`` says what ended
-    a run before its source did; ``notes`` says, by export, what its format could not hold.
+    ``source`` is the fingerprint of the input, ``sources`` those of several by name; ``ended`` says what
+    ended a run before its source did; ``notes`` says, by export, what its format could not hold.
     ``model`` is the main engine's, ``models`` those of the further engines by their names.
     """
 

@@ -17,8 +17,9 @@ def first_try(rows: int) -> int:
 def next_try(tried: int, passed: int, wanted: int) -> int:
     """How many rows to try in all, after ``passed`` came of ``tried`` and fewer than ``wanted``.
 
-    It approaches from below. The share that passes is taken at about two and a half standard deviations above what was
-    seen (of a Poisson count), the rows that the next step will bring likewise; and a small step is always made.
+    It approaches from below. The share that passes is taken at about two and a half standard deviations above
+    what was seen (of a Poisson count), the rows that the next step will bring likewise; and a small step is
+    always made.
     """
     missing = wanted - passed
     share = (passed + 2.5 * math.sqrt(passed + 1)) / tried

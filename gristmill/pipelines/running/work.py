@@ -10,9 +10,16 @@ from typing import Any
 
 from msgspec import Struct
 
-from gristmill.core.contracts import RepeatedIds, check_table, checked
-from gristmill.core.engine import Completion, Engine, EngineWrapper, Request
-from gristmill.core.errors import EngineError, GristmillError, RowRejected, RunError, RunStopped
+from gristmill.core.contracts import Ids, check_table, checked
+from gristmill.core.engine import BorrowedEngine, Completion, Engine, Request
+from gristmill.core.errors import (
+    ContractError,
+    EngineError,
+    GristmillError,
+    RowRejected,
+    RunError,
+    RunStopped,
+)
 from gristmill.core.stages import REJECTED_REASON, Context, Rejection, Relation
 from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.recipe.graph import Graph, GraphNode
@@ -30,7 +37,7 @@ PROBE = 100
 Verify = Callable[[str, str], Awaitable[Verdict]]
 
 
-class StageEngine(EngineWrapper):
+class StageEngine(BorrowedEngine):
     """The engine as one stage sees it: what the stage uses is counted."""
 
     def __init__(self, engine: Engine, counts: StageCounts) -> None:
@@ -45,12 +52,6 @@ class StageEngine(EngineWrapper):
             self._counts.tokens_in += completion.prompt_tokens
             self._counts.tokens_out += completion.completion_tokens
         return completions
-
-    async def __aexit__(self, *error: object) -> None:
-        """The engine is opened and closed around the run, not around a stage."""
-
-    async def __aenter__(self) -> StageEngine:
-        return self
 
 
 class Tools(Struct, frozen=True):
@@ -98,7 +99,7 @@ class _RowRun:
         self.reads = self.stage.reads
         self.makes = self.stage.writes
         self.context = tools.context(node, seed, counts)
-        self.ids = RepeatedIds()
+        self.ids = Ids()
         self.done = self.errors = 0
         self.last_error = ""
 
@@ -207,13 +208,15 @@ class Work(Observer[None]):
         run = self._runs[node]
         try:
             results = await run.stage(narrowed(record, run.reads), run.context)
-            kept, rejected = checked(run.name, run.stage, results, run.makes)
+            kept, rejected = checked(run.name, run.stage, record, results, run.makes)
         except RowRejected as error:
             run.done += 1
             return Visit(node, (), (Rejection(record.id, error.reason, error.message),))
         except EngineError as error:
             run.done += 1
             return Visit(node, (), (Rejection(record.id, "engine error", str(error)),))
+        except ContractError as error:
+            return Visit(node, (), (await self._stage_error(run, record, error),))
         except GristmillError:
             raise
         except Exception as error:  # noqa: BLE001 a stage may be anybody's code, and one row must not end the run
@@ -256,7 +259,7 @@ class Work(Observer[None]):
                 self.done -= 1
                 continue
             if index in self._runs:
-                kept, repeated = self._runs[index].ids.first_of_each(kept)
+                kept, repeated = self._runs[index].ids.fresh(kept)
                 rejected = (*rejected, *repeated) if repeated else rejected
             counts = self.counts[index]
             counts.rows_in += 1
@@ -303,7 +306,7 @@ class Work(Observer[None]):
 
 
 def tabled(node: GraphNode, frames: list[Any], seed: int) -> tuple[Any, Any]:
-    """What a filter or relation makes of lazy frames: the rows that it keeps, and id and reason of the others.
+    """What a filter or relation makes of lazy frames: the rows that it keeps, id and reason of the others.
 
     Raises what the stage raises, and ``RunStopped`` where its rows break the contract.
     """

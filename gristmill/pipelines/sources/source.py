@@ -20,9 +20,9 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import InputError, RowRejected
 from gristmill.core.records import Problem
 from gristmill.core.registry import suggest
+from gristmill.core.seen import Seen
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.sources import readers as rows
-from gristmill.pipelines.sources.seen import Seen
 
 Field = Literal["problem", "answer", "id", "level"]
 
@@ -62,6 +62,11 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     answers: Literal["strict", "text"] = "strict"
     answer_after: Annotated[str, Meta(min_length=1)] | None = None
     max_chars: Annotated[int, Meta(ge=1)] = 100_000
+
+    @property
+    def record(self) -> type[Struct]:
+        """The record that its rows become."""
+        return Problem
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.dataset is None):
