@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gristmill"
 ORDER = ["core", "engines", "verifiers", "filters", "synth", "train", "pipelines", "cli"]
 LINKS = ["synth", "filters", "verifiers", "pipelines"]

@@ -6,16 +6,16 @@ import json
 import operator
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from gristmill.core.records import Problem
 from gristmill.pipelines.recipe.recipe import load
 from gristmill.pipelines.sources.source import Source, read
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = ROOT / "data"
 Row = dict[str, Any]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from paths import TESTS
 from tree_adder import PROBLEM, adder, verdict_of
 
 from gristmill.core.engine import Completion, Request
@@ -19,7 +20,6 @@ from gristmill.engines.scripted import ScriptedEngine
 from gristmill.engines.session import Session
 from gristmill.synth.tree_search.mcts import TreeSearch
 
-TESTS = Path(__file__).parents[1]
 PARALLEL, KILLED_AT = 4, 20
 
 # Says each request as it begins, and the tree at the end.
@@ -69,7 +69,7 @@ def test_a_killed_search_run_again_repeats_only_the_requests_in_flight(tmp_path:
 
     path = str(tmp_path / "log.sqlite")
     with subprocess.Popen(
-        [sys.executable, "-c", CHILD, path, str(TESTS), str(TESTS / "synth")],
+        [sys.executable, "-c", CHILD, path, str(TESTS), str(TESTS / "synth" / "tree_search")],
         stdout=subprocess.PIPE,
         text=True,
     ) as child:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import TESTS
 
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import RecipeError, RequestRefusedError, RowRejected, RunStopped, TransientError
@@ -25,7 +26,7 @@ from gristmill.engines.session import Session
 from gristmill.engines.vllm.server import free_port
 
 Ask = Callable[..., Request]
-SCRIPT = Path(__file__).parent.parent / "fake_server.py"
+SCRIPT = TESTS / "fake_server.py"
 
 
 class FakeServer:

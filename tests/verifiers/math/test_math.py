@@ -5,16 +5,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from paths import SHARED
 
 from gristmill.core.verdicts import Outcome
 from gristmill.verifiers.math import Limits, last_box, verify
 from gristmill.verifiers.pool.pool import Pool
 
 ANSWER_LIMIT = Limits().length
-DATA = Path(__file__).parents[3] / "shared" / "data" / "math"
+DATA = SHARED / "data" / "math"
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
+from paths import TESTS
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import GristmillError, RecipeError, RowRejected, RunError
@@ -296,7 +297,7 @@ def seen_by_trainers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list
     write(TrlPromptCompletion(), made, folder / "trl-prompt-completion.jsonl")
     write(AxolotlChat(), made, folder / "axolotl-chat.jsonl")
     write(TrlDpo(), parts(folder / "pairs", PAIRS), folder / "trl-dpo.jsonl")
-    program = Path(__file__).parents[1] / "real" / "check_trainer_formats.py"
+    program = TESTS / "real" / "check_trainer_formats.py"
     done = subprocess.run(
         [python, str(program), str(folder), str(_gguf())],
         capture_output=True,

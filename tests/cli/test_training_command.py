@@ -6,13 +6,14 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from typer.testing import CliRunner
 
 from gristmill.cli.train import app, read, table
 from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.train.sft import Lora, TrainingMetrics
 
-SHIPPED = Path(__file__).parents[2] / "data" / "training" / "refusal.yaml"
+SHIPPED = ROOT / "data" / "training" / "refusal.yaml"
 
 
 def test_the_shipped_configuration_is_read_with_overrides() -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "pool_soak.py"
+SCRIPT = ROOT / "benchmarks" / "pool_soak.py"
 
 
 @pytest.mark.slow

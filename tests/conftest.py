@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import TESTS
 
-SERVER = Path(__file__).parent.parent / "fake_server.py"
+SERVER = TESTS / "fake_server.py"
 
 
 class FakeServer:

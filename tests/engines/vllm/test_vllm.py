@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import processes, vllm_model
+from engines import processes
 from engines.behaviour import ask, one
+from engines.vllm import vllm_model
 
 from gristmill.core.engine import Engine
 from gristmill.core.errors import EngineError, RecipeError, TransientError

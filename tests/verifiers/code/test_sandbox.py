@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from gristmill.core.errors import RecipeError
 from gristmill.verifiers.code import sandbox as module
 from gristmill.verifiers.code.sandbox import ProgramResult, Sandbox, SandboxJob, SandboxLimits, choose, run
 
-ROOT = os.geteuid() == 0
+AS_ROOT = os.geteuid() == 0
 BRIEF = SandboxLimits(wall_seconds=2.0, cpu_seconds=2.0, memory_mb=256, file_mb=4, processes=8, output_kb=64)
 
 
@@ -250,7 +251,7 @@ def test_no_privileges_to_be_had(closed: Sandbox) -> None:
     ]
 
 
-@pytest.mark.skipif(not ROOT, reason="only root can be kept from root's files")
+@pytest.mark.skipif(not AS_ROOT, reason="only root can be kept from root's files")
 def test_roots_files_are_closed_to_a_program_that_root_runs(closed: Sandbox, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("hush")
@@ -271,7 +272,7 @@ def test_the_launcher_ends_when_its_caller_is_killed(anywhere: Sandbox, tmp_path
         f"sandbox = choose({anywhere.kind!r}, allow_root=True)\n"
         f"run(SandboxJob({program!r}), SandboxLimits(wall_seconds=60), sandbox)\n"
     )
-    with subprocess.Popen([sys.executable, script], cwd=Path(__file__).parents[2]) as caller:
+    with subprocess.Popen([sys.executable, script], cwd=ROOT) as caller:
         wait_until(lambda: any(p != str(caller.pid) for p in running(mark)) and _executed(mark))
         caller.kill()
     wait_until(lambda: not running(mark))
@@ -296,7 +297,7 @@ def test_a_sandbox_that_is_not_there() -> None:
         module._problem.cache_clear()
         with pytest.raises(RecipeError, match=f"'bubblewrap' does not work here: {problem}"):
             choose("bubblewrap")
-        if ROOT:
+        if AS_ROOT:
             with pytest.raises(RecipeError, match=r"not run by root without a sandbox.*allow_root: true"):
                 choose("auto")
         assert choose("auto", allow_root=True).kind == "none"
@@ -305,10 +306,10 @@ def test_a_sandbox_that_is_not_there() -> None:
 
 def test_the_best_that_works_is_taken() -> None:
     expected = next(
-        (k for k in ("bubblewrap", "unshare") if not module._problem(k, ROOT)),
+        (k for k in ("bubblewrap", "unshare") if not module._problem(k, AS_ROOT)),
         "none",
     )
     assert choose("auto", allow_root=True).kind == expected
-    if ROOT:
+    if AS_ROOT:
         with pytest.raises(RecipeError, match="not run by root"):
             choose("none")

@@ -3,14 +3,14 @@
 import importlib.util
 import statistics
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from paths import ROOT
 
 from gristmill.synth.step_values.allocation import Allocation
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "step_values.py"
+BENCHMARK = ROOT / "benchmarks" / "step_values.py"
 PROBLEMS = 150
 
 

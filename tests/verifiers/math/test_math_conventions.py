@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from gristmill.core.verdicts import Outcome
 from gristmill.verifiers.math import verify
 
-PAGE = Path(__file__).parents[2] / "docs" / "verifiers.md"
+PAGE = ROOT / "docs" / "verifiers.md"
 _ROW = re.compile(r"\| `([^`]+)` \| `([^`]+)` \| (correct|incorrect|unparseable) \|")
 ROWS = _ROW.findall(PAGE.read_text())
 

@@ -2,12 +2,12 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
+from paths import ROOT
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "adaptive_sampling.py"
+BENCHMARK = ROOT / "benchmarks" / "adaptive_sampling.py"
 
 
 @pytest.fixture(scope="module")
