@@ -1,6 +1,6 @@
-"""Writes ``arithmetic.jsonl``: graded arithmetic and one-paragraph word problems, the same bytes every time.
+"""Writes ``data/arithmetic.jsonl``: arithmetic and word problems, the same bytes every time.
 
-Run it with ``python data/make_problems.py`` after a change; a test compares the file with its output.
+Run it with ``python benchmarks/make_problems.py`` after a change; a test compares the file with its output.
 ``level`` is the number of steps. A level-1 sum or difference stays below 20, so that a model of
 a hundred million parameters solves some of them.
 """
@@ -166,4 +166,4 @@ def render() -> bytes:
 
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "arithmetic.jsonl").write_bytes(render())
+    (Path(__file__).parents[1] / "data" / "arithmetic.jsonl").write_bytes(render())
