@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-RECIPE ?= data/recipes/quickstart.yaml
+RECIPE ?= quickstart
 SHELL := /bin/bash
 
 .PHONY: run install test test-slow lint types bench clean

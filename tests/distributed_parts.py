@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import Struct
+from paths import TESTS
 
 from gristmill.core import registry
 from gristmill.core.engine import Ability, Message, Request, Sampling
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import polars as pl
     import pytest
 
-TESTS = Path(__file__).parent
 ENTRIES = {
     "gristmill.stages": {"short": "Short", "noisy": "Noisy", "unique": "Unique", "again": "Again"},
     "gristmill.exports": {"half": "Half"},

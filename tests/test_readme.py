@@ -1,14 +1,14 @@
 """What the README shows is what there is."""
 
 import re
-from pathlib import Path
 
 import yaml
+from paths import ROOT
 
 from gristmill.core.registry import names
 from gristmill.pipelines.recipe.recipe import from_dict
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 def test_its_recipe_is_a_recipe() -> None:
@@ -33,7 +33,6 @@ def test_it_names_every_export_and_the_two_commands() -> None:
 
 
 def test_its_links_lead_somewhere() -> None:
-    root = Path(__file__).parents[1]
     links = [t.partition("#")[0] for t in re.findall(r"\]\(([^)]+)\)", README) if "://" not in t]
     assert links
-    assert [link for link in links if link and not (root / link).exists()] == []
+    assert [link for link in links if link and not (ROOT / link).exists()] == []

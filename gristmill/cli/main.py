@@ -23,6 +23,7 @@ from gristmill.cli.options import (
     RunsOption,
     SetOption,
 )
+from gristmill.cli.shipped import shown
 from gristmill.core.errors import GristmillError, RecipeError
 
 app = typer.Typer(
@@ -61,6 +62,10 @@ class _Log(_Later):
     module = "gristmill.cli.log"
 
 
+class _New(_Later):
+    module = "gristmill.cli.new"
+
+
 app.add_typer(
     typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what an engine can do."),
     name="eval",
@@ -75,6 +80,11 @@ app.add_typer(
     typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model on exported rows."),
     name="train",
     cls=_Training,
+)
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write files to begin with."),
+    name="new",
+    cls=_New,
 )
 
 
@@ -145,7 +155,7 @@ def run(
 
 def _again(recipe: Path, overrides: list[str], limit: int | None, runs: Path, log: Path | None) -> str:
     """The command that goes on with a run: the same one, but never ``--fresh``."""
-    words = ["gristmill", "run", str(recipe)]
+    words = ["gristmill", "run", shown(recipe)]
     words += [word for override in overrides for word in ("--set", override)]
     words += [] if limit is None else ["--limit", str(limit)]
     words += [] if runs == RUNS else ["--runs", str(runs)]
@@ -314,7 +324,7 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import msgspec
 
-    from gristmill.pipelines.recipe.recipe import json_schema
+    from gristmill.pipelines.recipe.schema import json_schema
 
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
 

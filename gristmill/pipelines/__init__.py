@@ -8,7 +8,8 @@ from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
     from gristmill.pipelines.planning.bounds import Plan, plan
-    from gristmill.pipelines.recipe.recipe import Recipe, load
+    from gristmill.pipelines.recipe.entries import Recipe
+    from gristmill.pipelines.recipe.recipe import load
     from gristmill.pipelines.rundir.results import Run, open_run
     from gristmill.pipelines.running.runner import Interrupted, run
 
@@ -19,7 +20,7 @@ __getattr__, __dir__ = lazily(
     {
         "Interrupted": ".running.runner",
         "Plan": ".planning.bounds",
-        "Recipe": ".recipe.recipe",
+        "Recipe": ".recipe.entries",
         "Run": ".rundir.results",
         "load": ".recipe.recipe",
         "open_run": ".rundir.results",

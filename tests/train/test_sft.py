@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT, TESTS
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = Path(__file__).parent / "tiny.py"
+PROGRAM = TESTS / "train" / "tiny.py"
 END = "<|im_end|>"
 
 

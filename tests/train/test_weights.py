@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import MissingExtraError, RecipeError, RunError
 from gristmill.train import weights
 
-ROOT = Path(__file__).parents[2]
 CODE = "from gristmill.cli.train import app; app()"
 QUESTIONS = (
     "What is the capital of France?",
