@@ -93,7 +93,7 @@ def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        from gristmill import __version__
+        from gristmill.core.version import __version__
 
         typer.echo(f"gristmill {__version__}")
         raise typer.Exit

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from gristmill import __version__
 from gristmill.core.errors import RecipeError, RunStopped
+from gristmill.core.version import __version__
 from gristmill.pipelines.distributed.executors import Executor, Planned, open_options
 from gristmill.pipelines.distributed.job import JOB, SHARDS, Job, done, phases, read_job
 from gristmill.pipelines.distributed.step import TaskStep

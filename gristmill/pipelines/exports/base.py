@@ -28,7 +28,7 @@ _SLICE = 1000
 """Records held as Python objects at a time."""
 
 
-class Conversation(Struct, frozen=True):
+class MessagesRow(Struct, frozen=True):
     """A row of TRL's conversational SFT format."""
 
     id: str
@@ -85,17 +85,17 @@ class TrlSft(Export, frozen=True, forbid_unknown_fields=True):
     """
 
     reads: ClassVar[type[Struct]] = Dialogue
-    writes: ClassVar[type[Struct]] = Conversation
+    writes: ClassVar[type[Struct]] = MessagesRow
 
     untrained: Literal["drop", "keep"] = "drop"
 
-    def rows(self, record: Dialogue, /) -> Sequence[Conversation]:
+    def rows(self, record: Dialogue, /) -> Sequence[MessagesRow]:
         """One row with all turns."""
         if self.untrained == "drop":
             if any(t.role == "assistant" and not t.train for t in record.turns):
                 raise RowRejected("has an assistant turn that must not be trained")
             refuse_spans(record)
-        return [Conversation(record.id, _messages(record.turns))]
+        return [MessagesRow(record.id, _messages(record.turns))]
 
 
 class TrlPromptCompletion(Export, frozen=True, forbid_unknown_fields=True):

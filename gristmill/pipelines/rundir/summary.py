@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct, field
 
-from gristmill import __version__
+from gristmill.core.version import __version__
 
 
 class StageCounts(Struct):

@@ -15,8 +15,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from gristmill import __version__
 from gristmill.core.errors import GristmillError, RunError, RunStopped
+from gristmill.core.version import __version__
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.pipelines.recipe import recipe as recipes

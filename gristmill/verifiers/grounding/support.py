@@ -30,7 +30,7 @@ _PEOPLES = {
 }  # fmt: skip
 
 
-class Passage(Struct, frozen=True):
+class GroundingPassage(Struct, frozen=True):
     """One passage. Its title counts as part of each of its sentences."""
 
     text: str
@@ -86,7 +86,9 @@ class _Window(NamedTuple):
 class Passages:
     """Passages with their windows of neighbouring sentences and the rarity of their words."""
 
-    def __init__(self, listed: Sequence[Passage], levels: Levels, embed: Embed | None = None) -> None:
+    def __init__(
+        self, listed: Sequence[GroundingPassage], levels: Levels, embed: Embed | None = None
+    ) -> None:
         self.listed = tuple(listed)
         self.levels = levels
         self.ids = tuple(str(p.id) for p in listed if p.id is not None)
@@ -106,7 +108,7 @@ class Passages:
             for word in window.words:
                 self._where[word].append(number)
 
-    def _cut(self, index: int, passage: Passage) -> Iterable[_Window]:
+    def _cut(self, index: int, passage: GroundingPassage) -> Iterable[_Window]:
         title = frozenset(content(passage.title))
         # Brackets in a passage are not citations of ours, but they read no worse as such.
         found = split(passage.text)

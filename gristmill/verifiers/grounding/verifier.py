@@ -32,10 +32,16 @@ from gristmill.core.engine import Ability, Engine, Message
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.grounding.claims import Sentence, split
-from gristmill.verifiers.grounding.support import Embed, Levels, Passage, Passages, Support, SupportEvidence
+from gristmill.verifiers.grounding.support import (
+    Embed,
+    GroundingPassage,
+    Levels,
+    Passages,
+    Support,
+    SupportEvidence,
+)
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.judges.asking import Asking, Ballot
 from gristmill.verifiers.judges.base import bounds, needs_of, quoted
@@ -91,7 +97,7 @@ class GroundingReport(Struct, frozen=True):
     sentences: tuple[Finding, ...]
 
 
-class Grounding(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge whether passages support an answer, sentence by sentence.
 
     The reference is a JSON list of passages, each a string or an object with ``text`` and, if there are any,
@@ -191,13 +197,13 @@ class Grounding(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True
         return decided(supported / total >= self.accept, rule=rule, score=supported / total, detail=detail)
 
 
-def read_passages(reference: str) -> tuple[Passage, ...]:
+def read_passages(reference: str) -> tuple[GroundingPassage, ...]:
     """The passages of a reference in JSON. ``ValueError`` for anything else, or two passages of one id."""
     try:
-        given = msgspec.json.decode(reference, type=list[str | Passage])
+        given = msgspec.json.decode(reference, type=list[str | GroundingPassage])
     except RecursionError as error:
         raise ValueError("nested too deep") from error
-    passages = tuple(Passage(text=p) if isinstance(p, str) else p for p in given)
+    passages = tuple(GroundingPassage(text=p) if isinstance(p, str) else p for p in given)
     ids = Counter(str(p.id) for p in passages if p.id is not None)
     twice = [name for name, n in ids.items() if n > 1]
     if twice:
@@ -248,7 +254,7 @@ def _encoder(name: str) -> Embed:
 
 async def judge_support(
     sentence: str,
-    passages: Sequence[Passage],
+    passages: Sequence[GroundingPassage],
     engine: Engine,
     seed: int,
     *,
@@ -310,7 +316,7 @@ async def ground(
     return options.verdict(await asyncio.gather(*(judged(s, f) for s, f in paired)))
 
 
-class GroundingJudge(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GroundingJudge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``ground`` as a model verifier: the cheap levels as ``grounding`` sets them, then a judge.
 
     The reference is as for ``Grounding``; the problem is not used.

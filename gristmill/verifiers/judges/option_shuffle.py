@@ -22,7 +22,6 @@ from gristmill.core.errors import GristmillError
 from gristmill.core.prompts import fill
 from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure
 from gristmill.verifiers.judges.base import bounds
@@ -265,7 +264,7 @@ def _content(answer: str, options: Sequence[str]) -> str:
     )
 
 
-class OptionShuffle(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class OptionShuffle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``check_options`` as a model verifier: right only for an answer that is right and stays.
 
     The reference is as for ``Choice``. The options are its own, else those that the problem lists; the

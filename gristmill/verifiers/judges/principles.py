@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Engine
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import Estimate
-from gristmill.verifiers.judges.judge import Comparison, Judge
+from gristmill.verifiers.judges.base import Comparison
+from gristmill.verifiers.judges.judge import Judge
 
 _LEAST = 1e-6
 """A word that is not among the listed tokens is taken to have this probability, so that gaps stay finite."""

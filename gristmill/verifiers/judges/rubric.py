@@ -18,11 +18,10 @@ from gristmill.core.engine import Ability, Engine, Message, Request, Sampling
 from gristmill.core.prompts import fill_messages, require
 from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import Check, decided, unparseable
 from gristmill.verifiers.judges.asking import Asking, Unread
-from gristmill.verifiers.judges.base import bounds, needs_of, quoted
-from gristmill.verifiers.judges.judge import SYSTEM, Comparison, Judge
+from gristmill.verifiers.judges.base import Comparison, bounds, needs_of, quoted
+from gristmill.verifiers.judges.judge import SYSTEM, Judge
 
 Line = Annotated[str, Meta(min_length=1)]
 
@@ -55,7 +54,7 @@ _WRITE_RUBRIC = Message(
 )
 
 
-class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
+class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
     """TICK (arXiv 2410.03608): yes/no questions, each asked in its own call; the score is the share of yes.
 
     ``questions``, where given, are asked of every problem; else the engine writes at most ``limit`` for each
@@ -150,7 +149,7 @@ class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class BinaryPrinciples(Rewarding, frozen=True, forbid_unknown_fields=True):
+class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
     """RLBFF: whether one response satisfies each of ``principles``, yes or no, each asked alone.
 
     The score is the share satisfied; ``correct`` from ``accept`` on. The reference is not used.

@@ -17,7 +17,6 @@ from msgspec import Struct
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.rules.short_answer import find_whole, tokens, undecorated
@@ -60,7 +59,7 @@ class OptionKey(Struct, frozen=True, forbid_unknown_fields=True):
     problem: str = ""
 
 
-class Choice(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge which of several options a completion settles on.
 
     The reference is a letter, an option's content, or the JSON of a ``OptionKey``; its options go before

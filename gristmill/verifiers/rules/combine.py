@@ -28,12 +28,11 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import locate
 from gristmill.core.verdicts import Outcome, Verdict, Verifier
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.loading import load
@@ -42,7 +41,7 @@ Mode = Literal["all", "any", "majority", "weighted", "hierarchical"]
 _WORST_FIRST = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.UNPARSEABLE)
 
 
-class Combine(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+class Combine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """One verdict from those of ``parts``, by ``mode``; the module says how undecided parts count.
 
     A part is ``{kind: NAME, ...options}`` of a registered verifier or, from Python, any callable verifier.

@@ -11,7 +11,6 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import Check, all_of
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.rules.formats import in_language, json_fault, known_language, within
@@ -161,7 +160,7 @@ class Language(
 Constraint = Count | Keywords | Frequency | Case | Affix | Without | Quoted | Json | Language
 
 
-class Constraints(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge a completion by a list of checks: ``{check: count, of: words, max: 100}`` and the like.
 
     The checks are those of ``checks``, or if there are none, those that the reference holds as a JSON list.

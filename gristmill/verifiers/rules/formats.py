@@ -8,11 +8,10 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import Check, all_of
 from gristmill.verifiers.guard import guarded
 from gristmill.verifiers.text import words as t
@@ -48,7 +47,7 @@ _REFUSAL = re.compile(
 )
 
 
-class Format(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+class Format(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Judge the form of a completion; the reference is not read. ``correct`` if every check given passes.
 
     - ``pattern``: a regular expression (Python's ``re``) that is found in the text, or with ``whole`` covers

@@ -6,11 +6,10 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, read_references, unparseable
 from gristmill.verifiers.guard import failure, guarded
 
@@ -18,7 +17,7 @@ LIMIT = 100_000
 """The longest completion that is scored, in characters."""
 
 
-class Bleu(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+class Bleu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Score a completion by sentence BLEU against the reference, or all those of a JSON list of references.
 
     The score is sacrebleu's, divided by 100, with the ``smooth`` and ``tokenize`` of sacrebleu and the

@@ -14,11 +14,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, read_references, unparseable
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.math import last_box
@@ -47,7 +46,7 @@ _NEGATION = "not never no non un nor cannot isn't isn’t wasn't wasn’t aren't
 _NEGATIONS = frozenset(_NEGATION.split())
 
 
-class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge a short answer against one reference, or a JSON list of aliases of which the best counts.
 
     ``metric``: ``exact`` (normalised), ``f1`` (of the normalised tokens, as SQuAD; an answer whose F1 is

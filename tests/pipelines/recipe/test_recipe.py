@@ -289,9 +289,10 @@ def test_an_export_can_be_made_by_name() -> None:
 PLUGIN = """
 from typing import ClassVar
 from msgspec import Struct
+from gristmill.core.exports import Export
 from gristmill.core.records import Problem, Trajectory
 from gristmill.engines.options import EngineOptions
-from gristmill.pipelines.exports.base import Conversation
+from gristmill.pipelines.exports.base import MessagesRow
 
 class Pass(Struct, frozen=True):
     reads: ClassVar = Problem
@@ -302,9 +303,9 @@ class Pass(Struct, frozen=True):
     async def __call__(self, record, context):
         return []
 
-class Mine(Struct, frozen=True):
+class Mine(Export, frozen=True):
     reads: ClassVar = Trajectory
-    writes: ClassVar = Conversation
+    writes: ClassVar = MessagesRow
     suffix: ClassVar = ".parquet"
 
     def rows(self, record):
