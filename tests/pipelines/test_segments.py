@@ -21,7 +21,6 @@ from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.recipe.graph import Pipeline
 from gristmill.pipelines.rundir.directory import hold
 from gristmill.pipelines.running.segments import STAGE_ERROR, Segments
-from gristmill.pipelines.sources.source import BadRow
 from gristmill.synth.sampling import Sample
 
 
@@ -90,14 +89,14 @@ class Short(Struct, frozen=True):
         return frame.with_columns(pl.when(long).then(pl.lit("long")).alias(REJECTED_REASON))
 
 
-def problems(n: int) -> list[Problem | BadRow]:
+def problems(n: int) -> list[Problem | Rejection]:
     return [Problem(f"p{i}", f"{i}", f"{i}") for i in range(n)]
 
 
 def execute(
     path: Path,
     nodes: Sequence[tuple[str, Any, str | None]],
-    rows: Sequence[Problem | BadRow],
+    rows: Sequence[Problem | Rejection],
     *,
     workers: int = 8,
     part_rows: int = 40,
@@ -147,7 +146,7 @@ def test_rows_keep_the_order_of_the_input_and_are_cut_into_parts(tmp_path: Path)
 
 def test_bad_rows_of_the_source_are_rejected_with_their_row(tmp_path: Path) -> None:
     rows = problems(3)
-    rows.insert(1, BadRow(2, "no problem column", "a.jsonl, row 2: this row has no column", "row 2"))
+    rows.insert(1, Rejection("row 2", "no problem column", "a.jsonl, row 2: this row has no column", 2))
     segments = execute(tmp_path, [SAMPLE], rows)
     assert rejected(tmp_path / "00-source") == [
         ("row 2", "no problem column", "a.jsonl, row 2: this row has no column", 2)
@@ -248,7 +247,7 @@ def test_the_bytes_are_the_same_at_concurrency_1_and_64(tmp_path: Path) -> None:
 
     nodes = [SAMPLE, ("judge", Judge(fail), None), ("right", OnlyRight(), None)]
     rows = problems(150)
-    rows.insert(7, BadRow(8, "bad", "", "row 8"))
+    rows.insert(7, Rejection("row 8", "bad", "", 8))
     for workers in (1, 64):
         execute(tmp_path / str(workers), nodes, rows, workers=workers, engine=Echo(workers), part_rows=20)
     one, many = contents(tmp_path / "1"), contents(tmp_path / "64")
@@ -260,7 +259,7 @@ def test_the_bytes_are_the_same_at_concurrency_1_and_64(tmp_path: Path) -> None:
 
 
 def test_long_rows_close_a_part_early(tmp_path: Path) -> None:
-    rows: list[Problem | BadRow] = [Problem(f"p{i}", "x" * (3 << 20)) for i in range(12)]
+    rows: list[Problem | Rejection] = [Problem(f"p{i}", "x" * (3 << 20)) for i in range(12)]
     execute(tmp_path, [("sample", Sample(prompt="{problem}"), None)], rows, part_rows=1000)
     # A sample holds its problem thrice: 9 MiB.
     assert len(list((tmp_path / "01-sample").glob("part-*"))) == 3

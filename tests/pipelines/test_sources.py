@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import InputError
 from gristmill.core.records import Problem
-from gristmill.pipelines.sources.source import BadRow, Source, describe, fingerprint, read
+from gristmill.core.stages import Rejection
+from gristmill.pipelines.sources.source import Source, describe, fingerprint, read
 
 
 def jsonl(path: Path, *rows: dict[str, Any]) -> str:
@@ -30,9 +31,9 @@ def jsonl(path: Path, *rows: dict[str, Any]) -> str:
     return str(path)
 
 
-def both(source: Source) -> tuple[list[Problem], list[BadRow]]:
+def both(source: Source) -> tuple[list[Problem], list[Rejection]]:
     found = list(read(source))
-    return [r for r in found if isinstance(r, Problem)], [r for r in found if isinstance(r, BadRow)]
+    return [r for r in found if isinstance(r, Problem)], [r for r in found if isinstance(r, Rejection)]
 
 
 def reasons(source: Source) -> list[tuple[int, str]]:
@@ -410,7 +411,7 @@ def test_no_bytes_bring_a_reader_down(suffix: str, lines: list[bytes], tmp_path:
         found = list(read(Source(path=str(path))))
     except InputError:
         return
-    numbers = [b.row for b in found if isinstance(b, BadRow)]
+    numbers = [b.row for b in found if isinstance(b, Rejection)]
     assert numbers == sorted(set(numbers)) and all(1 <= n <= content.count(b"\n") + 1 for n in numbers)
     for problem in found:
         if isinstance(problem, Problem):

@@ -24,6 +24,7 @@ from msgspec import Struct
 from gristmill.core.errors import GristmillError, RunError, RunStopped
 from gristmill.core.records import Problem
 from gristmill.core.schema import from_frame
+from gristmill.core.stages import Rejection
 from gristmill.core.verdicts import Verdict
 from gristmill.engines.log import tools as log_tools
 from gristmill.engines.log.layers import LayeredLog
@@ -45,14 +46,13 @@ from gristmill.pipelines.distributed.job import (
 )
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import LOG, SUMMARY, RunDir, StageDir, hold
-from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, Rejected, part_files
+from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, part_files
 from gristmill.pipelines.rundir.summary import StageCounts, table
 from gristmill.pipelines.running import runner
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.segments import PROBE, STAGE_ERROR, Segments, Verify
 from gristmill.pipelines.running.sessions import Engines
 from gristmill.pipelines.sources import source as sources
-from gristmill.pipelines.sources.source import BadRow
 
 LOCK_SECONDS = 30.0
 """How long to wait for a process that had the same task and is on its way out."""
@@ -208,9 +208,9 @@ class _Join:
         async def read() -> None:
             for row in runner.limited(sources.read(recipe.source), recipe.limit):
                 counts.rows_in += 1
-                if isinstance(row, BadRow):
+                if isinstance(row, Rejection):
                     counts.rejected[row.reason] = counts.rejected.get(row.reason, 0) + 1
-                    await refused.add((), (Rejected(row.id, row.reason, row.detail, row.row),))
+                    await refused.add((), (row,))
                 else:
                     counts.rows_out += 1
                     await (aside or refused).add((row,))
@@ -310,7 +310,7 @@ async def _take(parts: Parts, record: type[Struct], places: list[Path]) -> None:
             for piece in pl.read_parquet(path, memory_map=False).iter_slices(_SLICE):
                 await parts.add(from_frame(piece, record))
         for piece in pl.read_parquet(place / REJECTED_FILE, memory_map=False).iter_slices(_SLICE):
-            await parts.add((), from_frame(piece, Rejected))
+            await parts.add((), from_frame(piece, Rejection))
     parts.finish()
 
 

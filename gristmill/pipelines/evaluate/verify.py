@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.errors import InputError, RecipeError, RunError
+from gristmill.core.errors import InputError, RecipeError, RowRejected, RunError
 from gristmill.core.registry import names, suggest
 from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.recipe.recipe import EngineKeys, VerifierOptions, check_verifier, named
 from gristmill.pipelines.rundir.summary import printable
 from gristmill.pipelines.running.runner import log_path
-from gristmill.pipelines.sources.readers import Refused, local
+from gristmill.pipelines.sources.readers import local
 from gristmill.verifiers.judges.host import Host
 from gristmill.verifiers.judges.loading import load_model_verifier
 from gristmill.verifiers.pool.pool import Pool
@@ -122,7 +122,7 @@ def _verdicts(
     """The verdicts in the order of the rows, a bounded number of them at work."""
     waiting: deque[tuple[int, Future[Verdict]]] = deque()
     for number, row in rows:
-        if isinstance(row, Refused):
+        if isinstance(row, RowRejected):
             counts.refused[row.reason] += 1
             continue
         texts = [row.get(column) if column else "" for column in columns]

@@ -24,7 +24,6 @@ from gristmill.pipelines.running.segments import Verify
 from gristmill.pipelines.running.sessions import entries
 from gristmill.pipelines.running.stream import OrderedMap, first_error
 from gristmill.pipelines.sources import source as sources
-from gristmill.pipelines.sources.source import BadRow
 
 _WORKERS = 32
 
@@ -145,11 +144,11 @@ class _Planner:
             recipe.name, 0, 0, [StagePlan(n.name, known=i in self._segment) for i, n in enumerate(nodes)]
         )
 
-    async def run(self, rows: Iterator[Problem | BadRow]) -> None:
+    async def run(self, rows: Iterator[Problem | Rejection]) -> None:
         await OrderedMap(rows, self._visit_row, self._count, workers=_WORKERS, window=16 * _WORKERS).run()
 
-    async def _visit_row(self, row: Problem | BadRow) -> list[_Visited] | None:
-        if isinstance(row, BadRow):
+    async def _visit_row(self, row: Problem | Rejection) -> list[_Visited] | None:
+        if isinstance(row, Rejection):
             return None
         roots = [i for i in self._segment if self._recipe.pipeline.nodes[i].parent is None]
         return [v for i in roots for v in await self._visit(i, row)]

@@ -15,7 +15,6 @@ from gristmill.pipelines.recipe.graph import is_row_stage, is_table_stage
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.running.segments import Verify
 from gristmill.pipelines.running.stream import OrderedMap, first_error
-from gristmill.pipelines.sources.source import BadRow
 
 COUNTS = ("rows", "requests", "completions", "tokens_in", "tokens_out")
 _WORKERS = 32
@@ -72,7 +71,7 @@ class Replay:
         self.costs: list[list[list[int]]] = []
         self.incomplete: set[int] = set()
 
-    async def run(self, rows: Iterator[Problem | BadRow]) -> None:
+    async def run(self, rows: Iterator[Problem | Rejection]) -> None:
         """Every stage, in order. What a row lacks in the log makes it incomplete."""
         problems = [row for row in rows if isinstance(row, Problem)]
         self.costs = [[[0] * len(COUNTS) for _ in self._nodes] for _ in problems]

@@ -20,6 +20,7 @@ import msgspec
 from gristmill import __version__
 from gristmill.core.errors import GristmillError, RunError, RunStopped
 from gristmill.core.records import Problem
+from gristmill.core.stages import Rejection
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.pipelines.recipe import recipe as recipes
@@ -34,7 +35,6 @@ from gristmill.pipelines.running.messages import noted
 from gristmill.pipelines.running.segments import PROBE, Segments, Verify
 from gristmill.pipelines.running.sessions import Engines
 from gristmill.pipelines.sources import source as sources
-from gristmill.pipelines.sources.source import BadRow
 
 LOG_PATH = ".gristmill/completions.sqlite"
 """The completion log, relative to the working directory, where neither option nor environment names one."""
@@ -230,7 +230,7 @@ class _Work:
         return self._close(complete=True)
 
     async def _execute(
-        self, problems: Iterator[Problem | BadRow], log: CompletionLog, verify: Verify
+        self, problems: Iterator[Problem | Rejection], log: CompletionLog, verify: Verify
     ) -> None:
         recipe = self.recipe
         self.engines = engines = Engines(recipe, log, read_after=self.read_after)
@@ -298,7 +298,7 @@ async def _warm() -> None:
     await asyncio.to_thread(importlib.import_module, "polars")
 
 
-def limited(rows: Iterator[Problem | BadRow], limit: int | None) -> Iterator[Problem | BadRow]:
+def limited(rows: Iterator[Problem | Rejection], limit: int | None) -> Iterator[Problem | Rejection]:
     """The rows up to the ``limit``-th problem."""
     taken = 0
     for row in rows:

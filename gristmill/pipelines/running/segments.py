@@ -18,10 +18,9 @@ from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.recipe.graph import SOURCE, GraphNode, Pipeline, is_row_stage, is_table_stage
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.directory import RunDir, StageDir
-from gristmill.pipelines.rundir.parts import Parts, Rejected
+from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import StageCounts
 from gristmill.pipelines.running.stream import OrderedMap, first_error
-from gristmill.pipelines.sources.source import BadRow
 
 STAGE_ERROR = "stage error"
 PROBE = 100
@@ -64,7 +63,7 @@ class _Made(NamedTuple):
 
     node: int
     kept: Sequence[Struct]
-    dropped: Sequence[Rejected]
+    dropped: Sequence[Rejection]
 
 
 class _RowRun:
@@ -163,7 +162,7 @@ class Segments:
         """The names of all folders that a complete run has."""
         return [self.folder(i).name for i in range(-1, len(self.pipeline.nodes))]
 
-    async def run(self, problems: Iterator[Problem | BadRow]) -> None:
+    async def run(self, problems: Iterator[Problem | Rejection]) -> None:
         """Every stage, in order. ``RunStopped`` (or another ``GristmillError``) leaves former outputs."""
         await self.stream(None, problems)
         for index, node in enumerate(self.pipeline.nodes):
@@ -194,8 +193,8 @@ class Segments:
             (roots if above is None or above == parent else self._runs[above].children).append(self._runs[i])
 
         async def work(item: Any) -> list[_Made]:
-            if isinstance(item, BadRow):
-                return [_Made(-1, (), (Rejected(item.id, item.reason, item.detail, item.row),))]
+            if isinstance(item, Rejection):
+                return [_Made(-1, (), (item,))]
             made = [_Made(-1, (item,), ())] if begins else []
             return made + await self._visit_all(roots, [item])
 
@@ -227,16 +226,16 @@ class Segments:
             made += await self._visit_all(run.children, kept)
         return made
 
-    async def _call(self, run: _RowRun, record: Any) -> tuple[Sequence[Struct], Sequence[Rejected]]:
+    async def _call(self, run: _RowRun, record: Any) -> tuple[Sequence[Struct], Sequence[Rejection]]:
         """One record through one stage. This is the boundary at which a bug in a stage costs one row."""
         try:
             results = await run.stage(record, run.context)
         except RowRejected as error:
             run.done += 1
-            return (), (Rejected(record.id, error.reason, error.message),)
+            return (), (Rejection(record.id, error.reason, error.message),)
         except EngineError as error:
             run.done += 1
-            return (), (Rejected(record.id, "engine error", str(error)),)
+            return (), (Rejection(record.id, "engine error", str(error)),)
         except GristmillError:
             raise
         except Exception as error:  # noqa: BLE001 a stage may be anybody's code, and one row must not end the run
@@ -244,10 +243,10 @@ class Segments:
         run.done += 1
         if not any(isinstance(r, Rejection) for r in results):
             return results, ()
-        dropped = [Rejected(r.id, r.reason, r.detail) for r in results if isinstance(r, Rejection)]
+        dropped = [r for r in results if isinstance(r, Rejection)]
         return [r for r in results if not isinstance(r, Rejection)], dropped
 
-    async def _stage_error(self, run: _RowRun, record: Any, error: Exception) -> Rejected:
+    async def _stage_error(self, run: _RowRun, record: Any, error: Exception) -> Rejection:
         run.done += 1
         run.errors += 1
         run.last_error = f"{type(error).__name__}: {error}"
@@ -257,7 +256,7 @@ class Segments:
         if self._has_bug(run, self._probe) and self._settle:
             await self._settle()
         self._check_bugs(run, self._probe)
-        return Rejected(record.id, STAGE_ERROR, run.last_error)
+        return Rejection(record.id, STAGE_ERROR, run.last_error)
 
     def _has_bug(self, run: _RowRun, probed: int) -> bool:
         return run.done <= self._probe and run.errors * 2 > probed
@@ -314,7 +313,7 @@ class Segments:
         for piece in kept.iter_slices(self._part_rows):
             writer.add_frame(piece)
         for piece in dropped.iter_slices(self._part_rows):
-            writer.add_dropped([Rejected(*row) for row in piece.rows()])
+            writer.add_dropped([Rejection(*row) for row in piece.rows()])
         counts.rows_out = kept.height
         for reason, rows in dropped.group_by("reason").len().sort("reason").rows():
             counts.rejected[reason] = rows

@@ -1,6 +1,6 @@
 """Rows as they stand in JSONL, CSV and Parquet files, ``datasets`` folders and the Hub.
 
-Every reader gives (row number, row), where a row that cannot be read is a ``Refused`` in its place. It
+Every reader gives (row number, row), where a row that cannot be read is a ``RowRejected`` in its place. It
 holds one line, or one batch of rows, at a time.
 """
 
@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from gristmill.core.errors import InputError
+from gristmill.core.errors import InputError, RowRejected
 from gristmill.core.registry import suggest
 
 if TYPE_CHECKING:
@@ -30,16 +30,7 @@ _LINE = 16 << 20
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 
-class Refused(Exception):
-    """One row that cannot be used: ``reason`` is counted, ``detail`` belongs to this row."""
-
-    def __init__(self, reason: str, detail: str, remedy: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.detail = f"{detail} {remedy}".rstrip()
-
-
-Row = tuple[int, "dict[str, Any] | Refused"]
+Row = tuple[int, "dict[str, Any] | RowRejected"]
 
 
 def local(path: Path, split: str, max_chars: int) -> tuple[list[str] | None, Iterator[Row]]:
@@ -73,7 +64,7 @@ def local(path: Path, split: str, max_chars: int) -> tuple[list[str] | None, Ite
     return None, _objects(path, limit)
 
 
-def _lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | Refused]]:
+def _lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | RowRejected]]:
     """The lines of a file, plain or gzip, without a byte order mark; longer ones than ``limit`` refused."""
     with _open(path) as stream:
         number = 0
@@ -87,12 +78,12 @@ def _lines(path: Path, limit: int) -> Iterator[tuple[int, bytes | Refused]]:
             except (EOFError, zlib.error, gzip.BadGzipFile) as e:
                 if number == 1:
                     raise InputError(f"is no whole gzip file ({e}).", path=str(path)) from e
-                yield number, Refused("file cut short", f"the gzip data ends or breaks here ({e}).")
+                yield number, RowRejected("file cut short", f"the gzip data ends or breaks here ({e}).")
                 return
             except OSError as e:
                 raise InputError(f"cannot be read ({e.strerror}).", path=str(path), row=number) from e
             if not whole:
-                yield number, Refused("row too long", f"the line has more than {limit:,} bytes.")
+                yield number, RowRejected("row too long", f"the line has more than {limit:,} bytes.")
                 continue
             if not line:
                 return
@@ -120,7 +111,7 @@ def _without_mark(line: bytes, path: Path) -> bytes:
 def _objects(path: Path, limit: int) -> Iterator[Row]:
     begun = False
     for number, line in _lines(path, limit):
-        if isinstance(line, Refused):
+        if isinstance(line, RowRejected):
             yield number, line
         elif text := line.strip():
             if not begun and text.startswith(b"["):
@@ -134,22 +125,22 @@ def _objects(path: Path, limit: int) -> Iterator[Row]:
             yield number, _object(line)
 
 
-def _object(line: bytes) -> dict[str, Any] | Refused:
+def _object(line: bytes) -> dict[str, Any] | RowRejected:
     try:
         value = msgspec.json.decode(line.decode())
     except UnicodeDecodeError as e:
-        return Refused("invalid UTF-8", f"byte {e.start + 1} of the line is no UTF-8.")
+        return RowRejected("invalid UTF-8", f"byte {e.start + 1} of the line is no UTF-8.")
     except (msgspec.DecodeError, RecursionError) as e:
-        return Refused("invalid JSON", f"{e}.")
+        return RowRejected("invalid JSON", f"{e}.")
     if not isinstance(value, dict):
-        return Refused("row is not an object", f"the line holds a JSON {type(value).__name__}.")
+        return RowRejected("row is not an object", f"the line holds a JSON {type(value).__name__}.")
     return value
 
 
 class _Text:
     """Lines as text for ``csv.reader``. Remembers those of the current row, to give them back."""
 
-    def __init__(self, lines: Iterator[tuple[int, bytes | Refused]], limit: int) -> None:
+    def __init__(self, lines: Iterator[tuple[int, bytes | RowRejected]], limit: int) -> None:
         self.lines = lines
         self.limit = limit
         self.row: list[tuple[int, str]] = []
@@ -164,14 +155,14 @@ class _Text:
             self.number, text = self.back.popleft()
         else:
             self.number, line = next(self.lines)
-            if isinstance(line, Refused):
+            if isinstance(line, RowRejected):
                 raise line
             # What is no UTF-8 is found again cell by cell, where the whole row is known.
             text = line.decode(errors="surrogateescape")
         self.row.append((self.number, text))
         self.size += len(text)
         if self.size > self.limit:
-            raise Refused("row too long", f"the row has more than {self.limit:,} characters.")
+            raise RowRejected("row too long", f"the row has more than {self.limit:,} characters.")
         return text
 
     def begin(self) -> None:
@@ -192,8 +183,8 @@ def _table(path: Path, limit: int, delimiter: str) -> tuple[list[str], Iterator[
         header = next(reader)
     except StopIteration:
         header = []
-    except (csv.Error, Refused) as e:
-        detail = e.detail if isinstance(e, Refused) else f"{e}."
+    except (csv.Error, RowRejected) as e:
+        detail = e.message if isinstance(e, RowRejected) else f"{e}."
         raise InputError(f"the header cannot be read: {detail}", path=str(path), row=1) from e
     if not any(header):
         raise InputError("the header (names of the columns) is missing.", path=str(path), row=1)
@@ -211,24 +202,27 @@ def _cells(reader: Iterator[list[str]], text: _Text, header: list[str]) -> Itera
             cells = next(reader)
         except StopIteration:
             return
-        except Refused as e:
+        except RowRejected as e:
             yield (text.row[0][0] if text.row else text.number), e
             text.give_back()
             continue
         except csv.Error as e:
-            yield text.row[0][0], Refused("malformed CSV row", f"{e}.")
+            yield text.row[0][0], RowRejected("malformed CSV row", f"{e}.")
             text.give_back()
             continue
         start = text.row[0][0]
         if not cells:
             continue
         if len(cells) != len(header):
-            yield start, Refused("ragged row", f"it has {len(cells)} cells; the header has {len(header)}.")
+            yield (
+                start,
+                RowRejected("ragged row", f"it has {len(cells)} cells; the header has {len(header)}."),
+            )
             continue
         try:
             "".join(cells).encode()
         except UnicodeEncodeError:
-            yield start, Refused("invalid UTF-8", "the row holds bytes that are no UTF-8.")
+            yield start, RowRejected("invalid UTF-8", "the row holds bytes that are no UTF-8.")
             continue
         yield start, dict(zip(header, cells, strict=True))
 
@@ -260,7 +254,7 @@ def _groups(file: Any) -> Iterator[Row]:
                 batch = next(batches)
             except (OSError, ValueError) as e:
                 detail = f"rows {row + 1} to {end} cannot be read ({_first_line(e)})."
-                yield row + 1, Refused("damaged row group", detail)
+                yield row + 1, RowRejected("damaged row group", detail)
                 break
             yield from _plain(batch, row)
             row += batch.num_rows
@@ -270,17 +264,17 @@ def _groups(file: Any) -> Iterator[Row]:
 def _plain(batch: pa.RecordBatch | pa.Table, before: int) -> Iterator[Row]:
     """The rows of a batch as dicts; ``before`` rows came earlier."""
     try:
-        rows: list[dict[str, Any] | Refused] = batch.to_pylist()
+        rows: list[dict[str, Any] | RowRejected] = batch.to_pylist()
     except UnicodeDecodeError:
         rows = [_plain_row(batch, i) for i in range(batch.num_rows)]
     yield from enumerate(rows, before + 1)
 
 
-def _plain_row(batch: pa.RecordBatch | pa.Table, index: int) -> dict[str, Any] | Refused:
+def _plain_row(batch: pa.RecordBatch | pa.Table, index: int) -> dict[str, Any] | RowRejected:
     try:
         row: dict[str, Any] = batch.slice(index, 1).to_pylist()[0]
     except UnicodeDecodeError as e:
-        return Refused("invalid UTF-8", f"{e}.")
+        return RowRejected("invalid UTF-8", f"{e}.")
     return row
 
 

@@ -1,7 +1,7 @@
 """Problems from JSONL, CSV and Parquet files, ``datasets`` folders and the Hub, one row at a time.
 
 Memory does not grow with the number of rows, but for 11 to 22 bytes a row to find duplicate ids. A row
-that cannot be used becomes a ``BadRow`` and the rest goes on; a file that cannot be read at all raises
+that cannot be used becomes a ``Rejection``, and the rest goes on; a file that cannot be read at all raises
 ``InputError``. ``row`` is the line in a JSONL or CSV file on which the row begins, and the 1-based
 number of the row elsewhere.
 """
@@ -17,11 +17,11 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from gristmill.core.errors import InputError
+from gristmill.core.errors import InputError, RowRejected
 from gristmill.core.records import Problem
 from gristmill.core.registry import suggest
+from gristmill.core.stages import Rejection
 from gristmill.pipelines.sources import readers as rows
-from gristmill.pipelines.sources.readers import Refused
 from gristmill.pipelines.sources.seen import Seen
 
 Field = Literal["problem", "answer", "id", "level"]
@@ -68,15 +68,6 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("give either 'path' or 'dataset', and not both")
 
 
-class BadRow(Struct, frozen=True):
-    """A row that was refused. ``reason`` is a short fixed phrase; ``id`` the row's own, or "row N"."""
-
-    row: int
-    reason: str
-    detail: str
-    id: str
-
-
 def describe(source: Source) -> str:
     """The source in one line, for logs and messages."""
     if source.path is not None:
@@ -84,8 +75,8 @@ def describe(source: Source) -> str:
     return f"{source.dataset} ({', '.join(filter(None, (source.config, source.split)))})"
 
 
-def read(source: Source) -> Iterator[Problem | BadRow]:
-    """The rows of a source in order, each as a problem or as the reason why it is none.
+def read(source: Source) -> Iterator[Problem | Rejection]:
+    """The rows of a source in order, each as a problem or as the reason why it cannot be used.
 
     Raises ``InputError`` for what cannot be read at all: nothing there, an empty file, no such column,
     or another format than the name says.
@@ -174,24 +165,24 @@ class _Reader:
             raise rows.no_rows(self.where)
         row, refused = held[0]
         raise InputError(
-            f"no row of the first {len(held)} is a JSON object ({refused.detail}).",
+            f"no row of the first {len(held)} is a JSON object ({refused.message}).",
             path=self.where,
             row=row,
             remedy="JSONL has one object a line; is it another format under this name?",
         )
 
-    def convert(self, found: Iterable[tuple[int, Any]]) -> Iterator[Problem | BadRow]:
+    def convert(self, found: Iterable[tuple[int, Any]]) -> Iterator[Problem | Rejection]:
         """Each row as a problem, or refused."""
         for row, value in found:
             row_id = f"row {row}"
             try:
-                if isinstance(value, Refused):
+                if isinstance(value, RowRejected):
                     raise value
                 own_id = self._id(value)
                 row_id = own_id or row_id
                 yield self._problem(value, own_id)
-            except Refused as e:
-                yield BadRow(row, e.reason, f"{self.where}, row {row}: {e.detail}", row_id)
+            except RowRejected as e:
+                yield Rejection(row_id, e.reason, f"{self.where}, row {row}: {e.message}", row)
 
     def _problem(self, row: dict[str, Any], own_id: str | None) -> Problem:
         text = self._text(row)
@@ -200,7 +191,7 @@ class _Reader:
         row_id = own_id or _digest(f"{text}\x1f{answer or ''}").hex()
         if not self.seen.add(int.from_bytes(_digest(row_id), "little")):
             what = f"the id {row_id!r}" if own_id else "the same problem and answer"
-            raise Refused("duplicate id", f"{what} came before.")
+            raise RowRejected("duplicate id", f"{what} came before.")
         used = {self.columns.get("problem"), self.columns.get("id") if own_id else None, level_column}
         # The text before the mark (a worked solution) is kept; a plain answer is not kept twice.
         if self.source.answer_after is None:
@@ -214,9 +205,9 @@ class _Reader:
             raise _missing("problem", self.columns.get("problem"), row)
         value = row[self.columns["problem"]]
         if not isinstance(value, str):
-            raise Refused("problem is not text", f"the problem is {_kind(value)}; it must be text.")
+            raise RowRejected("problem is not text", f"the problem is {_kind(value)}; it must be text.")
         if not value.strip():
-            raise Refused("problem is empty", "the problem has no text.")
+            raise RowRejected("problem is empty", "the problem has no text.")
         return self._checked("problem", value)
 
     def _answer(self, row: dict[str, Any]) -> str | None:
@@ -230,10 +221,10 @@ class _Reader:
         if text is None or mark is None:
             return text
         if mark not in text:
-            raise Refused("answer mark missing", f"the answer does not contain {mark!r}.")
+            raise RowRejected("answer mark missing", f"the answer does not contain {mark!r}.")
         text = text.rpartition(mark)[2].strip()
         if not text:
-            raise Refused("answer is empty", f"nothing follows {mark!r} in the answer.")
+            raise RowRejected("answer is empty", f"nothing follows {mark!r} in the answer.")
         return text
 
     def _scalar(self, value: Any) -> str | None:
@@ -247,16 +238,16 @@ class _Reader:
             return "true" if value else "false"
         number = None if isinstance(value, (bool, str)) else _number(value)
         if number is None and not isinstance(value, str):
-            raise Refused(
+            raise RowRejected(
                 "answer is neither text nor number", f"the answer is {_kind(value)}; it must be a scalar."
             )
         if self.numeric is None:
             self.numeric = number is not None
         if not lenient and self.numeric is not (number is not None):
             first = "a number" if self.numeric else "text"
-            raise Refused(
+            raise RowRejected(
                 "answers of mixed types",
-                f"the answer {_short(value)} is {_kind(value)}, but the first row's is {first}.",
+                f"the answer {_short(value)} is {_kind(value)}, but the first row's is {first}. "
                 "Set 'answers: text' in the source to read numbers as text.",
             )
         return self._checked("answer", value.strip() if number is None else number)
@@ -268,7 +259,7 @@ class _Reader:
         if value is None or value == "":
             return None
         if isinstance(value, bool) or not isinstance(value, (str, int)):
-            raise Refused("id is neither text nor whole number", f"the id is {_kind(value)}.")
+            raise RowRejected("id is neither text nor whole number", f"the id is {_kind(value)}.")
         return self._checked("id", str(value))
 
     def _level(self, row: dict[str, Any]) -> tuple[int | None, str | None]:
@@ -286,7 +277,7 @@ class _Reader:
             return int(match[1]), column
         if value is None or value == "" or "level" not in self.source.columns:
             return None, None
-        raise Refused("level is not a whole number", f"the level is {_short(value)}.")
+        raise RowRejected("level is not a whole number", f"the level is {_short(value)}.")
 
     def _settle(self, field: Field, row: Iterable[str]) -> bool:
         """Whether ``row`` has the field's column; the first row with one of the defaults settles which."""
@@ -300,17 +291,17 @@ class _Reader:
     def _checked(self, what: str, text: str) -> str:
         limit = self.source.max_chars
         if len(text) > limit:
-            raise Refused(
+            raise RowRejected(
                 f"{what} too long",
-                f"the {what} has {len(text):,} characters; at most {limit:,} are taken.",
+                f"the {what} has {len(text):,} characters; at most {limit:,} are taken. "
                 "Raise 'max_chars' in the source to take it.",
             )
         if "\0" in text:
-            raise Refused("NUL character", f"the {what} has a NUL at character {text.index(chr(0)) + 1}.")
+            raise RowRejected("NUL character", f"the {what} has a NUL at character {text.index(chr(0)) + 1}.")
         try:
             text.encode()
         except UnicodeEncodeError as e:
-            raise Refused(
+            raise RowRejected(
                 "invalid UTF-8", f"the {what} is no Unicode text at character {e.start + 1}."
             ) from e
         return text
@@ -325,9 +316,9 @@ class _Reader:
         )
 
 
-def _missing(field: Field, column: str | None, row: dict[str, Any]) -> Refused:
+def _missing(field: Field, column: str | None, row: dict[str, Any]) -> RowRejected:
     has = ", ".join(repr(c)[:40] for c in list(row)[:10]) or "no column"
-    return Refused(f"no {field} column", f"this row has no column {column or field!r} (it has {has}).")
+    return RowRejected(f"no {field} column", f"this row has no column {column or field!r} (it has {has}).")
 
 
 def _number(value: Any) -> str | None:
