@@ -87,22 +87,27 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
         starts = [0, *accumulate(lengths)]
         orders = [seeded_order(seed, own) for own in ids]
         # Row k of a table with weight w stands at (k + 1/2) / w: evenly spread, and in proportion.
-        places = sorted(
-            ((k + 0.5) / float(weight), table, k)
-            for table, (count, weight) in enumerate(zip(counts, weights, strict=True))
-            for k in range(count)
-        )
-        rows = [starts[table] + orders[table][k % lengths[table]] for _, table, k in places]
+        places = [
+            pl.DataFrame(
+                {
+                    "place": [(k + 0.5) / weight for k in range(count)],
+                    "row": [start + order[k % len(order)] for k in range(count)],
+                },
+                schema={"place": pl.Float64, "row": pl.UInt32},
+            )
+            for start, order, count, weight in zip(starts, orders, counts, map(float, weights), strict=False)
+        ]
+        rows = pl.concat(places).sort("place", maintain_order=True)["row"].to_list()
         left = [
             starts[table] + row
             for table, (order, count) in enumerate(zip(orders, counts, strict=True))
             for row in sorted(order[count:])
         ]
-        reasons = [None] * len(rows) + ["mix: above its share"] * len(left)
-        column = pl.LazyFrame({REJECTED_REASON: pl.Series(reasons, dtype=pl.String)})
+        reasons = pl.Series([None] * len(rows) + ["mix: above its share"] * len(left), dtype=pl.String)
         picked = pl.concat(_alike(frames, "mix")).select(
             pl.all().gather(pl.Series(rows + left, dtype=pl.UInt32))
         )
+        column = pl.LazyFrame({REJECTED_REASON: reasons})
         return with_unique_ids(pl.concat([picked, column], how="horizontal"))
 
     def _weights(self, tables: int) -> list[Fraction]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import accumulate
+from math import ceil
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, field
@@ -50,21 +52,24 @@ class SplitParts(Relation, frozen=True, forbid_unknown_fields=True):
         """The rows in order, with the column."""
         import polars as pl
 
+        name_of = self._parts(seed)
+
         def parts(keys: pl.Series) -> pl.Series:
-            known = {key: self.part(key, seed) for key in keys.unique().to_list()}
+            known = {key: name_of(key) for key in keys.unique().to_list()}
             return pl.Series(keys.name, [known[key] for key in keys.to_list()], dtype=pl.String)
 
         key = pl.col(key_column(frames[0].collect_schema(), self.by, "split")).cast(pl.String)
         part = key.fill_null(pl.col("id")).map_batches(parts, return_dtype=pl.String)
         return frames[0].with_columns(part.alias(self.column))
 
-    def part(self, key: str, seed: int) -> str:
-        """The part of a key: that in whose share of [0, 1) the key's hash lies."""
+    def _parts(self, seed: int) -> Callable[[str], str]:
+        """A function from a key to its part: that in whose share of [0, 2^31) the key's hash lies."""
         # By way of the decimal text: 0.1 is meant to be exactly a tenth.
         ends = list(accumulate(Fraction(str(share)) for share in self.shares.values()))
+        bounds = [ceil(end / ends[-1] * 2**31) for end in ends]
+        names = list(self.shares)
         # Its own hash: other stages that choose by the hash of ids must not choose by the part.
-        at = derive_seed(seed, f"split\x1f{key}") * ends[-1] / 2**31
-        return next(name for name, end in zip(self.shares, ends, strict=True) if at < end)
+        return lambda key: names[bisect_right(bounds, derive_seed(seed, f"split\x1f{key}"))]
 
     def rows_max(self, rows: Sequence[int]) -> int:
         """As many as come in."""
