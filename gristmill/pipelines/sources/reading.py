@@ -9,11 +9,11 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import RowRejected
+from gristmill.core.seen import Seen
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.sources.columns import MISSING, Columns, Located
 from gristmill.pipelines.sources.layouts import IDS, INSIDE
 from gristmill.pipelines.sources.options import Source
-from gristmill.core.seen import Seen
 from gristmill.pipelines.sources.values import checked, digest, kind, meta, own_meta, texts
 
 
