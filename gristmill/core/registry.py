@@ -57,6 +57,14 @@ def locate(group: Group, name: str) -> str:
     return _entry(group, name).value
 
 
+def name_of(group: Group, thing: type) -> str | None:
+    """The name under which a class is registered; ``None`` for one that is not."""
+    for name, entry in _entries(group).items():
+        if entry.attr.rpartition(".")[2] == thing.__name__ and entry.load() is thing:
+            return name
+    return None
+
+
 def _entry(group: Group, name: str) -> EntryPoint:
     entry = _entries(group).get(name)
     if entry is None:

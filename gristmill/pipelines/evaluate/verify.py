@@ -23,6 +23,7 @@ from gristmill.pipelines.running.runner import log_path
 from gristmill.pipelines.sources.readers import local
 from gristmill.verifiers.judges.host import Host
 from gristmill.verifiers.judges.loading import load_model_verifier
+from gristmill.verifiers.pool.in_process import InProcess
 from gristmill.verifiers.pool.pool import Pool
 
 _AHEAD = 256
@@ -52,7 +53,7 @@ def judges(
     deadline: float,
     engine: Path | None,
     log: Path | None,
-) -> tuple[Pool | Host, bool]:
+) -> tuple[Pool | InProcess | Host, bool]:
     """Whoever judges by a registered verifier, and whether it asks a model.
 
     ``engine`` is a YAML file with an engine as a recipe has it. Raises ``RecipeError`` for a kind that there

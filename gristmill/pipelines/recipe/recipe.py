@@ -220,6 +220,8 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
         {"format": e.format, "from": e.reads_from, "path": e.path, **builtins(e.export)}
         for e in recipe.exports
     ]
+    for verifier in (plain["verifier"], *plain["verifiers"].values()):
+        verifier.pop("verifier", None)  # an object given in Python; 'kind' says where it is from
     for key in ("engines", "verifiers", "until"):
         if not plain[key]:
             del plain[key]

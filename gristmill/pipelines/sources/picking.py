@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
 
-from gristmill.core.errors import RecipeError
+from gristmill.core.schema import to_frame
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.sources.options import Source
 
+_BATCH = 1000
+_KEPT = "meets the source's where"
 Rows = Iterator[Struct | Rejection]
 
 
@@ -26,10 +29,14 @@ def picked(source: Source, rows: Rows) -> Rows:
 
 def keep_where(source: Source, rows: Rows) -> Rows:
     """The rows whose record meets the source's ``where``, and the rejections."""
-    raise RecipeError(
-        f"'where: {source.where}' of a source is not supported yet.",
-        remedy="Put the condition into a stage 'where' behind the source.",
-    )
+    from gristmill.filters.expressions import mask
+
+    assert source.where is not None
+    while batch := list(islice(rows, _BATCH)):
+        records = [row for row in batch if not isinstance(row, Rejection)]
+        frame = mask(to_frame(records, source.record).lazy(), source.where, _KEPT, "source.where").collect()
+        kept = iter(frame[_KEPT].to_list())
+        yield from (row for row in batch if isinstance(row, Rejection) or next(kept))
 
 
 def _shuffled(rows: Rows, seed: int) -> Rows:
