@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError
+from gristmill.core.prompts import within
 from gristmill.core.records import Pair, Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
@@ -61,6 +62,11 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The engine that judges."""
         return {} if self.judge_engine is None else {self.judge_engine: frozenset({Ability.CHAT})}
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("sample", self.sample.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Pair | Rejection]:
         """One pair, or a rejection."""
@@ -119,6 +125,11 @@ class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The engine that is asked backward."""
         return {} if self.backward_engine is None else {self.backward_engine: frozenset({Ability.CHAT})}
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("sample", self.sample.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """Every sample with its verdict."""
@@ -191,6 +202,11 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The engine that writes and judges."""
         return {} if self.judge_engine is None else {self.judge_engine: self.rubric.judge.needs}
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("sample", self.sample.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[RubricRow | Rejection]:
         """One rubric, or a rejection."""

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Completion, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty, Response
+from gristmill.core.prompts import within
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome, Verdict
@@ -78,6 +79,11 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.method == "sure":
             needed |= {Ability.SCORE} if self.read == "score" else {Ability.CONTINUE, Ability.LOGPROBS}
         return frozenset(needed)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("probe", self.probe.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Response]:
         """The response to one problem. ``RowRejected`` where it has no reference answer or lacks what the
@@ -178,6 +184,11 @@ class AskHeldOut(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     def needs(self) -> frozenset[Ability]:
         """See ``AskOrRefuse.needs``."""
         return self.ask.needs
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("ask", self.ask.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Response | Rejection]:
         """The response to one question, or its ``Rejection``."""

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
+from gristmill.core.prompts import within
 from gristmill.core.records import Demonstration, Pair, Span, Turn
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import NOTHING, SplitPart
@@ -94,6 +95,11 @@ class VerbalisedConfidence(RowStage, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         refuse_plain("verbalised_confidence", self.form)
 
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
+
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Demonstration | Rejection]:
         """One record, or a ``Rejection`` with the reason why there is none."""
         if record.part not in self.parts:
@@ -163,6 +169,11 @@ class ConfidencePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
     def needs(self) -> frozenset[Ability]:
         """What the probe needs; nothing without one."""
         return needs_of(self.probe)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Pair | Rejection]:
         """The pairs of one question, or a ``Rejection`` where no answer is known to be right or wrong."""

@@ -10,14 +10,13 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Ability, Message
+from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
-from gristmill.core.prompts import fill, require
+from gristmill.core.prompts import Row, fields, fill, require, row_places
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import NOTHING, Sentence, SplitPart
-from gristmill.synth.refusal.forms import fields
 from gristmill.synth.refusal.texts import HARD_LOOKING
 from gristmill.verifiers.text.words import sentences
 
@@ -43,12 +42,17 @@ class HardLooking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __post_init__(self) -> None:
         for template in self.templates:
-            require("templates", (Message("user", template),), "problem")
+            require("templates", template, "problem")
         if self.each > len(self.templates):
             raise RecipeError(
                 f"over_refusal_controls: {self.each} of each from {len(self.templates)} templates.",
                 remedy="Give more templates, or a smaller 'each'.",
             )
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the templates want of a row."""
+        return row_places(templates=self.templates)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Certainty | Rejection]:
         """The question in other words, ``each`` times."""
@@ -58,7 +62,7 @@ class HardLooking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             return [Rejection(record.id, "not known, so no control")]
         chosen = random.Random(context.seed_for(record.id, _CALL)).sample(self.templates, self.each)
         return [
-            replace(record, id=f"{record.id}/hard{i}", problem=fill(template, problem=record.problem))
+            replace(record, id=f"{record.id}/hard{i}", problem=fill(template, Row(record)))
             for i, template in enumerate(chosen)
         ]
 
@@ -89,7 +93,12 @@ class Clues(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     least: Annotated[int, Meta(ge=1)] = 1
 
     def __post_init__(self) -> None:
-        require("prompt", (Message("user", self.prompt),), "clues")
+        require("prompt", self.prompt, "clues")
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompt wants of a row."""
+        return row_places(("clues",), prompt=self.prompt)
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Problem | Rejection]:
         """A problem for each number of clues, from ``least`` on."""
@@ -105,7 +114,7 @@ class Clues(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 replace(
                     record,
                     id=f"{record.id}/clues{count}",
-                    problem=fill(self.prompt, clues=self.separator.join(listed[:count])),
+                    problem=fill(self.prompt, Row(record), clues=self.separator.join(listed[:count])),
                     meta=msgspec.json.encode(told).decode(),
                 )
             )
@@ -116,7 +125,7 @@ class Clues(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if held is None:
             return sentences(record.problem)
         if not isinstance(held, list) or not all(isinstance(c, str) for c in held):
-            raise RowRejected(f"{self.clues!r} is no list of texts")
+            raise RowRejected(f"{self.clues!r} is not a list of texts")
         return [c.strip() for c in held if c.strip()]
 
     def estimate(self, record: Problem) -> Estimate:

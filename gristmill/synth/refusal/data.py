@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Role
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
+from gristmill.core.prompts import within
 from gristmill.core.records import Demonstration
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.forms import Form
@@ -89,6 +90,11 @@ class RTuning(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"r_tuning: method {self.method} has no reply, and the answer carries no loss.",
                 remedy="Put 'answer' into loss.",
             )
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Demonstration | Rejection]:
         """One record, or a ``Rejection`` with the reason why there is none."""

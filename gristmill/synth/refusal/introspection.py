@@ -10,11 +10,10 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
-from gristmill.core.prompts import require
+from gristmill.core.prompts import Row, fill, require, row_places, taken
 from gristmill.core.records import Demonstration, Turn
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import Sentence, SplitPart
-from gristmill.synth.refusal.forms import filled
 from gristmill.synth.refusal.texts import CAN_YOU, FEASIBLE, I_CAN, I_CANNOT
 from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.base import bounds, fence, needs_of, quote
@@ -53,11 +52,17 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, "problem", "answer_with")
-        require("question", (Message("user", self.question),), "problem")
+        require("question", self.question, "problem")
         if self.asking.votes < 2:
             raise RecipeError(
                 "feasibility_introspection: one judgement is no consensus.", remedy="Set asking.votes to 8."
             )
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        asked = row_places(("problem", "fence", "answer_with"), prompt=self.prompt)
+        return asked | row_places(question=self.question)
 
     @property
     def needs(self) -> frozenset[Ability]:
@@ -69,8 +74,10 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
         if record.part not in self.parts:
             return [Rejection(record.id, f"not of the parts wanted: {record.part}")]
         seed = context.seed_for(record.id, _CALL)
-        code = fence(seed, [record.problem])
+        columns = taken(Row(record), self.places["prompt"])
+        code = fence(seed, [record.problem, *columns.values()])
         values = {"problem": quote("TASK", record.problem, code), "fence": code}
+        values |= {name: quote(name.replace("_", " ").upper(), text, code) for name, text in columns.items()}
         ballot = await self.asking.choose(self.prompt, values, LABELS, engine=context.engine, seed=seed)
         best = ballot.best
         if best is None or (ballot.share(best) or 0.0) < self.consensus - _EPSILON:
@@ -82,7 +89,7 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
                 detail = f"{ballot.detail}; {record.correct} of {record.decided} answers are right"
                 return [Rejection(record.id, "the consensus contradicts the evidence", detail)]
         turns = (
-            Turn("user", filled(self.question, {"problem": record.problem}), False),
+            Turn("user", fill(self.question, Row(record)), False),
             Turn("assistant", self.feasible if best == LABELS[0] else self.infeasible, True),
         )
         made_id = f"{record.id}/introspection"

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certainty
+from gristmill.core.prompts import within
 from gristmill.core.records import Pair
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import Sentence, SplitPart, choose, left_out
@@ -63,6 +64,11 @@ class RefusalPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def needs(self) -> frozenset[Ability]:
         """What the probe needs; nothing without one."""
         return needs_of(self.probe)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Pair | Rejection]:
         """The pairs of one question, or a ``Rejection`` with the reason why there is none."""

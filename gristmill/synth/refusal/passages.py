@@ -11,10 +11,11 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
+from gristmill.core.prompts import fields, within
 from gristmill.core.records import Demonstration, Problem
 from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, Rejection, RowStage, derive_seed
 from gristmill.synth.refusal.data import NOTHING, Sentence, choose
-from gristmill.synth.refusal.forms import Form, fields, passages
+from gristmill.synth.refusal.forms import Form, passages
 from gristmill.synth.refusal.texts import ABSTENTIONS
 from gristmill.verifiers.evidence import read_references
 from gristmill.verifiers.rules.short_answer import find_whole, tokens
@@ -44,6 +45,11 @@ class PassageQuestions(RowStage, frozen=True, kw_only=True, forbid_unknown_field
     answerable: str = "answerable"
     unanswerable: str = "is_impossible"
     abstentions: Annotated[tuple[Sentence, ...], Meta(min_length=1)] = ABSTENTIONS
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Demonstration | Rejection]:
         """One record."""

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, TokenScore
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Knowledge
+from gristmill.core.prompts import within
 from gristmill.core.records import Judged, Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict, unfinished
@@ -115,6 +116,11 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
             plan = plan._replace(max_tokens=_REASONING_TOKENS, cut="none")
         given = {name: getattr(self, name) for name in ("samples", "greedy", "cut", "cut_off")}
         return plan._replace(**{name: value for name, value in given.items() if value is not None})
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Knowledge]:
         """One record. ``RowRejected`` for a problem without an answer or without what the form needs."""

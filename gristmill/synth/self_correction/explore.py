@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import fill
+from gristmill.core.prompts import Row, fill, require, require_row, within
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.verdicts import Verdict
@@ -100,6 +100,9 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
 
     def __post_init__(self) -> None:
         """Refuse a wish that the prior alone makes hopeless: no sample would ever be drawn for it."""
+        require_row("explore_self_correction", "prompts.attempt", self.places["prompts.attempt"])
+        for side in (self.check_holds.right, self.check_holds.wrong):
+            require("check_holds", side, known=("reference", "answer"))
         if self.scheme == "fixed":
             return
         unknown = Rates.of((), Beta(self.prior.a, self.prior.b))
@@ -122,6 +125,11 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
         for came in goal.outcomes - (outcomes(base) if base else set()):
             chance *= rates.outcome(goal.right, came, corrections)
         return chance
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("prompts", self.turns.places)
 
     @cached_property
     def turns(self) -> Prompts:
@@ -158,6 +166,7 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
             completions_max=self.attempts * per_attempt,
             prompt_tokens=sum(chars) // len(chars) // 4,
             completion_tokens=max(p.sampling.max_tokens for p in prompts),
+            rows_max=1,
         )
 
 
@@ -167,6 +176,7 @@ class Search:
     def __init__(self, options: Explore, problem: Problem, answer: str, context: Context) -> None:
         self.options = options
         self.problem = problem
+        self.row = Row(problem)
         self.answer = answer
         self.context = context
         self.bases: list[Base] = []
@@ -249,9 +259,7 @@ class Search:
     async def draw_attempts(self, count: int) -> None:
         """``count`` more attempts, verified."""
         first = len(self.bases)
-        request = self.options.turns.attempt.request(
-            self.context.seed_for(self.problem.id), problem=self.problem.problem
-        )
+        request = self.options.turns.attempt.request(self.context.seed_for(self.problem.id), self.row)
         drawn = await self.sample(request, first, count)
         verdicts = await asyncio.gather(*(self.judge(c) for c in drawn))
         for index, (completion, verdict) in enumerate(zip(drawn, verdicts, strict=True), first):
@@ -263,7 +271,7 @@ class Search:
         base = self.bases[index]
         request = self.options.turns.evaluation.request(
             self.context.seed_for(self.problem.id, 1 + 2 * index),
-            problem=self.problem.problem,
+            self.row,
             attempt=text_of(base.attempt.completion),
             answer=base.attempt.verdict.extracted or "",
         )
@@ -283,7 +291,7 @@ class Search:
             raise ValueError(f"attempt {index} has no evaluation that says 'wrong' to continue")
         request = self.options.turns.correction.request(
             self.context.seed_for(self.problem.id, 2 + 2 * index),
-            problem=self.problem.problem,
+            self.row,
             attempt=text_of(base.attempt.completion),
             answer=base.attempt.verdict.extracted or "",
             evaluation=found,

@@ -8,32 +8,45 @@ Both are plain data that a recipe can override.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import RecipeError
-from gristmill.core.prompts import fill, fill_messages
+from gristmill.core.prompts import fill, fill_messages, require, row_places
 from gristmill.core.records import Span, Style, Subset, Turn
 
 
 class TurnPrompt(Struct, frozen=True, forbid_unknown_fields=True):
-    """How one turn is asked for. ``prefix`` begins the model's answer and is part of its text.
+    """How one turn is asked for.
 
-    Places: ``{problem}``, ``{attempt}``, ``{evaluation}`` and ``{answer}``, which the verifier read from the
-    attempt. The reference is never given to a prompt.
+    Places are the row's columns, ``{problem}`` among them, and of what came before: ``{attempt}`` and
+    ``{answer}``, which the verifier read from it, once there is an attempt, and ``{evaluation}`` in the
+    correction. ``{answer}`` is never the reference, which no prompt is given.
     """
 
     messages: tuple[Message, ...]
+    """The messages to send, worked examples included."""
     sampling: Sampling = Sampling()
+    """How the turn is sampled."""
     prefix: str = ""
+    """The beginning of the model's answer, which is part of its text."""
 
-    def request(self, seed: int, **values: str) -> Request:
-        """The request for this turn about one problem."""
-        return Request(fill_messages(self.messages, **values), self.sampling, seed, self.prefix)
+    def request(self, seed: int, row: Mapping[str, Any], **values: str) -> Request:
+        """The request for this turn about one problem. ``RowRejected`` where it lacks a column."""
+        return Request(fill_messages(self.messages, row, **values), self.sampling, seed, self.prefix)
+
+
+OWN_PLACES: dict[str, frozenset[str]] = {
+    "attempt": frozenset(),
+    "evaluation": frozenset({"attempt", "answer"}),
+    "correction": frozenset({"attempt", "answer", "evaluation"}),
+}
+"""The places that each turn fills from what came before it."""
 
 
 class Prompts(Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,6 +55,20 @@ class Prompts(Struct, frozen=True, forbid_unknown_fields=True):
     attempt: TurnPrompt
     evaluation: TurnPrompt
     correction: TurnPrompt
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What each turn wants of a row. ``RecipeError`` for a turn that names what only later ones have:
+        the row's own ``{answer}`` would be the reference."""
+        wanted: dict[str, frozenset[str]] = {}
+        for turn, own in OWN_PLACES.items():
+            wanted |= row_places(own, **{turn: getattr(self, turn).messages})
+            if early := sorted(wanted[turn] & OWN_PLACES["correction"]):
+                raise RecipeError(
+                    f"the prompt of the {turn} has the place {{{early[0]}}}, which is not there yet.",
+                    remedy=f"Take {{{early[0]}}} out of it, or put it into a later turn.",
+                )
+        return wanted
 
 
 class PromptOverrides(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +132,9 @@ class CorrectionDialogue(Struct, frozen=True, forbid_unknown_fields=True):
     correct: str = ""
     check: str = "\n\n"
     revise: str = "\n\n"
+
+    def __post_init__(self) -> None:
+        require("dialogue.problem", self.problem, known=("problem",))
 
 
 _BOXED = "Reason step by step and put the final answer in \\boxed{}."

@@ -32,6 +32,14 @@ class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = Exploration
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
+    def __post_init__(self) -> None:
+        self.explore()  # so that prompts that cannot be filled are an error here and now
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return self.explore().places
+
     async def __call__(self, record: Problem, context: Context) -> list[Exploration]:
         """The trial as an exploration of one first attempt."""
         if record.answer is None:

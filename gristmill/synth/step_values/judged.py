@@ -55,7 +55,7 @@ class Locator(Struct, frozen=True, forbid_unknown_fields=True):
     prompt: tuple[Message, ...] = (SYSTEM, _PROMPT)
 
     def __post_init__(self) -> None:
-        require("prompt", self.prompt, "problem", "steps", "answer_with")
+        require("prompt", self.prompt, "problem", "steps", "answer_with", known=("count", "fence"))
 
     async def __call__(self, problem: str, steps: Sequence[str], *, engine: Engine, seed: int) -> Location:
         """The location in ``steps``, which are shown from 0. Raises what ``engine`` does."""
