@@ -61,6 +61,11 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         return row_places(system=self.system, prompt=self.prompt, follow_ups=self.follow_ups)
 
     @property
+    def count(self) -> int:
+        """The samples of a problem, of all engines together."""
+        return self.samples * max(1, len(self.engines))
+
+    @property
     def needs(self) -> frozenset[Ability]:
         """Of the stage's own engine, where it is the one that is asked: to chat."""
         return frozenset() if self.engines else _CHAT
@@ -102,8 +107,8 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         # A follow-up's prompt holds the turns before it: on average half of the conversation.
         later = sum(len(f) for f in self.follow_ups) // 2 // _CHARS_PER_TOKEN
         prompt = chars // _CHARS_PER_TOKEN + later + (turns - 1) * self.sampling.max_tokens // 2
-        rows = self.samples * max(1, len(self.engines))
-        return Estimate(rows * turns, rows * turns, prompt, self.sampling.max_tokens, rows_max=rows)
+        calls = self.count * turns
+        return Estimate(calls, calls, prompt, self.sampling.max_tokens, rows_max=self.count)
 
     def _messages(self, row: Row) -> tuple[Message, ...]:
         return opening(row, self.prompt, self.system, self.examples)
