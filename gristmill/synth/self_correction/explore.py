@@ -48,51 +48,64 @@ class Prior(Struct, frozen=True, forbid_unknown_fields=True):
     """Beta prior of every rate of a problem (attempts, verdicts, corrections)."""
 
     a: Annotated[float, Meta(gt=0)] = 0.6
+    """The successes that it counts as."""
     b: Annotated[float, Meta(gt=0)] = 1.2
+    """The failures that it counts as."""
 
 
 class CheckHolds(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a self-evaluation of a right, and of a wrong, attempt has to contain."""
+    """What a self-evaluation has to contain. ``{reference}`` is the reference, ``{answer}`` the attempt's."""
 
     right: str = ""
+    """The text in the evaluation of a right attempt."""
     wrong: str = ""
+    """The text in the evaluation of a wrong attempt."""
 
 
 class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Draws attempts, self-evaluations and corrections for a problem.
 
-    ``scheme: adaptive`` (default) stops once what ``want`` asks of a problem is in hand, or when the
-    posterior chance that the next ``lookahead`` attempts give any of it falls below ``min_chance``;
-    the counts below are then upper limits. ``scheme: fixed`` draws the paper's fixed numbers:
-    ``attempts`` N1, ``evaluations`` N2 for each attempt, and ``corrections_of_wrong`` M1 or
-    ``corrections_of_right`` M2 for each attempt on which a verdict that fits the truth was found.
-
     A correction continues the first evaluation that said "wrong": the model is told so by itself, also
     where the attempt was right. Attempts with the same text are worked only once.
-
-    Two filters keep texts that are right by luck from counting. ``sound_arithmetic``: a right answer or a
-    fitting verdict counts only where no equation in its text is false and ``statements`` or more are true
-    (``gristmill.verifiers.rules.arithmetic``; for plain exact arithmetic: rounding, as 1/3 = 0.33, reads as
-    false). ``check_holds``: a verdict that fits a right (wrong) attempt counts only where its text holds
-    this, ``{reference}`` and ``{answer}`` standing for the reference and the attempt's answer.
     """
 
     scheme: Literal["adaptive", "fixed"] = "adaptive"
+    """``adaptive`` stops once what ``want`` asks of a problem is in hand, or is unlikely to come (see
+    ``min_chance``); the counts below are then upper limits. ``fixed`` draws the paper's fixed numbers."""
     style: Style = "verify"
+    """``verify`` has separate turns with ``[VERIFY]`` markers, ``yes_no`` two turns with yes and no,
+    ``merged`` one long chain of thought."""
     prompts: PromptOverrides = PromptOverrides()
+    """The turns whose prompts replace the style's own."""
     marker: Marker | None = None
+    """The endings of a self-evaluation in place of the style's own."""
     attempts: Positive = 50
+    """The attempts of a problem (N1 in the paper)."""
     evaluations: Positive = 8
+    """The self-evaluations of an attempt (N2)."""
     corrections_of_wrong: Count = 8
+    """The corrections of a wrong attempt on which a verdict that fits was found (M1)."""
     corrections_of_right: Count = 4
+    """The corrections of a right attempt on which a verdict that fits was found (M2)."""
     want: Want = field(default_factory=Want)
+    """What is wanted of each problem."""
     prior: Prior = Prior()
+    """What is assumed of a problem's rates before anything is drawn."""
     min_chance: Share = 0.3
+    """A problem or attempt is given up once the posterior chance that it still gives what is wanted falls
+    below this."""
     lookahead: Positive = 8
+    """The further attempts that this chance looks at."""
     attempts_per_round: Positive = 2
+    """The attempts drawn at once."""
     sound_arithmetic: bool = False
+    """Whether a right answer or a verdict that fits counts only where no equation in its text is false and
+    ``statements`` or more are true (``gristmill.verifiers.rules.arithmetic``): against texts that are right
+    by luck. For plain exact arithmetic: rounding, as in 1/3 = 0.33, reads as false."""
     statements: Count = 0
+    """The true equations that ``sound_arithmetic`` asks for."""
     check_holds: CheckHolds = CheckHolds()
+    """What the text of a verdict that fits has to contain for it to count."""
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration

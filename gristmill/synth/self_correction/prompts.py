@@ -75,8 +75,11 @@ class PromptOverrides(Struct, frozen=True, forbid_unknown_fields=True):
     """The turns whose prompts a recipe replaces; the others keep the style's own."""
 
     attempt: TurnPrompt | None = None
+    """How an attempt is asked for."""
     evaluation: TurnPrompt | None = None
+    """How a self-evaluation is asked for."""
     correction: TurnPrompt | None = None
+    """How a correction is asked for."""
 
     def over(self, prompts: Prompts) -> Prompts:
         """``prompts`` with these turns replaced."""
@@ -89,7 +92,9 @@ class Marker(Struct, frozen=True, forbid_unknown_fields=True):
     once, at its very end; its full stop may be missing."""
 
     correct: str = "[VERIFY] correct."
+    """The ending that calls the attempt right."""
     wrong: str = "[VERIFY] wrong."
+    """The ending that calls it wrong."""
 
     def read(self, text: str) -> tuple[bool, str] | None:
         """(says correct, text cut before the marker and closed with the marker in full), or ``None``."""
@@ -120,18 +125,20 @@ def _marker_patterns(correct: str, wrong: str) -> tuple[str, re.Pattern[str], re
 
 
 class CorrectionDialogue(Struct, frozen=True, forbid_unknown_fields=True):
-    """The words around the model's own in the exported data.
-
-    ``evaluate`` and ``correct`` are user turns (styles ``verify`` and ``yes_no``; the latter has no
-    ``correct`` turn); ``check`` and ``revise`` join the parts that share one assistant turn.
-    """
+    """The words around the model's own in the exported data."""
 
     system: str = ""
+    """The system message; empty: none."""
     problem: str = "{problem}"
+    """The user turn with the problem."""
     evaluate: str = ""
+    """The user turn that asks for the evaluation (styles ``verify`` and ``yes_no``)."""
     correct: str = ""
+    """The user turn that asks for the correction (style ``verify``)."""
     check: str = "\n\n"
+    """What joins the attempt and the evaluation where they share one assistant turn."""
     revise: str = "\n\n"
+    """What joins the evaluation and the correction where they share one assistant turn."""
 
     def __post_init__(self) -> None:
         require("dialogue.problem", self.problem, known=("problem",))

@@ -19,14 +19,17 @@ from gristmill.synth.self_correction.prompts import Marker, PromptOverrides, Tur
 class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One attempt, one self-evaluation and, if that says "wrong", one correction (horizon 2).
 
-    Without a readable verdict the first attempt is the final answer. ``temperature`` replaces that of
-    every turn (default 0, greedy); ``null`` keeps the prompts' own.
+    Without a readable verdict the first attempt is the final answer.
     """
 
     style: Style = "verify"
+    """The style whose prompts, marker and turns are used."""
     prompts: PromptOverrides = PromptOverrides()
+    """The turns whose prompts replace the style's own."""
     marker: Marker | None = None
+    """The endings of a self-evaluation in place of the style's own."""
     temperature: Annotated[float, Meta(ge=0)] | None = 0.0
+    """The temperature of every turn; ``null`` keeps the prompts' own."""
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
