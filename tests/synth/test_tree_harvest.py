@@ -258,7 +258,7 @@ def test_a_grown_tree_gives_everything() -> None:
         for s in (TreePairs(), TreePairs(rule="rstar"), TreeTraces(), TreeActions(), TreeProcess())
         for r in of(s, tree)
     )
-    assert set(kinds) == {"Pair", "Sample", "StepAction", "ProcessRow"}
+    assert set(kinds) == {"Pair", "Sampled", "StepAction", "ProcessRow"}
     for pair in of(TreePairs(rule="rstar", margin=0.2), tree):
         assert pair.chosen[0].content != pair.rejected[0].content
     for action in of(TreeActions(), tree):
