@@ -319,6 +319,21 @@ def verify(
     typer.echo(verification.table(counts))
 
 
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND]", help="engines, verifiers, stages, ...; or a part's name."),
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this part's options.")] = None,
+) -> None:
+    """List the parts that recipes can name, plug-ins included; of one part, its options."""
+    from gristmill.cli.catalogue import catalogue
+
+    for line in catalogue(kind, name).splitlines():
+        typer.echo(_line(line))
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from gristmill.core.contracts import Ids, check_made, check_part, check_table, checked, dry_run
+from gristmill.core.contracts import Ids, check_made, check_opened, check_part, check_table, checked, dry_run
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling
 from gristmill.core.errors import EngineError, RowRejected
 from gristmill.core.exports import Export
@@ -41,7 +41,7 @@ def check_engine(
     """
     check_part("engines", type(options).__name__, type(options))
     engine = options.open()
-    check_made("engines", type(options).__name__, engine)
+    check_opened(type(options).__name__, engine)
     return asyncio.run(_ask(engine, tuple(messages)))
 
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from gristmill.core.contracts import (
     check_filter,
     check_made,
+    check_opened,
     check_part,
 )
 from gristmill.core.engine import Ability
@@ -289,8 +290,8 @@ class OneOnly(Whole):
 )
 def test_a_bad_opened_engine_is_one_error(engine: Any, member: str, remedy: str) -> None:
     with pytest.raises(RecipeError, match=f"engine 'mine' .*{engine.__name__}.*{member}.*{remedy}"):
-        check_made("engines", "mine", engine())
-    check_made("engines", "mine", Whole())
+        check_opened("mine", engine())
+    check_opened("mine", Whole())
 
 
 async def waits(completion: str, reference: str) -> Verdict:

@@ -277,13 +277,11 @@ def _unsupported(cls: type[Struct]) -> str:
 def check_made(group: Group, name: str, made: Any) -> None:
     """Refuse a part made with its options that lacks a member or gives one of a wrong type.
 
-    For stages that is ``needs``, ``uses``, ``verifiers`` and ``inputs``, which options may decide; for
-    engines the opened engine. Raises ``RecipeError`` as ``check_part`` does.
+    Those are of stages ``needs``, ``uses``, ``verifiers`` and ``inputs``, which options may decide. Raises
+    ``RecipeError`` as ``check_part`` does.
     """
     part = Part(group, name, made)
-    if group == "engines":
-        _check_opened(part)
-    elif group == "stages" and isinstance(made, RowStage):
+    if group == "stages" and isinstance(made, RowStage):
         _check_abilities(part, "needs", made.needs)
         if not isinstance(made.uses, Mapping):
             raise part.fault(f"'uses' is {shown(made.uses)}", "Give {ENGINE: frozenset({Ability.CHAT})}.")
@@ -314,8 +312,12 @@ def _check_abilities(part: Part, member: str, needs: Any) -> None:
         )
 
 
-def _check_opened(part: Part) -> None:
-    engine = part.thing
+def check_opened(name: str, engine: Any) -> None:
+    """Refuse what the ``open`` of an engine's options returned where it is not an engine (``core.Engine``).
+
+    Raises ``RecipeError`` as ``check_part`` does.
+    """
+    part = Part("engines", name, engine)
     for member in _ENGINE:
         if not hasattr(engine, member):
             raise part.fault(
