@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import InputError, RecipeError, RunError
+from gristmill.core.files import write_whole
 from gristmill.core.registry import suggest
 from gristmill.engines.llamacpp.engine import identity
 from gristmill.train.extras import need
@@ -144,7 +145,7 @@ def train(options: Sft) -> TrainingMetrics:
     )
     shutil.rmtree(out / "model", ignore_errors=True)  # of a run that was stopped between the next two lines
     whole_folder(out / "model", lambda folder: _save(trainer.model, tokenizer, folder))
-    _write(out / "metrics.json", msgspec.json.format(msgspec.json.encode(metrics)))
+    write_whole(out / "metrics.json", msgspec.json.format(msgspec.json.encode(metrics)))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return metrics
 
@@ -164,7 +165,7 @@ def _claim(out: Path, options: Sft, fingerprint: str) -> TrainingMetrics | None:
             return None
         out.mkdir(parents=True, exist_ok=True)
         text = {"fingerprint": fingerprint, **msgspec.to_builtins(options)}
-        _write(known, msgspec.json.format(msgspec.json.encode(text)))
+        write_whole(known, msgspec.json.format(msgspec.json.encode(text)))
     except OSError as error:
         raise RunError(
             f"{out} cannot be written: {error.strerror or error}.", remedy="Choose another output."
@@ -225,7 +226,7 @@ def _encoded(options: Sft, tokenizer: Any, rejected: Path) -> tuple[list[TokenRo
             rows.append(tokens)
         else:
             long.append({"row": number, "tokens": len(tokens.input_ids)})
-    _write(rejected, b"".join(msgspec.json.encode(one) + b"\n" for one in long))
+    write_whole(rejected, b"".join(msgspec.json.encode(one) + b"\n" for one in long))
     if not rows:
         what = (
             f"all {len(long)} rows are longer than {options.max_length} tokens." if long else "it is empty."
@@ -253,7 +254,7 @@ def _trainer(options: Sft, tokenizer: Any, rows: Sequence[TokenRow]) -> Any:
 
         def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             lines = (msgspec.json.encode(entry) + b"\n" for entry in state.log_history)
-            _write(out / "log.jsonl", b"".join(lines))
+            write_whole(out / "log.jsonl", b"".join(lines))
 
     config = SFTConfig(
         output_dir=str(out / "checkpoints"),
@@ -328,10 +329,3 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     model.config.use_cache = True
     model.float().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)

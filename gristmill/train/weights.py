@@ -6,13 +6,12 @@ second, ``pack`` the second of a trained folder, so that a model can be trained 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from gristmill.core.errors import RecipeError, RunError
+from gristmill.core.files import atomic
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.train.extras import need
 
@@ -80,21 +79,15 @@ def whole_folder(out: Path, save: Callable[[Path], None]) -> Path:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is there already.", remedy="Remove it, or choose another folder.")
-    unfinished = out.with_name(f".{out.name}.tmp")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        save(unfinished)
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
+        with atomic(out) as unfinished:
+            unfinished.mkdir(parents=True)
+            save(unfinished)
     except OSError as error:
         raise RunError(
             f"{out} cannot be written: {error.strerror or error}.",
             remedy="Make room or choose another place.",
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return out
 
 
@@ -119,29 +112,26 @@ def pack(model: Path, out: Path, *, like: str = "", precision: Precision = "f16"
         )
     weights = _weights(model)
     heads = _field(reader, "llama.attention.head_count"), _field(reader, "llama.attention.head_count_kv")
-    unfinished = out.with_name(f".{out.name}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        writer = gguf.GGUFWriter(unfinished, architecture)
-        _copy_fields(reader, writer, gguf.LlamaFileType[_FILE_TYPES[precision]])
-        for tensor in reader.tensors:
-            shape = tuple(int(n) for n in reversed(tensor.shape))
-            array = _taken(weights, tensor.name, shape, heads)
-            kind = gguf.GGMLQuantizationType[precision.upper() if array.ndim > 1 else "F32"]
-            writer.add_tensor(tensor.name, gguf.quants.quantize(array, kind), raw_dtype=kind)
-        _refuse_rest(weights, {_known_name(tensor.name) for tensor in reader.tensors})
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        os.replace(unfinished, out)  # noqa: PTH105
+        with atomic(out) as unfinished:
+            writer = gguf.GGUFWriter(unfinished, architecture)
+            _copy_fields(reader, writer, gguf.LlamaFileType[_FILE_TYPES[precision]])
+            for tensor in reader.tensors:
+                shape = tuple(int(n) for n in reversed(tensor.shape))
+                array = _taken(weights, tensor.name, shape, heads)
+                kind = gguf.GGMLQuantizationType[precision.upper() if array.ndim > 1 else "F32"]
+                writer.add_tensor(tensor.name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+            _refuse_rest(weights, {_known_name(tensor.name) for tensor in reader.tensors})
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
     except OSError as error:
         raise RunError(
             f"{out} cannot be written: {error.strerror or error}.",
             remedy="Make room or choose another place.",
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return out
 
 

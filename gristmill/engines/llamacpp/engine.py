@@ -19,6 +19,7 @@ from yarl import URL
 
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, RunStopped, TransientError
+from gristmill.core.machine import cores
 from gristmill.engines.llamacpp.server import Ready, ServerSettings
 from gristmill.engines.openai import ContinueMode, OpenAI, OpenAIEngine
 from gristmill.engines.options import EngineOptions
@@ -46,7 +47,7 @@ class LlamaCpp(EngineOptions, frozen=True, kw_only=True):
     context: Annotated[int, Meta(ge=64)] = 2048
     """Tokens of prompt and answer together, for each slot."""
     threads: Annotated[int, Meta(ge=1)] | None = None
-    """CPU threads; ``null`` for all cores."""
+    """CPU threads; ``null`` for one on each core that this process may use."""
     batch: Annotated[int, Meta(ge=1)] = 2048
     """The most tokens computed in one step."""
     cache_mb: Annotated[int, Meta(ge=0)] = 2048
@@ -198,7 +199,7 @@ class LlamaCppEngine(OpenAIEngine):
             path=str(self._path),
             slots=self._llama.concurrency,
             context=self._llama.context,
-            threads=self._llama.threads or os.cpu_count() or 1,
+            threads=self._llama.threads or cores(),
             batch=self._llama.batch,
             cache_mb=self._llama.cache_mb,
             api_key=self._key,
