@@ -78,8 +78,8 @@ class VerbalisedConfidence(RowStage, frozen=True, kw_only=True, forbid_unknown_f
     taught with it; ``all`` the answer too.
 
     That a stated confidence is trained towards an empirical accuracy is the idea of "Teaching Models to
-    Express Their Uncertainty in Words" (arXiv 2205.14334), which has it by kind of question, not by question
-    [MEM]; the rest is [OURS].
+    Express Their Uncertainty in Words" (arXiv 2205.14334), as far as known there by kind of question and not
+    by question; the rest is the project's own.
     """
 
     reads: ClassVar[type[Struct]] = Certainty
@@ -136,8 +136,8 @@ class ConfidencePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
 
     To a right answer the high one is preferred, to a wrong answer the low one; both sides are the same but
     for the number, so that only the confidence is learned. ``high`` and ``low`` are the ranges from which the
-    numbers are drawn by seed, as in the authors' script [CODE], 7 to 10 and 0 to 3. Theirs takes the two
-    sides of a preference data set for right and wrong; here a verdict says it [OURS]: of the samples that
+    numbers are drawn by seed, as in the authors' script, 7 to 10 and 0 to 3. Theirs takes the two sides of a
+    preference data set for right and wrong; here, unlike there, a verdict says it: of the samples that
     ``probe`` drew, or without it as ``refusal_pairs`` has them. ``limit``: at most so many of each kind.
     """
 

@@ -25,7 +25,7 @@ _CALL = 5
 
 
 class HardLooking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Puts questions that the model knows so that they look hard: controls against over-refusal [OURS].
+    """Puts questions that the model knows so that they look hard: controls against over-refusal.
 
     A sure question becomes ``each`` questions, by different ``templates`` chosen by seed; the evidence of the
     split is carried over unchanged, since what is asked is the same. So they go through ``r_tuning`` as
@@ -76,7 +76,8 @@ class Clues(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     abstention by the model's own answers at that point. ``meta`` holds ``question_id``, the whole question's
     id, for a split that keeps its prefixes on one side, and ``clue`` and ``clue_count``.
 
-    The format is that of QANTA and GRACE (arXiv 2502.19684) [ABS]; that it becomes refusal data is [OURS].
+    The format is that of QANTA and GRACE (arXiv 2502.19684), known from its abstract; that it becomes refusal
+    data is the project's own.
     """
 
     reads: ClassVar[type[Struct]] = Problem

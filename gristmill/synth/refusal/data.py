@@ -52,7 +52,7 @@ class RTuning(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     - ``plain``: the question and the reference: what R-Tuning is compared with.
 
     ``loss`` says which pieces are trained: ``answer``, ``reply``, and in plain text also ``question`` and
-    ``sure_question``. The default, what the model says itself, follows the paper's description [MEM]; its
+    ``sure_question``. The default, what the model says itself, follows the paper's description; its
     scripts were not run. ``parts``: which parts of the split become data; the others are for evaluation.
 
     The authors' conversions have faults that this one has not: labels matched as substrings ("supported" in

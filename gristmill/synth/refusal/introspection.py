@@ -30,8 +30,8 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Asks the model several times whether it could answer, and keeps what it says in consensus.
 
     After KnowRL (arXiv 2510.11407), where a model judges tasks feasible or infeasible eight times and the
-    agreement is its reward [2ND: an abstract and summaries were read]. Here the tasks are given, not made by
-    the model, and a consensus becomes a conversation to imitate, not a reward [OURS].
+    agreement is its reward (known from its abstract and summaries). Here the tasks are given, not made by
+    the model, and a consensus becomes a conversation to imitate, not a reward.
 
     ``asking.votes`` is the number of judgements, ``consensus`` the least share of the readable ones that must
     agree (inclusive); fewer than half readable, or a tie, is no consensus. With ``truth: agree`` a consensus

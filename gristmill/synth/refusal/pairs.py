@@ -28,7 +28,7 @@ def refuse_plain(stage: str, form: Form) -> None:
 
 
 class RefusalPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Makes pairs from what a model is known to know, or not to know [OURS].
+    """Makes pairs from what a model is known to know, or not to know; the project's own method.
 
     Of an unsure question: a refusal is preferred to a wrong answer. Of a sure one: a right answer is
     preferred to a refusal, against over-refusal. Nothing is paired on equal evidence: with ``evidence:

@@ -29,7 +29,7 @@ _FIRST, _DONOR = 0, 1
 class PassageQuestions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a conversation of each question with its passage: the reference where the passage holds the
     answer, an abstention where it does not. Both are one task of one model, as SALU trains them; its
-    reinforcement learning by a confidence score is not here. The wording and the form are [OURS].
+    reinforcement learning by a confidence score is not here. The wording and the form are the project's own.
 
     A question is answerable as the field ``answerable`` of its ``meta`` says (true or false), as the opposite
     of ``unanswerable`` (SQuAD 2.0's ``is_impossible``), and without these if it has a reference. One that is
@@ -79,7 +79,7 @@ class PassageQuestions(RowStage, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class SwapPassages(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Makes a share of the questions unanswerable by giving each another record's passage [OURS].
+    """Makes a share of the questions unanswerable by giving each another record's passage.
 
     Which questions these are, and whose passage each gets, follows from a seeded hash of their ids, whatever
     the order of the rows. A passage is taken only if it is another text and holds none of the aliases of the
