@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 GivenSource = Any
-"""A ``Source``, a file's name, or rows in memory: dicts, records, a Polars frame or a ``datasets.Dataset``."""
+"""A ``Source``, a file's name, or rows in memory: dicts, records, a Polars frame, a ``datasets.Dataset``."""
 GivenEngine = EngineOptions | str | Mapping[str, Any]
 """An engine's options, the name of a kind, or a mapping with ``kind`` and options."""
 _INPUTS = "inputs"
