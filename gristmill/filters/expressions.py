@@ -68,6 +68,8 @@ _KEYWORDS = frozenset(
 """Words that are SQL's own even where a column has their name; in double quotes they are the column."""
 _RUNS_CODE = re.compile(r"Anonymous|Plugin|Python|SubPlan")
 """Parts of Polars' JSON that call Python, load a library, or read other tables."""
+_OTHER_ROWS = re.compile(r'"(?:Agg|Over|Rank|Quantile|Rolling\w*)":|(?<!"String"):"Len"')
+"""Parts of Polars' JSON that look at other rows than the one at hand, of those that SQL has."""
 _MOST_KEYS = 6
 """Keys of ``meta`` in one expression: the types of all are tried together."""
 _NEAR = 0.75
@@ -118,12 +120,28 @@ def evaluate(frame: pl.LazyFrame, columns: Mapping[str, Expression], where: str)
     return _with(frame, columns, where, truth=False)
 
 
-def mask(frame: pl.LazyFrame, condition: Expression, column: str, where: str = "where") -> pl.LazyFrame:
+def mask(
+    frame: pl.LazyFrame,
+    condition: Expression,
+    column: str,
+    where: str = "where",
+    *,
+    row_by_row: bool = False,
+) -> pl.LazyFrame:
     """``frame`` with a column that says of each row whether ``condition`` holds: true, false or null.
 
-    ``RecipeError`` as for ``evaluate``, and for an expression that is not true or false.
+    ``RecipeError`` as for ``evaluate``, and for an expression that is not true or false. With ``row_by_row``
+    also for one that looks at other rows (AVG, COUNT, OVER): ``frame`` may then be a part of a table.
     """
-    return _with(frame, {column: condition}, where, truth=True)
+    marked = _with(frame, {column: condition}, where, truth=True)
+    if row_by_row:
+        bound = _bind(plain(condition), tuple(frame.collect_schema().items()), True)
+        if _OTHER_ROWS.search(bound.expr.meta.serialize(format="json")):
+            raise RecipeError(
+                f"{where}: {shown(condition)!r} looks at other rows, and here there is one at a time.",
+                remedy="Use the stage 'where', which has the whole table.",
+            )
+    return marked
 
 
 def _with(frame: pl.LazyFrame, columns: Mapping[str, Expression], where: str, *, truth: bool) -> pl.LazyFrame:

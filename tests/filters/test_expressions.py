@@ -105,6 +105,17 @@ def test_a_batch_has_the_types_of_the_whole() -> None:
         assert mask(ROWS.slice(at, 1), "level > 2", "x").collect()["x"].to_list() == [holds("level > 2")[at]]
 
 
+@pytest.mark.parametrize("text", ["index > AVG(index)", "COUNT(*) > 1", "RANK() OVER (ORDER BY index) = 1"])
+def test_where_rows_come_in_batches_none_may_depend_on_another(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"source\.where: .* looks at other rows"):
+        mask(ROWS, text, "holds", "source.where", row_by_row=True)
+
+
+@pytest.mark.parametrize("text", ["completion == 'Len'", "scores.length > 1", "level IN (1, 2)", "hard"])
+def test_rows_that_decide_for_themselves_may_come_in_batches(text: str) -> None:
+    assert mask(ROWS, text, "holds", row_by_row=True).collect()["holds"].to_list() == holds(text)
+
+
 def test_values_have_the_types_of_records() -> None:
     made = evaluate(
         ROWS,
