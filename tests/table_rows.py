@@ -65,12 +65,14 @@ def rejected(stage: Filter | Relation, *frames: pl.LazyFrame, seed: int = 0) -> 
 
 
 def called(stage: Filter | Relation, *frames: pl.LazyFrame, seed: int = 0) -> pl.DataFrame:
-    """All that a stage gives. Checks what holds for every one: unique ids, and the types of an empty run."""
+    """All that a stage gives. Checks what holds for every one: unique ids, the types of an empty run,
+    and the same rows by Polars' streaming engine."""
     given = (frames[0],) if isinstance(stage, Filter) else (frames,)
     empty = [frame.collect().clear().lazy() for frame in frames]
     dry = stage(*((empty[0],) if isinstance(stage, Filter) else (empty,)), seed).collect()
     made = stage(*given, seed).collect()
     assert made.schema == dry.schema
+    assert stage(*given, seed).collect(engine="streaming").equals(made)
     assert dry.is_empty()
     assert made["id"].is_unique().all()
     assert made["id"].null_count() == 0
