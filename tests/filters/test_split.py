@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from math import sqrt
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from table_rows import counted, out, problems, sample, samples
 
 from gristmill.core.errors import RecipeError
+from gristmill.core.records import Problem
+from gristmill.core.schema import to_frame
 from gristmill.filters import Keep, SplitParts, Take
 
 KEYS = st.lists(st.sampled_from([f"p{i}" for i in range(12)]), max_size=20)
@@ -69,6 +72,39 @@ def test_any_key_with_ids_where_it_is_null() -> None:
     assert made["side"][:5].n_unique() == 1
     assert made["side"][5:].n_unique() == 2
     assert SplitParts().rows_max([9]) == 9
+
+
+def test_near_duplicates_are_in_one_part_in_whatever_order_they_come() -> None:
+    words = ["river", "stone", "candle", "window", "garden", "copper", "violin", "harbour"]
+    asked = [
+        f"Who found the {a} {b} in the {c} of {i}?" for i, (a, b, c) in enumerate(permutations(words, 3))
+    ]
+    again = [question.replace("Who found", "Tell me who found") for question in asked]
+    rows = to_frame(
+        [
+            Problem(f"{kind}{i}", text)
+            for kind, texts in (("a", asked[:60]), ("z", again[:60]))
+            for i, text in enumerate(texts)
+        ],
+        Problem,
+    ).lazy()
+    split = SplitParts({"train": 1, "test": 1}, near_duplicates=0.75)
+    parts = dict(out(split, rows).select("id", "part").rows())
+    assert all(parts[f"a{i}"] == parts[f"z{i}"] for i in range(60))
+    assert set(parts.values()) == {"train", "test"}
+    assert dict(out(split, rows.reverse()).select("id", "part").rows()) == parts
+    apart = dict(out(SplitParts({"train": 1, "test": 1}), rows).select("id", "part").rows())
+    assert any(apart[f"a{i}"] != apart[f"z{i}"] for i in range(60))
+
+
+def test_near_duplicates_need_texts_to_compare() -> None:
+    with pytest.raises(
+        RecipeError, match=r"split: text: 'problem' is not a column\. The columns are: id, count"
+    ):
+        SplitParts(near_duplicates=0.8)([counted()], 0)
+    rows = counted((1, None, None), (2, None, "one two"), (3, None, "one two"))
+    made = out(SplitParts({"a": 1, "b": 1}, by="count", near_duplicates=1, text="word"), rows)
+    assert made["part"][1] == made["part"][2]
 
 
 def test_a_part_can_be_kept() -> None:
