@@ -271,7 +271,7 @@ def _rewritten(text: str, schema: Mapping[str, Any]) -> str:
 
     def name(found: re.Match[str]) -> str:
         chain = found["chain"]
-        if chain is None or text[found.end() :].lstrip().startswith("("):
+        if chain is None:
             return found[0]
         first, *further = re.findall(_NAME, chain)
         if further and first in ("scores", "verdicts", "meta") and not _has_field(schema.get(first), None):

@@ -95,9 +95,10 @@ def test_columns_with_names_of_clauses_need_no_quotes(column: str) -> None:
     assert holds(f"{column} > 1", rows) == [False, True]
 
 
-def test_a_word_of_sql_is_a_column_in_quotes() -> None:
-    rows = pl.LazyFrame({"id": ["x", "y"], "end": [1, 2]})
-    assert holds('CASE WHEN "end" > 1 THEN TRUE ELSE FALSE END', rows) == [False, True]
+def test_a_word_of_sql_is_a_column_in_quotes_and_a_function_is_not_a_column() -> None:
+    rows = pl.LazyFrame({"id": ["x", "y"], "end": [1, 2], "left": ["ab", "cd"]})
+    assert holds('case when "end" > 1 then true else false end', rows) == [False, True]
+    assert holds("left(left, 1) == 'a'", rows) == [True, False]
 
 
 def test_a_batch_has_the_types_of_the_whole() -> None:

@@ -80,6 +80,13 @@ def test_three_tables_meet_one_after_another() -> None:
     }
 
 
+def test_a_row_that_the_second_table_rejects_is_not_multiplied_by_the_third() -> None:
+    told = rejected(
+        Join(columns=["said"]), SAMPLES, problems("a", "b"), Derive({"said": "completion"})([SAMPLES], 0)
+    )
+    assert list(told) == ["c/0", "c/1"]
+
+
 def test_keys_of_two_names_and_null_that_meets_nothing() -> None:
     left, right = counted((1, None, "x"), (None, None, "y")), counted((None, 1.0, "v"), (1, 2.0, "w"))
     join = Join(by=Sides(left="count", right="number"), columns={"theirs": "word"})
