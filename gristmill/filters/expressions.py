@@ -48,7 +48,7 @@ else:
     Expression = str | SavedExpr
 
 _NAME = r"(?:[^\W\d]\w*|\"(?:[^\"]|\"\")*\")"
-_TOKEN = re.compile(rf"'(?:[^']|'')*'|(?P<chain>{_NAME}(?:\.{_NAME})*)|\d[\w.]*|.", re.DOTALL)
+_TOKEN = re.compile(rf"'(?:[^']|'')*'|`[^`]*`|(?P<chain>{_NAME}(?:\.{_NAME})*)|\d[\w.]*|.", re.DOTALL)
 _KEYWORDS = frozenset(
     ["and", "or", "not", "in", "is", "null", "like", "ilike", "rlike", "regexp", "between", "case", "when"]
 ) | {
@@ -173,7 +173,7 @@ def _bind(expression: str | SavedExpr, columns: tuple[tuple[str, Any], ...], tru
         if not expr.meta.eq(expr.meta.undo_aliases()):
             raise RecipeError(f"{text!r} gives its value a name.", remedy="Leave out the last word.")
         names = [name for name in dict.fromkeys(expr.meta.root_names()) if name not in schema]
-    except pl.exceptions.PolarsError as e:
+    except (pl.exceptions.PolarsError, UnicodeError) as e:
         raise _invalid(text, e, schema) from e
     found = [_value(name, schema, text) for name in names]
     if len([f for f in found if isinstance(f, _Key)]) > _MOST_KEYS:

@@ -36,6 +36,8 @@ def holds(condition: Expression, rows: pl.LazyFrame = ROWS) -> list[bool | None]
         ("completion LIKE '%four'", [False, True, False]),
         ("completion == 'it''s four'", [False, True, False]),
         ("index > AVG(index)", [False, True, False]),
+        ("`index` = 1", [False, True, False]),
+        ("index = 1 -- it's the second", [False, True, False]),
         ("TRUE", [True, True, True]),
         # A verdict alone is its outcome, and only where it is a name.
         ("verdict == 'correct'", [True, False, None]),
@@ -160,6 +162,7 @@ def test_values_have_the_types_of_records() -> None:
         ("nofunction(index) > 1", "unsupported function"),
         ("a = b AND c = d AND e = f AND g = 1", "more than 6 keys"),
         ("(SELECT 1) = 1", "cannot be evaluated"),
+        ("completion = '\ud800'", "cannot be evaluated"),
     ],
 )
 def test_what_is_refused_before_there_are_rows(text: str, message: str) -> None:
