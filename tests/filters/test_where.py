@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from table_rows import RIGHT, WRONG, Counted, called, counted, out, rejected, sample, samples
 
+from gristmill.core.contracts.tables import dry_run
 from gristmill.core.errors import RecipeError
+from gristmill.core.records import Sampled
 from gristmill.core.schema import from_frame
 from gristmill.core.stages import REJECTED_REASON
 from gristmill.filters import Keep
@@ -69,6 +71,13 @@ def test_the_verdict_decides() -> None:
         "b/0": "where: verdict == 'correct'",
         "c/0": "where: verdict == 'correct' is null",
     }
+
+
+def test_a_wrong_condition_is_the_fault_of_the_recipe_and_keeps_its_remedy() -> None:
+    with pytest.raises(RecipeError) as caught:
+        dry_run("right", Keep("verdct == 'correct'"), Sampled)
+    assert caught.value.message.startswith("stage 'right': where: \"verdct == 'correct'\" names 'verdct'")
+    assert caught.value.remedy.startswith("Did you mean 'verdict'?")
 
 
 def test_a_wrong_condition_is_said_to_be_of_where() -> None:
