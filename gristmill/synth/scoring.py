@@ -34,7 +34,8 @@ def with_verdict(record: R, name: str, verdict: Verdict) -> R:
 
 
 def cut_off(sample: Sampled) -> Verdict | None:
-    """The verdict on a sample that was cut off, which is no answer, right or wrong; else ``None``."""
+    """The verdict on a sample that was cut off, which is not an answer, right or wrong; otherwise
+    ``None``."""
     return unfinished(Completion(sample.completion, cast(FinishReason, sample.finish_reason)))
 
 

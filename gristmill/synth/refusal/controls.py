@@ -94,7 +94,7 @@ class Clues(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt: Sentence = "{clues}\nWho or what is it?"
     """The text of each problem, in which ``{clues}`` are the clues so far and ``{NAME}`` any other column."""
     separator: str = " "
-    """What stands between two clues."""
+    """What is between two clues."""
     least: Annotated[int, Meta(ge=1)] = 1
     """The clues of the shortest prefix."""
 

@@ -18,7 +18,7 @@ from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.verifiers.rules.formats import is_refusal
 
 _SPAN = 400
-"""A refusal is looked for in so many first characters."""
+"""A refusal is looked for in this many first characters."""
 _DECLINES = re.compile(
     r"(?:\A|[.!?,;:]\s|\b(?:but|and|so|that|sorry|afraid),?\s)\s*I(?:['’]m| am)? ?"
     r"(?:(?:really|honestly|simply|just|unfortunately) )?"
@@ -33,11 +33,11 @@ _DECLINES = re.compile(
 
 
 def declines(text: str, sentences: Sequence[str] = ()) -> bool:
-    """Whether ``text`` says that it does not answer: one of ``sentences`` stands at its beginning, or a
+    """Whether ``text`` says that it does not answer: one of ``sentences`` is at its beginning, or a
     phrase of not knowing or of refusing is among its first 400 characters. English only.
 
-    Case, blanks and a last full stop do not matter, and a sentence ends with a word: "Pass" does not stand
-    at the beginning of "Passau".
+    Case, blanks and a last full stop do not matter, and a sentence ends with a word: "Pass" is not at
+    the beginning of "Passau".
     """
     head = _plain(text[:_SPAN])
     given = (_plain(s).rstrip(".") for s in sentences)
@@ -106,7 +106,7 @@ def needs_of(probe: ProbeKnowledge | None) -> frozenset[Ability]:
 
 
 def cost_of(record: Certainty, probe: ProbeKnowledge | None, rows_max: int) -> Estimate:
-    """What drawing the samples costs, of which at most so many pairs are made; nothing where the log has
+    """What drawing the samples costs, of which at most ``rows_max`` pairs are made; nothing where the log has
     them."""
     if probe is None:
         return Estimate(0, 0, 0, 0, rows_max)

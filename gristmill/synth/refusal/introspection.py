@@ -43,7 +43,7 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The messages that ask, with ``{problem}``, ``{answer_with}`` and any column; each column is quoted."""
     consensus: Annotated[float, Meta(gt=0.5, le=1)] = 0.75
     """The least share of the readable judgements that must agree, inclusive. Fewer than half readable, or a
-    tie, is no consensus."""
+    tie, is not a consensus."""
     truth: Literal["ignore", "agree"] = "ignore"
     """``agree`` rejects a consensus that contradicts the split (sure is feasible). Without it a model that is
     always wrong about itself is confirmed in that, which is the price of using no references."""
@@ -61,7 +61,8 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
         require("question", self.question, "problem")
         if self.asking.votes < 2:
             raise RecipeError(
-                "feasibility_introspection: one judgement is no consensus.", remedy="Set asking.votes to 8."
+                "feasibility_introspection: one judgement is not a consensus.",
+                remedy="Set asking.votes to 8.",
             )
 
     @property

@@ -338,12 +338,12 @@ class Search:
 
 
 def text_of(completion: Completion) -> str:
-    """A completion's text as it stands in later prompts and in exported data."""
+    """A completion's text as it is in later prompts and in exported data."""
     return completion.text.strip()
 
 
 def evaluation_text(base: Base, said: bool, marker: Marker) -> str | None:
-    """The first usable evaluation of this verdict, cut at its marker, which then stands in full."""
+    """The first usable evaluation of this verdict, cut at its marker, which is then written in full."""
     truth = attempt_right(base)
     for evaluation in base.evaluations:
         if usable(evaluation, truth) is said:

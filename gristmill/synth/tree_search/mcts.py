@@ -196,7 +196,7 @@ def _expander(options: TreeSearch, tree: Growing, context: Any) -> Expander:
 
 
 class _Search:
-    """One tree and what to do next. All that a decision rests on stands in the tree."""
+    """One tree and what to do next. All that a decision rests on is in the tree."""
 
     def __init__(self, options: TreeSearch, tree: Growing, context: Context) -> None:
         self.options = options
