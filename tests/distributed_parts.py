@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import Struct
+from paths import TESTS
 
 from gristmill.core import registry
 from gristmill.core.engine import Ability, Message, Request, Sampling
 from gristmill.core.errors import RowRejected
+from gristmill.core.exports import Export
 from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Rejection
-from gristmill.pipelines.exports.base import Conversation
+from gristmill.pipelines.exports.base import MessagesRow
 
 if TYPE_CHECKING:
     import polars as pl
     import pytest
 
-TESTS = Path(__file__).parent
 ENTRIES = {
     "gristmill.stages": {"short": "Short", "noisy": "Noisy", "unique": "Unique", "again": "Again"},
     "gristmill.exports": {"half": "Half"},
@@ -108,17 +109,16 @@ class Again(Struct, frozen=True):
         return Estimate(1, 1, 1, 1)
 
 
-class Half(Struct, frozen=True):
+class Half(Export, frozen=True):
     """An export of every other sample."""
 
     reads: ClassVar[type[Struct]] = Sampled
-    writes: ClassVar[type[Struct]] = Conversation
-    suffix: ClassVar[str] = ".jsonl"
+    writes: ClassVar[type[Struct]] = MessagesRow
 
-    def rows(self, record: Sampled, /) -> Sequence[Conversation]:
+    def rows(self, record: Sampled, /) -> Sequence[MessagesRow]:
         if int(record.problem_id[1:]) % 2:
             raise RowRejected("odd")
-        return [Conversation(record.id, record.messages)]
+        return [MessagesRow(record.id, record.messages)]
 
 
 def register_here(monkeypatch: pytest.MonkeyPatch) -> None:

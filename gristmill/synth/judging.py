@@ -17,7 +17,7 @@ from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.scoring import VERDICT, ScoreName, cut_off, said, with_verdict
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.judges.judge import Comparison
+from gristmill.verifiers.judges.base import Comparison
 from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
 from gristmill.verifiers.rules.combine import merge
 

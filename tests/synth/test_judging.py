@@ -137,12 +137,12 @@ def test_a_wrong_verifier_is_an_error_when_the_stage_is_made() -> None:
     for verifier, message in (
         ({"kind": "juge"}, "unknown model verifier 'juge'. Did you mean 'judge'"),
         ({"kind": "judge", "grade": 3}, "no option 'grade'. Did you mean 'grades'"),
-        ({"kind": "salmon", "principles": [{"text": "Be kind."}]}, "salmon judges no answer by itself"),
+        ({"kind": "salmon", "principles": [{"text": "Be kind."}]}, "salmon does not judge single answers"),
         ({}, "has no kind"),
     ):
         with pytest.raises(RecipeError, match=message):
             JudgeSamples(verifier=verifier)
-    with pytest.raises(RecipeError, match="option_shuffle compares no two answers"):
+    with pytest.raises(RecipeError, match="option_shuffle does not compare two answers"):
         JudgePairs(verifier={"kind": "option_shuffle"})
 
 

@@ -83,7 +83,9 @@ class Partition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return parts
 
     def _outside(self, domains: Sequence[str | None], seed: int) -> set[str]:
-        """The values that are out of domain."""
+        """The values that are out of domain; none of no questions."""
+        if not domains:
+            return set()
         values = sorted({domain for domain in domains if domain is not None})
         if missing := sorted(set(self.out) - set(values)):
             shown = ", ".join(values[:10]) or "none"

@@ -14,7 +14,6 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
-from gristmill.core.stages import RowStage
 from gristmill.core.steps import Scheme, Tally
 from gristmill.synth.step_values.posterior import alone, evidence, gain, one_error
 
@@ -38,7 +37,7 @@ class Decision(Struct, frozen=True):
     first_error: int | None = None
 
 
-class Allocation(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Allocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many rollouts each prefix of a solution gets.
 
     A prefix is *right* where its success share exceeds ``threshold``. The whole solution's verdict is known,

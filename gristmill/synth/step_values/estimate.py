@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 from gristmill.core.engine import Ability, Engine
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Judged, Sampled
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import Step, ValuedSolution, tally
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.step_values.allocation import Allocation, Outcomes, Positive
@@ -23,7 +23,7 @@ _CHARS_PER_TOKEN = 4
 """For estimates only: English text under a byte-pair tokenizer."""
 
 
-class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Values the steps of a solution by rollouts from its prefixes; see ``Allocation`` for how many.
 
     The last step's value is the solution's own verdict and costs nothing. Rollouts that never succeed in n
