@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gristmill.synth.refusal.probe import KnowledgeSamples, ProbeKnowledge
     from gristmill.synth.refusal.split import RefusalSplit
     from gristmill.synth.sampling import Sample
+    from gristmill.synth.scoring import Measure, MeasurePairs, Verify, VerifyPairs
     from gristmill.synth.self_correction import Explore, Pairs, Trajectories, Trial
     from gristmill.synth.step_values.estimate import StepValues
     from gristmill.synth.step_values.implicit import ImplicitRewards
@@ -50,6 +51,8 @@ __all__ = [
     "JudgeSamples",
     "JudgeSteps",
     "KnowledgeSamples",
+    "Measure",
+    "MeasurePairs",
     "OmegaLabels",
     "OmegaPRM",
     "OmegaPairs",
@@ -73,6 +76,8 @@ __all__ = [
     "TreeTraces",
     "Trial",
     "VerbalisedConfidence",
+    "Verify",
+    "VerifyPairs",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -95,6 +100,8 @@ __getattr__, __dir__ = lazily(
         "JudgeSamples": ".judging",
         "JudgeSteps": ".step_values.judged",
         "KnowledgeSamples": ".refusal.probe",
+        "Measure": ".scoring",
+        "MeasurePairs": ".scoring",
         "OmegaLabels": ".tree_search.omega_harvest",
         "OmegaPRM": ".tree_search.omega",
         "OmegaPairs": ".tree_search.omega_harvest",
@@ -118,5 +125,7 @@ __getattr__, __dir__ = lazily(
         "TreeTraces": ".tree_search.harvest",
         "Trial": ".self_correction",
         "VerbalisedConfidence": ".refusal.calibration",
+        "Verify": ".scoring",
+        "VerifyPairs": ".scoring",
     },
 )

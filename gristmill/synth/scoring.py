@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Completion, FinishReason, Message
 from gristmill.core.errors import RecipeError
-from gristmill.core.prompts import Row
+from gristmill.core.prompts import RowValues
 from gristmill.core.records import Pair, Sampled, Score
 from gristmill.core.registry import suggest
 from gristmill.core.scores import with_score
@@ -86,7 +86,7 @@ class Verifying(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """The reference, as JSON where it is not a text; ``None`` where the row has none."""
         if self.reference is None:
             return ""
-        found = Row(record).get(self.reference)
+        found = RowValues(record).get(self.reference)
         return found if found is None or isinstance(found, str) else msgspec.json.encode(found).decode()
 
 

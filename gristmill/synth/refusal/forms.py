@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import Row, fields, fill, require, row_places
+from gristmill.core.prompts import RowValues, fields, fill, require, row_places
 from gristmill.core.records import Turn
 from gristmill.synth.refusal.texts import MAY_DECLINE
 from gristmill.verifiers.evidence import read_references
@@ -136,7 +136,7 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The question's text. ``RowRejected`` where the record lacks something that it needs."""
         templates = TASKS[self.task]
         default = templates.plain if self.kind == "plain" else templates.chat
-        return fill(self.question or default, Row(record), **self._values(record))
+        return fill(self.question or default, RowValues(record), **self._values(record))
 
     def answered(self, record: AskedQuestion, answer: str | None = None) -> str:
         """The text of the reference, or of another ``answer``, closed by one full stop and never shortened.
@@ -145,7 +145,7 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """
         values = self._values(record)
         said = self._reference(record) if answer is None else {"answer": answer.strip()}
-        text = fill(self._answer_template(answer is None), Row(record), **{**values, **said})
+        text = fill(self._answer_template(answer is None), RowValues(record), **{**values, **said})
         ended = said["answer"].endswith((".", "!", "?"))
         return text[:-1] if ended and text.endswith(said["answer"] + ".") else text
 
