@@ -12,9 +12,8 @@ from msgspec.structs import replace
 from gristmill.core.engine import Completion, FinishReason, Message
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import RowValues
-from gristmill.core.records import Pair, Sampled, Score
+from gristmill.core.records import Pair, Sampled, Score, with_score
 from gristmill.core.registry import suggest
-from gristmill.core.scores import with_score
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.verdicts import Verdict, unfinished
 
