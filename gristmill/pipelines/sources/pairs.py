@@ -141,7 +141,7 @@ class Pairs(Reader):
                 for name, value in found.items()
             ],
         }
-        used = self.columns.used(row, *(part for part in self.layout.parts if part not in keep))
+        used = self.columns.used(row, (part for part in self.layout.parts if part not in keep))
         used |= {"completions"} if self.layout.form == "attributes" else set()
         return self._made(row, own_id, fields, used, more)
 
