@@ -70,10 +70,6 @@ class Columns:
         self.needed = [(n,) if isinstance(n, str) else n for n in needed]
         self._settled = dict(mapped)
 
-    def __getitem__(self, field: str) -> str | None:
-        """The field's column, where that is settled."""
-        return self._settled.get(field)
-
     def value(self, field: str, row: Mapping[str, Any]) -> Any:
         """What ``row`` has for a field, or ``MISSING``. The first row with one of its default columns settles
         which it is."""
@@ -116,8 +112,8 @@ class Columns:
                 raise self._no_column(f"a column for the {' or the '.join(fields)}", header, fields[0])
 
     def peek(self, found: Iterator[Located]) -> Iterator[Located]:
-        """The same rows. Raises ``InputError`` where none of the first ``PEEK`` has a column that is needed or
-        mapped. They are held back until one has each."""
+        """The same rows. Raises ``InputError`` where none of the first ``PEEK`` has a column that is needed
+        or mapped. They are held back until one has each."""
         held: list[Located] = []
         columns: dict[str, None] = {}
         open_: list[tuple[str, ...]] = [*self.needed, *((f,) for f in self.mapped)]
@@ -126,7 +122,7 @@ class Columns:
             value = row.value
             if isinstance(value, dict):
                 columns |= dict.fromkeys(value)
-                open_ = [fields for fields in open_ if all(self.value(f, value) is MISSING for f in fields)]
+                open_ = [any_ for any_ in open_ if all(self.value(f, value) is MISSING for f in any_)]
             if not open_ or len(held) == PEEK:
                 break
         if open_ and any(isinstance(row.value, dict) for row in held):

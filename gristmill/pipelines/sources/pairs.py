@@ -102,7 +102,7 @@ class Pairs(Reader):
             if "model" in one
         }
         scores = [
-            {"": score} | {a: float(one[a]) for a in _ATTRIBUTES if isinstance(one.get(a), int | float)}
+            {"": score} | {a: float(one[a]) for a in _ATTRIBUTES if _is_number(one.get(a))}
             for score, one in (best, worst)
         ]
         return self._pair(row, own_id, self._asked(row), sides, (scores[0], scores[1]), more=models)
@@ -222,7 +222,7 @@ def _score(one: Mapping[str, Any], key: str | None) -> float | None:
 def _is_number(value: Any) -> bool:
     try:
         return math.isfinite(float(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
