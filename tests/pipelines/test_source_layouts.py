@@ -8,8 +8,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from gristmill.core.errors import InputError
 from gristmill.core.records import Conversation, Pair
@@ -350,88 +348,3 @@ def test_rows_of_one_prompt_are_rated_together_and_named_by_their_first(tmp_path
         (7, "invalid JSON"),
         (8, "too few ratings"),
     ]
-
-
-VALUES = st.recursive(
-    st.sampled_from(["Why?", "No.", "", " ", "user", "human", "\n\nHuman: a\n\nAssistant: b", "1"])
-    | st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=3),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "role",
-                    "content",
-                    "from",
-                    "value",
-                    "response",
-                    "overall_score",
-                    "annotations",
-                    "Rating",
-                    "text",
-                ]
-            ),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=8,
-)
-COLUMNS = [
-    *(
-        "messages",
-        "conversations",
-        "instruction",
-        "input",
-        "output",
-        "history",
-        "prompt",
-        "completion",
-        "system",
-    ),
-    *(
-        "chosen",
-        "rejected",
-        "score_chosen",
-        "score_rejected",
-        "completions",
-        "generations",
-        "ratings",
-        "response",
-    ),
-    *(
-        "helpfulness",
-        "response_1",
-        "response_2",
-        "preference_strength",
-        "problem_id",
-        "id",
-        "meta",
-        "question",
-    ),
-    *("answer", "index", "finish_reason", "model", "prompt_tokens", "text", "title", "turns", "scores"),
-]
-
-
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    rows=st.lists(
-        st.dictionaries(st.sampled_from(COLUMNS), VALUES, min_size=2, max_size=8), min_size=1, max_size=4
-    ),
-    layout=st.sampled_from(["auto", "messages", "alpaca", "preference", "ultrafeedback", "helpsteer"]),
-    reads=st.sampled_from(["conversations", "pairs", "samples", "passages", "trajectories"]),
-)
-def test_no_row_brings_a_reader_down(rows: list[Row], layout: Any, reads: str, tmp_path: Path) -> None:
-    source = Source(path=written(tmp_path / "a.jsonl", *rows), reads=reads, layout=layout)
-    try:
-        found = list(read(source))
-    except InputError:
-        return
-    assert len(found) <= len(rows)
-    assert {type(r) for r in found} <= {Rejection, source.record}
-    kept = [r.id for r in found if not isinstance(r, Rejection)]
-    assert len(kept) == len(set(kept)) and all(kept)
