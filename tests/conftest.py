@@ -1,4 +1,4 @@
-"""A workspace with a recipe, the fake server in its own process, and ``gristmill`` as a process."""
+"""What tests of several folders use: a workspace in which ``gristmill`` is a process, and fake servers."""
 
 from __future__ import annotations
 
@@ -6,42 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from paths import TESTS
-
-SERVER = TESTS / "fake_server.py"
-
-
-class FakeServer:
-    def __init__(self) -> None:
-        self.process = subprocess.Popen([sys.executable, str(SERVER)], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        self.address = f"http://127.0.0.1:{int(self.process.stdout.readline())}"
-
-    def stats(self) -> dict[str, int]:
-        with urllib.request.urlopen(f"{self.address}/stats", timeout=30) as answer:
-            return dict(json.load(answer))
-
-    def set_latency(self, milliseconds: float) -> None:
-        url = f"{self.address}/latency"
-        request = urllib.request.Request(url, str(milliseconds).encode(), method="POST")
-        urllib.request.urlopen(request, timeout=30).close()
-
-    def wait_for(self, answered: int, seconds: float = 60) -> None:
-        until = time.monotonic() + seconds
-        while self.stats()["answered"] < answered:
-            assert time.monotonic() < until, f"the server saw only {self.stats()}"
-            time.sleep(0.005)
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+from fakes import FakeServer, FakeServers
 
 
 class Workspace:
@@ -90,11 +60,15 @@ class Workspace:
         )
 
 
+@pytest.fixture(scope="session")
+def fake_servers() -> Iterator[FakeServers]:
+    with FakeServers() as servers:
+        yield servers
+
+
 @pytest.fixture
-def server() -> Iterator[FakeServer]:
-    server = FakeServer()
-    yield server
-    server.close()
+def server(fake_servers: FakeServers) -> FakeServer:
+    return fake_servers.take(1)[0]
 
 
 @pytest.fixture

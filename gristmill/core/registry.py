@@ -58,6 +58,14 @@ def locate(group: Group, name: str) -> str:
     return _entry(group, name).value
 
 
+def name_of(group: Group, thing: type) -> str | None:
+    """The name under which a class is registered; ``None`` for one that is not."""
+    for name, entry in _entries(group).items():
+        if entry.attr.rpartition(".")[2] == thing.__name__ and entry.load() is thing:
+            return name
+    return None
+
+
 def package(group: Group, name: str) -> str:
     """The distribution that registers ``name``, with its version; its module where none does."""
     entry = _entry(group, name)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import GristmillError, RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty, Response
+from gristmill.core.prompts import fields
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.entries import EngineEntry, Recipe
 from gristmill.pipelines.recipe.graph import Graph, Placed
@@ -24,7 +25,6 @@ from gristmill.pipelines.running.sessions import entries
 from gristmill.synth.refusal import compare as comparing
 from gristmill.synth.refusal.ask import AskOrRefuse
 from gristmill.synth.refusal.compare import METRICS, Interval, Rule, Score, SystemsComparison
-from gristmill.synth.refusal.forms import fields
 from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.synth.step_values.measures import share
 

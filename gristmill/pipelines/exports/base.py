@@ -7,10 +7,9 @@ must not be trained. ``write`` streams stage outputs through an export into a JS
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -21,6 +20,7 @@ from msgspec import Struct
 from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RecipeError, RowRejected, RunError
 from gristmill.core.exports import SUFFIXES, Export
+from gristmill.core.files import atomic
 from gristmill.core.records import Dialogue, Pair, Span, Turn
 from gristmill.core.schema import from_frame, schema, to_frame
 
@@ -239,24 +239,19 @@ def write(export: Export, parts: Iterable[Path], out: Path, notes: Counter[str] 
     notes = Counter() if notes is None else notes
     if out.suffix not in SUFFIXES:
         raise RecipeError(f"{out.name}: no known kind of file.", remedy=f"Known: {', '.join(SUFFIXES)}.")
-    unfinished = out.with_name(f".{out.name}.tmp")
     count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _writer(unfinished, out.suffix, export.writes) as put:
+        with atomic(out) as unfinished, _writer(unfinished, out.suffix, export.writes) as put:
             for records in _records(export, parts):
                 rows = [row for record in records for row in _rows(export, record, notes)]
                 put(rows)
                 count += len(rows)
-        os.replace(unfinished, out)  # noqa: PTH105
     except OSError as e:
         raise RunError(
             f"{out} cannot be written: {e.strerror or e}.",
             remedy="Make room or choose another place, then run 'gristmill export' again.",
         ) from e
-    finally:
-        with suppress(OSError):  # of a folder that is not there or cannot be written; that was said above
-            unfinished.unlink(missing_ok=True)
     return count
 
 

@@ -20,7 +20,7 @@ from gristmill.pipelines.rundir.summary import align
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.rows import read_sources
 from gristmill.pipelines.running.runner import log_path
-from gristmill.pipelines.running.sessions import Verifiers, entries
+from gristmill.pipelines.running.sessions import Verifiers, entries, opened
 from gristmill.pipelines.running.walk import Visit, Walk, narrowed
 
 _EXAMPLES = 100
@@ -82,11 +82,11 @@ def plan(
         recipe = recipes.load(recipe, overrides)
     if limit is not None:
         recipe = msgspec.structs.replace(recipe, limit=limit)
-    found = {name: (entry.kind, entry.options.open()) for name, entry in entries(recipe)}
+    found = {name: (entry.kind, opened(entry)) for name, entry in entries(recipe)}
     recipe.graph.check_engine({n: Skills(kind, e.abilities) for n, (kind, e) in found.items()})
     engines = {name: engine for name, (_, engine) in found.items()}
-    with CompletionLog(log_path(log)) as opened, Verifiers(recipe) as verifiers:
-        known = Known(recipe, engines, opened, verifiers.main, verifiers.named)
+    with CompletionLog(log_path(log)) as found_log, Verifiers(recipe) as verifiers:
+        known = Known(recipe, engines, found_log, verifiers.main, verifiers.named)
         bounds = Bounds(known, read_sources(recipe))
         in_own_loop(bounds.run())
     return bounds.plan

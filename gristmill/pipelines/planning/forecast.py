@@ -25,7 +25,7 @@ from gristmill.pipelines.rundir.results import open_run
 from gristmill.pipelines.rundir.summary import Summary, align
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.rows import read_sources
-from gristmill.pipelines.running.sessions import Verifiers, entries
+from gristmill.pipelines.running.sessions import Verifiers, entries, opened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,10 +104,10 @@ def forecast(
 
     ``RunError`` where fewer than ``FEWEST`` of them are in the log with all their completions.
     """
-    engines = {name: entry.options.open() for name, entry in entries(recipe)}
+    engines = {name: opened(entry) for name, entry in entries(recipe)}
     limits = dict.fromkeys(recipe.graph.sources, pilot_rows)
-    with CompletionLog(log) as opened, Verifiers(recipe) as verifiers:
-        known = Known(recipe, engines, opened, verifiers.main, verifiers.named)
+    with CompletionLog(log) as found, Verifiers(recipe) as verifiers:
+        known = Known(recipe, engines, found, verifiers.main, verifiers.named)
         replay = Replay(known, read_sources(recipe, limits))
         in_own_loop(replay.run())
     whole = [cost for i, cost in enumerate(replay.costs) if i not in replay.incomplete]

@@ -14,6 +14,7 @@ from gristmill.core.registry import locate, names, suggest
 from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
+from gristmill.verifiers.pool.in_process import InProcess, pool_for
 from gristmill.verifiers.pool.pool import Pool
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -40,7 +41,7 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     options: dict[str, Any] = {}
     """The verifier's own options."""
 
-    def open(self) -> Pool:
+    def open(self) -> Pool | InProcess:
         """The worker processes; they start at the first verdict."""
         return Pool(
             self.kind,
@@ -62,6 +63,18 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         except (RecipeError, ImportError, AttributeError) as e:
             remedy = e.remedy if isinstance(e, RecipeError) else "Install or repair the package it is from."
             raise RecipeError(f"{place}.options: {getattr(e, 'message', e)}", remedy=remedy) from e
+
+
+class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
+    """A verifier that is an object, in a pipeline composed in Python; ``kind`` says where it is from."""
+
+    verifier: Any = None
+    """The function or object itself."""
+
+    def open(self) -> Pool | InProcess:
+        """Worker processes, or this one where they cannot import it (a warning says so)."""
+        settings = {"workers": self.workers, "deadline": self.deadline, "memory_mb": self.memory_mb}
+        return pool_for(self.verifier, **settings)
 
 
 class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -128,7 +128,8 @@ def named(data: dict[str, Any], keys: type[K], key: str, group: Group, place: st
     try:
         options = {k: v for k, v in data.items() if k not in own_keys}
         made = convert(options, kind, place, own_keys)
-        check_made(group, getattr(own, key), made)
+        if group != "engines":  # an engine is checked when it is opened
+            check_made(group, getattr(own, key), made)
         return own, made
     except RecipeError as e:
         if e.message.startswith(place):
@@ -219,6 +220,8 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
         {"format": e.format, "from": e.reads_from, "path": e.path, **builtins(e.export)}
         for e in recipe.exports
     ]
+    for verifier in (plain["verifier"], *plain["verifiers"].values()):
+        verifier.pop("verifier", None)  # an object given in Python; 'kind' says where it is from
     for key in ("engines", "verifiers", "until"):
         if not plain[key]:
             del plain[key]

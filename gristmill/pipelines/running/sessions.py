@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Self
 
+from gristmill.core.contracts import check_made
+from gristmill.core.engine import Engine
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.session import Session
 from gristmill.pipelines.recipe.entries import EngineEntry, Recipe
@@ -19,6 +21,13 @@ def entries(recipe: Recipe) -> list[tuple[str | None, EngineEntry]]:
     """The recipe's engines by their names, the main one (``None``) first."""
     main = EngineEntry("engine", recipe.engine_kind, recipe.engine)
     return [(None, main), *((e.name, e) for e in recipe.engines)]
+
+
+def opened(entry: EngineEntry) -> Engine:
+    """The engine that an entry describes. ``RecipeError`` for one that is not all that an engine must be."""
+    engine: Engine = entry.options.open()
+    check_made("engines", entry.kind, engine)
+    return engine
 
 
 class Engines:
@@ -40,7 +49,7 @@ class Engines:
             if at is None:
                 at = len(known)
                 known.append(entry)
-                self.gates.append(Gate(entry.options.open()))
+                self.gates.append(Gate(opened(entry)))
                 self._sessions.append(Session(self.gates[at], entry.options, log, read_after=read_after))
             self._named[name] = self._sessions[at]
             skills[name] = Skills(entry.kind, self._sessions[at].abilities)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from paths import TESTS
+from fakes import FakeServer, FakeServers
 
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import RecipeError, RequestRefusedError, RowRejected, RunStopped, TransientError
@@ -23,55 +19,13 @@ from gristmill.engines.endpoints.engine import MOVES, Endpoints, EndpointsEngine
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.session import Session
-from gristmill.engines.vllm.server import free_port
 
 Ask = Callable[..., Request]
-SCRIPT = TESTS / "fake_server.py"
-
-
-class FakeServer:
-    """A fake server that can be started again on its port."""
-
-    def __init__(self, latency_ms: float = 10) -> None:
-        self.port = free_port()
-        self.latency_ms = latency_ms
-        self.launch()
-
-    def launch(self) -> None:
-        command = [sys.executable, str(SCRIPT), "--port", str(self.port)]
-        command += ["--latency-ms", str(self.latency_ms)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-    def ready(self) -> None:
-        assert self.process.stdout is not None and self.process.stdout.readline()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
-
-    def post(self, what: str, value: object) -> None:
-        url = f"http://127.0.0.1:{self.port}/{what}"
-        request = urllib.request.Request(url, str(value).encode(), method="POST")
-        urllib.request.urlopen(request, timeout=30).close()
-
-    def stats(self) -> dict[str, int]:
-        url = f"http://127.0.0.1:{self.port}/stats"
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            return dict(json.load(answer))
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
 
 @pytest.fixture
-def servers() -> Iterator[list[FakeServer]]:
-    made = [FakeServer() for _ in range(3)]
-    for server in made:
-        server.ready()
-    yield made
-    for server in made:
-        server.close()
+def servers(fake_servers: FakeServers) -> list[FakeServer]:
+    return fake_servers.take(3, latency_ms=10)
 
 
 def options(servers: Sequence[FakeServer], weights: Sequence[float] = (), **more: Any) -> Endpoints:
@@ -136,7 +90,7 @@ def test_endpoints_share_one_identity_in_the_log(servers: list[FakeServer]) -> N
 
 def test_an_endpoint_named_twice_is_refused() -> None:
     twice = tuple(Endpoint(base_url=f"http://127.0.0.1:1/v1{end}") for end in ("", "/"))
-    with pytest.raises(RecipeError, match="named twice"):
+    with pytest.raises(RecipeError, match="listed twice"):
         Endpoints(endpoints=twice, model="m").open()
 
 
@@ -290,23 +244,18 @@ def test_a_refusal_is_believed_when_two_endpoints_agree(servers: list[FakeServer
     assert sum(s.stats()["requests"] for s in servers) == 2
 
 
-def test_one_try_reaches_no_more_endpoints_than_it_may_move_to(ask: Ask) -> None:
-    servers = [FakeServer(1) for _ in range(5)]
-    try:
-        for server in servers:
-            server.ready()
-            server.post("mode", "error")
+def test_one_try_reaches_no_more_endpoints_than_it_may_move_to(fake_servers: FakeServers, ask: Ask) -> None:
+    servers = fake_servers.take(5, latency_ms=1)
+    for server in servers:
+        server.post("mode", "error")
 
-        async def main() -> None:
-            async with options(servers).open() as engine:
-                with pytest.raises(TransientError, match="500"):
-                    await engine.generate(ask())
+    async def main() -> None:
+        async with options(servers).open() as engine:
+            with pytest.raises(TransientError, match="500"):
+                await engine.generate(ask())
 
-        asyncio.run(main())
-        assert sorted(s.stats()["requests"] for s in servers) == [0] * (4 - MOVES) + [1] * (1 + MOVES)
-    finally:
-        for server in servers:
-            server.close()
+    asyncio.run(main())
+    assert sorted(s.stats()["requests"] for s in servers) == [0] * (4 - MOVES) + [1] * (1 + MOVES)
 
 
 def test_a_row_that_every_server_fails_is_rejected_and_the_others_are_not(log_path: Path, ask: Ask) -> None:

@@ -89,7 +89,7 @@ def check_against_one_machine(place: Any, server: Any, spilt: int) -> None:
     stats = server.stats()
     assert stats["keys"] == 2 * ROWS
     assert stats["requests"] - stats["keys"] <= spilt
-    server.set_latency(0)
+    server.post("latency", 0)
     one = place.gristmill("run", "test.yaml", "--runs", "one", "--log", "one.sqlite")
     assert one.returncode == 0, one.stderr
     assert outputs(place.path / "runs/test") == outputs(place.path / "one/test")
@@ -115,7 +115,7 @@ def test_four_tasks_on_this_machine_are_one_machine(place: Any) -> None:
 @pytest.mark.parametrize("whom", ["task", "worker"])
 def test_a_killed_process_of_a_local_run_costs_what_was_in_flight(place: Any, server: Any, whom: str) -> None:
     recipe_on(place, server)
-    server.set_latency(60)
+    server.post("latency", 60)
     process = place.start("run", "test.yaml", "--executor", "local", "--tasks", "4", "--workers", "2", "-q")
     folder = begun(place, 1)
     server.wait_for(answered=24)
@@ -132,7 +132,7 @@ def test_a_killed_process_of_a_local_run_costs_what_was_in_flight(place: Any, se
 @pytest.mark.timeout(400)
 def test_a_killed_command_leaves_no_task_at_work_and_goes_on(place: Any, server: Any) -> None:
     recipe_on(place, server)
-    server.set_latency(60)
+    server.post("latency", 60)
     words = ("run", "test.yaml", "--executor", "local", "--tasks", "4", "--workers", "2", "--quiet")
     process = place.start(*words)
     pids = [pid_of(begun(place, rank)) for rank in (0, 1)]
@@ -188,7 +188,7 @@ def test_a_killed_process_of_a_ray_run_costs_what_was_in_flight(
     place: Any, server: Any, ray_python: str, whom: str
 ) -> None:
     recipe_on(place, server)
-    server.set_latency(60)
+    server.post("latency", 60)
     process = _start_with(ray_python, place, *RAY)
     folder = begun(place, 1)
     server.wait_for(answered=24)
@@ -205,7 +205,7 @@ def test_a_killed_process_of_a_ray_run_costs_what_was_in_flight(
 @pytest.mark.timeout(600)
 def test_a_killed_ray_run_goes_on(place: Any, server: Any, ray_python: str) -> None:
     recipe_on(place, server)
-    server.set_latency(60)
+    server.post("latency", 60)
     process = _start_with(ray_python, place, *RAY)
     pids = [pid_of(begun(place, rank)) for rank in (0, 1)]
     server.wait_for(answered=24)

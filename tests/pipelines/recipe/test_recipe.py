@@ -98,7 +98,7 @@ BAD = [
     ("stages.2.sampling.temprature", 1, r"stages\[2\]\.sampling\.temprature: unknown", "'temperature'"),
     ("engine.replies.0.text", "x", r"engine\.replies\[0\]\.text: unknown key", "Did you mean 'texts'?"),
     ("engine.concurency", 1, r"engine\.concurency: unknown key", "Did you mean 'concurrency'?"),
-    ("source.columns.probelm", "x", r"source\.columns\.probelm: unknown key", "Did you mean 'problem'?"),
+    ("source.columns.probelm", "x", "'probelm' is not a field of problems", "Did you mean 'problem'?"),
     ("sede", 1, "sede: unknown key", "Did you mean 'seed'?"),
     ("verifier", {"deadlien": 1}, r"verifier\.deadlien: unknown key", "Did you mean 'deadline'?"),
     ("exports.0.untraind", 1, r"exports\[0\]\.untraind: unknown key", "Did you mean 'untrained'?"),
@@ -118,7 +118,7 @@ BAD = [
     ("name", "../up", "name: '../up' is refused", ""),
     ("name", "up\n", r"name: 'up\\n' is refused", ""),
     ("name", "", "name: '' is refused", ""),
-    ("source", {}, "source: dict is refused: give either 'path' or 'dataset'", ""),
+    ("source", {}, "source: dict is refused: give one of 'path', 'dataset' and 'run'", ""),
     ("source.answers", "loose", r"source\.answers: 'loose' is refused", ""),
     ("stages", [], "stages: list is refused: expected `array` of length >= 1", ""),
     ("stages.0", "sample", r"stages\[0\]: 'sample' is refused: expected `object`", ""),
@@ -273,7 +273,7 @@ def test_the_schema_knows_good_from_bad() -> None:
     for name in ("openai", "scripted", "sample", "balance", "trl-dpo", "axolotl-chat"):
         assert f'{{"const": "{name}"}}' in text
     refused_by_types = [
-        b for b in BAD if "unknown" in b[2] or ("refused" in b[2] and "give either" not in b[2])
+        b for b in BAD if "unknown" in b[2] or ("refused" in b[2] and "give one of" not in b[2])
     ]
     assert len(refused_by_types) > 25
     for place, value, _, _ in refused_by_types:

@@ -102,7 +102,7 @@ def test_one_interrupt_finishes_what_is_in_flight_and_says_how_to_go_on(
 ) -> None:
     workspace.write_problems(2000)
     workspace.write_recipe(engine(server), stages=[{"stage": "sample", "samples": 2, "verify": False}])
-    server.set_latency(300)
+    server.post("latency", 300)
     process = workspace.start("run", "test.yaml", "--limit", "1999", "--set", "seed=3", "--fresh")
     server.wait_for(answered=1)
     process.send_signal(number)
@@ -121,7 +121,7 @@ def test_one_interrupt_finishes_what_is_in_flight_and_says_how_to_go_on(
 def test_a_second_interrupt_stops_at_once(workspace: Any, server: Any) -> None:
     workspace.write_problems(100)
     workspace.write_recipe(engine(server))
-    server.set_latency(60_000)
+    server.post("latency", 60_000)
     process = workspace.start("run", "test.yaml")
     while server.stats()["in_flight"] < CONCURRENCY:
         time.sleep(0.01)
@@ -138,10 +138,10 @@ def test_a_second_interrupt_stops_at_once(workspace: Any, server: Any) -> None:
 def test_a_stopped_fresh_run_goes_on_as_a_fresh_one(workspace: Any, server: Any) -> None:
     workspace.write_problems(60)
     workspace.write_recipe(engine(server))
-    server.set_latency(1)
+    server.post("latency", 1)
     assert workspace.gristmill("run", "test.yaml").returncode == 0
     assert server.stats()["requests"] == 60
-    server.set_latency(200)
+    server.post("latency", 200)
     process = workspace.start("run", "test.yaml", "--fresh")
     server.wait_for(answered=61)
     process.send_signal(signal.SIGINT)
@@ -153,7 +153,7 @@ def test_a_stopped_fresh_run_goes_on_as_a_fresh_one(workspace: Any, server: Any)
 def test_a_second_process_on_one_run_directory_is_refused(workspace: Any, server: Any) -> None:
     workspace.write_problems(50)
     workspace.write_recipe(engine(server))
-    server.set_latency(60_000)
+    server.post("latency", 60_000)
     process = workspace.start("run", "test.yaml")
     try:
         while not server.stats()["in_flight"]:
@@ -195,7 +195,7 @@ def test_a_read_only_run_directory_is_an_error_with_a_remedy(workspace: Any, ser
 def test_a_full_disk_costs_no_completion_and_no_former_output(workspace: Any, server: Any) -> None:
     workspace.write_problems(3000)
     workspace.write_recipe(engine(server), part_rows=50)  # every part takes a block of 4 KiB or more
-    server.set_latency(0)
+    server.post("latency", 0)
     with mounted(workspace.path / "runs", "size=100k"):
         assert workspace.gristmill("run", "test.yaml", "--limit", "100").returncode == 0
         result = workspace.gristmill("run", "test.yaml", "--limit", "3000")

@@ -217,8 +217,7 @@ def test_ctrl_c_in_a_notebook_stops_the_run_as_in_a_terminal(place: Any) -> None
     assert 4 <= plan(recipe).stages[0].done < 50
 
 
-def test_a_run_ends_with_a_table(place: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CI", "true")
+def test_a_run_ends_with_a_table(place: Any, capsys: Any) -> None:
     (place.path / "problems.jsonl").write_text('{"problem": "a"}\n{"x": 1}\n')
     run(place.write_recipe(ENGINE))
     captured = capsys.readouterr()
@@ -303,11 +302,14 @@ def test_the_bar_tells_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "tokens/s, 7 in flight" in stream.getvalue()
 
 
-def test_ci_is_quiet_and_a_pipe_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CI", "1")
-    assert default_mode(sys.stderr) == "quiet"
-    monkeypatch.delenv("CI")
+def test_a_terminal_gets_a_bar_and_ci_and_a_pipe_get_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.delenv("CI", raising=False)
+    assert default_mode(terminal) == "bar"
     assert default_mode(io.StringIO()) == "lines"
+    monkeypatch.setenv("CI", "1")
+    assert default_mode(terminal) == "lines"
 
 
 def test_rows_are_counted_for_the_time_left(tmp_path: Path) -> None:
