@@ -151,7 +151,7 @@ NUMBERS = itertools.count()
         ("twice", AssertionError, "gives the id 'p1' twice"),
         ("changing", AssertionError, "something else of 'p1' the second time"),
         ("many", AssertionError, "3 rows, but 'estimate' says 2"),
-        ("typed", Exception, "high"),
+        ("typed", ContractError, "got `str`"),
     ],
 )
 def test_a_stage_that_goes_wrong_is_found(how: str, kind: type[Exception], said: str) -> None:
