@@ -15,7 +15,7 @@ from gristmill.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from gristmill.pipelines.pipeline import Pipeline
     from gristmill.pipelines.planning.bounds import plan
-    from gristmill.pipelines.recipe.entries import Recipe
+    from gristmill.pipelines.recipe.recipe import Recipe
     from gristmill.pipelines.rundir.results import open_run
     from gristmill.pipelines.running.runner import run
 
@@ -31,7 +31,7 @@ __getattr__, __dir__ = lazily(
     __name__,
     {
         "Pipeline": ".pipelines.pipeline",
-        "Recipe": ".pipelines.recipe.entries",
+        "Recipe": ".pipelines.recipe.recipe",
         "open_run": ".pipelines.rundir.results",
         "plan": ".pipelines.planning.bounds",
         "run": ".pipelines.running.runner",

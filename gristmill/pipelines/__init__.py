@@ -9,8 +9,7 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.pipelines.pipeline import Named, Pipeline
     from gristmill.pipelines.planning.bounds import Plan, plan
-    from gristmill.pipelines.recipe.entries import Recipe
-    from gristmill.pipelines.recipe.recipe import load
+    from gristmill.pipelines.recipe.recipe import Recipe, load
     from gristmill.pipelines.rundir.results import Run, open_run
     from gristmill.pipelines.running.runner import Interrupted, run
 
@@ -23,7 +22,7 @@ __getattr__, __dir__ = lazily(
         "Named": ".pipeline",
         "Pipeline": ".pipeline",
         "Plan": ".planning.bounds",
-        "Recipe": ".recipe.entries",
+        "Recipe": ".recipe.recipe",
         "Run": ".rundir.results",
         "load": ".recipe.recipe",
         "open_run": ".rundir.results",

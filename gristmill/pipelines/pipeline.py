@@ -27,13 +27,12 @@ from gristmill.pipelines.recipe.entries import (
     EngineKeys,
     ExportEntry,
     GivenVerifier,
-    Recipe,
     Until,
     VerifierOptions,
 )
 from gristmill.pipelines.recipe.graph import SOURCE, Graph, Placed
 from gristmill.pipelines.recipe.plain import builtins
-from gristmill.pipelines.recipe.recipe import exports_of, named
+from gristmill.pipelines.recipe.recipe import Recipe, exports_of, named
 from gristmill.pipelines.rundir.directory import write_file
 from gristmill.pipelines.rundir.parts import encode
 from gristmill.pipelines.rundir.results import Run

@@ -22,8 +22,8 @@ from msgspec import Struct
 
 from gristmill.core.errors import RunStopped
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.entries import Recipe
 from gristmill.pipelines.recipe.graph import Graph
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import RunDir, write_file
 from gristmill.pipelines.rundir.summary import Spent, StageCounts
 from gristmill.pipelines.running.rows import kept_sources

@@ -21,7 +21,7 @@ from gristmill.pipelines.distributed.executors import Executor, Planned, open_op
 from gristmill.pipelines.distributed.job import JOB, SHARDS, Job, done, phases, read_job
 from gristmill.pipelines.distributed.step import TaskStep
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.entries import Recipe
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import changed_keys, hold
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import table

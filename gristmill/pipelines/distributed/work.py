@@ -42,7 +42,7 @@ from gristmill.pipelines.distributed.job import (
     stage_path,
     write_result,
 )
-from gristmill.pipelines.recipe.entries import Recipe
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import LOG, SUMMARY, RunDir, StageDir, hold
 from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, part_files
 from gristmill.pipelines.rundir.summary import StageCounts, table

@@ -14,9 +14,10 @@ from gristmill.core.errors import GristmillError, RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty, Response
 from gristmill.core.prompts import fields
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.entries import EngineEntry, Recipe
+from gristmill.pipelines.recipe.entries import EngineEntry
 from gristmill.pipelines.recipe.graph import Graph, Placed
 from gristmill.pipelines.recipe.plain import convert
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import align, printable

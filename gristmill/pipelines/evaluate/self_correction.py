@@ -11,7 +11,7 @@ from gristmill.core.errors import GristmillError
 from gristmill.core.records import Exploration
 from gristmill.core.schema import from_frame
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.entries import Recipe
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.running import runner
 from gristmill.synth.self_correction import CorrectionMetrics, Explore, Trial, measure
 from gristmill.synth.self_correction.trial import triple

@@ -14,8 +14,8 @@ from gristmill.core.stages import Estimate, Filter, Relation
 from gristmill.engines.log.store import CompletionLog
 from gristmill.pipelines.planning.memory import WORKERS, Known, LogWalk
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.entries import Recipe
 from gristmill.pipelines.recipe.graph import Skills
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.summary import align
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.rows import read_sources

@@ -19,7 +19,7 @@ from gristmill.engines.log.store import CompletionLog
 from gristmill.pipelines.planning.memory import Known
 from gristmill.pipelines.planning.replay import COUNTS, Replay
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.entries import Recipe
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import SUMMARY
 from gristmill.pipelines.rundir.results import open_run
 from gristmill.pipelines.rundir.summary import Summary, align

@@ -10,7 +10,7 @@ from gristmill.core.errors import EngineError, RowRejected
 from gristmill.core.schema import from_frame, to_frame
 from gristmill.core.stages import Context, Rejection
 from gristmill.engines.log.store import CompletionLog, request_key
-from gristmill.pipelines.recipe.entries import Recipe
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.running.stream import first_error
 from gristmill.pipelines.running.walk import N, Observer, Visit, carried, narrowed
 from gristmill.pipelines.running.work import Verify, tabled

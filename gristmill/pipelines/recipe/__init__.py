@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from gristmill.pipelines.recipe.entries import Recipe
-    from gristmill.pipelines.recipe.recipe import from_dict, load, to_dict
+    from gristmill.pipelines.recipe.recipe import Recipe, from_dict, load, to_dict
     from gristmill.pipelines.recipe.schema import json_schema
 
 __all__ = ["Recipe", "from_dict", "json_schema", "load", "to_dict"]
@@ -16,7 +15,7 @@ __all__ = ["Recipe", "from_dict", "json_schema", "load", "to_dict"]
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "Recipe": ".entries",
+        "Recipe": ".recipe",
         "from_dict": ".recipe",
         "json_schema": ".schema",
         "load": ".recipe",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -11,7 +10,6 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
 from gristmill.core.registry import locate, names, suggest
-from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
 from gristmill.verifiers.pool.in_process import InProcess, pool_for
@@ -115,31 +113,6 @@ class ExportEntry(Struct, frozen=True):
     reads_from: str
     path: str
     export: Export
-
-
-class Recipe(Struct, frozen=True, kw_only=True):
-    """A recipe that can be run. ``engine`` is the options Struct registered as ``engine_kind``; ``engines``
-    and ``verifiers`` are the further ones."""
-
-    name: str
-    seed: int
-    sources: Mapping[str, Source]
-    engine_kind: str
-    engine: Any
-    verifier: VerifierOptions
-    graph: Graph
-    exports: tuple[ExportEntry, ...]
-    limit: int | None
-    rows_in_flight: int | None
-    part_rows: int
-    engines: tuple[EngineEntry, ...] = ()
-    verifiers: Mapping[str, VerifierOptions] = {}
-    until: Until | None = None
-
-    @property
-    def stages(self) -> list[GraphNode]:
-        """The stages, in order."""
-        return [node for node in self.graph.nodes if node.stage is not None]
 
 
 class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

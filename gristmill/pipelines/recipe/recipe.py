@@ -24,11 +24,13 @@ from gristmill.pipelines.recipe.entries import (
     ExportEntry,
     ExportKeys,
     Plain,
-    Recipe,
     StageKeys,
+    Until,
+    VerifierOptions,
 )
-from gristmill.pipelines.recipe.graph import SOURCE, Graph, Placed
+from gristmill.pipelines.recipe.graph import SOURCE, Graph, GraphNode, Placed
 from gristmill.pipelines.recipe.plain import builtins, convert, document, set_value
+from gristmill.pipelines.sources.source import Source
 
 K = TypeVar("K", bound=Struct)
 _KEYS: dict[Group, tuple[str, ...]] = {
@@ -36,6 +38,45 @@ _KEYS: dict[Group, tuple[str, ...]] = {
     "stages": StageKeys.__struct_encode_fields__,
     "exports": ExportKeys.__struct_encode_fields__,
 }
+
+
+class Recipe(Struct, frozen=True, kw_only=True):
+    """A recipe that can be run. ``engine`` is the options Struct registered as ``engine_kind``; ``engines``
+    and ``verifiers`` are the further ones."""
+
+    name: str
+    seed: int
+    sources: Mapping[str, Source]
+    engine_kind: str
+    engine: Any
+    verifier: VerifierOptions
+    graph: Graph
+    exports: tuple[ExportEntry, ...]
+    limit: int | None
+    rows_in_flight: int | None
+    part_rows: int
+    engines: tuple[EngineEntry, ...] = ()
+    verifiers: Mapping[str, VerifierOptions] = {}
+    until: Until | None = None
+
+    @property
+    def stages(self) -> list[GraphNode]:
+        """The stages, in order."""
+        return [node for node in self.graph.nodes if node.stage is not None]
+
+    @staticmethod
+    def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+        """See the function ``load``."""
+        return load(path, overrides)
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Recipe:
+        """See the function ``from_dict``."""
+        return from_dict(data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """See the function ``to_dict``."""
+        return to_dict(self)
 
 
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
@@ -60,10 +101,14 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 def from_dict(data: Mapping[str, Any]) -> Recipe:
     """The recipe that a mapping (as YAML gives it) describes. Raises ``RecipeError``."""
     plain = convert(dict(data), Plain, "")
-    if (plain.source is None) == (not plain.sources):
+    if plain.source is None and not plain.sources:
         raise RecipeError(
-            "a recipe has either 'source' or 'sources'.",
-            remedy="Give one source: {path: ...}, or several by names: sources: {NAME: {path: ...}}.",
+            "the recipe: the key 'source' is missing.",
+            remedy="Give one, source: {path: ...}, or several by names, sources: {NAME: {path: ...}}.",
+        )
+    if plain.source is not None and plain.sources:
+        raise RecipeError(
+            "the recipe has both 'source' and 'sources'.", remedy="Put all of them under 'sources'."
         )
     sources = {SOURCE: plain.source} if plain.source is not None else plain.sources
     plain.verifier.check("verifier")

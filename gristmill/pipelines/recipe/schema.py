@@ -53,6 +53,7 @@ def json_schema() -> dict[str, Any]:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **root,
         "title": "Gristmill recipe",
+        "oneOf": [{"required": ["source"]}, {"required": ["sources"]}],
         "$defs": {name: part for name, part in parts.items() if f'"#/$defs/{name}"' in text},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from gristmill.pipelines.recipe.entries import Recipe
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import EXPORTS, RunDir
 from gristmill.pipelines.rundir.parts import part_files
 from gristmill.pipelines.rundir.summary import Spent, StageCounts, Summary

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gristmill.core.stages import Rejection
-from gristmill.pipelines.recipe.entries import Recipe
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.sources import source as sources
 
 

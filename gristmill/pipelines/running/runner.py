@@ -20,7 +20,8 @@ from gristmill.core.version import __version__
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.entries import Recipe, Until
+from gristmill.pipelines.recipe.entries import Until
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import RECIPE, SUMMARY, RunDir, changed_keys, hold
 from gristmill.pipelines.rundir.results import Run
 from gristmill.pipelines.rundir.summary import table

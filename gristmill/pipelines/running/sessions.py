@@ -10,8 +10,9 @@ from gristmill.core.contracts import check_made
 from gristmill.core.engine import Engine
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.session import Session
-from gristmill.pipelines.recipe.entries import EngineEntry, Recipe
+from gristmill.pipelines.recipe.entries import EngineEntry
 from gristmill.pipelines.recipe.graph import Skills
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.summary import Spent
 from gristmill.pipelines.running.gate import Gate, close_all
 from gristmill.pipelines.running.work import Tools, Verify

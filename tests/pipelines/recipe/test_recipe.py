@@ -15,7 +15,8 @@ import yaml
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import Scripted
 from gristmill.pipelines.exports.base import TrlSft
-from gristmill.pipelines.recipe.recipe import Recipe, from_dict, json_schema, load, make_export, to_dict
+from gristmill.pipelines.recipe.recipe import Recipe, from_dict, load, make_export, to_dict
+from gristmill.pipelines.recipe.schema import json_schema
 from gristmill.synth.sampling import Sample
 
 GOOD = """\
@@ -45,12 +46,13 @@ def test_a_recipe_becomes_its_parts(tmp_path: Path) -> None:
     assert recipe.engine_kind == "scripted"
     assert isinstance(recipe.engine, Scripted) and recipe.engine.concurrency == 3
     assert (recipe.verifier.kind, recipe.verifier.workers, recipe.verifier.deadline) == ("math", None, 2.0)
-    assert [(n.name, n.parent) for n in recipe.pipeline.nodes] == [
-        ("explore", None),
-        ("curate", 0),
-        ("sample", None),
+    assert [(n.name, n.inputs) for n in recipe.graph.nodes] == [
+        ("source", ()),
+        ("explore", (0,)),
+        ("curate", (1,)),
+        ("sample", (0,)),
     ]
-    stage = recipe.pipeline.nodes[2].stage
+    stage = recipe.graph.nodes[3].stage
     assert isinstance(stage, Sample) and (stage.samples, stage.sampling.temperature) == (2, 0.5)
     assert [(e.format, e.reads_from, e.path) for e in recipe.exports] == [
         ("trl-sft", "curate", "trl-sft.jsonl"),
@@ -125,11 +127,11 @@ BAD = [
     ("stages.0", {"stge": "sample"}, r"stages\[0\]: the key 'stage' is missing \(it has 'stge'\)", ""),
     ("stages.0.stage", "explore", r"stages\[0\]\.stage: unknown stage 'explore'", "explore_self_correction"),
     ("stages.0.as", "a/b", r"stages\[0\]\.as: 'a/b' is refused", ""),
-    ("stages.1.from", "nowhere", "'from: nowhere' names no earlier stage", "Known"),
+    ("stages.1.from", "nowhere", "'from: nowhere' names no source and no earlier stage", "Known"),
     (
         "stages.1.from",
         "source",
-        "stage 2 .curate. reads Exploration records, but the source gives",
+        "stage 2 .curate. reads Exploration records, but the source 'source' gives",
         "from: explore",
     ),
     ("stages.2.as", "curate", "the name is already taken by stage 2", "as: NAME"),
@@ -139,13 +141,18 @@ BAD = [
     (
         "exports.0.from",
         "sample",
-        "trl-sft reads Dialogue records, but stage 'sample' writes Sample",
+        "trl-sft reads Dialogue records, but 'sample' writes Sampled",
         "curate",
     ),
     ("exports.0.format", "trl-dpo", "trl-dpo reads Pair records, and no stage writes them", "Add a stage"),
     ("exports.0.path", "../x.jsonl", r"exports\[0\]\.path: '\.\./x\.jsonl' is refused", ""),
     ("exports.0.path", "/x.jsonl", r"exports\[0\]\.path: '/x\.jsonl' is refused", ""),
-    ("exports.0.path", "x.csv", r"exports\[0\]\.path: 'x\.csv' is no known kind", "Known: .jsonl, .parquet"),
+    (
+        "exports.0.path",
+        "x.csv",
+        r"path: 'x\.csv' is not a known kind",
+        "Known: .jsonl, .parquet",
+    ),
     ("exports.0.path", "AX.parquet", "two exports write 'ax.parquet'", "another 'path'"),
 ]
 
@@ -173,7 +180,7 @@ def test_missing_keys_are_named(key: str) -> None:
 def test_a_stage_out_of_order_is_refused() -> None:
     recipe = data()
     recipe["stages"].reverse()
-    with pytest.raises(RecipeError, match="reads Exploration records, but stage 1"):
+    with pytest.raises(RecipeError, match="reads Exploration records, but the stage 'sample'"):
         from_dict(recipe)
 
 
@@ -231,7 +238,11 @@ def test_overrides_reach_every_place(tmp_path: Path) -> None:
     assert isinstance(stage, Sample)
     assert (recipe.seed, recipe.engine.concurrency, stage.samples) == (11, 8, 4)
     assert (stage.sampling.stop, recipe.stages[1].name) == (("\\n",), "chosen")
-    assert (recipe.verifier.deadline, recipe.limit, recipe.source.answer_after) == (5.0, None, "==")
+    assert (recipe.verifier.deadline, recipe.limit, recipe.sources["source"].answer_after) == (
+        5.0,
+        None,
+        "==",
+    )
 
 
 @pytest.mark.parametrize(
@@ -291,10 +302,11 @@ from typing import ClassVar
 from msgspec import Struct
 from gristmill.core.exports import Export
 from gristmill.core.records import Problem, Trajectory
+from gristmill.core.stages import RowStage
 from gristmill.engines.options import EngineOptions
 from gristmill.pipelines.exports.base import MessagesRow
 
-class Pass(Struct, frozen=True):
+class Pass(RowStage, frozen=True):
     reads: ClassVar = Problem
     writes: ClassVar = Trajectory
     needs: ClassVar = frozenset()
@@ -314,13 +326,16 @@ class Mine(Export, frozen=True):
 class Engine(EngineOptions, frozen=True):
     shards: int
 
+    def open(self):
+        raise AssertionError("a recipe opens no engine")
+
 def broken():
     pass
 """
 USE = """
 import sys, jsonschema
 from gristmill.core.errors import RecipeError
-from gristmill.pipelines.recipe import recipe
+from gristmill.pipelines.recipe import recipe, schema
 made = recipe.from_dict({
     "name": "x", "source": {"path": "a"}, "engine": {"kind": "mine", "shards": 2},
     "stages": [{"stage": "pass", "strength": 5}], "exports": [{"format": "mine"}],
@@ -332,7 +347,7 @@ assert shown["exports"][0]["path"] == "mine.parquet" and shown["engine"]["shards
 for name in ("torch", "xllamacpp", "aiohttp", "polars", "datasets", "sympy", "pyarrow",
              "gristmill.engines.openai", "gristmill.engines.scripted", "gristmill.synth.sampling"):
     assert name not in loaded, name
-schema = recipe.json_schema()
+schema = schema.json_schema()
 jsonschema.validate(shown, schema)
 shown["stages"][0]["strenght"] = 1
 for check in (lambda: recipe.from_dict(shown), lambda: jsonschema.validate(shown, schema)):
