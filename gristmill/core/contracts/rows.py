@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -82,7 +82,7 @@ def _fault(result: Any) -> str:
     """
     if not result.id:
         return f"has the id {result.id!r}"
-    kind: Hashable = type(result)
+    kind: Any = type(result)
     try:
         _decode(kind)(_encode(result))
     except (msgspec.ValidationError, TypeError, OverflowError, UnicodeEncodeError) as error:
