@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gristmill.synth.refusal.split import RefusalSplit
     from gristmill.synth.sampling import Sample
     from gristmill.synth.scoring import Measure, MeasurePairs, Verify, VerifyPairs
-    from gristmill.synth.self_correction import Explore, Pairs, Trajectories, Trial
+    from gristmill.synth.self_correction import CorrectionPairs, Explore, Trajectories, Trial
     from gristmill.synth.step_values.estimate import StepValues
     from gristmill.synth.step_values.implicit import ImplicitRewards
     from gristmill.synth.step_values.judged import Consensus, JudgeSteps
@@ -41,6 +41,7 @@ __all__ = [
     "ConfidencePairs",
     "Consensus",
     "ContrastiveRubrics",
+    "CorrectionPairs",
     "Demonstrations",
     "Explore",
     "HardLooking",
@@ -56,7 +57,6 @@ __all__ = [
     "OmegaLabels",
     "OmegaPRM",
     "OmegaPairs",
-    "Pairs",
     "PassageQuestions",
     "ProbeKnowledge",
     "ProcessLabels",
@@ -105,7 +105,7 @@ __getattr__, __dir__ = lazily(
         "OmegaLabels": ".tree_search.omega_harvest",
         "OmegaPRM": ".tree_search.omega",
         "OmegaPairs": ".tree_search.omega_harvest",
-        "Pairs": ".self_correction",
+        "CorrectionPairs": ".self_correction",
         "PassageQuestions": ".refusal.passages",
         "ProbeKnowledge": ".refusal.probe",
         "ProcessLabels": ".step_values.labels",

@@ -53,7 +53,7 @@ def _plain(text: str) -> str:
 
 
 class KnownAnswers(NamedTuple):
-    """KnownAnswers that are known to be right, and such as are known to be wrong, each text once."""
+    """Answers that are known to be right, and such as are known to be wrong, each text once."""
 
     right: tuple[str, ...]
     wrong: tuple[str, ...]
