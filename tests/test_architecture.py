@@ -10,11 +10,14 @@ from pathlib import Path
 from paths import ROOT, TESTS
 
 PACKAGE = ROOT / "gristmill"
-ORDER = ["core", "engines", "verifiers", "filters", "synth", "train", "pipelines", "cli"]
+ORDER = ["core", "engines", "verifiers", "filters", "synth", "train", "testing", "pipelines", "cli"]
 LINKS = ["synth", "filters", "verifiers", "pipelines", "data"]
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 REASON = "longer than"
 """A docstring with these words gives the reason for a file or function over the limit."""
+FOLDER_LIMIT = 15
+MANY = "more modules than"
+"""A package's docstring with these words gives the reason for a folder over the limit."""
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -30,11 +33,9 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), str(path))
 
 
-def imports(module: str, path: Path, *, lazy: bool) -> Iterator[str]:
-    """The modules of this package that ``module`` imports; with ``lazy``, also those imported inside
-    functions and for type checking only."""
-    nodes = list(ast.walk(tree(path)) if lazy else at_import(tree(path)))
-    for node in nodes:
+def imports(module: str, path: Path) -> Iterator[str]:
+    """The modules of this package that ``module`` imports, also inside functions and for type checking."""
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)
         elif isinstance(node, ast.ImportFrom):
@@ -50,17 +51,6 @@ def imports(module: str, path: Path, *, lazy: bool) -> Iterator[str]:
                     yield base
 
 
-def at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """The statements that run when a module is imported."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from at_import(child)
-
-
 def package(module: str) -> str | None:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else None
@@ -74,15 +64,16 @@ def test_packages_import_only_downward() -> None:
     wrong = []
     for module, path in MODULES.items():
         own = package(module)
-        for imported in imports(module, path, lazy=True):
+        for imported in imports(module, path):
             theirs = package(imported)
-            if theirs is not None and (own is None or ORDER.index(theirs) > ORDER.index(own)):
+            if own is not None and theirs is not None and ORDER.index(theirs) > ORDER.index(own):
                 wrong.append(f"{module} imports {imported}, which is above it")
     assert wrong == []
 
 
 def test_there_is_no_import_cycle() -> None:
-    graph = {m: set(imports(m, p, lazy=False)) - {m} for m, p in MODULES.items()}
+    """Not even one through imports inside functions or for type checking only."""
+    graph = {m: set(imports(m, p)) - {m} for m, p in MODULES.items()}
     done: set[str] = set()
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
@@ -109,6 +100,24 @@ def test_files_and_functions_are_short_or_say_why_not() -> None:
                 if length > FUNCTION_LIMIT and REASON not in (ast.get_docstring(node) or ""):
                     long.append(f"{path}:{node.lineno} {node.name} has {length} lines")
     assert long == []
+
+
+def test_no_folder_is_one_to_search_in() -> None:
+    crowded = []
+    for init in PACKAGE.rglob("__init__.py"):
+        modules = [path for path in init.parent.glob("*.py") if path != init]
+        if len(modules) > FOLDER_LIMIT and MANY not in (ast.get_docstring(tree(init)) or ""):
+            crowded.append(f"{init.parent} has {len(modules)} modules")
+    assert crowded == []
+
+
+def test_no_public_class_has_two_meanings() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
 
 
 def test_root_links_lead_into_the_package_and_nothing_is_imported_through_them() -> None:

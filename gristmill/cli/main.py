@@ -93,7 +93,7 @@ def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        from gristmill import __version__
+        from gristmill.core.version import __version__
 
         typer.echo(f"gristmill {__version__}")
         raise typer.Exit
@@ -319,12 +319,27 @@ def verify(
     typer.echo(verification.table(counts))
 
 
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND]", help="engines, verifiers, stages, ...; or a part's name."),
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this part's options.")] = None,
+) -> None:
+    """List the parts that recipes can name, plug-ins included; of one part, its options."""
+    from gristmill.cli.catalogue import catalogue
+
+    for line in catalogue(kind, name).splitlines():
+        typer.echo(_line(line))
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import msgspec
 
-    from gristmill.pipelines.recipe.recipe import json_schema
+    from gristmill.pipelines.recipe.schema import json_schema
 
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
 

@@ -25,9 +25,7 @@ def atomic(path: Path) -> Iterator[Path]:
         yield unfinished
         unfinished.replace(path)
     finally:
-        with suppress(
-            OSError
-        ):  # the block has met it too, and said so
+        with suppress(OSError):  # the block has met it too, and said so
             _remove(unfinished)
 
 

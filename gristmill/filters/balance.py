@@ -17,9 +17,9 @@ from gristmill.filters.order import seeded_order
 if TYPE_CHECKING:
     import polars as pl
 
-Mix = Literal["balanced", "more_incorrect", "more_correct"]
+Mixture = Literal["balanced", "more_incorrect", "more_correct"]
 
-MIXES: dict[Mix, dict[Subset, float]] = {
+MIXES: dict[Mixture, dict[Subset, float]] = {
     "balanced": {"D1": 125, "D3": 125},
     "more_incorrect": {"D1": 125, "D3": 60},
     "more_correct": {"D1": 125, "D3": 180},
@@ -51,7 +51,7 @@ class Balance(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reads: ClassVar[type[Struct]] = Trajectory
     writes: ClassVar[type[Struct]] = Trajectory
 
-    mix: Mix | None = None
+    mix: Mixture | None = None
     correct_to_correct: bool = False
     ratios: dict[Subset, Annotated[float, Meta(ge=0, le=1e9)]] | None = None
     first_attempt: Literal["equal"] | None = None

@@ -94,7 +94,7 @@ def test_a_beginning_that_the_tokenizer_wants_is_not_trained() -> None:
 def test_a_template_that_forgets_is_refused() -> None:
     tokenizer = Characters()
     tokenizer.forgets = True
-    with pytest.raises(ValueError, match="another way"):
+    with pytest.raises(ValueError, match="renders a turn differently"):
         encode(row(messages=[USER, ANSWER, AGAIN, MORE]), tokenizer)
 
 
@@ -116,8 +116,8 @@ def test_what_an_export_marks_is_what_is_trained(said: list[tuple[str, str]]) ->
     ("line", "rule"),
     [
         ("{", "truncated"),
-        ('{"id": "a"}', "it has none of messages, completion and text"),
-        ('{"text": "a", "completion": "b"}', "it has completion and text"),
+        ('{"id": "a"}', "must have one of messages, completion and text, but has none"),
+        ('{"text": "a", "completion": "b"}', "but has completion and text"),
         ('{"text": " "}', "its text is empty"),
         ('{"prompt": "q", "completion": ""}', "its completion is empty"),
         ('{"completion": "a"}', "its prompt is not"),

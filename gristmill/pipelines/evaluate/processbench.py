@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from gristmill.core.errors import InputError
+from gristmill.core.errors import InputError, RowRejected
 from gristmill.core.registry import suggest
 from gristmill.pipelines.rundir.summary import align, printable
-from gristmill.pipelines.sources.readers import Refused, local
+from gristmill.pipelines.sources.readers import local
 from gristmill.synth.step_values import measures
 from gristmill.synth.step_values.measures import Locations, Predicted, ProcessBench
 
@@ -47,8 +47,8 @@ def evaluate_file(path: Path, *, threshold: float = 0.0) -> Located:
     pairs: list[tuple[int, int | None]] = []
     valued: list[tuple[tuple[float, ...], int]] = []
     for _, row in rows:
-        usable = row if isinstance(row, Refused) else _usable(row, threshold)
-        if isinstance(usable, Refused):
+        usable = row if isinstance(row, RowRejected) else _usable(row, threshold)
+        if isinstance(usable, RowRejected):
             refused[usable.reason] += 1
             continue
         pairs.append((usable.label, usable.said))
@@ -82,21 +82,21 @@ class _Usable(NamedTuple):
     values: tuple[float, ...] | None
 
 
-def _usable(row: dict[str, Any], threshold: float) -> _Usable | Refused:
+def _usable(row: dict[str, Any], threshold: float) -> _Usable | RowRejected:
     raw = row.get("label")
     label = measures.read_location(_plain(raw))
     if label is None:
-        return Refused("no label", f"label is {raw!r}")
+        return RowRejected("no label", f"label is {raw!r}")
     steps = row.get("steps")
     if isinstance(steps, list) and label >= len(steps):
-        return Refused("label beyond the steps", f"label {label} of {len(steps)} steps")
+        return RowRejected("label beyond the steps", f"label {label} of {len(steps)} steps")
     values = _values(row)
     if "prediction" in row:
         said = row["prediction"]
         votes = said if isinstance(said, list) else [said]
         return _Usable(max(label, -1), measures.vote(map(_plain, votes)), values)
     if values is None:
-        return Refused("no prediction", "there is neither a prediction nor values")
+        return RowRejected("no prediction", "there is neither a prediction nor values")
     return _Usable(max(label, -1), measures.first_wrong(values, threshold), values)
 
 

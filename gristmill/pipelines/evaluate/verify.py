@@ -13,17 +13,19 @@ from typing import Any, Protocol
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.errors import InputError, RecipeError, RunError
+from gristmill.core.errors import InputError, RecipeError, RowRejected, RunError
 from gristmill.core.files import atomic
 from gristmill.core.registry import names, suggest
 from gristmill.core.verdicts import Verdict
+from gristmill.pipelines.recipe.entries import EngineKeys, VerifierOptions
 from gristmill.pipelines.recipe.plain import document
-from gristmill.pipelines.recipe.recipe import EngineKeys, VerifierOptions, check_verifier, named
+from gristmill.pipelines.recipe.recipe import named
 from gristmill.pipelines.rundir.summary import printable
 from gristmill.pipelines.running.runner import log_path
-from gristmill.pipelines.sources.readers import Refused, local
+from gristmill.pipelines.sources.readers import local
 from gristmill.verifiers.judges.host import Host
 from gristmill.verifiers.judges.loading import load_model_verifier
+from gristmill.verifiers.pool.in_process import InProcess
 from gristmill.verifiers.pool.pool import Pool
 
 _AHEAD = 256
@@ -53,7 +55,7 @@ def judges(
     deadline: float,
     engine: Path | None,
     log: Path | None,
-) -> tuple[Pool | Host, bool]:
+) -> tuple[Pool | InProcess | Host, bool]:
     """Whoever judges by a registered verifier, and whether it asks a model.
 
     ``engine`` is a YAML file with an engine as a recipe has it. Raises ``RecipeError`` for a kind that there
@@ -63,7 +65,7 @@ def judges(
         if engine is not None:
             raise RecipeError(f"{kind} asks no model.", remedy="Leave out --engine.")
         chosen = VerifierOptions(kind=kind, workers=workers, deadline=deadline, options=options)
-        check_verifier(chosen)
+        chosen.check("verifier")
         return chosen.open(), False
     if kind not in names("model_verifiers"):
         known = [*names("verifiers"), *names("model_verifiers")]
@@ -122,7 +124,7 @@ def _verdicts(
     """The verdicts in the order of the rows, a bounded number of them at work."""
     waiting: deque[tuple[int, Future[Verdict]]] = deque()
     for number, row in rows:
-        if isinstance(row, Refused):
+        if isinstance(row, RowRejected):
             counts.refused[row.reason] += 1
             continue
         texts = [row.get(column) if column else "" for column in columns]

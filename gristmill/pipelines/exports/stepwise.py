@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError, RecipeError, RowRejected
+from gristmill.core.exports import Export
 from gristmill.core.steps import ProcessRow, StepAction
 
 INSTALL = "pip install 'gristmill[train]'"
@@ -34,7 +35,7 @@ class Stepwise(Struct, frozen=True):
     labels: tuple[bool, ...]
 
 
-class ErPrmText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ErPrmText(Export, frozen=True, forbid_unknown_fields=True):
     """``text`` and ``value`` for ER-PRM's trainer (arXiv 2412.11006), with soft targets.
 
     ``text`` is the question and ``after``, then each step without the space around it, ``before`` and
@@ -53,7 +54,6 @@ class ErPrmText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = ProcessRow
     writes: ClassVar[type[Struct]] = TaggedText
-    suffix: ClassVar[str] = ".jsonl"
 
     tag: Annotated[str, Meta(min_length=1)] = "ки"
     before: str = " "
@@ -204,7 +204,7 @@ def _from_hub(name: str) -> Encode:
     return encode
 
 
-class TrlStepwise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TrlStepwise(Export, frozen=True, forbid_unknown_fields=True):
     """``prompt``, ``completions`` and ``labels``: TRL's former stepwise supervision, for its ``PRMTrainer``
     (moved to ``trl.experimental.prm`` and then removed), and axolotl's ``type: stepwise_supervised`` with
     ``process_reward_model: true``.
@@ -220,7 +220,6 @@ class TrlStepwise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     reads: ClassVar[type[Struct]] = ProcessRow
     writes: ClassVar[type[Struct]] = Stepwise
-    suffix: ClassVar[str] = ".jsonl"
 
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
     inclusive: bool = False
@@ -242,7 +241,7 @@ class TrlStepwise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ]
 
 
-class PrmRows(Struct, frozen=True, forbid_unknown_fields=True):
+class PrmRows(Export, frozen=True, forbid_unknown_fields=True):
     """The rows as they are: prompt, steps, values, counts, intervals and the kind of label."""
 
     reads: ClassVar[type[Struct]] = ProcessRow
@@ -254,7 +253,7 @@ class PrmRows(Struct, frozen=True, forbid_unknown_fields=True):
         return [record]
 
 
-class StepActionRows(Struct, frozen=True, forbid_unknown_fields=True):
+class StepActionRows(Export, frozen=True, forbid_unknown_fields=True):
     """State, action, value, advantage and reward of each step, for reinforcement learning."""
 
     reads: ClassVar[type[Struct]] = StepAction

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
 from gristmill.core.knowledge import Certainty, Knowledge
@@ -71,7 +73,7 @@ def told(record: Certainty, form: Form) -> Answers:
 
 def sampled(knowledge: Knowledge) -> Answers:
     """The finished samples by their verdicts, in the order in which they were drawn; an answer without a
-    decided verdict is neither right nor wrong, and one that declines is no answer."""
+    decided verdict is neither right nor wrong, and one that declines is not an answer."""
     drawn = ([] if knowledge.greedy is None else [knowledge.greedy]) + list(knowledge.samples)
     usable = [
         (j.completion.text.strip(), j.verdict.correct)
@@ -103,8 +105,10 @@ def needs_of(probe: ProbeKnowledge | None) -> frozenset[Ability]:
     return frozenset() if probe is None else probe.needs
 
 
-def cost_of(record: Certainty, probe: ProbeKnowledge | None) -> Estimate:
-    """What drawing the samples costs; nothing of it where the log has them."""
+def cost_of(record: Certainty, probe: ProbeKnowledge | None, rows_max: int) -> Estimate:
+    """What drawing the samples costs, of which at most so many pairs are made; nothing where the log has
+    them."""
     if probe is None:
-        return Estimate(0, 0, 0, 0)
-    return probe.estimate(Problem(record.id, record.problem, record.answer, meta=record.meta))
+        return Estimate(0, 0, 0, 0, rows_max)
+    cost = probe.estimate(Problem(record.id, record.problem, record.answer, meta=record.meta))
+    return replace(cost, rows_max=rows_max)

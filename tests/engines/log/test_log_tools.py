@@ -187,9 +187,9 @@ def test_a_merge_refuses_what_is_no_log_before_it_writes(tmp_path: Path, ask: As
     good, out = tmp_path / "good.sqlite", tmp_path / "out.sqlite"
     _put(good, request_key("m", ask()), {0: "x"})
     (tmp_path / "bad.sqlite").write_text("dear diary")
-    with pytest.raises(LogError, match="not SQLite"):
+    with pytest.raises(LogError, match="not an SQLite database"):
         merge(out, [good, tmp_path / "bad.sqlite"])
-    with pytest.raises(LogError, match="no completion log here"):
+    with pytest.raises(LogError, match="does not exist"):
         merge(out, [tmp_path / "none.sqlite"])
     assert not out.exists()
     with pytest.raises(LogError, match="into itself"):
@@ -206,7 +206,7 @@ def test_a_task_reads_the_snapshot_and_writes_its_own_log(tmp_path: Path, ask: A
         assert log.get(key, 0, 1, read_after=time.time() + 1) == {}
     assert _texts(own, key) == {1: "own 1", 2: "own 2"}
     assert base.read_bytes() == before
-    with CompletionLog(base), pytest.raises(LogError, match="no snapshot"):
+    with CompletionLog(base), pytest.raises(LogError, match="not a snapshot"):
         LayeredLog(own, base)
     with LayeredLog(own, None) as log:
         assert log.get(key, 0, 1) == {}

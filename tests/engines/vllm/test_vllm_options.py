@@ -60,7 +60,7 @@ def test_an_adapter_is_given_room_for_its_rank(model: Path, tmp_path: Path) -> N
     given = Vllm(model=str(model), lora=lora, args={"max_lora_rank": 128})
     assert arguments(given)["max_lora_rank"] == 128
     (tmp_path / "lora" / "adapter_config.json").write_text("[]")
-    with pytest.raises(RecipeError, match="not the configuration of an adapter"):
+    with pytest.raises(RecipeError, match="not an adapter's configuration"):
         arguments(Vllm(model=str(model), lora=lora))
 
 

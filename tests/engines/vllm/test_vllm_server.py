@@ -159,7 +159,7 @@ def test_a_server_that_dies_again_and_again_stops_the_run(fake: Fake) -> None:
             await engine._guard.stop()
             await engine.generate(ask("hello"))
         await engine._guard.stop()
-        with pytest.raises(RunStopped, match="died 4 times"):
+        with pytest.raises(RunStopped, match="crashed 4 times"):
             await engine.generate(ask("hello"))
 
     use(fake.options(), work)
@@ -175,7 +175,7 @@ def test_a_server_of_someone_else_is_used_and_left_alone(fake: Fake) -> None:
         assert (await engine.generate(ask("still there")))[0].text == "still there 1"
 
     use(fake.options(), work)
-    with pytest.raises(RecipeError, match="for a server to be started"):
+    with pytest.raises(RecipeError, match="apply to a server that Gristmill starts"):
         VllmServer(model="theirs", base_url="http://127.0.0.1:1/v1", args={"dtype": "float32"}).open()
 
 
@@ -209,8 +209,8 @@ def test_options_that_cannot_work_are_refused(fake: Fake, tmp_path: Path) -> Non
         ({"args": {"enable_lora": True}}, "the option 'lora'"),
         ({"model": str(tmp_path / "none")}, r"config\.json"),
         ({"lora": str(tmp_path)}, r"adapter_config\.json"),
-        ({"chat_template": str(tmp_path / "none.jinja")}, "no file"),
-        ({"python": str(tmp_path / "nothing")}, "cannot be run"),
+        ({"chat_template": str(tmp_path / "none.jinja")}, "does not exist"),
+        ({"python": str(tmp_path / "nothing")}, "not a program that can be run"),
     ):
         with pytest.raises(RecipeError, match=message):
             fake.options(**options).open()

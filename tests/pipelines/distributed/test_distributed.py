@@ -88,16 +88,16 @@ def test_blocks_cover_every_row_once_in_order_and_evenly(rows: int, tasks: int) 
 
 
 def test_table_stages_divide_a_recipe_into_phases(place: Any) -> None:
-    found = phases(load(whole(place)).pipeline, 5)
+    found = phases(load(whole(place)).graph, 5)
     assert [p.label for p in found] == PHASES
     assert [p.tasks for p in found] == [1, 5, 1, 5, 1, 5, 1]
-    assert [p.tables for p in found if not p.rows] == [(), (1,), (4,), ()]
-    rows_only = phases(load(place.write_recipe(ENGINE, name="plain")).pipeline, 5)
+    assert [p.tables for p in found if not p.rows] == [(), (2,), (5,), ()]
+    rows_only = phases(load(place.write_recipe(ENGINE, name="plain")).graph, 5)
     assert [p.label for p in rows_only] == ["00-prepare", "01-sample", "02-finish"]
     table_first = [{"stage": "short"}, {"stage": "sample", "verify": False}]
-    found = phases(load(place.write_recipe(ENGINE, name="table", stages=table_first)).pipeline, 5)
+    found = phases(load(place.write_recipe(ENGINE, name="table", stages=table_first)).graph, 5)
     assert [(p.label, p.tables) for p in found] == [
-        ("00-prepare", (0,)),
+        ("00-prepare", (1,)),
         ("01-sample", ()),
         ("02-finish", ()),
     ]

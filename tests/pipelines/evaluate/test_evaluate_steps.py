@@ -18,11 +18,11 @@ from gristmill.cli.main import app
 from gristmill.core.engine import Completion
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.records import Judged, Sampled
+from gristmill.core.stages import Rejection
 from gristmill.core.steps import ProcessRow, Step, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.evaluate.processbench import evaluate_file
 from gristmill.pipelines.evaluate.step_values import ChoiceOfN, ValuesEvaluation, evaluate_run, table
-from gristmill.pipelines.rundir.parts import Rejected
 
 # Of each solution: problem, its answer (right if "2"), and right rollouts of 4 at each step.
 SOLUTIONS = {
@@ -117,7 +117,7 @@ def judged() -> list[ProcessRow]:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     implicit = [row(name, "implicit(0.05)", values) for name, values in IMPLICIT.items()]
-    unread = [Rejected("b/1", "judge not readable"), Rejected("c/0", "engine error")]
+    unread = [Rejection("b/1", "judge not readable"), Rejection("c/0", "engine error")]
     return write_run(
         tmp_path / "runs" / "r",
         {

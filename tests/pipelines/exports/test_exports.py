@@ -17,11 +17,11 @@ from paths import TESTS
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import GristmillError, RecipeError, RowRejected, RunError
+from gristmill.core.exports import Export
 from gristmill.core.records import Pair, Span, Trajectory, Turn
 from gristmill.core.schema import to_frame
 from gristmill.pipelines.exports.base import (
     AxolotlChat,
-    Export,
     TrlDpo,
     TrlPromptCompletion,
     TrlSft,

@@ -15,6 +15,7 @@ import pytest
 
 from gristmill.core.engine import Completion, Message
 from gristmill.core.errors import MissingExtraError, RecipeError, RowRejected
+from gristmill.core.exports import Export
 from gristmill.core.records import Judged
 from gristmill.core.schema import to_frame
 from gristmill.core.stages import Context
@@ -22,7 +23,7 @@ from gristmill.core.steps import ProcessRow, Step, StepAction, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.pipelines.exports import stepwise as stepwise_exports
-from gristmill.pipelines.exports.base import Export, write
+from gristmill.pipelines.exports.base import write
 from gristmill.pipelines.exports.stepwise import (
     Encode,
     ErPrmText,

@@ -17,7 +17,7 @@ from gristmill.core import registry
 from gristmill.core.engine import Ability, Message, Request, Sampling
 from gristmill.core.errors import RunError
 from gristmill.core.records import Problem, Sampled
-from gristmill.core.stages import REJECTED_REASON, Context, Estimate
+from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, RowStage
 from gristmill.pipelines import run
 from gristmill.pipelines.planning.forecast import FEWEST, Amount, forecast, predict, table
 from gristmill.pipelines.recipe.recipe import load
@@ -27,7 +27,7 @@ ENGINE = {"kind": "scripted", "replies": [{"texts": [" ".join(["word"] * k) for 
 RUNS = Path("runs")
 
 
-class Adaptive(Struct, frozen=True, forbid_unknown_fields=True):
+class Adaptive(RowStage, frozen=True, forbid_unknown_fields=True):
     """Draws until an answer is long enough: how often, only the answers say."""
 
     reads: ClassVar[type[Struct]] = Problem
@@ -48,7 +48,7 @@ class Adaptive(Struct, frozen=True, forbid_unknown_fields=True):
         return Estimate(1, 20, 1, 11)
 
 
-class Half(Struct, frozen=True, forbid_unknown_fields=True):
+class Half(Filter, frozen=True, forbid_unknown_fields=True):
     """A table stage that keeps every second row."""
 
     reads: ClassVar[type[Struct]] = Problem

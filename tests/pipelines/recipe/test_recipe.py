@@ -15,7 +15,8 @@ import yaml
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import Scripted
 from gristmill.pipelines.exports.base import TrlSft
-from gristmill.pipelines.recipe.recipe import Recipe, from_dict, json_schema, load, make_export, to_dict
+from gristmill.pipelines.recipe.recipe import Recipe, from_dict, load, make_export, to_dict
+from gristmill.pipelines.recipe.schema import json_schema
 from gristmill.synth.sampling import Sample
 
 GOOD = """\
@@ -45,12 +46,13 @@ def test_a_recipe_becomes_its_parts(tmp_path: Path) -> None:
     assert recipe.engine_kind == "scripted"
     assert isinstance(recipe.engine, Scripted) and recipe.engine.concurrency == 3
     assert (recipe.verifier.kind, recipe.verifier.workers, recipe.verifier.deadline) == ("math", None, 2.0)
-    assert [(n.name, n.parent) for n in recipe.pipeline.nodes] == [
-        ("explore", None),
-        ("curate", 0),
-        ("sample", None),
+    assert [(n.name, n.inputs) for n in recipe.graph.nodes] == [
+        ("source", ()),
+        ("explore", (0,)),
+        ("curate", (1,)),
+        ("sample", (0,)),
     ]
-    stage = recipe.pipeline.nodes[2].stage
+    stage = recipe.graph.nodes[3].stage
     assert isinstance(stage, Sample) and (stage.samples, stage.sampling.temperature) == (2, 0.5)
     assert [(e.format, e.reads_from, e.path) for e in recipe.exports] == [
         ("trl-sft", "curate", "trl-sft.jsonl"),
@@ -98,7 +100,7 @@ BAD = [
     ("stages.2.sampling.temprature", 1, r"stages\[2\]\.sampling\.temprature: unknown", "'temperature'"),
     ("engine.replies.0.text", "x", r"engine\.replies\[0\]\.text: unknown key", "Did you mean 'texts'?"),
     ("engine.concurency", 1, r"engine\.concurency: unknown key", "Did you mean 'concurrency'?"),
-    ("source.columns.probelm", "x", r"source\.columns\.probelm: unknown key", "Did you mean 'problem'?"),
+    ("source.columns.probelm", "x", "'probelm' is not a field of problems", "Did you mean 'problem'?"),
     ("sede", 1, "sede: unknown key", "Did you mean 'seed'?"),
     ("verifier", {"deadlien": 1}, r"verifier\.deadlien: unknown key", "Did you mean 'deadline'?"),
     ("exports.0.untraind", 1, r"exports\[0\]\.untraind: unknown key", "Did you mean 'untrained'?"),
@@ -118,18 +120,18 @@ BAD = [
     ("name", "../up", "name: '../up' is refused", ""),
     ("name", "up\n", r"name: 'up\\n' is refused", ""),
     ("name", "", "name: '' is refused", ""),
-    ("source", {}, "source: dict is refused: give either 'path' or 'dataset'", ""),
+    ("source", {}, "source: dict is refused: give one of 'path', 'dataset' and 'run'", ""),
     ("source.answers", "loose", r"source\.answers: 'loose' is refused", ""),
     ("stages", [], "stages: list is refused: expected `array` of length >= 1", ""),
     ("stages.0", "sample", r"stages\[0\]: 'sample' is refused: expected `object`", ""),
     ("stages.0", {"stge": "sample"}, r"stages\[0\]: the key 'stage' is missing \(it has 'stge'\)", ""),
     ("stages.0.stage", "explore", r"stages\[0\]\.stage: unknown stage 'explore'", "explore_self_correction"),
     ("stages.0.as", "a/b", r"stages\[0\]\.as: 'a/b' is refused", ""),
-    ("stages.1.from", "nowhere", "'from: nowhere' names no earlier stage", "Known"),
+    ("stages.1.from", "nowhere", "'from: nowhere' names no source and no earlier stage", "Known"),
     (
         "stages.1.from",
         "source",
-        "stage 2 .curate. reads Exploration records, but the source gives",
+        "stage 2 .curate. reads Exploration records, but the source 'source' gives",
         "from: explore",
     ),
     ("stages.2.as", "curate", "the name is already taken by stage 2", "as: NAME"),
@@ -139,13 +141,18 @@ BAD = [
     (
         "exports.0.from",
         "sample",
-        "trl-sft reads Dialogue records, but stage 'sample' writes Sample",
+        "trl-sft reads Dialogue records, but 'sample' writes Sampled",
         "curate",
     ),
     ("exports.0.format", "trl-dpo", "trl-dpo reads Pair records, and no stage writes them", "Add a stage"),
     ("exports.0.path", "../x.jsonl", r"exports\[0\]\.path: '\.\./x\.jsonl' is refused", ""),
     ("exports.0.path", "/x.jsonl", r"exports\[0\]\.path: '/x\.jsonl' is refused", ""),
-    ("exports.0.path", "x.csv", r"exports\[0\]\.path: 'x\.csv' is no known kind", "Known: .jsonl, .parquet"),
+    (
+        "exports.0.path",
+        "x.csv",
+        r"path: 'x\.csv' is not a known kind",
+        "Known: .jsonl, .parquet",
+    ),
     ("exports.0.path", "AX.parquet", "two exports write 'ax.parquet'", "another 'path'"),
 ]
 
@@ -173,7 +180,7 @@ def test_missing_keys_are_named(key: str) -> None:
 def test_a_stage_out_of_order_is_refused() -> None:
     recipe = data()
     recipe["stages"].reverse()
-    with pytest.raises(RecipeError, match="reads Exploration records, but stage 1"):
+    with pytest.raises(RecipeError, match="reads Exploration records, but the stage 'sample'"):
         from_dict(recipe)
 
 
@@ -231,7 +238,11 @@ def test_overrides_reach_every_place(tmp_path: Path) -> None:
     assert isinstance(stage, Sample)
     assert (recipe.seed, recipe.engine.concurrency, stage.samples) == (11, 8, 4)
     assert (stage.sampling.stop, recipe.stages[1].name) == (("\\n",), "chosen")
-    assert (recipe.verifier.deadline, recipe.limit, recipe.source.answer_after) == (5.0, None, "==")
+    assert (recipe.verifier.deadline, recipe.limit, recipe.sources["source"].answer_after) == (
+        5.0,
+        None,
+        "==",
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,7 +284,7 @@ def test_the_schema_knows_good_from_bad() -> None:
     for name in ("openai", "scripted", "sample", "balance", "trl-dpo", "axolotl-chat"):
         assert f'{{"const": "{name}"}}' in text
     refused_by_types = [
-        b for b in BAD if "unknown" in b[2] or ("refused" in b[2] and "give either" not in b[2])
+        b for b in BAD if "unknown" in b[2] or ("refused" in b[2] and "give one of" not in b[2])
     ]
     assert len(refused_by_types) > 25
     for place, value, _, _ in refused_by_types:
@@ -289,11 +300,13 @@ def test_an_export_can_be_made_by_name() -> None:
 PLUGIN = """
 from typing import ClassVar
 from msgspec import Struct
+from gristmill.core.exports import Export
 from gristmill.core.records import Problem, Trajectory
+from gristmill.core.stages import RowStage
 from gristmill.engines.options import EngineOptions
-from gristmill.pipelines.exports.base import Conversation
+from gristmill.pipelines.exports.base import MessagesRow
 
-class Pass(Struct, frozen=True):
+class Pass(RowStage, frozen=True):
     reads: ClassVar = Problem
     writes: ClassVar = Trajectory
     needs: ClassVar = frozenset()
@@ -302,9 +315,9 @@ class Pass(Struct, frozen=True):
     async def __call__(self, record, context):
         return []
 
-class Mine(Struct, frozen=True):
+class Mine(Export, frozen=True):
     reads: ClassVar = Trajectory
-    writes: ClassVar = Conversation
+    writes: ClassVar = MessagesRow
     suffix: ClassVar = ".parquet"
 
     def rows(self, record):
@@ -313,13 +326,16 @@ class Mine(Struct, frozen=True):
 class Engine(EngineOptions, frozen=True):
     shards: int
 
+    def open(self):
+        raise AssertionError("a recipe opens no engine")
+
 def broken():
     pass
 """
 USE = """
 import sys, jsonschema
 from gristmill.core.errors import RecipeError
-from gristmill.pipelines.recipe import recipe
+from gristmill.pipelines.recipe import recipe, schema
 made = recipe.from_dict({
     "name": "x", "source": {"path": "a"}, "engine": {"kind": "mine", "shards": 2},
     "stages": [{"stage": "pass", "strength": 5}], "exports": [{"format": "mine"}],
@@ -331,7 +347,7 @@ assert shown["exports"][0]["path"] == "mine.parquet" and shown["engine"]["shards
 for name in ("torch", "xllamacpp", "aiohttp", "polars", "datasets", "sympy", "pyarrow",
              "gristmill.engines.openai", "gristmill.engines.scripted", "gristmill.synth.sampling"):
     assert name not in loaded, name
-schema = recipe.json_schema()
+schema = schema.json_schema()
 jsonschema.validate(shown, schema)
 shown["stages"][0]["strenght"] = 1
 for check in (lambda: recipe.from_dict(shown), lambda: jsonschema.validate(shown, schema)):

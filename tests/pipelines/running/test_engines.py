@@ -18,11 +18,12 @@ from gristmill.core import registry
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.records import Problem, Sampled
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.pipelines import plan, run
-from gristmill.pipelines.recipe.recipe import from_dict, json_schema
+from gristmill.pipelines.recipe.recipe import from_dict
+from gristmill.pipelines.recipe.schema import json_schema
 from gristmill.pipelines.running.gate import Gate, Stopper
 from gristmill.pipelines.running.sessions import Engines
 
@@ -41,7 +42,7 @@ def data(**changes: Any) -> dict[str, Any]:
     return {**base, "engines": {"referee": JUDGE}, **changes}
 
 
-class Asks(Struct, frozen=True, forbid_unknown_fields=True):
+class Asks(RowStage, frozen=True, forbid_unknown_fields=True):
     """A stage that asks an engine by name."""
 
     reads: ClassVar[type[Struct]] = Problem
@@ -89,9 +90,9 @@ def test_engines_have_their_names_and_show_every_default() -> None:
     [
         (
             {"engines": {"referees": JUDGE}},
-            r"stage 'judge' wants an engine named 'referee'.*Did you mean 'refe",
+            r"stage 'judge' wants the engine 'referee'.*Did you mean 'refe",
         ),
-        ({"engines": {}}, r"wants an engine named 'referee'.*[Aa]dd it: engines: \{referee: \{kind"),
+        ({"engines": {}}, r"wants the engine 'referee'.*[Aa]dd it: engines: \{referee: \{kind"),
         ({"engines": {"referee": {**JUDGE, "mode": 1}}}, r"engines\.referee\.mode: unknown key.*'model'"),
         ({"engines": {"referee": {"model": "x"}}}, r"engines\.referee: the key 'kind' is missing"),
         ({"engines": {"a.b": JUDGE}}, r"engines"),
@@ -170,7 +171,7 @@ def test_abilities_that_a_named_engine_lacks_are_an_error_at_the_start(place: An
     own = data(name="other", stages=[STAGES[0], {**STAGES[1], "verifier": weighed}])
     with pytest.raises(RecipeError, match="'judge' needs an engine that can token log-probabilities"):
         start(from_dict(own))
-    with pytest.raises(RecipeError, match="'asks' wants an engine named 'prover'"):
+    with pytest.raises(RecipeError, match="'asks' wants the engine 'prover'"):
         from_dict(data(stages=[{"stage": "asks", "whom": "prover"}]))
 
 

@@ -20,9 +20,10 @@ import pytest
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError, RowRejected, RunError, RunStopped
+from gristmill.core.exports import Export
 from gristmill.core.records import Sampled
 from gristmill.pipelines import Interrupted, Run, load, open_run, plan, run
-from gristmill.pipelines.exports.base import Conversation
+from gristmill.pipelines.exports.base import MessagesRow
 from gristmill.pipelines.planning.bounds import table
 from gristmill.pipelines.recipe.recipe import ExportEntry
 from gristmill.pipelines.running.progress import Progress, count_rows, default_mode, shown
@@ -125,17 +126,16 @@ def test_stages_that_are_gone_leave_no_folder(place: Any) -> None:
     assert sorted(p.name for p in done.path.glob("0*")) == ["00-source", "01-new"]
 
 
-class Half(Struct, frozen=True):
+class Half(Export, frozen=True):
     """An export of every other sample."""
 
     reads: ClassVar[type[Struct]] = Sampled
-    writes: ClassVar[type[Struct]] = Conversation
-    suffix: ClassVar[str] = ".jsonl"
+    writes: ClassVar[type[Struct]] = MessagesRow
 
-    def rows(self, record: Sampled, /) -> Sequence[Conversation]:
+    def rows(self, record: Sampled, /) -> Sequence[MessagesRow]:
         if int(record.problem_id[1:]) % 2:
             raise RowRejected("odd")
-        return [Conversation(record.id, record.messages)]
+        return [MessagesRow(record.id, record.messages)]
 
 
 def test_exports_are_written_beside_the_stages_and_counted(place: Any) -> None:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import InputError
 from gristmill.core.records import Problem
-from gristmill.pipelines.sources.source import BadRow, Source, describe, fingerprint, read
+from gristmill.core.stages import Rejection
+from gristmill.pipelines.sources.source import Source, describe, fingerprint, read
 
 
 def jsonl(path: Path, *rows: dict[str, Any]) -> str:
@@ -30,9 +31,9 @@ def jsonl(path: Path, *rows: dict[str, Any]) -> str:
     return str(path)
 
 
-def both(source: Source) -> tuple[list[Problem], list[BadRow]]:
+def both(source: Source) -> tuple[list[Problem], list[Rejection]]:
     found = list(read(source))
-    return [r for r in found if isinstance(r, Problem)], [r for r in found if isinstance(r, BadRow)]
+    return [r for r in found if isinstance(r, Problem)], [r for r in found if isinstance(r, Rejection)]
 
 
 def reasons(source: Source) -> list[tuple[int, str]]:
@@ -130,7 +131,7 @@ BAD_LINES = [
     (b'{"problem": "caf\xe9"}', "invalid UTF-8"),
     (b'{"problem": "\\ud800"}', "invalid JSON"),
     (b'{"problem": "' + b"x" * 5_000_000 + b'"}', "problem too long"),
-    (b'{"problem": "q", "answer": ["1"]}', "answer is neither text nor number"),
+    (b'{"problem": "q", "answer": [["1"]]}', "answer is neither text nor number"),
     (b'{"problem": "q", "answer": {"a": 1}}', "answer is neither text nor number"),
     (b'{"problem": "q", "answer": true}', "answer is neither text nor number"),
     (b'{"problem": "q", "answer": 5}', "answers of mixed types"),
@@ -235,7 +236,7 @@ def test_a_truncated_gzip_keeps_the_rows_before_the_cut_and_says_where_it_is(tmp
     assert [p.problem for p in problems] == [json.loads(line)["problem"] for line in lines[: len(problems)]]
     assert [(b.row, b.reason) for b in bad] == [(len(problems) + 1, "file cut short")]
     path.write_bytes(whole[:20])
-    with pytest.raises(InputError, match="no whole gzip file"):
+    with pytest.raises(InputError, match="not a whole gz file"):
         list(read(Source(path=str(path))))
 
 
@@ -254,7 +255,7 @@ def test_a_truncated_or_foreign_parquet_file_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"PAR1", b'{"problem": "p"}\n' * 10):
         path.write_bytes(content)
-        with pytest.raises(InputError, match="no whole Parquet file"):
+        with pytest.raises(InputError, match="not a whole Parquet file"):
             list(read(Source(path=str(path))))
 
 
@@ -357,7 +358,7 @@ def test_a_level_that_is_no_number_stays_in_meta_unless_it_was_named(tmp_path: P
 
 def test_whole_file_errors_say_what_to_do(tmp_path: Path) -> None:
     jsonl(tmp_path / "problems.jsonl", {"problem": "p"})
-    (tmp_path / "array.json").write_text('[\n{"problem": "p"},\n{"problem": "q"}\n]\n')
+    (tmp_path / "array.json").write_text('[\n{"problem": "p"},\n{"problem": "q"}\n')
     (tmp_path / "wide.jsonl").write_text('{"problem": "p"}\n', encoding="utf-16")
     (tmp_path / "text.jsonl").write_text("What is 1 + 1?\n2\n")
     (tmp_path / "a.xlsx").write_text("x")
@@ -368,14 +369,14 @@ def test_whole_file_errors_say_what_to_do(tmp_path: Path) -> None:
     for name, message in {
         "problem.jsonl": "no such file.* Did you mean 'problems.jsonl'",
         "nowhere/problems.jsonl": "no such file.* no folder",
-        "array.json": "row 1: the file is a JSON array.*jq -c",
+        "array.json": "row 1: the JSON array cannot be read.*cut short",
         "text.jsonl": "row 1: no row of the first 2 is a JSON object",
         "wide.jsonl": "UTF-16.*iconv",
-        "a.xlsx": r"'\.xlsx' is no known format",
+        "a.xlsx": r"'\.xlsx' is not a known format",
         "no-header.csv": "header .* is missing",
         "twice.csv": "'problem' occurs twice",
         "bad-header.csv": "row 1: the header cannot be read",
-        "folder": "no readable 'datasets' folder",
+        "folder": "no file of a known format",
     }.items():
         with pytest.raises(InputError, match=rf"(?s){message}"):
             list(read(Source(path=str(tmp_path / name))))
@@ -410,7 +411,7 @@ def test_no_bytes_bring_a_reader_down(suffix: str, lines: list[bytes], tmp_path:
         found = list(read(Source(path=str(path))))
     except InputError:
         return
-    numbers = [b.row for b in found if isinstance(b, BadRow)]
+    numbers = [b.row for b in found if isinstance(b, Rejection)]
     assert numbers == sorted(set(numbers)) and all(1 <= n <= content.count(b"\n") + 1 for n in numbers)
     for problem in found:
         if isinstance(problem, Problem):
@@ -440,7 +441,7 @@ def test_a_hub_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_a_source_is_a_path_or_a_dataset() -> None:
     for row in ({}, {"path": "a.jsonl", "dataset": "x/y"}):
-        with pytest.raises(msgspec.ValidationError, match="either 'path' or 'dataset'"):
+        with pytest.raises(msgspec.ValidationError, match="one of 'path', 'dataset' and 'run'"):
             msgspec.convert(row, Source)
 
 
@@ -459,7 +460,7 @@ def test_the_fingerprint_follows_the_content_and_nothing_else(tmp_path: Path) ->
     assert fingerprint(folder) != before
     assert fingerprint(Source(dataset="a/b", config="c")) == "hub:a/b (c, train)"
     assert describe(source) == source.path
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no such file"):
         fingerprint(Source(path=str(tmp_path / "none.jsonl")))
 
 
@@ -476,7 +477,8 @@ def test_memory_does_not_grow_with_the_rows(kind: str, tmp_path: Path) -> None:
         else:
             frame.write_csv(path) if kind == "csv" else frame.write_parquet(path)
         code = (
-            "import resource, sys\nfrom gristmill.pipelines.sources.source import *\n"
+            "import resource, sys\nfrom gristmill.core.records import Problem\n"
+            "from gristmill.pipelines.sources.source import *\n"
             "n = sum(isinstance(p, Problem) for p in read(Source(path=sys.argv[1])))\n"
             "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )

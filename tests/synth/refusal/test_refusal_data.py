@@ -260,7 +260,7 @@ def test_a_place_without_a_value_is_a_rejection_not_a_brace_in_the_data() -> Non
         make(RTuning(form=Form(task="multi_hop")), certainty())
     with pytest.raises(RowRejected) as refused:
         make(RTuning(), certainty(meta="[1]"))
-    assert refused.value.reason == "meta is no JSON object"
+    assert refused.value.reason == "meta is not a JSON object"
     own = Form(question="{subject}: {problem}")
     made = make(RTuning(form=own), certainty(meta='{"subject": "{problem}"}'))
     assert told(made)[0][1] == "{problem}: What is the capital of France?"

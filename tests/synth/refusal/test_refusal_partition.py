@@ -112,7 +112,7 @@ def test_what_cannot_be_divided_so_is_an_error() -> None:
         Partition(out=("P1",))
     with pytest.raises(RecipeError, match="both given"):
         Partition(domain="relation", out=("P1",), out_share=0.5)
-    with pytest.raises(RecipeError, match="nowhere P9"):
+    with pytest.raises(RecipeError, match="never has the value P9"):
         divide(Partition(domain="r", out=("P9",)), places(2), domains=["P1", "P2"])
     with pytest.raises(RecipeError, match="has 1 values"):
         divide(Partition(domain="r", out_share=0.5), places(2), domains=["P1", "P1"])

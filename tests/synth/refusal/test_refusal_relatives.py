@@ -155,7 +155,7 @@ def test_rows_without_passage_or_reference_do_not_count_in_the_share() -> None:
         Problem("open", "?", None, meta='{"passage": "P."}'),
     ]
     made, reasons = swap(SwapPassages(), rows)
-    assert reasons[4:] == ["has no 'passage'", "meta is no JSON object", None]
+    assert reasons[4:] == ["has no 'passage'", "meta is not a JSON object", None]
     assert sum(a != b for a, b in zip(rows, made, strict=True)) == 2
     empty = SwapPassages()(to_frame([], Problem).lazy(), 1).collect()
     assert empty.height == 0 and empty.schema[REJECTED_REASON] == pl.String

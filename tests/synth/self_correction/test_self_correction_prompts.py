@@ -7,8 +7,11 @@ from gristmill.core.engine import Message
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill
 from gristmill.core.records import Style, Turn
+from gristmill.synth.self_correction import Explore, Trial
+from gristmill.synth.self_correction.explore import CheckHolds
 from gristmill.synth.self_correction.prompts import (
     LOSS,
+    CorrectionDialogue,
     Marker,
     PromptOverrides,
     TurnPrompt,
@@ -63,9 +66,9 @@ def test_markers_that_begin_alike_are_refused() -> None:
 
 def test_filling_never_looks_into_the_data() -> None:
     filled = fill(
-        "Q: {problem} A: {attempt} {other}", problem="{attempt} {evaluation} {0}", attempt="{problem}"
+        "Q: {problem} A: {attempt} {OTHER}", problem="{attempt} {evaluation} {0}", attempt="{problem}"
     )
-    assert filled == "Q: {attempt} {evaluation} {0} A: {problem} {other}"
+    assert filled == "Q: {attempt} {evaluation} {0} A: {problem} {OTHER}"
 
 
 def test_a_recipe_replaces_only_the_turns_it_names() -> None:
@@ -73,8 +76,25 @@ def test_a_recipe_replaces_only_the_turns_it_names() -> None:
     prompts = PromptOverrides(evaluation=mine).over(prompts_of("verify"))
     assert prompts.evaluation == mine
     assert prompts.attempt == prompts_of("verify").attempt
-    request = prompts.evaluation.request(7, problem="1+1?", attempt="2")
+    request = prompts.evaluation.request(7, {"problem": "1+1?"}, attempt="2")
     assert (request.messages[0].content, request.prefix, request.seed) == ("Check 2", "Check: ", 7)
+
+
+def test_no_turn_is_given_the_reference() -> None:
+    early = TurnPrompt((Message("user", "{problem} Is it {answer}?"),))
+    with pytest.raises(RecipeError, match=r"the attempt has the place \{answer\}, which is not there yet"):
+        Explore(prompts=PromptOverrides(attempt=early))
+    with pytest.raises(RecipeError, match=r"of the attempt"):
+        Trial(prompts=PromptOverrides(attempt=early))
+    late = PromptOverrides(evaluation=TurnPrompt((Message("user", "{hint} {problem} Is it {answer}?"),)))
+    assert Explore(prompts=late).places["prompts.evaluation"] == {"hint", "problem"}
+
+
+def test_words_around_the_turns_have_no_other_place_than_the_problem() -> None:
+    with pytest.raises(RecipeError, match=r"'dialogue.problem' has the place \{answer\}"):
+        CorrectionDialogue(problem="{problem} {answer}")
+    with pytest.raises(RecipeError, match=r"Did you mean \{reference\}"):
+        Explore(check_holds=CheckHolds(right="It is {referrence}."))
 
 
 def parts(subset: str) -> list[tuple[str, bool]]:

@@ -18,7 +18,7 @@ from gristmill.core.errors import MissingExtraError
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.verifiers.grounding.claims import facts, split
-from gristmill.verifiers.grounding.support import Passage
+from gristmill.verifiers.grounding.support import GroundingPassage
 from gristmill.verifiers.grounding.verifier import Grounding, GroundingReport, ground, judge_support
 
 TOWER = (
@@ -321,7 +321,7 @@ def test_a_judge_that_cannot_be_read_decides_nothing() -> None:
 
 def test_a_judge_tells_its_shares() -> None:
     engine = ScriptedEngine(lambda request, index: "[[supported]]")
-    ballot = asyncio.run(judge_support("It is so.", [Passage("It is so.")], engine, 1))
+    ballot = asyncio.run(judge_support("It is so.", [GroundingPassage("It is so.")], engine, 1))
     assert ballot.best == "supported"
 
 

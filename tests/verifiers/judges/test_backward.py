@@ -181,7 +181,7 @@ def test_braces_in_the_question_are_text() -> None:
 
 
 def test_no_samples_are_refused() -> None:
-    with pytest.raises(RecipeError, match="samples 0"):
+    with pytest.raises(RecipeError, match="samples is 0"):
         asyncio.run(rank(QUESTION, ["17", "18"], ScriptedEngine(inverse), seed=1, samples=0))
 
 

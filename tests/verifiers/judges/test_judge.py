@@ -166,9 +166,9 @@ def test_the_prefix_is_sent_where_the_engine_can_continue_a_turn() -> None:
 
 def test_reading_probabilities_is_refused_where_it_cannot_be() -> None:
     strict = Judge(asking=Asking(read="probabilities"), grades=10)
-    with pytest.raises(RecipeError, match="no token probabilities"):
+    with pytest.raises(RecipeError, match="does not return token probabilities"):
         judge(lambda r, i: "", strict)
-    with pytest.raises(RecipeError, match="words begin alike"):
+    with pytest.raises(RecipeError, match="one of the words begins with another"):
         judge(lambda r, i: "", strict, reference="", engine=scored(lambda r, i: "1"))
 
 

@@ -153,7 +153,7 @@ def test_salmons_dominant_principle_decides(
 def test_wrong_names_and_shapes_are_refused() -> None:
     with pytest.raises(RecipeError, match="unknown model verifier 'jugde'"):
         load_model_verifier("jugde", {})
-    with pytest.raises(RecipeError, match="math:Math judges no answer by itself"):
+    with pytest.raises(RecipeError, match="math:Math does not judge single answers"):
         load_model_verifier("gristmill.verifiers.math:Math", {})
     with pytest.raises(RecipeError, match="variance"):
         load_comparer("salmon", {"principles": [{"text": "x", "variance": 0}]})

@@ -155,7 +155,7 @@ def test_the_prompt_holds_the_reasoning_without_its_letters_or_answer() -> None:
 @pytest.mark.parametrize(
     ("completion", "options", "why"),
     [
-        (COMPLETION, ("Rome", "Paris", "all of the above"), "speak of each other"),
+        (COMPLETION, ("Rome", "Paris", "all of the above"), "refer to each other"),
         (COMPLETION, ("Rome", "Paris", "Paris "), "equal"),
         ("Hm.", OPTIONS, "no answer"),
         ("The answer is B.", OPTIONS, "no reasoning"),
@@ -200,7 +200,7 @@ def test_rates_rewards_and_verdicts() -> None:
 
 
 def test_an_answer_that_is_no_option_is_refused() -> None:
-    with pytest.raises(GristmillError, match="'E' is none of 4"):
+    with pytest.raises(GristmillError, match="'E' is not one of the 4"):
         check(answering("Paris"), answer="E")
 
 

@@ -6,7 +6,7 @@ import tracemalloc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.pipelines.sources.seen import Seen
+from gristmill.core.seen import Seen
 
 
 @settings(max_examples=100, deadline=None)
