@@ -88,6 +88,6 @@ def _noun(group: Group) -> str:
 def suggest(word: str, known: Iterable[str]) -> str:
     """One sentence that names the nearest of ``known``, or lists them all."""
     known = sorted(known)
-    begun = [name for name in known if name.startswith((f"{word}_", f"{word}-"))]
+    begun = [name for name in known if name.startswith(f"{word}_")]
     near = begun[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

@@ -174,6 +174,10 @@ class Relation(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True
         in it for rows to reject; of these only the id counts."""
         raise NotImplementedError
 
+    def for_inputs(self, names: Sequence[str]) -> Relation:
+        """This stage for inputs of these names, where its options name them."""
+        return self
+
     def rows_max(self, rows: Sequence[int]) -> int | None:
         """The most rows that come of tables of so many ``rows``; ``None`` where that has no bound."""
         return None

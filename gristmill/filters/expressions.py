@@ -48,7 +48,7 @@ else:
     Expression = str | SavedExpr
 
 _NAME = r"(?:[^\W\d]\w*|\"(?:[^\"]|\"\")*\")"
-_TOKEN = re.compile(rf"'(?:[^']|'')*'|(?P<chain>{_NAME}(?:\.{_NAME})*)|\d[\w.]*|.", re.DOTALL)
+_TOKEN = re.compile(rf"'(?:[^']|'')*'|`[^`]*`|(?P<chain>{_NAME}(?:\.{_NAME})*)|\d[\w.]*|.", re.DOTALL)
 _KEYWORDS = frozenset(
     ["and", "or", "not", "in", "is", "null", "like", "ilike", "rlike", "regexp", "between", "case", "when"]
 ) | {
@@ -68,6 +68,8 @@ _KEYWORDS = frozenset(
 """Words that are SQL's own even where a column has their name; in double quotes they are the column."""
 _RUNS_CODE = re.compile(r"Anonymous|Plugin|Python|SubPlan")
 """Parts of Polars' JSON that call Python, load a library, or read other tables."""
+_OTHER_ROWS = re.compile(r'"(?:Agg|Over|Rank|Quantile|Rolling\w*)":|(?<!"String"):"Len"')
+"""Parts of Polars' JSON that look at other rows than the one at hand, of those that SQL has."""
 _MOST_KEYS = 6
 """Keys of ``meta`` in one expression: the types of all are tried together."""
 _NEAR = 0.75
@@ -118,12 +120,28 @@ def evaluate(frame: pl.LazyFrame, columns: Mapping[str, Expression], where: str)
     return _with(frame, columns, where, truth=False)
 
 
-def mask(frame: pl.LazyFrame, condition: Expression, column: str, where: str = "where") -> pl.LazyFrame:
+def mask(
+    frame: pl.LazyFrame,
+    condition: Expression,
+    column: str,
+    where: str = "where",
+    *,
+    row_by_row: bool = False,
+) -> pl.LazyFrame:
     """``frame`` with a column that says of each row whether ``condition`` holds: true, false or null.
 
-    ``RecipeError`` as for ``evaluate``, and for an expression that is not true or false.
+    ``RecipeError`` as for ``evaluate``, and for an expression that is not true or false. With ``row_by_row``
+    also for one that looks at other rows (AVG, COUNT, OVER): ``frame`` may then be a part of a table.
     """
-    return _with(frame, {column: condition}, where, truth=True)
+    marked = _with(frame, {column: condition}, where, truth=True)
+    if row_by_row:
+        bound = _bind(plain(condition), tuple(frame.collect_schema().items()), True)
+        if _OTHER_ROWS.search(bound.expr.meta.serialize(format="json")):
+            raise RecipeError(
+                f"{where}: {shown(condition)!r} looks at other rows, and here there is one at a time.",
+                remedy="Use the stage 'where', which has the whole table.",
+            )
+    return marked
 
 
 def _with(frame: pl.LazyFrame, columns: Mapping[str, Expression], where: str, *, truth: bool) -> pl.LazyFrame:
@@ -155,7 +173,7 @@ def _bind(expression: str | SavedExpr, columns: tuple[tuple[str, Any], ...], tru
         if not expr.meta.eq(expr.meta.undo_aliases()):
             raise RecipeError(f"{text!r} gives its value a name.", remedy="Leave out the last word.")
         names = [name for name in dict.fromkeys(expr.meta.root_names()) if name not in schema]
-    except pl.exceptions.PolarsError as e:
+    except (pl.exceptions.PolarsError, UnicodeError) as e:
         raise _invalid(text, e, schema) from e
     found = [_value(name, schema, text) for name in names]
     if len([f for f in found if isinstance(f, _Key)]) > _MOST_KEYS:
@@ -253,7 +271,7 @@ def _rewritten(text: str, schema: Mapping[str, Any]) -> str:
 
     def name(found: re.Match[str]) -> str:
         chain = found["chain"]
-        if chain is None or text[found.end() :].lstrip().startswith("("):
+        if chain is None:
             return found[0]
         first, *further = re.findall(_NAME, chain)
         if further and first in ("scores", "verdicts", "meta") and not _has_field(schema.get(first), None):

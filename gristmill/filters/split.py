@@ -13,6 +13,7 @@ from msgspec import Meta, field
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import REJECTED_REASON, Relation, derive_seed
+from gristmill.filters.duplicates import near_duplicates
 from gristmill.filters.tables import PROBLEM, key_column
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ class SplitParts(Relation, frozen=True, forbid_unknown_fields=True):
     whose key is null is divided by its ``id``."""
     column: str = "part"
     """The column for the part's name."""
+    near_duplicates: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """Keys whose texts are near-duplicates at this similarity (``filters.near_duplicates``; 0.75 is a good
+    start, 1 means equal words) belong to one part too, that of the least of them, so that no question is
+    trained on in other words than it is tested in. A row that is added can then move its near-duplicates."""
+    text: str = "problem"
+    """The column of texts that ``near_duplicates`` compares, of each key the first row's."""
 
     def __post_init__(self) -> None:
         if not any(self.shares.values()):
@@ -52,15 +59,29 @@ class SplitParts(Relation, frozen=True, forbid_unknown_fields=True):
         """The rows in order, with the column."""
         import polars as pl
 
-        name_of = self._parts(seed)
+        frame, name_of = frames[0], self._parts(seed)
+        key = pl.col(key_column(frame.collect_schema(), self.by, "split")).cast(pl.String)
+        key = key.fill_null(pl.col("id"))
+        least = self._alike(frame, key)
 
         def parts(keys: pl.Series) -> pl.Series:
-            known = {key: name_of(key) for key in keys.unique().to_list()}
+            known = {key: name_of(least.get(key, key)) for key in keys.unique().to_list()}
             return pl.Series(keys.name, [known[key] for key in keys.to_list()], dtype=pl.String)
 
-        key = pl.col(key_column(frames[0].collect_schema(), self.by, "split")).cast(pl.String)
-        part = key.fill_null(pl.col("id")).map_batches(parts, return_dtype=pl.String)
-        return frames[0].with_columns(part.alias(self.column))
+        return frame.with_columns(key.map_batches(parts, return_dtype=pl.String).alias(self.column))
+
+    def _alike(self, frame: pl.LazyFrame, key: pl.Expr) -> dict[str, str]:
+        """For each key that has a text, the least of the keys with near-duplicates of it."""
+        import polars as pl
+
+        if self.near_duplicates is None:
+            return {}
+        text = pl.col(key_column(frame.collect_schema(), self.text, "split: text", keyword=False))
+        rows = frame.select(key=key, text=text.cast(pl.String)).drop_nulls()
+        first = rows.unique("key", keep="first", maintain_order=True).sort("key").collect()
+        keys = first["key"].to_list()
+        groups = near_duplicates(first["text"].to_list(), self.near_duplicates)
+        return {own: keys[group] for own, group in zip(keys, groups, strict=True)}
 
     def _parts(self, seed: int) -> Callable[[str], str]:
         """A function from a key to its part: that in whose share of [0, 2^31) the key's hash lies."""

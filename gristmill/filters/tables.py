@@ -16,18 +16,22 @@ PROBLEM = "problem"
 """As a key: the problem that a row belongs to, ``problem_id``, or ``id`` where a record has none."""
 
 
-def key_column(schema: pl.Schema, key: str, where: str) -> str:
-    """The column that ``key`` stands for. ``RecipeError`` for one that is not there or holds lists."""
+def key_column(schema: pl.Schema, key: str, where: str, *, keyword: bool = True) -> str:
+    """The column that ``key`` stands for. ``RecipeError`` for one that is not there or holds lists.
+
+    Without ``keyword``, ``problem`` is the column of that name like any other.
+    """
     import polars as pl
 
-    if key == PROBLEM:
+    if keyword and key == PROBLEM:
         return "problem_id" if "problem_id" in schema else "id"
     if key not in schema:
         near = difflib.get_close_matches(key, schema, n=1)
         raise RecipeError(
             f"{where}: {key!r} is not a column.",
             remedy=(f"Did you mean {near[0]!r}? " if near else "")
-            + f"The columns are: {', '.join(schema)}; {PROBLEM!r} is the problem of a row.",
+            + f"The columns are: {', '.join(schema)}"
+            + (f"; {PROBLEM!r} is the problem of a row." if keyword else "."),
         )
     if isinstance(schema[key], pl.List | pl.Struct):
         raise RecipeError(

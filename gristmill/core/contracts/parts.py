@@ -13,7 +13,7 @@ from gristmill.core.contracts.naming import Part, shown
 from gristmill.core.engine import Ability
 from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.registry import Group
-from gristmill.core.schema import schema
+from gristmill.core.schema import shapes
 from gristmill.core.stages import Filter, Relation, RowStage
 
 _STAGES = (RowStage, Filter, Relation)
@@ -234,7 +234,7 @@ def _check_record(part: Part, member: str, kind: Any) -> None:
                 f"{member!r} is {kind.__name__}, whose first field is not 'id: str'",
                 "Make 'id: str' its first field: rows are told apart by it.",
             )
-        schema(kind)
+        shapes(kind)
     except (NameError, TypeError) as error:
         raise part.fault(
             f"{member!r} is {kind.__name__}, which has no columns: {error}",

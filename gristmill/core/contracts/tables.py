@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gristmill.core.contracts.naming import Part, place_of, shown
-from gristmill.core.errors import GristmillError, RunStopped
+from gristmill.core.errors import GristmillError, RecipeError, RunStopped
 from gristmill.core.schema import schema
 from gristmill.core.stages import REJECTED_REASON, Filter, Relation
 
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def dry_run(name: str, stage: Filter | Relation, *records: type[Struct]) -> pl.Schema:
     """The columns that a filter or relation makes of empty tables of these ``records``.
 
-    Raises ``RecipeError`` where it fails, or breaks its contract: a filter keeps the columns of its input
-    (where it declares ``writes``, it gives those), and adds ``REJECTED_REASON``; a relation gives ``id``.
+    Raises ``RecipeError`` where it fails (one that it raises keeps its remedy), or breaks its contract: a
+    filter keeps the columns of its input (where it declares ``writes``, it gives those), and adds
+    ``REJECTED_REASON``; a relation gives ``id``.
     """
     import polars as pl
 
@@ -29,6 +30,8 @@ def dry_run(name: str, stage: Filter | Relation, *records: type[Struct]) -> pl.S
     try:
         made: Any = stage(frames[0], 0) if isinstance(stage, Filter) else stage(frames, 0)
         found = made.collect().schema if isinstance(made, pl.LazyFrame) else None
+    except RecipeError as error:  # its options do not fit these tables: the recipe is at fault, not the part
+        raise RecipeError(f"stage {name!r}: {error.message}", remedy=error.remedy) from error
     except Exception as error:  # foreign code may raise anything, and all of it is told
         message = error.message if isinstance(error, GristmillError) else f"{type(error).__name__}: {error}"
         raise part.fault(

@@ -123,6 +123,8 @@ class Graph:
                 f"{where} asks no model, so it has no use for the engine {placed.engine!r}.",
                 remedy="Leave out its 'engine:'.",
             )
+        if isinstance(stage, Relation):
+            stage = stage.for_inputs([self.nodes[i].name for i in inputs])
         writes = written(where, stage, [self.nodes[i].writes for i in inputs])
         self._add(where, GraphNode(placed.name, writes, stage, inputs, placed.engine, placed.kind))
 

@@ -34,7 +34,8 @@ def keep_where(source: Source, rows: Rows) -> Rows:
     assert source.where is not None
     while batch := list(islice(rows, _BATCH)):
         records = [row for row in batch if not isinstance(row, Rejection)]
-        frame = mask(to_frame(records, source.record).lazy(), source.where, _KEPT, "source.where").collect()
+        table = to_frame(records, source.record).lazy()
+        frame = mask(table, source.where, _KEPT, "source.where", row_by_row=True).collect()
         kept = iter(frame[_KEPT].to_list())
         yield from (row for row in batch if isinstance(row, Rejection) or next(kept))
 
