@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 RECIPE ?= quickstart
-WORKERS ?= 2
+WORKERS ?= 3
 SHELL := /bin/bash
 
 .PHONY: run install test test-slow lint types bench clean
@@ -30,7 +30,8 @@ run: $(VENV)/.run
 	$(BIN)/gristmill run $(RECIPE)
 	$(BIN)/gristmill show quickstart --stage curated -n 3
 
-# Two workers, which take each other's tests when they have none left; `make test WORKERS=auto` on more cores.
+# Three workers for two cores, since tests wait for processes and servers a third of their time; each takes
+# others' tests when it has none left. `make test WORKERS=auto` on more cores.
 test: install
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist worksteal
 

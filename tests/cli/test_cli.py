@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -31,16 +30,12 @@ def place(workspace: Any) -> Any:
 @pytest.mark.parametrize("code", ["import gristmill", "from gristmill.cli import main"])
 def test_importing_is_light(code: str) -> None:
     script = f"import sys; {code}; print([m for m in {HEAVY} if m in sys.modules])"
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
-    assert time.perf_counter() - start < 5
 
 
-def test_help_names_the_commands_and_is_quick(place: Any) -> None:
-    start = time.perf_counter()
+def test_help_names_the_commands(place: Any) -> None:
     done = place.gristmill("--help")
-    assert time.perf_counter() - start < 5
     assert done.returncode == 0
     for command in ("run", "plan", "show", "export", "eval", "log", "schema"):
         assert f"\n  {command} " in done.stdout

@@ -276,7 +276,8 @@ def test_progress_lines_tell_rows_tokens_flight_and_time_left(monkeypatch: pytes
 
     async def main() -> None:
         async with shown(lambda: at, "lines", stream):
-            await asyncio.sleep(0.1)
+            while "\n" not in stream.getvalue():
+                await asyncio.sleep(0.01)
 
     asyncio.run(main())
     line = stream.getvalue().splitlines()[0]
@@ -294,7 +295,8 @@ def test_the_bar_tells_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def main() -> None:
         async with shown(lambda: at, "bar", stream):
-            await asyncio.sleep(0.1)
+            while "in flight" not in stream.getvalue():
+                await asyncio.sleep(0.01)
 
     asyncio.run(main())
     assert "sample:  25%" in stream.getvalue()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -260,9 +259,8 @@ def test_in_a_pool_under_its_memory_limit() -> None:
         assert all(c.result().correct for c in calls)
         assert pool.verify(fenced("double = abs"), tests).outcome is Outcome.INCORRECT
     with Pool("gristmill.verifiers.code.verifier:Code", workers=1, deadline=1.0, options=options) as pool:
-        started = time.monotonic()
-        assert pool.verify(fenced("while True: pass"), tests).outcome is Outcome.TIMEOUT
-        assert time.monotonic() - started < 10
+        verdict = pool.verify(fenced("while True: pass"), tests)
+        assert (verdict.outcome, verdict.rule) == (Outcome.TIMEOUT, "deadline")
 
 
 def test_options_are_checked_when_it_is_made() -> None:

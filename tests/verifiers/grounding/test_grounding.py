@@ -329,19 +329,19 @@ def test_a_long_answer_and_long_passages_take_linear_time() -> None:
     draw = random.Random(1)
     words = [f"w{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}x" for i in range(500)]
     text = " ".join(" ".join(draw.choices(words, k=15)).capitalize() + "." for _ in range(1200))
-    start = time.perf_counter()
+    start = time.process_time()
     verdict = Grounding()(text[:50_000], json.dumps([text, text[::-1]]))
     assert verdict.decided
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize(
     "piece", ["[", "[1", "[1][", "`", '"', "the passages ", "``` ", "A. ", "not in ", "[1] "]
 )
 def test_hostile_repetition_ends_soon(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     Grounding()(piece * (100_000 // len(piece)), PASSAGES)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 @settings(max_examples=150, deadline=None)

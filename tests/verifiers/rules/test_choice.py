@@ -191,9 +191,9 @@ def test_what_cannot_be_shuffled() -> None:
     ],
 )
 def test_hostile_text_is_read_in_linear_time(text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert Choice()(text, key(CITIES, "B")).outcome is not Outcome.ERROR
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 @given(st.text(max_size=200) | st.text(alphabet="ABCD()*. \nansweri:{}\\boxd", max_size=200))

@@ -90,7 +90,7 @@ def test_a_language_that_cannot_be_told(text: str) -> None:
 @pytest.mark.parametrize("unit", [".", ". ", "a.", " \n", "\n", ".)", "a-", "'", "**a", "- ", "x:", "! a"])
 def test_linear_time(unit: str) -> None:
     text = unit * (500_000 // len(unit))
-    start = time.monotonic()
+    start = time.process_time()
     for read in (t.words, t.sentences, t.paragraphs, t.lines, t.bullets, t.headings, t.sections, t.language):
         read(text)
-    assert time.monotonic() - start < 15
+    assert time.process_time() - start < 15
