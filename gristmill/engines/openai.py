@@ -326,8 +326,8 @@ class OpenAIEngine:
             msgspec.json.decode(text, type=msgspec.Raw)
         except _UNREADABLE as error:
             raise RequestRefusedError(
-                f"{self._url}: asked for JSON, but the answer is {_snippet(text)!r}; the server may not support "
-                "response_format"
+                f"{self._url}: asked for JSON, but the answer is {_snippet(text)!r}; the server may not "
+                "support response_format"
             ) from error
 
     def _failure(self, status: int, headers: Any, body: bytes) -> EngineError:

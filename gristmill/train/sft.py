@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import InputError, RecipeError, RunError
+from gristmill.core.files import atomic
 from gristmill.core.registry import suggest
 from gristmill.engines.llamacpp.engine import identity
 from gristmill.train.extras import need
@@ -359,7 +360,5 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all: it is renamed into place."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)
+    with atomic(path) as unfinished:
+        unfinished.write_bytes(data)

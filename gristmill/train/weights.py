@@ -9,13 +9,13 @@ replaces the tensors of the file that the model was trained from, with the ``ggu
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from gristmill.core.errors import RecipeError, RunError
+from gristmill.core.files import atomic
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.train.extras import need
 
@@ -35,7 +35,7 @@ _LAYER = {
 }
 _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-_NO_ROOM = "Make room or choose another place."
+_NO_ROOM = "Free some space, or choose another place."
 _OTHER_FILE = "Give the GGUF file that the model was trained from with --like."
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 
@@ -92,10 +92,7 @@ def whole_folder(out: Path, save: Callable[[Path], None]) -> Path:
             out.rmdir()
         unfinished.rename(out)
     except OSError as error:
-        raise RunError(
-            f"{out} cannot be written: {error.strerror or error}.",
-            remedy="Make room or choose another place.",
-        ) from error
+        raise RunError(f"{out} cannot be written: {error.strerror or error}.", remedy=_NO_ROOM) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return out
@@ -122,29 +119,23 @@ def pack(model: Path, out: Path, *, like: str = "", precision: Precision = "f16"
         )
     weights = _weights(model)
     heads = _field(reader, "llama.attention.head_count"), _field(reader, "llama.attention.head_count_kv")
-    unfinished = out.with_name(f".{out.name}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        writer = gguf.GGUFWriter(unfinished, architecture)
-        _copy_fields(reader, writer, gguf.LlamaFileType[_FILE_TYPES[precision]])
-        for tensor in reader.tensors:
-            shape = tuple(int(n) for n in reversed(tensor.shape))
-            array = _taken(weights, tensor.name, shape, heads)
-            kind = gguf.GGMLQuantizationType[precision.upper() if array.ndim > 1 else "F32"]
-            writer.add_tensor(tensor.name, gguf.quants.quantize(array, kind), raw_dtype=kind)
-        _refuse_rest(weights, {_known_name(tensor.name) for tensor in reader.tensors})
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        os.replace(unfinished, out)  # noqa: PTH105
+        with atomic(out) as unfinished:
+            writer = gguf.GGUFWriter(unfinished, architecture)
+            _copy_fields(reader, writer, gguf.LlamaFileType[_FILE_TYPES[precision]])
+            for tensor in reader.tensors:
+                shape = tuple(int(n) for n in reversed(tensor.shape))
+                array = _taken(weights, tensor.name, shape, heads)
+                kind = gguf.GGMLQuantizationType[precision.upper() if array.ndim > 1 else "F32"]
+                writer.add_tensor(tensor.name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+            _refuse_rest(weights, {_known_name(tensor.name) for tensor in reader.tensors})
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
     except OSError as error:
-        raise RunError(
-            f"{out} cannot be written: {error.strerror or error}.",
-            remedy="Make room or choose another place.",
-        ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+        raise RunError(f"{out} cannot be written: {error.strerror or error}.", remedy=_NO_ROOM) from error
     return out
 
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import LogError
+from gristmill.core.files import atomic
 from gristmill.engines.log.store import CompletionLog, check_file, connect, log_error, os_error
 
 _PER_MODEL = """
@@ -201,11 +201,7 @@ def export(path: str | Path, out: str | Path) -> int:
     path, out = Path(path), Path(out)
     count = 0
     try:
-        descriptor, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    except OSError as error:
-        raise os_error(out, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file, _opened(path) as connection:
+        with atomic(out) as unfinished, unfinished.open("wb") as file, _opened(path) as connection:
             for model, request, index, completion, created in connection.execute(_ALL):
                 line = {
                     "model": model,
@@ -218,11 +214,8 @@ def export(path: str | Path, out: str | Path) -> int:
                 count += 1
             file.flush()
             os.fsync(file.fileno())
-        Path(part).replace(out)
     except OSError as error:
         raise os_error(out, error) from error
-    finally:
-        Path(part).unlink(missing_ok=True)
     return count
 
 
