@@ -52,8 +52,6 @@ CHECKED = [
     "README.md",
     "CHANGELOG.md",
 ]
-PROMPTS = {"gristmill/verifiers/judges/rubric.py": "Whatever stands between a line"}
-"""Texts for models, which are part of the log's keys and therefore do not change."""
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
@@ -79,8 +77,7 @@ def offenders(place: str) -> list[str]:
         for line, text in texts(path):
             for hit in PATTERN.finditer(text):
                 around = text[max(0, hit.start() - 40) : hit.end() + 40]
-                if not PROMPTS.get(name, "\0") in around:
-                    found.append(f"{name}:{line}: ...{around}...")
+                found.append(f"{name}:{line}: ...{around}...")
     return found
 
 
