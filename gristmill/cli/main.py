@@ -235,6 +235,22 @@ def plan(
 
 
 @app.command()
+def preview(
+    recipe: RecipeArg,
+    overrides: SetOption = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many rows of each source and stage.")] = 5,
+    log: LogOption = None,
+) -> None:
+    """Show the first rows through every stage. What they cost is in the log, and not paid again by 'run'."""
+    from rich.console import Console
+
+    from gristmill.pipelines.show.preview import preview as show_preview
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    show_preview(recipe, console, overrides=overrides or [], rows=n, log=log)
+
+
+@app.command()
 def show(
     run: RunArg,
     stage: Annotated[str | None, typer.Option(help="The stage to show. Default: the last.")] = None,

@@ -19,9 +19,9 @@ _PEEK = 1000
 def check_places(graph: Graph, sources: Mapping[str, Source]) -> None:
     """Refuse a stage whose prompt has a place that neither its records nor their ``meta`` can fill.
 
-    What ``meta`` holds is told by the first rows of the sources, which are read only where a place needs it. A
-    source that cannot be read yet tells nothing: then a row that lacks a place is rejected when its turn comes.
-    Raises ``RecipeError``.
+    What ``meta`` holds is told by the first rows of the sources, which are read only where a place needs it.
+    A source that cannot be read yet tells nothing: then a row that lacks a place is rejected when its turn
+    comes. Raises ``RecipeError``.
     """
     for index, node in enumerate(graph.nodes):
         stage = node.row_stage
