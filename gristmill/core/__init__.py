@@ -1,4 +1,7 @@
-"""Records, verdicts, errors, the base classes of engines, verifiers, stages and exports, and the registry."""
+"""Records, verdicts, errors, the base classes of engines, verifiers, stages and exports, and the registry.
+
+It has more modules than most folders: each is one idea that all other packages speak of, under its name.
+"""
 
 from __future__ import annotations
 

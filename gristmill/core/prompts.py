@@ -68,7 +68,7 @@ def fields(meta: str) -> dict[str, Any]:
         raise RowRejected("meta is not a JSON object", str(error)[:200]) from error
 
 
-class Row(Mapping[str, Any]):
+class RowValues(Mapping[str, Any]):
     """What a prompt can name of a record: its fields, and the fields of its ``meta`` where it has one."""
 
     def __init__(self, record: Any) -> None:

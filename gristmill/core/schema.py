@@ -120,7 +120,7 @@ def _plain(value: Any) -> Any:
     """A row as Polars takes it: records as dicts of columns (``omit_defaults`` must not drop any)."""
     if isinstance(value, msgspec.Struct):
         return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
     if isinstance(value, enum.Enum):
         return value.value

@@ -1,4 +1,8 @@
-"""A set of 64-bit hashes in 11 to 22 bytes each (at least 4 MB), where Python's own takes about 80."""
+"""A set of 64-bit hashes in 11 to 22 bytes each (at least 4 MB); Python's own takes about 80.
+
+Own code, since a Bloom filter may take a new id for a repeated one, and a sorted array or a database is
+slower to insert into.
+"""
 
 from __future__ import annotations
 

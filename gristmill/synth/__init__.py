@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from gristmill.synth.refusal.probe import KnowledgeSamples, ProbeKnowledge
     from gristmill.synth.refusal.split import RefusalSplit
     from gristmill.synth.sampling import Sample
-    from gristmill.synth.self_correction import Explore, Pairs, Trajectories, Trial
+    from gristmill.synth.scoring import Measure, MeasurePairs, Verify, VerifyPairs
+    from gristmill.synth.self_correction import CorrectionPairs, Explore, Trajectories, Trial
     from gristmill.synth.step_values.estimate import StepValues
     from gristmill.synth.step_values.implicit import ImplicitRewards
     from gristmill.synth.step_values.judged import Consensus, JudgeSteps
@@ -40,6 +41,7 @@ __all__ = [
     "ConfidencePairs",
     "Consensus",
     "ContrastiveRubrics",
+    "CorrectionPairs",
     "Demonstrations",
     "Explore",
     "HardLooking",
@@ -50,10 +52,11 @@ __all__ = [
     "JudgeSamples",
     "JudgeSteps",
     "KnowledgeSamples",
+    "Measure",
+    "MeasurePairs",
     "OmegaLabels",
     "OmegaPRM",
     "OmegaPairs",
-    "Pairs",
     "PassageQuestions",
     "ProbeKnowledge",
     "ProcessLabels",
@@ -73,6 +76,8 @@ __all__ = [
     "TreeTraces",
     "Trial",
     "VerbalisedConfidence",
+    "Verify",
+    "VerifyPairs",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -95,10 +100,12 @@ __getattr__, __dir__ = lazily(
         "JudgeSamples": ".judging",
         "JudgeSteps": ".step_values.judged",
         "KnowledgeSamples": ".refusal.probe",
+        "Measure": ".scoring",
+        "MeasurePairs": ".scoring",
         "OmegaLabels": ".tree_search.omega_harvest",
         "OmegaPRM": ".tree_search.omega",
         "OmegaPairs": ".tree_search.omega_harvest",
-        "Pairs": ".self_correction",
+        "CorrectionPairs": ".self_correction",
         "PassageQuestions": ".refusal.passages",
         "ProbeKnowledge": ".refusal.probe",
         "ProcessLabels": ".step_values.labels",
@@ -118,5 +125,7 @@ __getattr__, __dir__ = lazily(
         "TreeTraces": ".tree_search.harvest",
         "Trial": ".self_correction",
         "VerbalisedConfidence": ".refusal.calibration",
+        "Verify": ".scoring",
+        "VerifyPairs": ".scoring",
     },
 )

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
-from gristmill.core.prompts import Row, opening, require_row, row_places
+from gristmill.core.prompts import RowValues, opening, require_row, row_places
 from gristmill.core.records import Demonstration, Sampled, Turn
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome
@@ -59,7 +59,7 @@ class Demonstrations(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
             return [Rejection(sample.id, "no verdict" if said is None else f"verdict {said}")]
         asked = sample.messages
         if self.prompt is not None:
-            asked = opening(Row(sample), self.prompt, self.system)
+            asked = opening(RowValues(sample), self.prompt, self.system)
         turns = [Turn(m.role, m.content, train=False) for m in asked]
         turns.append(Turn("assistant", sample.completion, train=True))
         return [

@@ -11,8 +11,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Pair, Sampled, Score
-from gristmill.core.scores import score_of, with_score
+from gristmill.core.records import Pair, Sampled, Score, score_of, with_score
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.scoring import VERDICT, ScoreName, cut_off, said, with_verdict

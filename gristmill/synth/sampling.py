@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import Row, fill, opening, require_row, row_places
+from gristmill.core.prompts import RowValues, fill, opening, require_row, row_places
 from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
@@ -81,7 +81,7 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         ``RowRejected`` for a problem that lacks a column that a prompt names. An index counts the samples of
         a problem through all engines.
         """
-        row = Row(problem)
+        row = RowValues(problem)
         messages = self._messages(row)
         later = [fill(text, row) for text in self.follow_ups]
         named = self.engines or (None,)
@@ -100,7 +100,7 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         A problem that lacks a column costs nothing.
         """
         try:
-            chars = sum(len(m.content) for m in self._messages(Row(problem)))
+            chars = sum(len(m.content) for m in self._messages(RowValues(problem)))
         except RowRejected:
             return Estimate(0, 0, 0, 0, rows_max=0)
         turns = 1 + len(self.follow_ups)
@@ -110,7 +110,7 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         calls = self.count * turns
         return Estimate(calls, calls, prompt, self.sampling.max_tokens, rows_max=self.count)
 
-    def _messages(self, row: Row) -> tuple[Message, ...]:
+    def _messages(self, row: RowValues) -> tuple[Message, ...]:
         return opening(row, self.prompt, self.system, self.examples)
 
     async def _first(

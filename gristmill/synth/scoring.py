@@ -11,10 +11,9 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Completion, FinishReason, Message
 from gristmill.core.errors import RecipeError
-from gristmill.core.prompts import Row
-from gristmill.core.records import Pair, Sampled, Score
+from gristmill.core.prompts import RowValues
+from gristmill.core.records import Pair, Sampled, Score, with_score
 from gristmill.core.registry import suggest
-from gristmill.core.scores import with_score
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.verdicts import Verdict, unfinished
 
@@ -34,7 +33,8 @@ def with_verdict(record: R, name: str, verdict: Verdict) -> R:
 
 
 def cut_off(sample: Sampled) -> Verdict | None:
-    """The verdict on a sample that was cut off, which is no answer, right or wrong; else ``None``."""
+    """The verdict on a sample that was cut off, which is not an answer, right or wrong; otherwise
+    ``None``."""
     return unfinished(Completion(sample.completion, cast(FinishReason, sample.finish_reason)))
 
 
@@ -85,7 +85,7 @@ class Verifying(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """The reference, as JSON where it is not a text; ``None`` where the row has none."""
         if self.reference is None:
             return ""
-        found = Row(record).get(self.reference)
+        found = RowValues(record).get(self.reference)
         return found if found is None or isinstance(found, str) else msgspec.json.encode(found).decode()
 
 

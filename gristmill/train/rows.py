@@ -23,7 +23,7 @@ IGNORED = -100
 _REMEDY = "Write rows with 'gristmill export' as trl-sft or trl-prompt-completion."
 
 
-class Row(Struct, frozen=True):
+class TrainingRow(Struct, frozen=True):
     """A line of a training file. Other keys (``id``) are not read."""
 
     messages: tuple[Message, ...] | None = None
@@ -46,7 +46,7 @@ class TokenRow(NamedTuple):
     labels: list[int]
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def read_rows(path: Path) -> Iterator[tuple[int, TrainingRow]]:
     """The rows of a JSON lines file with their 1-based numbers. Raises ``InputError`` for a bad row."""
     try:
         with path.open("rb") as file:
@@ -59,9 +59,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         ) from error
 
 
-def _row(line: bytes, path: Path, number: int) -> Row:
+def _row(line: bytes, path: Path, number: int) -> TrainingRow:
     try:
-        row = msgspec.json.decode(line, type=Row)
+        row = msgspec.json.decode(line, type=TrainingRow)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{error}.", path=str(path), row=number, remedy=_REMEDY) from error
     if problem := _fault(row):
@@ -69,7 +69,7 @@ def _row(line: bytes, path: Path, number: int) -> Row:
     return row
 
 
-def _fault(row: Row) -> str:
+def _fault(row: TrainingRow) -> str:
     """What is wrong with a row; empty if it can be trained."""
     given = [name for name in ("messages", "completion", "text") if getattr(row, name) is not None]
     if len(given) != 1:
@@ -88,7 +88,7 @@ def _fault(row: Row) -> str:
     return "" if answers else "its completion has no assistant turn."
 
 
-def encode(row: Row, tokenizer: Any) -> TokenRow:
+def encode(row: TrainingRow, tokenizer: Any) -> TokenRow:
     """A row's tokens with their labels, of any length.
 
     Each piece is tokenised on its own, as at inference: the prompt ends before the answer begins. Plain text
@@ -104,7 +104,7 @@ def encode(row: Row, tokenizer: Any) -> TokenRow:
     return TokenRow(input_ids, labels)
 
 
-def segments(row: Row, tokenizer: Any) -> list[Segment]:
+def segments(row: TrainingRow, tokenizer: Any) -> list[Segment]:
     """A row's text in pieces with and without loss; see ``encode``."""
     if row.messages is not None:
         return _turns(row.messages, 0, tokenizer)

@@ -34,7 +34,7 @@ _LAYER = {
 }
 _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-_NO_ROOM = "Make room or choose another place."
+_NO_ROOM = "Free some space, or choose another place."
 _OTHER_FILE = "Give the GGUF file that the model was trained from with --like."
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 

@@ -98,8 +98,19 @@ RECORD = problem("p7")
         ((r for r in [RECORD]), "returned a generator", "Return a list"),
         ([sampled()], "returned a Sampled .* where 'writes' says Problem", "or change 'writes'"),
         ([RECORD, None], "returned None .* where 'writes' says Problem", "or change 'writes'"),
-        ([problem("")], "Problem with the id ''", "Give it a text of its own"),
-        ([Problem(7, "x")], "Problem with the id 7", "Give it a text of its own"),  # type: ignore[arg-type]
+        ([problem("")], "a Problem .* that has the id ''", "make 'id' from the record's id"),
+        (
+            [Problem(7, "x")],
+            "that cannot be written: .* got `int` - at `.\\.id`",
+            "Give every field",
+        ),  # type: ignore[arg-type]
+        (
+            [problem(level="high")],
+            r"written: .* got `str` - at `.\.level`",
+            "Give every field",
+        ),
+        ([problem(meta={1})], r"that cannot be written: .* got `array` - at `.\.meta`", "Give every field"),
+        ([problem(problem="\ud800")], "written: .* surrogates not allowed", "Give every field"),
         ([Rejection("p7", "")], "Rejection with the reason ''", "short fixed phrase"),
     ],
 )

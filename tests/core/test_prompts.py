@@ -10,7 +10,7 @@ from msgspec import Struct
 from gristmill.core.engine import Message
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import (
-    Row,
+    RowValues,
     fill,
     fill_messages,
     places,
@@ -51,7 +51,9 @@ def test_what_latex_writes_in_braces_is_text(template: str, named: list[str]) ->
 
 
 def test_values_as_text() -> None:
-    row = Row(Problem("p", "2+2?", "4", level=3, meta='{"context": ["a", {"b": 1}], "n": 0.5, "ok": true}'))
+    row = RowValues(
+        Problem("p", "2+2?", "4", level=3, meta='{"context": ["a", {"b": 1}], "n": 0.5, "ok": true}')
+    )
     assert fill("{problem}|{level}|{context}|{n}|{ok}", row) == '2+2?|3|a\n{"b":1}|0.5|true'
     assert list(row) == ["id", "problem", "answer", "level", "context", "n", "ok"] and len(row) == 7
     assert fill("{answer}", row, answer="mine") == "mine"
@@ -61,12 +63,12 @@ def test_values_as_text() -> None:
 @pytest.mark.parametrize("meta", ["{}", '{"hint": null}'])
 def test_a_place_without_a_value_rejects_the_row_by_its_name(template: str, meta: str) -> None:
     with pytest.raises(RowRejected) as rejected:
-        fill(template, Row(Problem("p", "2+2?", meta=meta)))
+        fill(template, RowValues(Problem("p", "2+2?", meta=meta)))
     assert rejected.value.reason == "has no 'hint'"
 
 
 def test_meta_that_is_not_an_object_rejects_the_row_only_where_it_is_needed() -> None:
-    row = Row(Problem("p", "2+2?", meta="[1]"))
+    row = RowValues(Problem("p", "2+2?", meta="[1]"))
     assert fill("{problem}", row) == "2+2?"
     with pytest.raises(RowRejected, match="Expected `object`"):
         fill("{hint}", row)
@@ -125,8 +127,8 @@ def test_jinja_wants_of_a_row_only_what_has_no_default() -> None:
         MARK + "{{ hint | default('none') }}{% if more is defined %} {{ more }}{% endif %} {{ problem }}"
     )
     assert places(template) == ["problem"]
-    assert fill(template, Row(Problem("p", "2+2?", meta='{"hint": null}'))) == "none 2+2?"
-    assert fill(template, Row(Problem("p", "2+2?", meta='{"more": "m"}'))) == "none m 2+2?"
+    assert fill(template, RowValues(Problem("p", "2+2?", meta='{"hint": null}'))) == "none 2+2?"
+    assert fill(template, RowValues(Problem("p", "2+2?", meta='{"more": "m"}'))) == "none m 2+2?"
 
 
 def test_a_jinja_template_that_cannot_be_read_is_an_error_with_its_line() -> None:

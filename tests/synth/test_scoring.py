@@ -11,9 +11,8 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Pair, Problem, Sampled, Score
+from gristmill.core.records import Pair, Problem, Sampled, Score, score_of, with_score
 from gristmill.core.schema import from_frame, to_frame
-from gristmill.core.scores import score_of, with_score
 from gristmill.core.stages import Context
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine

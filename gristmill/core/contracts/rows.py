@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from gristmill.core.contracts.naming import place_of, shown
@@ -34,12 +36,13 @@ def checked(
     for result in results:
         kind = type(result)
         if kind in kinds:
-            if type(result.id) is not str or not result.id:
+            fault = _fault(result)
+            if fault:
                 raise _broken(
                     name,
                     stage,
-                    f"returned a {kind.__name__} with the id {result.id!r} for the record {record.id!r}",
-                    "Give it a text of its own, made from the record's id.",
+                    f"returned a {kind.__name__} for the record {record.id!r} that {fault}",
+                    f"Give every field of {kind.__name__} its type; make 'id' from the record's id.",
                 )
         elif kind is Rejection:
             if not isinstance(result.reason, str) or not result.reason:
@@ -61,6 +64,30 @@ def checked(
     if not rejected:
         return results, ()
     return [r for r in results if type(r) is not Rejection], rejected
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+@cache
+def _decode(kind: Any) -> Callable[[bytes], Any]:
+    return msgspec.msgpack.Decoder(kind).decode
+
+
+def _fault(result: Any) -> str:
+    """What is wrong with a record's fields; empty where nothing is.
+
+    A Struct takes any values when it is made. Only decoding checks them, which costs 2 microseconds for a
+    sample of some 1,000 characters.
+    """
+    if not result.id:
+        return f"has the id {result.id!r}"
+    kind: Any = type(result)
+    try:
+        _decode(kind)(_encode(result))
+    except (msgspec.ValidationError, TypeError, OverflowError, UnicodeEncodeError) as error:
+        return f"cannot be written: {error}"
+    return ""
 
 
 def _broken(name: str, stage: Any, what: str, remedy: str) -> ContractError:

@@ -18,7 +18,7 @@ from gristmill.synth.step_values.measures import Locations, Predicted, ProcessBe
 _WANTED = ("label", "prediction")
 
 
-class Located(Struct, frozen=True):
+class LocatedErrors(Struct, frozen=True):
     """What a file of predictions is worth. ``auc`` is of the values of steps before the first error over
     those from it on, ``label_error`` the share of labels that the values get wrong; both need values."""
 
@@ -29,7 +29,7 @@ class Located(Struct, frozen=True):
     refused: Counter[str]
 
 
-def evaluate_file(path: Path, *, threshold: float = 0.0) -> Located:
+def evaluate_file(path: Path, *, threshold: float = 0.0) -> LocatedErrors:
     """Measure a JSONL, CSV or Parquet file in ProcessBench's form, a solution a row.
 
     ``label``: the index of the first wrong step, from 0, or -1. ``prediction``: the same as a number or as
@@ -62,7 +62,7 @@ def evaluate_file(path: Path, *, threshold: float = 0.0) -> Located:
         )
     before = [v for values, at in valued for v in values[: len(values) if at < 0 else at]]
     behind = [v for values, at in valued if at >= 0 for v in values[at:]]
-    return Located(
+    return LocatedErrors(
         bench=measures.process_bench(pairs),
         found=measures.locations(pairs),
         auc=measures.auc(before, behind),
@@ -116,7 +116,7 @@ def _values(row: dict[str, Any]) -> tuple[float, ...] | None:
     return tuple(map(float, values))
 
 
-def table(found: Located) -> str:
+def table(found: LocatedErrors) -> str:
     """The measures as text; a share of nothing is a dash."""
     bench, share = found.bench, measures.share
     rows = [

@@ -2,6 +2,9 @@
 
 Nothing here is synced to the disk: after a power failure the next run makes every file again from the
 completion log, which is the only state that a resume needs.
+
+The lock is ``flock`` itself and not the package filelock: the kernel releases it when the process dies in any
+way, and the file must not be removed, since a later run would then lock another file of that name.
 """
 
 from __future__ import annotations

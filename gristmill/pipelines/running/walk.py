@@ -127,13 +127,6 @@ class Walk(Generic[N]):
         return [visit, *await self._all([(child, kept) for child in children for kept in visit.kept])]
 
 
-def narrowed(record: Any, reads: type[Struct]) -> Any:
-    """A record as the type that a stage reads: columns that it has besides are left out."""
-    if type(record) is reads:
-        return record
-    return reads(**{name: getattr(record, name) for name in reads.__struct_fields__})
-
-
 def carried(made: Any, record: Any, writes: type[Struct]) -> Any:
     """What a stage made of ``record``, as the type that its node ``writes``: columns that the stage does not
     know are those of ``record``."""

@@ -27,7 +27,7 @@ from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.directory import RunDir, StageDir
 from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import StageCounts
-from gristmill.pipelines.running.walk import Observer, Visit, carried, narrowed
+from gristmill.pipelines.running.walk import Observer, Visit, carried
 
 STAGE_ERROR = "stage error"
 TIME_OVER = "not tried: the time was over"
@@ -96,7 +96,6 @@ class _RowRun:
         self.stage = node.row_stage
         self.name = node.name
         self.writes = node.writes
-        self.reads = self.stage.reads
         self.makes = self.stage.writes
         self.context = tools.context(node, seed, counts)
         self.ids = Ids()
@@ -208,8 +207,8 @@ class Work(Observer[None]):
         """One record through one stage. This is the boundary at which a bug in a stage costs one row."""
         run = self._runs[node]
         try:
-            results = await run.stage(narrowed(record, run.reads), run.context)
-            kept, rejected = checked(run.name, run.stage, record, results, run.makes)
+            results = await run.stage(record, run.context)
+            kept, rejected = checked(run.name, run.stage, record, results, (run.makes, run.writes))
         except RowRejected as error:
             run.done += 1
             return Visit(node, (), (Rejection(record.id, error.reason, error.message),))

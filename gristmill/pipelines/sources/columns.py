@@ -70,10 +70,6 @@ class Columns:
         self.needed = [(n,) if isinstance(n, str) else n for n in needed]
         self._settled = dict(mapped)
 
-    def __getitem__(self, field: str) -> str | None:
-        """The field's column, where that is settled."""
-        return self._settled.get(field)
-
     def value(self, field: str, row: Mapping[str, Any]) -> Any:
         """What ``row`` has for a field, or ``MISSING``. The first row with one of its default columns settles
         which it is."""
@@ -83,7 +79,7 @@ class Columns:
             if column is None:
                 return MISSING
             self._settled[field] = column
-        return at(row, column)
+        return row[column] if column in row else at(row, column)
 
     def given(self, field: str, row: Mapping[str, Any]) -> Any:
         """The same, and a row that lacks what the source maps is rejected. ``None`` for no value."""
@@ -98,9 +94,10 @@ class Columns:
         column = self._settled.get(field) or field
         return RowRejected(f"no {field} column", f"this row has no column {column!r} (it has {has}).")
 
-    def used(self, row: Mapping[str, Any], *fields: str) -> set[str]:
+    def used(self, row: Mapping[str, Any], fields: Iterable[str]) -> set[str]:
         """The columns of ``row`` that are the values of ``fields`` as a whole."""
-        return {c for f in fields if (c := self._settled.get(f)) is not None and c in row}
+        columns = map(self._settled.get, fields)
+        return {column for column in columns if column in row}  # type: ignore[misc]
 
     def check_header(self, header: list[str], where: str) -> None:
         """Raises ``InputError`` for a table that lacks a column that is needed or mapped."""
@@ -115,8 +112,8 @@ class Columns:
                 raise self._no_column(f"a column for the {' or the '.join(fields)}", header, fields[0])
 
     def peek(self, found: Iterator[Located]) -> Iterator[Located]:
-        """The same rows. Raises ``InputError`` where none of the first ``PEEK`` is an object, or none has a
-        column that is needed or mapped. They are held back until one has each."""
+        """The same rows. Raises ``InputError`` where none of the first ``PEEK`` has a column that is needed
+        or mapped. They are held back until one has each."""
         held: list[Located] = []
         columns: dict[str, None] = {}
         open_: list[tuple[str, ...]] = [*self.needed, *((f,) for f in self.mapped)]
@@ -125,20 +122,16 @@ class Columns:
             value = row.value
             if isinstance(value, dict):
                 columns |= dict.fromkeys(value)
-                open_ = [fields for fields in open_ if all(self.value(f, value) is MISSING for f in fields)]
+                open_ = [any_ for any_ in open_ if all(self.value(f, value) is MISSING for f in any_)]
             if not open_ or len(held) == PEEK:
                 break
-        if not held:
-            raise NoRowsError(self.where)
-        if not columns:
-            raise not_objects(self.where, held)
-        if open_:
+        if open_ and any(isinstance(row.value, dict) for row in held):
             field = open_[0][0]
             mapped = self.mapped.get(field)
             wanted = f"a column for the {' or the '.join(open_[0])}"
-            raise self._no_column(
-                wanted if mapped is None else f"the {field} column {mapped!r}", list(columns), mapped or field
-            )
+            if mapped is not None:
+                wanted = f"the {field} column {mapped!r}"
+            raise self._no_column(wanted, list(columns), mapped or field)
         return _again(held, found)
 
     def _no_column(self, wanted: str, columns: list[str], near: str) -> InputError:
@@ -162,14 +155,9 @@ def first_columns(where: str, found: Iterator[Located]) -> tuple[list[str], Iter
             break
     if not held:
         raise NoRowsError(where)
-    raise not_objects(where, held)
-
-
-def not_objects(where: str, held: Sequence[Located]) -> InputError:
-    """The error for rows of which none is an object."""
     first = held[0].value
-    detail = first.message if isinstance(first, RowRejected) else "they have no columns"
-    return InputError(
+    detail = first.message if isinstance(first, RowRejected) else ""
+    raise InputError(
         f"no row of the first {len(held)} is a JSON object ({detail}).",
         path=where,
         row=held[0].number,

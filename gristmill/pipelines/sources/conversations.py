@@ -32,7 +32,7 @@ class Conversations(Reader):
         if not any(m["role"] == "assistant" for m in found):
             raise RowRejected("no assistant turn", "there is nothing to train on in the conversation.")
         turns = [m | {"train": m["role"] == "assistant"} for m in found]
-        used = self.columns.used(row, *self.layout.parts)
+        used = self.columns.used(row, self.layout.parts)
         return self._made(row, own_id, {"turns": turns}, used)
 
     def _messages(self, row: dict[str, Any]) -> Chat:

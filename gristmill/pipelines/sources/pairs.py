@@ -102,7 +102,7 @@ class Pairs(Reader):
             if "model" in one
         }
         scores = [
-            {"": score} | {a: float(one[a]) for a in _ATTRIBUTES if isinstance(one.get(a), int | float)}
+            {"": score} | {a: float(one[a]) for a in _ATTRIBUTES if _is_number(one.get(a))}
             for score, one in (best, worst)
         ]
         return self._pair(row, own_id, self._asked(row), sides, (scores[0], scores[1]), more=models)
@@ -141,7 +141,7 @@ class Pairs(Reader):
                 for name, value in found.items()
             ],
         }
-        used = self.columns.used(row, *(part for part in self.layout.parts if part not in keep))
+        used = self.columns.used(row, (part for part in self.layout.parts if part not in keep))
         used |= {"completions"} if self.layout.form == "attributes" else set()
         return self._made(row, own_id, fields, used, more)
 
@@ -222,7 +222,7 @@ def _score(one: Mapping[str, Any], key: str | None) -> float | None:
 def _is_number(value: Any) -> bool:
     try:
         return math.isfinite(float(value))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 

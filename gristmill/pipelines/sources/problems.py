@@ -30,15 +30,12 @@ class Answers(Reader):
         """The answer's text; where a row has several that differ, the JSON list of them that verifiers
         read."""
         value = self.columns.given("answer", row)
-        more = self.columns.given("aliases", row)
-        listed = value if isinstance(value, list) else [value]
-        found = [text for one in listed if (text := self._marked(one)) is not None]
-        found += [
-            text
-            for one in (more if isinstance(more, list) else [more])
-            if (text := self._scalar(one)) is not None
-        ]
-        found = list(dict.fromkeys(found))
+        more = self.columns.given("aliases", row) if "aliases" in self.columns.mapped else None
+        if more is None and not isinstance(value, list):
+            return self._marked(value)
+        own, others = (one if isinstance(one, list) else [one] for one in (value, more))
+        texts = [*map(self._marked, own), *map(self._scalar, others)]
+        found = [text for text in dict.fromkeys(texts) if text is not None]
         if len(found) < 2:
             return found[0] if found else None
         return self._checked("answer", msgspec.json.encode(found).decode())
@@ -79,10 +76,10 @@ class Answers(Reader):
             )
         return self._checked("answer", value.strip() if as_number is None else as_number)
 
-    def _answer_columns(self, row: dict[str, Any]) -> set[str]:
-        """The columns of which ``meta`` need not keep a copy: an answer with its worked solution is kept."""
-        fields = ("aliases",) if self.source.answer_after is not None else ("answer", "aliases")
-        return self.columns.used(row, *fields)
+    @property
+    def _answer_fields(self) -> tuple[str, ...]:
+        """The fields of which ``meta`` need not keep a copy: an answer with its worked solution is kept."""
+        return ("aliases",) if self.source.answer_after is not None else ("answer", "aliases")
 
 
 class Problems(Answers):
@@ -97,10 +94,12 @@ class Problems(Answers):
         level, level_used = self._level(row)
         row_id = own_id or identity(text, answer)
         self._once(row_id, own_id is not None, "the same problem and answer")
-        used = self.columns.used(
-            row, "problem", *(["id"] if own_id else []), *(["level"] if level_used else [])
-        )
-        return Problem(row_id, text, answer, level, meta(row, used | self._answer_columns(row)))
+        fields = ["problem", *self._answer_fields]
+        if own_id:
+            fields.append("id")
+        if level_used:
+            fields.append("level")
+        return Problem(row_id, text, answer, level, meta(row, self.columns.used(row, fields)))
 
     def _level(self, row: dict[str, Any]) -> tuple[int | None, bool]:
         """The level, and whether it was read. Text such as "Level 5" is read as 5."""
@@ -160,7 +159,7 @@ class Samples(Answers):
         given = ("index", "finish_reason", "prompt_tokens", "completion_tokens", "model")
         fields |= {f: v for f in given if not is_nothing(v := self.columns.given(f, row))}
         parts = ("problem", "problem_id", "completion", "messages", "prompt", "system", *given)
-        used = self.columns.used(row, *parts) | self._answer_columns(row)
+        used = self.columns.used(row, (*parts, *self._answer_fields))
         made = self._made(row, own_id or f"{problem_id}/{fields['index']}", fields, used)
         self.counts[key] = index + 1
         return made

@@ -97,7 +97,7 @@ class Reader:
         if "meta" in self.record.__struct_fields__ and "meta" not in fields:
             own = own_meta(row)
             kept = row if own is None else own | {k: v for k, v in row.items() if k != "meta"}
-            taken = used | (self.columns.used(row, "id") if own_id else set())
+            taken = used | (self.columns.used(row, ["id"]) if own_id else set())
             fields["meta"] = meta(kept, taken, more)
         for text in texts({k: v for k, v in fields.items() if k != "meta"}):
             self._checked("text", text)
@@ -141,7 +141,8 @@ class Records(Reader):
                     raise self.columns.lacks(field, row)
             elif value is not None or field not in _defaulted(self.record):
                 fields[field] = value
-        return self._made(row, own_id, fields, self.columns.used(row, *fields))
+        parts = (f for f in self.record.__struct_fields__ if f != "id")
+        return self._made(row, own_id, fields, self.columns.used(row, parts))
 
 
 def required(record: type[Struct]) -> list[str]:

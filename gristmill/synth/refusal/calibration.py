@@ -27,7 +27,7 @@ SCALE = 10
 _CALL = 3
 """The seed of the numbers is derived apart from that of the refusals."""
 _TAIL = 2_000
-"""A confidence is looked for in so many last characters."""
+"""A confidence is looked for in this many last characters."""
 _STATED = re.compile(
     r"(?:\A|[\n.!?(\[*])[ \t*_(\[]{0,4}confidence(?: level| score)?[ \t*_]{0,4}[:=][ \t*_]{0,4}"
     r"(\d{1,3}(?:\.\d{1,4})?)(?![\d])[ \t]*(%|/[ \t]*\d{1,3}\b|out of[ \t]+\d{1,3}\b)?",
@@ -54,7 +54,7 @@ def stated_confidence(text: str, scale: int = SCALE) -> float | None:
 
 def without_confidence(text: str) -> str:
     """``text`` up to the last confidence that it states, so that a verifier reads the answer alone; what
-    follows that where nothing stands before it."""
+    follows that where nothing is before it."""
     before, tail = text[:-_TAIL], text[-_TAIL:]
     found = list(_STATED.finditer(tail))
     if not found:

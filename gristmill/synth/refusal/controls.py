@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
-from gristmill.core.prompts import Row, fields, fill, require, row_places
+from gristmill.core.prompts import RowValues, fields, fill, require, row_places
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import NOTHING, Sentence, SplitPart
@@ -63,7 +63,7 @@ class HardLooking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             return [Rejection(record.id, "not known, so no control")]
         chosen = random.Random(context.seed_for(record.id, _CALL)).sample(self.templates, self.each)
         return [
-            replace(record, id=f"{record.id}/hard{i}", problem=fill(template, Row(record)))
+            replace(record, id=f"{record.id}/hard{i}", problem=fill(template, RowValues(record)))
             for i, template in enumerate(chosen)
         ]
 
@@ -94,7 +94,7 @@ class Clues(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prompt: Sentence = "{clues}\nWho or what is it?"
     """The text of each problem, in which ``{clues}`` are the clues so far and ``{NAME}`` any other column."""
     separator: str = " "
-    """What stands between two clues."""
+    """What is between two clues."""
     least: Annotated[int, Meta(ge=1)] = 1
     """The clues of the shortest prefix."""
 
@@ -120,7 +120,7 @@ class Clues(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 replace(
                     record,
                     id=f"{record.id}/clues{count}",
-                    problem=fill(self.prompt, Row(record), clues=self.separator.join(listed[:count])),
+                    problem=fill(self.prompt, RowValues(record), clues=self.separator.join(listed[:count])),
                     meta=msgspec.json.encode(told).decode(),
                 )
             )

@@ -28,7 +28,7 @@ REFUSAL_CALL = 1
 
 
 def choose(sentences: Sequence[str], record_id: str, context: Context, call: int = REFUSAL_CALL) -> str:
-    """The sentence of a bank that the run's seed chooses for a record, whatever rows stand around it."""
+    """The sentence of a bank that the run's seed chooses for a record, whatever rows are around it."""
     return sentences[context.seed_for(record_id, call) % len(sentences)]
 
 

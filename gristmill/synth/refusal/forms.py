@@ -1,7 +1,7 @@
 """How a question and what is said about it are put into turns: templates by kind of task, three forms.
 
 The places of a template are filled from the record and from the fields of its ``meta``, by name. A record
-that lacks one is rejected: a place that stays open would be trained as it stands.
+that lacks one is rejected: a place that stays open would be trained as it is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import Row, fields, fill, require, row_places
+from gristmill.core.prompts import RowValues, fields, fill, require, row_places
 from gristmill.core.records import Turn
 from gristmill.synth.refusal.texts import MAY_DECLINE
 from gristmill.verifiers.evidence import read_references
@@ -110,7 +110,7 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     system: str = MAY_DECLINE
     """The message before the question where ``kind`` is ``system``."""
     joint: str = " "
-    """What stands between the pieces of the plain form."""
+    """What is between the pieces of the plain form."""
 
     def __post_init__(self) -> None:
         if self.question is not None:
@@ -136,16 +136,16 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The question's text. ``RowRejected`` where the record lacks something that it needs."""
         templates = TASKS[self.task]
         default = templates.plain if self.kind == "plain" else templates.chat
-        return fill(self.question or default, Row(record), **self._values(record))
+        return fill(self.question or default, RowValues(record), **self._values(record))
 
     def answered(self, record: AskedQuestion, answer: str | None = None) -> str:
         """The text of the reference, or of another ``answer``, closed by one full stop and never shortened.
 
-        ``RowRejected`` where there is no reference, or it is none of the options or labels.
+        ``RowRejected`` where there is no reference, or it is not one of the options or labels.
         """
         values = self._values(record)
         said = self._reference(record) if answer is None else {"answer": answer.strip()}
-        text = fill(self._answer_template(answer is None), Row(record), **{**values, **said})
+        text = fill(self._answer_template(answer is None), RowValues(record), **{**values, **said})
         ended = said["answer"].endswith((".", "!", "?"))
         return text[:-1] if ended and text.endswith(said["answer"] + ".") else text
 
@@ -199,8 +199,8 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.labels:
             known = {_label(label): label for label in self.labels}
             if _label(references[0]) not in known:
-                detail = f"{references[0]!r} is none of {list(self.labels)}"
-                raise RowRejected("the reference is no label", detail)
+                detail = f"{references[0]!r} is not one of {list(self.labels)}"
+                raise RowRejected("the reference is not one of the labels", detail)
             return {"answer": known[_label(references[0])]}
         return {"answer": references[0].strip()}
 
@@ -263,7 +263,7 @@ def _options(record: AskedQuestion, column: str | None) -> tuple[str, tuple[str,
 def _key_options(record: AskedQuestion) -> tuple[str, ...]:
     try:
         return read_key(record.answer or "").options
-    except ValueError:  # no reference, or one that is no such JSON, has no options
+    except ValueError:  # no reference, or one that is not such JSON, has no options
         return ()
 
 
@@ -279,7 +279,7 @@ def _chosen(record: AskedQuestion, column: str | None) -> dict[str, str]:
     fits |= {i for i, option in enumerate(options) if tokens(option) == tokens(said)}
     if len(fits) != 1:
         detail = f"{said!r} fits {len(fits)} of {len(options)} options"
-        raise RowRejected("the reference is no option", detail)
+        raise RowRejected("the reference is not one of the options", detail)
     [index] = fits
     return {"letter": LETTERS[index], "content": options[index], "answer": LETTERS[index]}
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
-from gristmill.core.prompts import Row, fill, require, row_places, taken
+from gristmill.core.prompts import RowValues, fill, require, row_places, taken
 from gristmill.core.records import Demonstration, Turn
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import Sentence, SplitPart
@@ -43,7 +43,7 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The messages that ask, with ``{problem}``, ``{answer_with}`` and any column; each column is quoted."""
     consensus: Annotated[float, Meta(gt=0.5, le=1)] = 0.75
     """The least share of the readable judgements that must agree, inclusive. Fewer than half readable, or a
-    tie, is no consensus."""
+    tie, is not a consensus."""
     truth: Literal["ignore", "agree"] = "ignore"
     """``agree`` rejects a consensus that contradicts the split (sure is feasible). Without it a model that is
     always wrong about itself is confirmed in that, which is the price of using no references."""
@@ -61,7 +61,8 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
         require("question", self.question, "problem")
         if self.asking.votes < 2:
             raise RecipeError(
-                "feasibility_introspection: one judgement is no consensus.", remedy="Set asking.votes to 8."
+                "feasibility_introspection: one judgement is not a consensus.",
+                remedy="Set asking.votes to 8.",
             )
 
     @property
@@ -80,7 +81,7 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
         if record.part not in self.parts:
             return [Rejection(record.id, f"not of the parts wanted: {record.part}")]
         seed = context.seed_for(record.id, _CALL)
-        columns = taken(Row(record), self.places["prompt"])
+        columns = taken(RowValues(record), self.places["prompt"])
         code = fence(seed, [record.problem, *columns.values()])
         values = {"problem": quote("TASK", record.problem, code), "fence": code}
         values |= {name: quote(name.replace("_", " ").upper(), text, code) for name, text in columns.items()}
@@ -95,7 +96,7 @@ class Introspection(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
                 detail = f"{ballot.detail}; {record.correct} of {record.decided} answers are right"
                 return [Rejection(record.id, "the consensus contradicts the evidence", detail)]
         turns = (
-            Turn("user", fill(self.question, Row(record)), False),
+            Turn("user", fill(self.question, RowValues(record)), False),
             Turn("assistant", self.feasible if best == LABELS[0] else self.infeasible, True),
         )
         made_id = f"{record.id}/introspection"

@@ -35,7 +35,7 @@ _REASONING_TOKENS = 1024
 _ALTERNATIVES = 20
 """The most that servers give."""
 _SPACES = " \t\n▁Ġ(["
-"""What may stand before a letter in one token; some servers show a blank as the vocabulary's own mark."""
+"""What may be before a letter in one token; some servers show a blank as the vocabulary's own mark."""
 
 
 class ProbePlan(NamedTuple):
@@ -208,7 +208,7 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
             [first] = await context.engine.generate(Request(messages, one))
             letter = likeliest_letter(first, len(read_options(self.form.asked(problem))))
             if letter is not None:
-                # One token is the whole answer here, so its end is no cut.
+                # One token is the whole answer here, so its end is not a cut.
                 return replace(first, text=letter, finish_reason="stop")
         s = self._sampling
         sampling = Sampling(temperature=0, max_tokens=s.max_tokens, stop=s.stop, logprobs=s.logprobs)

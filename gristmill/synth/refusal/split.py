@@ -301,7 +301,7 @@ def _words(answer: str) -> tuple[str, ...]:
 
 
 def _field(meta: str, name: str) -> str | None:
-    """A field of ``meta`` as text; ``None`` where there is no such, or it is null or a list of things."""
+    """A field of ``meta`` as text; ``None`` where it is missing, null or a list of things."""
     try:
         value = _META.decode(meta)[name]
     except (msgspec.DecodeError, KeyError, RecursionError):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import Row, fill, require, require_row, within
+from gristmill.core.prompts import RowValues, fill, require, require_row, within
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.verdicts import Verdict
@@ -189,7 +189,7 @@ class Search:
     def __init__(self, options: Explore, problem: Problem, answer: str, context: Context) -> None:
         self.options = options
         self.problem = problem
-        self.row = Row(problem)
+        self.row = RowValues(problem)
         self.answer = answer
         self.context = context
         self.bases: list[Base] = []
@@ -338,12 +338,12 @@ class Search:
 
 
 def text_of(completion: Completion) -> str:
-    """A completion's text as it stands in later prompts and in exported data."""
+    """A completion's text as it is in later prompts and in exported data."""
     return completion.text.strip()
 
 
 def evaluation_text(base: Base, said: bool, marker: Marker) -> str | None:
-    """The first usable evaluation of this verdict, cut at its marker, which then stands in full."""
+    """The first usable evaluation of this verdict, cut at its marker, which is then written in full."""
     truth = attempt_right(base)
     for evaluation in base.evaluations:
         if usable(evaluation, truth) is said:

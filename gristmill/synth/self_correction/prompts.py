@@ -1,7 +1,7 @@
 """What the model is asked in each turn, how its verdict is read, and how the turns become training text.
 
 Two things are kept apart. ``Prompts`` is what the engine sees while sampling: any messages, worked
-examples included. ``CorrectionDialogue`` is what stands in the exported data: no worked example ever does.
+examples included. ``CorrectionDialogue`` is what the exported data hold: no worked example ever does.
 Both are plain data that a recipe can override.
 """
 
@@ -53,8 +53,11 @@ class Prompts(Struct, frozen=True, forbid_unknown_fields=True):
     """The three turns as the engine is asked for them."""
 
     attempt: TurnPrompt
+    """How an attempt is asked for."""
     evaluation: TurnPrompt
+    """How a self-evaluation is asked for."""
     correction: TurnPrompt
+    """How a correction is asked for."""
 
     @property
     def places(self) -> dict[str, frozenset[str]]:
@@ -88,7 +91,7 @@ class PromptOverrides(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Marker(Struct, frozen=True, forbid_unknown_fields=True):
-    """The two endings of a self-evaluation. A verdict counts if exactly one of them stands in the text,
+    """The two endings of a self-evaluation. A verdict counts if exactly one of them is in the text,
     once, at its very end; its full stop may be missing."""
 
     correct: str = "[VERIFY] correct."
@@ -117,7 +120,7 @@ def _marker_patterns(correct: str, wrong: str) -> tuple[str, re.Pattern[str], re
             f"the markers {correct!r} and {wrong!r} cannot be told apart.",
             remedy="Choose two markers of which neither begins with the other.",
         )
-    # A bracketed tag that both begin with must not stand elsewhere in the text either.
+    # A bracketed tag that both begin with must not be elsewhere in the text either.
     tags = [t[0] if (t := re.match(r"[\[<]\S+[\]>]", m)) else "" for m in bare]
     tag = tags[0] if tags[0] == tags[1] else ""
     either = rf"(?<!\w)({re.escape(bare[0])}|{re.escape(bare[1])})(?!\w)"

@@ -95,7 +95,7 @@ def why_none(record: Exploration) -> str:
     return "no verdict that fits"
 
 
-class Pairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CorrectionPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes the M-DPO preference pairs M-D1, M-D2 and M-D3 (arXiv 2502.19613, section 3.2).
 
     Both sides share the first attempt. (wrong, "wrong", wrong) against (wrong, "correct") is never made.

@@ -48,7 +48,7 @@ class Allocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
       up to ``k`` for each prefix it looks at: ``batch`` first, then each time as many as there are. It
       leaves a prefix as soon as the rest of the ``k`` could not change its label, so the labels are those
       of ``k`` in full. It takes labels to turn from right to wrong once; where they do not, it finds a
-      turn, not always the first. ``repeat`` checks that turn with so many *further* rollouts on either
+      turn, not always the first. ``repeat`` checks that turn with that many *further* rollouts on either
       side (new ones, as those before were stopped when they looked right): where they contradict, their
       label counts and the search goes on. It also looks at the prefix behind the turn: one that is right,
       and found so again, shows the one before it to be right. Where luck after an error gives the right
@@ -59,7 +59,7 @@ class Allocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     What ``confidence`` promises: the chances are posteriors under ``prior`` (a Beta distribution of a
     prefix's success, cut at the threshold), and valid whenever one stops to look. So of the labels
-    decided, at least that share is right on average over problems that are like the prior. It is no
+    decided, at least that share is right on average over problems that are like the prior. It is not a
     bound for one given success rate: with threshold 0 a right prefix that hardly ever succeeds is taken
     for wrong whatever the scheme.
     """
@@ -118,7 +118,8 @@ class Allocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return one_error(seen) if self.monotone else [alone(e) for e in seen]
 
     def bounds(self, prefixes: int, solved: bool) -> tuple[int, int]:
-        """The least and the most rollouts that a solution with so many prefixes but the whole may take."""
+        """The least and the most rollouts that a solution with that many prefixes besides the whole may
+        take."""
         least = most = prefixes * self.cap
         if self.scheme != "fixed":
             least = min(self.batch, self.cap) * min(prefixes, 1)

@@ -183,7 +183,7 @@ class _Work:
         return await asyncio.gather(*calls)
 
     async def draw(self, steps: int, first: int, n: int, prover: Engine | None = None) -> tuple[Judged, ...]:
-        """Rollouts ``first .. first + n - 1`` from the prefix of so many steps, by the prover if given."""
+        """Rollouts ``first .. first + n - 1`` from the prefix of that many steps, by the prover if given."""
         owner = self.record.id if steps else self.record.problem_id
         call = steps if prover is None else -1 - steps
         return await self.options.rollouts.draw(

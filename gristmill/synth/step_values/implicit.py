@@ -37,7 +37,7 @@ class ImplicitRewards(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
 
     Both must be able to score given text, and have the same tokenizer: a sample whose tokens differ is
     rejected. A token that straddles the boundary of two steps counts for the one in which it begins. A sample
-    that was cut off is scored as it stands; its ``solved`` says that it came to no right answer.
+    that was cut off is scored as it is; its ``solved`` says that it did not come to a right answer.
     """
 
     reads: ClassVar[type[Struct]] = Sampled

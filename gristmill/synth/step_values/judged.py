@@ -49,7 +49,7 @@ class Locator(Struct, frozen=True, forbid_unknown_fields=True):
 
     asking: Asking = Asking(read="text", sampling=Sampling(temperature=0.0, max_tokens=2048))
     """How the judge answers: by default in text, as it reasons first. With several votes the most frequent
-    answer counts, where at least half could be read; a tie is no answer."""
+    answer counts, where at least half could be read; a tie is not an answer."""
     prompt: tuple[Message, ...] = (SYSTEM, _PROMPT)
     """The messages that ask, with ``{problem}``, ``{steps}``, ``{count}``, ``{fence}`` and ``{answer_with}``.
     Problem and steps are quoted, so that nothing in them reads as an instruction."""

@@ -233,7 +233,7 @@ _TAIL = re.compile(r"(?<=[\w)\]}%!])[ \t]++[aAI]\Z")
 def mathematical_part(step: str) -> str:
     """What is mathematics in a step, piece by piece on lines of its own; ``""`` where nothing is.
 
-    Code, display and inline mathematics as they stand, boxed answers, and equations and other expressions
+    Code, display and inline mathematics as they are, boxed answers, and equations and other expressions
     with an operator in plain text ("48 / 2 = 24"). After "What Are Step-Level Reward Models Rewarding?"
     (arXiv 2412.15904), which finds that the rest of a step adds nothing. Plain text is read by a heuristic:
     an equation in words ("twice four is eight") is not seen.

@@ -34,7 +34,7 @@ def er_prm(rollouts: Evidence, eta: float) -> float:
 
     ``eta`` of 0 is the mean (``soft``), +inf the best rollout (``hard``), -inf the worst; positive is the
     form of the authors' active code. It never overflows: the greatest exponent is taken out of the sum.
-    Raises ``ValueError`` for an ``eta`` that is no number and for rewards outside [0, 1].
+    Raises ``ValueError`` for an ``eta`` that is not a number and for rewards outside [0, 1].
     """
     if math.isnan(eta):
         raise ValueError("eta is not a number")

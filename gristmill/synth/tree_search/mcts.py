@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import Row, opening, require_row, row_places
+from gristmill.core.prompts import RowValues, opening, require_row, row_places
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import Tree
@@ -135,7 +135,7 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     async def __call__(self, record: Problem, context: Context) -> list[Tree]:
         """The tree of a problem."""
-        messages = opening(Row(record), self.prompt, self.system, self.examples)
+        messages = opening(RowValues(record), self.prompt, self.system, self.examples)
         tree = Growing(record.id, record.problem, record.answer, messages, self.algorithm)
         return [await self._grow(tree, context)]
 
@@ -163,7 +163,7 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     def estimate(self, record: Problem) -> Estimate:
         """Bounds: the least is one expansion, the most what every iteration may cost, within the budget."""
         try:
-            asked = opening(Row(record), self.prompt, self.system, self.examples)
+            asked = opening(RowValues(record), self.prompt, self.system, self.examples)
         except RowRejected:
             return Estimate(0, 0, 0, 0, rows_max=0)
         tree = Growing(record.id, record.problem, record.answer, (), self.algorithm)
@@ -196,7 +196,7 @@ def _expander(options: TreeSearch, tree: Growing, context: Any) -> Expander:
 
 
 class _Search:
-    """One tree and what to do next. All that a decision rests on stands in the tree."""
+    """One tree and what to do next. All that a decision rests on is in the tree."""
 
     def __init__(self, options: TreeSearch, tree: Growing, context: Context) -> None:
         self.options = options

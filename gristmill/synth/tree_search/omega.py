@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, field
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import Row, opening, require_row, row_places
+from gristmill.core.prompts import RowValues, opening, require_row, row_places
 from gristmill.core.records import Judged, Problem
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import Tree, tally
@@ -135,7 +135,7 @@ class OmegaPRM(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         """The prompt of a problem. ``RowRejected`` where it lacks a column that the prompt names."""
-        return opening(Row(problem), self.prompt, self.system, self.examples)
+        return opening(RowValues(problem), self.prompt, self.system, self.examples)
 
     def estimate(self, record: Problem) -> Estimate:
         """Bounds: the least is one request, the most every search at its full depth, or the budget."""

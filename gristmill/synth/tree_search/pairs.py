@@ -164,7 +164,7 @@ def _down(view: View, choose_worst: bool) -> Iterator[tuple[Node, Node]]:
 def _everywhere(view: View, top: int) -> Iterator[tuple[Node, Node]]:
     """rStar-Math: at every node, steps that led to a right end against steps that led to a wrong one.
 
-    A step that led to both may stand on either side, but never against itself; and as Q must be greater
+    A step that led to both may be on either side, but never against itself; and as Q must be greater
     on the chosen side, no two steps are paired both ways.
     """
     for parent in view.tree.nodes:

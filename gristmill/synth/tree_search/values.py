@@ -164,7 +164,7 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def process_messages(problem: str, steps: Sequence[str], good: str) -> tuple[Message, ...]:
     """The conversation in which a process reward model is trained to answer each step with ``+`` or ``-``.
 
-    The first step stands after the problem, each later one in a turn of its own; steps before the last are
+    The first step comes after the problem, each later one in a turn of its own; steps before the last are
     shown as good. Steps that are blank are left out.
     """
     shown = [step.strip() for step in steps if step.strip()]

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling, TokenLogprob
 from gristmill.core.errors import RecipeError
-from gristmill.core.prompts import fill, fill_messages
+from gristmill.core.prompts import fill, fill_messages, require
 from gristmill.verifiers.judges.base import draw
 
 T = TypeVar("T")
@@ -100,6 +100,9 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
     """Asks for another answer after one that is not the requested JSON; ``{error}`` says what is wrong."""
 
     def __post_init__(self) -> None:
+        for name in ("direct", "reasoned", "structured"):
+            require(f"asking.{name}", getattr(self, name), known=("labels", "marked"))
+        require("asking.repair", self.repair, known=("error",))
         if self.votes > 1 and self.sampling.temperature == 0:
             raise RecipeError(
                 f"asking: {self.votes} votes at temperature 0 are all the same, so they count as one vote.",

@@ -105,10 +105,12 @@ class Judge(Struct, frozen=True, forbid_unknown_fields=True):
                 f"accept is {self.accept:g}, over the highest of {self.grades} grades.",
                 remedy=f"Set accept to at most {self.grades}.",
             )
-        require("pointwise", self.pointwise, "reference", "response", "answer_with")
-        require("graded", self.graded, "response", "answer_with")
-        require("pairwise", self.pairwise, "response_a", "response_b", "answer_with")
-        require("listwise", self.listwise, "responses", "answer_with")
+        told = ("problem", "fence")
+        compared = (*told, "reference", "criteria")
+        require("pointwise", self.pointwise, "reference", "response", "answer_with", known=told)
+        require("graded", self.graded, "response", "answer_with", known=(*told, "grades"))
+        require("pairwise", self.pairwise, "response_a", "response_b", "answer_with", known=compared)
+        require("listwise", self.listwise, "responses", "answer_with", known=(*told, "count"))
 
     @property
     def needs(self) -> frozenset[Ability]:

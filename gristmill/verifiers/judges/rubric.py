@@ -78,8 +78,8 @@ class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
     ``{fence}``."""
 
     def __post_init__(self) -> None:
-        require("write", self.write, "problem")
-        require("ask", self.ask, "response", "question", "answer_with")
+        require("write", self.write, "problem", known=("limit", "fence"))
+        require("ask", self.ask, "response", "question", "answer_with", known=("problem", "fence"))
 
     @property
     def needs(self) -> frozenset[Ability]:
@@ -174,7 +174,7 @@ class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
     ``{fence}``."""
 
     def __post_init__(self) -> None:
-        require("ask", self.ask, "response", "question", "answer_with")
+        require("ask", self.ask, "response", "question", "answer_with", known=("problem", "fence"))
 
     @property
     def needs(self) -> frozenset[Ability]:
@@ -309,7 +309,7 @@ class ContrastiveRubric(Struct, frozen=True, forbid_unknown_fields=True):
     ``{fence}``."""
 
     def __post_init__(self) -> None:
-        require("write", self.write, "problem", "preferred", "rejected")
+        require("write", self.write, "problem", "preferred", "rejected", known=("fence",))
         require("judge.pairwise", self.judge.pairwise, "criteria")
 
     async def __call__(

@@ -270,9 +270,9 @@ def test_a_relative_source_is_looked_for_beside_the_recipe_first(
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "r.yaml").write_text(GOOD)
     monkeypatch.chdir(tmp_path)
-    assert load("recipes/r.yaml").source.path == "problems.jsonl"
+    assert load("recipes/r.yaml").sources["source"].path == "problems.jsonl"
     (tmp_path / "recipes" / "problems.jsonl").write_text("{}")
-    assert load("recipes/r.yaml").source.path == str(Path("recipes/problems.jsonl"))
+    assert load("recipes/r.yaml").sources["source"].path == str(Path("recipes/problems.jsonl"))
 
 
 def test_the_schema_knows_good_from_bad() -> None:
@@ -386,7 +386,10 @@ def test_a_plug_in_of_another_package_works_the_same_and_nothing_else_is_importe
     assert "stages[0].strenght: unknown key. Did you mean 'strength'?" in done.stdout
     assert "is not valid under any of the given schemas" in done.stdout
     assert "stages[0].stage: 'gone' cannot be imported (No module named 'absent_package')" in done.stdout
-    assert "stages[0].stage: 'broken' is registered as <function broken" in done.stdout
+    assert (
+        "stages[0].stage: stage 'broken' (other:broken): it inherits none of RowStage, Filter and Relation"
+        in done.stdout
+    )
 
 
 def test_a_recipe_can_be_written_in_python() -> None:

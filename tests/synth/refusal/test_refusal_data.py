@@ -211,7 +211,7 @@ def test_a_label_is_compared_as_a_whole(label: str) -> None:
 
 def test_a_reference_that_is_no_label_or_no_option_is_rejected() -> None:
     form = Form(task="claim", labels=LABELS)
-    with pytest.raises(RowRejected, match="none of"):
+    with pytest.raises(RowRejected, match="not one of"):
         make(RTuning(form=form), certainty(answer="support", meta='{"evidence": "E."}'))
     with pytest.raises(RowRejected, match="fits 0 of 2"):
         make(RTuning(form=Form(task="multiple_choice")), certainty(meta='{"options": ["Rome", "Oslo"]}'))

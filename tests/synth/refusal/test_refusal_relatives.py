@@ -219,7 +219,7 @@ def test_a_consensus_against_the_evidence_is_kept_only_if_truth_is_ignored() -> 
 
 
 def test_introspection_needs_more_than_one_vote_and_tells_its_cost() -> None:
-    with pytest.raises(RecipeError, match="no consensus"):
+    with pytest.raises(RecipeError, match="not a consensus"):
         Introspection(asking=Asking())
     cost = Introspection().estimate(certainty())
     assert (cost.completions_min, cost.completions_max) == (8, 8)

@@ -16,7 +16,7 @@ from gristmill.core.records import Base, Evaluation, Exploration, Judged, Pair, 
 from gristmill.core.stages import Context, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.synth.self_correction import Explore, Pairs, Trajectories, Trial, measure
+from gristmill.synth.self_correction import CorrectionPairs, Explore, Trajectories, Trial, measure
 from gristmill.synth.self_correction.explore import CheckHolds
 from gristmill.synth.self_correction.goals import Beta, Want
 from gristmill.synth.self_correction.prompts import CorrectionDialogue
@@ -60,9 +60,9 @@ def trajectories(found: Exploration, stage: Trajectories | None = None) -> list[
     return asyncio.run((stage or Trajectories())(found, context))  # type: ignore[return-value]
 
 
-def pairs(found: Exploration, stage: Pairs | None = None) -> list[Pair | Rejection]:
+def pairs(found: Exploration, stage: CorrectionPairs | None = None) -> list[Pair | Rejection]:
     context = Context(ScriptedEngine(lambda r, i: ""), verify, 0)
-    return asyncio.run((stage or Pairs())(found, context))  # type: ignore[return-value]
+    return asyncio.run((stage or CorrectionPairs())(found, context))  # type: ignore[return-value]
 
 
 def answer(value: object, index: int) -> str:

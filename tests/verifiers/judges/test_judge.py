@@ -404,3 +404,11 @@ def test_a_real_model_gives_probabilities_that_can_be_read() -> None:
     alone, pair = asyncio.run(run())
     assert alone.decided and alone.rule == "judge: probabilities"
     assert pair.orders is not None and all(0 < p < 1 for p in pair.orders)
+
+
+def test_a_place_that_nothing_fills_is_refused_with_the_nearest_one() -> None:
+    asked = (Message("user", "{problem} {respons_a} {response_a} {response_b} {answer_with}"),)
+    with pytest.raises(RecipeError, match=r"'pairwise' has the place \{respons_a\}.*\{response_a\}\?"):
+        Judge(pairwise=asked)
+    with pytest.raises(RecipeError, match=r"'asking.reasoned' has the place \{label\}"):
+        Asking(reasoned="One of {label}.")
