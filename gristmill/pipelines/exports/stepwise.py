@@ -56,11 +56,17 @@ class ErPrmText(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = TaggedText
 
     tag: Annotated[str, Meta(min_length=1)] = "ки"
+    """What stands behind every step; the trainer learns the value there."""
     before: str = " "
+    """What stands between a step and its tag."""
     after: str = "\n"
+    """What stands behind the question and behind each tag."""
     prompt: Literal["problem", "messages"] = "problem"
+    """The question: the problem's text, or all messages that were sent."""
     tokenizer: str | None = None
+    """A ``tokenizer.json``, a folder with one, or a model's name, by which the tags are checked."""
     kind: str | None = None
+    """Keep only the rows of this kind of label, such as ``soft``; ``null`` keeps all."""
 
     def rows(self, record: ProcessRow, /) -> Sequence[TaggedText]:
         """One row."""
@@ -222,10 +228,15 @@ class TrlStepwise(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = Stepwise
 
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """A label is true where the value is above this."""
     inclusive: bool = False
+    """A label is also true where the value equals ``threshold``."""
     prompt: Literal["problem", "messages"] = "problem"
+    """The question: the problem's text, or all messages that were sent."""
     prompt_end: str = "\n"
+    """What the prompt ends with."""
     kind: str | None = None
+    """Keep only the rows of this kind of label, such as ``soft``; ``null`` keeps all."""
 
     def rows(self, record: ProcessRow, /) -> Sequence[Stepwise]:
         """One row."""

@@ -138,6 +138,7 @@ class Work(Observer[None]):
         self.done = 0
         self.total: int | None = None
         self.out_of_time = False
+        self._of_table = False
         self._rundir = rundir
         self._seed = seed
         self._part_rows = part_rows
@@ -167,21 +168,20 @@ class Work(Observer[None]):
         if root in self.given:
             return self.given[root]
         if root in self.sources:
-            return self._in_time(self.sources[root])
-        return self._tried(root, parts.read(self.folder(root).path, self.graph.nodes[root].writes))
+            return self.sources[root]
+        return parts.read(self.folder(root).path, self.graph.nodes[root].writes)
 
-    def _in_time(self, rows: Iterator[Any]) -> Iterator[Any]:
-        for row in rows:
-            if self._over():
-                return
-            yield row
+    def over(self, root: int) -> bool:
+        """Whether the time is over, for rows of a source; those of a table come to ``record``."""
+        return root in self.sources and root not in self.given and self._late()
 
-    def _tried(self, root: int, rows: Iterator[Any]) -> Iterator[Any]:
-        """The rows of a table; those that the time is over for come as rejections by what reads them."""
-        for row in rows:
-            yield Rejection(row.id, TIME_OVER) if self._over() else row
+    def record(self, item: Any) -> Any:
+        """The item itself; a row of a table that the time is over for is rejected by what reads it."""
+        if self._of_table and self._late():
+            return Rejection(item.id, TIME_OVER)
+        return item
 
-    def _over(self) -> bool:
+    def _late(self) -> bool:
         self.out_of_time = self.out_of_time or (self._until is not None and time.monotonic() >= self._until)
         return self.out_of_time
 
@@ -189,6 +189,7 @@ class Work(Observer[None]):
         """Open the files of what streams."""
         nodes = self.graph.nodes
         source = nodes[root].stage is None and root in self.sources
+        self._of_table = root not in self.sources and root not in self.given
         self.at = ", ".join(nodes[i].name for i in members) or nodes[root].name
         self.done, self.total = 0, None if source else self.counts[root].rows_out
         for i in [root] * source + members:

@@ -81,23 +81,35 @@ class Judge(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     grades: Annotated[int, Meta(ge=2, le=100)] = 5
+    """The highest grade, where there is no reference."""
     accept: Annotated[float, Meta(ge=1)] = 4
+    """The mean grade from which on an answer is ``correct``."""
     tie: bool = False
+    """Offer the word *tie* in comparisons; half of its share goes to each side."""
     shuffles: Annotated[int, Meta(ge=1, le=100)] = 4
+    """Orders in which a list of answers is put before the model."""
     aggregate: Literal["borda", "majority"] = "borda"
+    """How the orders are joined: mean ranks (``borda``) or the most first places (``majority``)."""
     asking: Asking = Asking()
+    """How the model is asked and its answer read."""
     pointwise: tuple[Message, ...] = (SYSTEM, _POINTWISE)
+    """The prompt that compares an answer with a reference."""
     graded: tuple[Message, ...] = (SYSTEM, _GRADED)
+    """The prompt that grades an answer."""
     pairwise: tuple[Message, ...] = (SYSTEM, _PAIRWISE)
+    """The prompt that compares two answers."""
     listwise: tuple[Message, ...] = (SYSTEM, _LISTWISE)
+    """The prompt that orders several answers."""
     list_text: str = (
         "Give your reasons in brief. Then end with the numbers in double brackets, written only once and as "
         "the last thing, such as [[2 > 1]] for two."
     )
+    """How the order is to be written, as text."""
     list_json: str = (
         'Answer with one JSON object and nothing else: {"reason": "...", "ranking": [...]}, with the '
         "numbers of all responses, best first."
     )
+    """How the order is to be written, as JSON."""
 
     def __post_init__(self) -> None:
         if self.accept > self.grades:
