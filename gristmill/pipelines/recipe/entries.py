@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from gristmill.core.contracts import check_part
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
-from gristmill.core.registry import locate, names, suggest
+from gristmill.core.registry import find, locate, names, suggest
 from gristmill.engines.options import NONE
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
@@ -55,9 +56,10 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if self.kind not in names("verifiers"):
             remedy = suggest(self.kind, names("verifiers"))
             raise RecipeError(f"{place}.kind: {self.kind!r} is not a registered verifier.", remedy=remedy)
-        if not self.options:
-            return
+        if not self.options and locate("verifiers", self.kind).startswith("gristmill."):
+            return  # one of ours is imported by its worker processes only
         try:
+            check_part("verifiers", self.kind, find("verifiers", self.kind))
             load_verifier(locate("verifiers", self.kind), self.options)
         except (RecipeError, ImportError, AttributeError) as e:
             remedy = e.remedy if isinstance(e, RecipeError) else "Install or repair the package it is from."
