@@ -126,8 +126,8 @@ class Work(Observer[None]):
     ) -> None:
         """``kept`` are the sources whose rows are written, because something reads them. ``probe`` is the
         number of rows by which a stage with a bug is known; 0 lets none stop the run. ``until`` is the time
-        (``time.monotonic``) after which no further row is begun, ``grace`` the seconds after it in which those
-        that are at work must end (``None``: they are waited for).
+        (``time.monotonic``) after which no further row is begun, ``grace`` the seconds after it in which
+        those that are at work must end (``None``: they are waited for).
 
         ``settle`` is awaited before an error that has nothing to do with the engines ends the run: it
         lets the requests in flight come home and into the log.
