@@ -211,8 +211,10 @@ class Work(Observer[None]):
         """One record through one stage. This is the boundary at which a bug in a stage costs one row."""
         run = self._runs[node]
         try:
-            async with asyncio.timeout(None if self._cut_off is None else self._cut_off - time.monotonic()):
-                results = await run.stage(record, run.context)
+            call = run.stage(record, run.context)
+            if self._cut_off is not None:
+                call = asyncio.wait_for(call, max(0.0, self._cut_off - time.monotonic()))
+            results = await call
             kept, rejected = checked(run.name, run.stage, record, results, (run.makes, run.writes))
         except RowRejected as error:
             run.done += 1
