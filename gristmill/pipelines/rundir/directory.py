@@ -26,7 +26,7 @@ from gristmill.pipelines.recipe.plain import document
 RECIPE, SUMMARY, LOG, EXPORTS = "recipe.yaml", "summary.json", "log.txt", "exports"
 _LOCK, _FRESH = ".lock", ".fresh"
 
-_FREE = "Free some space, then run it again: it goes on where it stopped and pays for nothing twice."
+_FREE = "Free some space, then run it again: it continues where it stopped and pays for nothing twice."
 _WRITABLE = "Make the directory writable, or put the run elsewhere with --runs DIR."
 _REMEDIES = {
     errno.ENOSPC: _FREE,
@@ -172,7 +172,7 @@ def _tidy(path: Path) -> None:
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
-    """Dotted names of the keys whose values differ, but for the ``ignored`` ones."""
+    """Dotted names of the keys whose values differ, except the ``ignored`` ones."""
     changed: list[str] = []
     _compare("", old, new, ignored, changed)
     return changed
