@@ -11,6 +11,7 @@ from gristmill.core.contracts import check_part
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
 from gristmill.core.registry import find, locate, names, suggest
+from gristmill.engines.options import NONE
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
 from gristmill.verifiers.pool.in_process import InProcess, pool_for
@@ -127,10 +128,10 @@ class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     """The run's name: its directory is ``runs/NAME``."""
-    engine: dict[str, Any]
-    """The engine that stages ask: ``kind`` and that kind's options."""
     stages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     """The stages, in order. Each reads the one before it, or what its ``from`` names."""
+    engine: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": NONE})
+    """The engine that stages ask: ``kind`` and that kind's options. It may be left out where none asks it."""
     source: Source | None = None
     """Where the rows come from, if from one place. Its name is ``source``."""
     sources: dict[PartName, Source] = {}
