@@ -21,6 +21,7 @@ from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.entries import Until
+from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import RECIPE, SUMMARY, RunDir, changed_keys, hold
 from gristmill.pipelines.rundir.results import Run
@@ -115,7 +116,8 @@ def claim(rundir: RunDir, recipe: Recipe, options: RunOptions) -> None:
     import yaml
 
     resolved = recipes.to_dict(recipe)
-    former = rundir.recipe()
+    made_by = rundir.path / RECIPE
+    former = document(made_by) if made_by.exists() else None
     if former is not None and not (options.resume or options.fresh):
         with suppress(GristmillError):  # one that cannot be read any more is compared as it is
             former = recipes.to_dict(recipes.from_dict(former))
