@@ -149,12 +149,13 @@ class _Host(Coder):
         if type(value) is defaultdict:
             return self.encode(dict(value), graph, depth)
         if isinstance(value, type) and value is not type(None):
-            if self.classes.get(value.__name__) is value:
-                return ["setup", value.__name__]
-            if getattr(builtins, value.__name__, None) is value:
-                return ["builtin", value.__name__]
+            names = [base.__name__ for base in value.__mro__]
+            if self.classes.get(names[0]) is value:
+                return ["setup", names[0]]
+            if getattr(builtins, names[0], None) is value:
+                return ["builtin", names[0]]
             if issubclass(value, BaseException):
-                return ["error", self._number(value), [base.__name__ for base in value.__mro__]]
+                return ["error", self._number(value), names]
         base = base_of(value)
         view = [] if base is None else [self.encode(base, graph, depth + 1)]
         return ["mine", self._number(value), type(value).__name__, callable(value), *view]
