@@ -14,7 +14,10 @@ import pytest
 
 from gristmill.core.errors import RecipeError
 from gristmill.verifiers.code import sandbox as module
-from gristmill.verifiers.code.sandbox import ProgramResult, Sandbox, SandboxJob, SandboxLimits, choose, run
+from gristmill.verifiers.code.place import Ended, Sandbox, SandboxLimits
+from gristmill.verifiers.code.sandbox import choose
+from gristmill.verifiers.code.trial import Text, Trial
+from gristmill.verifiers.code.walls import landlock_version
 
 ROOT = os.geteuid() == 0
 BRIEF = SandboxLimits(wall_seconds=2.0, cpu_seconds=2.0, memory_mb=256, file_mb=4, processes=8, output_kb=64)
@@ -39,8 +42,9 @@ def closed(request: pytest.FixtureRequest) -> Sandbox:
     return open_sandbox(request.param)
 
 
-def ran(sandbox: Sandbox, program: str, limits: SandboxLimits = BRIEF, stdin: str = "") -> ProgramResult:
-    return run(SandboxJob(textwrap.dedent(program), stdin=stdin), limits, sandbox)
+def ran(sandbox: Sandbox, program: str, limits: SandboxLimits = BRIEF, stdin: str = "") -> Ended:
+    with Trial(Text(textwrap.dedent(program)), limits, sandbox) as trial:
+        return trial.script(stdin)
 
 
 def running(mark: str) -> list[str]:
@@ -71,10 +75,8 @@ def test_a_program_reads_and_prints(anywhere: Sandbox) -> None:
 
 
 def test_an_endless_loop(anywhere: Sandbox) -> None:
-    started = time.monotonic()
     assert ran(anywhere, "while True: pass", BRIEF._replace(wall_seconds=1.0)).over == "wall"
     assert ran(anywhere, "while True: pass", BRIEF._replace(wall_seconds=9.0, cpu_seconds=1.0)).over == "cpu"
-    assert time.monotonic() - started < 15
 
 
 def test_sleep_costs_wall_time_only(anywhere: Sandbox) -> None:
@@ -89,11 +91,9 @@ def test_a_memory_hog(anywhere: Sandbox) -> None:
 
 
 def test_a_gigabyte_of_output_is_cut_at_its_limit(anywhere: Sandbox) -> None:
-    started = time.monotonic()
     program = "import os\nfor _ in range(1024): os.write(1, b'x' * (1 << 20))\nprint('done')"
     result = ran(anywhere, program, BRIEF._replace(wall_seconds=20.0, cpu_seconds=20.0))
     assert (result.over, len(result.stdout)) == ("output", 64 << 10)
-    assert time.monotonic() - started < 10
 
 
 def test_a_huge_file_and_many_files(anywhere: Sandbox) -> None:
@@ -112,10 +112,18 @@ def test_the_environment_and_descriptors_are_not_ours(
     anywhere: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_API_KEY", "hush")
-    result = ran(anywhere, "import os; print(dict(os.environ)); print(sorted(os.listdir('/proc/self/fd')))")
+    program = """
+        import os
+        print(dict(os.environ))
+        for number in range(1000):
+            try: os.fstat(number)
+            except OSError: continue
+            print(number, end=" ")
+    """
+    result = ran(anywhere, program)
     assert result.exit == 0
     assert "SOME_API_KEY" not in result.stdout and "hush" not in result.stdout
-    assert result.stdout.splitlines()[1] == "['0', '1', '2', '3']"  # the last is that of listdir
+    assert result.stdout.splitlines()[1] == "0 1 2 "
 
 
 def test_the_directory_is_empty_its_own_and_removed(anywhere: Sandbox) -> None:
@@ -126,7 +134,7 @@ def test_the_directory_is_empty_its_own_and_removed(anywhere: Sandbox) -> None:
         os.chmod("a/b", 0); os.chmod("a", 0)
         for _ in range(2000): os.mkdir("deep"); os.chdir("deep")
     """
-    result = ran(anywhere, program)
+    result = ran(anywhere, program, BRIEF._replace(wall_seconds=20.0, cpu_seconds=20.0))
     place, _, listed = result.stdout.strip().partition(" ")
     assert (result.exit, listed) == (0, "[]")
     assert not Path(place).exists()
@@ -178,10 +186,8 @@ def test_a_fork_bomb(closed: Sandbox, program: str) -> None:
     )
     assert forked.stdout.startswith("refused"), "not safe to go on"
     assert int(forked.stdout.split()[1]) <= BRIEF.processes + 2
-    started = time.monotonic()
     result = ran(closed, f"import os\n{program}")
     assert result.exit not in (0, None)
-    assert time.monotonic() - started < 10
 
 
 def test_threads_count_as_processes(closed: Sandbox) -> None:
@@ -203,7 +209,8 @@ def test_no_network(closed: Sandbox) -> None:
         port = server.getsockname()[1]
         assert ran(closed, program.format(port=port)).stdout == "refused\nrefused\n"
         # The same program does connect where there is no sandbox: the test can fail.
-        assert "connected" in ran(open_sandbox("none"), program.format(port=port)).stdout
+        command = [sys.executable, "-c", textwrap.dedent(program.format(port=port))]
+        assert "connected" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_nothing_outside_can_be_written(closed: Sandbox, tmp_path: Path) -> None:
@@ -219,6 +226,21 @@ def test_nothing_outside_can_be_written(closed: Sandbox, tmp_path: Path) -> None
     """
     assert ran(closed, program).stdout == ""
     assert target.read_text() == "before" and not (tmp_path / "new").exists()
+
+
+def test_no_file_outside_is_seen(anywhere: Sandbox, tmp_path: Path) -> None:
+    if anywhere.kind == "none" and not landlock_version():
+        pytest.skip("files are kept apart by Landlock, which this kernel has not")
+    tmp_path.chmod(0o755)
+    (tmp_path / "file").write_text("hush")
+    program = f"""
+        import os
+        for path in ("{tmp_path}/file", "/etc/passwd", "/tmp", "/home", "/var", "/work"):
+            try: print(path, os.listdir(path) if os.path.isdir(path) else open(path).read())
+            except OSError: pass
+    """
+    assert "hush" not in (printed := ran(anywhere, program).stdout)
+    assert "root:" not in printed and "file" not in printed
 
 
 def test_no_process_outside_is_seen_or_met(closed: Sandbox) -> None:
@@ -269,7 +291,8 @@ def test_the_launcher_ends_when_its_caller_is_killed(anywhere: Sandbox, tmp_path
     script.write_text(
         "from gristmill.verifiers.code.sandbox import *\n"
         f"sandbox = choose({anywhere.kind!r}, allow_root=True)\n"
-        f"run(SandboxJob({program!r}), SandboxLimits(wall_seconds=60), sandbox)\n"
+        f"with Trial(Text({program!r}), SandboxLimits(wall_seconds=60), sandbox) as trial:\n"
+        "    trial.script('')\n"
     )
     with subprocess.Popen([sys.executable, script], cwd=Path(__file__).parents[2]) as caller:
         wait_until(lambda: any(p != str(caller.pid) for p in running(mark)) and _executed(mark))
@@ -299,7 +322,13 @@ def test_a_sandbox_that_is_not_there() -> None:
         if ROOT:
             with pytest.raises(RecipeError, match=r"not run by root without a sandbox.*allow_root: true"):
                 choose("auto")
-        assert choose("auto", allow_root=True).kind == "none"
+        if landlock_version():
+            assert choose("auto", allow_root=True).kind == "none"
+        patch.setattr(module, "landlock_version", lambda: 0)
+        for kind, strict in (("auto", False), ("auto", True), ("none", True)):
+            with pytest.raises(RecipeError, match=r"no sandbox works here that keeps files apart"):
+                choose(kind, allow_root=True, strict=strict)
+        assert choose("none", allow_root=True).kind == "none"
     module._problem.cache_clear()
 
 

@@ -260,7 +260,7 @@ class Foreign:
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # what ``isinstance`` asks about where the type says no
-        return type(self._view[0]) if self._view else type(self)
+        return type(self._view[0]) if self._view else self._bench.ask("get", self, "__class__")
 
     def __getattr__(self, name: str) -> Any:
         return self._bench.ask("get", self, name)

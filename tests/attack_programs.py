@@ -1,20 +1,12 @@
-"""Programs that try to be rewarded without the answer, which is a random word that no program can work out.
+# ruff: noqa: E501
+"""Programs that try to be rewarded without the answer, a random word that no program can work out.
 
-As a script it runs them all as whoever it is started as, and prints what was found: see ``test_code_attacks``.
+This file is longer than others may be: it is a list of programs, which read best side by side. Each defines
+``attack``, whose value the tests get and which is printed where the program is run as a script; ``@`` stands
+for a directory with the tests in a file that all can read. ``attacks`` runs them.
 """
 
-from __future__ import annotations
-
-import json
-import os
-import secrets
-import sys
-import tempfile
-from pathlib import Path
-
-from gristmill.verifiers.code.verifier import Code
-
-_BEFORE = """
+BEFORE = """
 import os, re, sys
 
 def found(data):
@@ -41,7 +33,7 @@ def everywhere(data, first=3, last=300):
         try: os.write(number, data)
         except OSError: pass
 """
-_AFTER = """
+AFTER = """
 def f(x):
     return attack()
 
@@ -473,51 +465,5 @@ EVERYONE = {
     "everyone killed": "import signal\ndef attack(): os.kill(-1, signal.SIGKILL)",
     "everyone stopped": "import signal\ndef attack(): os.kill(-1, signal.SIGSTOP)",
 }
-_BOMBS = ("a fork bomb", "memory of children")
-
-
-def attacks(kind: str) -> dict[str, str]:
-    """All attacks by name that are run in a sandbox of ``kind``."""
-    found = {**READING, **FORGING, **ENDING}
-    if kind == "none":
-        return {name: text for name, text in found.items() if name not in _BOMBS}
-    return {**found, **EVERYONE}
-
-
-def attacked(kind: str, program: str) -> dict[str, object]:
-    """What a program comes to that is asked for a random word by all kinds of tests, and what it was shown."""
-    word = f"token-{secrets.token_hex(8)}"
-    suite = {
-        "stdin": [{"input": "1\n", "output": word}],
-        "asserts": [f"assert f(1) == {word!r}", f"x = f(1)\nassert x == {word!r} and not x != {word!r}"],
-        "calls": [{"function": "f", "args": [1], "expected": word}],
-    }
-    code = Code(
-        sandbox=kind,  # type: ignore[arg-type]
-        strict=True,
-        allow_root=True,
-        wall_seconds=1.5,
-        cpu_seconds=1.5,
-        memory_mb=256,
-        output_kb=64,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)
-        data = Path(folder, "data.jsonl")
-        data.write_text(json.dumps(suite))
-        data.chmod(0o644)
-        text = (_BEFORE + program + _AFTER).replace("@", folder)
-        verdict = code(f"```python\n{text}\n```", json.dumps(suite))
-    return {"outcome": verdict.outcome, "score": verdict.score, "detail": verdict.detail[:1500]}
-
-
-def main() -> None:
-    """Attack the sandboxes that are named in the arguments; a line of JSON for each program."""
-    for kind in sys.argv[1:]:
-        for name, program in attacks(kind).items():
-            told = {"kind": kind, "name": name, "user": os.geteuid(), **attacked(kind, program)}
-            print(json.dumps(told), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+BOMBS = ("a fork bomb", "memory of children")
+"""Not where the number of processes is only limited together with all others of the user."""
