@@ -14,10 +14,36 @@ from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import Check, all_of
 from gristmill.verifiers.guard import failure, guarded
-from gristmill.verifiers.rules.formats import in_language, json_fault, known_language, within
+from gristmill.verifiers.rules.formats import (
+    in_language,
+    json_fault,
+    known_language,
+    of_some_text,
+    within,
+)
+from gristmill.verifiers.rules.instructed import (
+    FirstWord,
+    Letters,
+    Numbered,
+    OneOf,
+    Parts,
+    Postscript,
+    Repeats,
+    Title,
+    Whole,
+    bounded,
+    capital_words,
+    folded,
+    highlights,
+    plain,
+    stated,
+)
 from gristmill.verifiers.text import words as t
 
-Whole = Annotated[int, Meta(ge=0)]
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Thai, Lao, Burmese, Khmer, kana and Han."""
+_BEFORE = rf"(?:(?<![^\W_{_UNSPACED}])|(?=[{_UNSPACED}]))"
+_AFTER = rf"(?:(?![^\W_{_UNSPACED}])|(?<=[{_UNSPACED}]))"
 _PLACEHOLDER = re.compile(r"\[[^\[\]\n]{1,100}\]")
 _QUOTES = (('"', '"'), ("“", "”"), ("«", "»"), ("„", "“"))
 _COUNTED: dict[str, Callable[[str], Sequence[object]]] = {
@@ -29,18 +55,32 @@ _COUNTED: dict[str, Callable[[str], Sequence[object]]] = {
     "bullets": t.bullets,
     "sections": t.headings,
     "placeholders": _PLACEHOLDER.findall,
+    "highlights": highlights,
+    "capital_words": capital_words,
 }
 
 
 class Count(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="count"):
-    """From ``min`` to ``max`` of something. Sections are Markdown headings, placeholders ``[name]``."""
+    """From ``min`` to ``max`` of something. Sections are Markdown headings, placeholders ``[name]``,
+    highlights ``*so*`` or ``**so**``, and capital words have no small letter."""
 
-    of: Literal["chars", "words", "sentences", "paragraphs", "lines", "bullets", "sections", "placeholders"]
+    of: Literal[
+        "chars",
+        "words",
+        "sentences",
+        "paragraphs",
+        "lines",
+        "bullets",
+        "sections",
+        "placeholders",
+        "highlights",
+        "capital_words",
+    ]
     min: Whole | None = None
     max: Whole | None = None
 
     def __post_init__(self) -> None:
-        _bounded(self.min, self.max, f"count of {self.of}")
+        bounded(self.min, self.max, f"count of {self.of}")
 
     def check(self, text: str) -> Check:
         """Whether the count lies between the bounds."""
@@ -56,7 +96,7 @@ class Keywords(
     absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _stated(bool(self.present or self.absent), "keywords", "present or absent")
+        stated(bool(self.present or self.absent), "keywords", "present or absent")
 
     def check(self, text: str) -> Check:
         """Whether all and none of them are there."""
@@ -76,7 +116,7 @@ class Frequency(
     max: Whole | None = None
 
     def __post_init__(self) -> None:
-        _bounded(self.min, self.max, f"frequency of {self.word!r}")
+        bounded(self.min, self.max, f"frequency of {self.word!r}")
 
     def check(self, text: str) -> Check:
         """Whether it is there often enough and not too often."""
@@ -94,19 +134,22 @@ class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
 
 
 class Affix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="affix"):
-    """The text, without blanks around it, starts with ``start`` and ends with ``end``, to the letter."""
+    """The text, without blanks around it, starts with ``start`` and ends with ``end``, to the letter; the
+    kinds of quotation marks and of accents do not matter."""
 
     start: str = ""
     end: str = ""
 
     def __post_init__(self) -> None:
-        _stated(bool(self.start or self.end), "affix", "start or end")
+        stated(bool(self.start or self.end), "affix", "start or end")
 
     def check(self, text: str) -> Check:
         """Whether it starts and ends so."""
-        body = text.strip()
-        why = [] if body.startswith(self.start) else [f"it starts with {body[: len(self.start)][:60]!r}"]
-        if not body.endswith(self.end):
+        body = plain(text).strip()
+        why = (
+            [] if body.startswith(plain(self.start)) else [f"it starts with {body[: len(self.start)][:60]!r}"]
+        )
+        if not body.endswith(plain(self.end)):
             why.append(f"it ends with {body[-len(self.end) :][-60:]!r}")
         return Check("affix", not why, ", ".join(why))
 
@@ -158,14 +201,33 @@ class Language(
         return in_language(text, self.code)
 
 
-Constraint = Count | Keywords | Frequency | Case | Affix | Without | Quoted | Json | Language
+Constraint = (
+    Count
+    | Keywords
+    | Frequency
+    | Case
+    | Affix
+    | Without
+    | Quoted
+    | Json
+    | Language
+    | Letters
+    | Postscript
+    | Title
+    | FirstWord
+    | Repeats
+    | Parts
+    | Numbered
+    | OneOf
+)
 
 
 class Constraints(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge a completion by a list of checks: ``{check: count, of: words, max: 100}`` and the like.
 
     The checks are those of ``checks``, or if there are none, those that the reference holds as a JSON list.
-    ``correct`` if all are satisfied; the score is the share that is. A language that cannot be told leaves
+    ``correct`` if all are satisfied; the score is the share that is. A text without a word in it satisfies
+    none. A language that cannot be told leaves
     the verdict ``unparseable`` unless something else fails. A reference that is no list of checks is
     an ``error``.
     """
@@ -185,21 +247,14 @@ class Constraints(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 return failure("reference unparseable", f"no list of checks: {error}")
         if not checks:
             return failure("reference unparseable", "the list of checks is empty")
-        return all_of([c.check(completion) for c in checks])
+        return all_of(of_some_text(completion, [c.check(completion) for c in checks]))
 
 
 def occurrences(text: str, phrase: str) -> int:
-    """How often ``phrase`` stands in ``text`` as whole words, in any case, with any blanks between them."""
-    inner = r"\s+".join(map(re.escape, phrase.split()))
-    return len(re.findall(rf"(?<!\w){inner}(?!\w)", text, re.IGNORECASE)) if inner else 0
+    """How often ``phrase`` stands in ``text`` as whole words, in any case, with any blanks between them.
 
-
-def _bounded(low: int | None, high: int | None, what: str) -> None:
-    _stated(low is not None or high is not None, what, "min or max")
-    if low is not None and high is not None and low > high:
-        raise RecipeError(f"constraints: {what}: min {low} is over max {high}.", remedy="Swap them.")
-
-
-def _stated(given: bool, what: str, fields: str) -> None:
-    if not given:
-        raise RecipeError(f"constraints: {what} asks for nothing.", remedy=f"Give {fields}.")
+    Accents may be characters of their own, quotation marks of any kind, and Markdown's marks stand at the
+    words. In scripts that are written without spaces a phrase need not stand apart.
+    """
+    inner = r"\s+".join(map(re.escape, folded(phrase).split()))
+    return len(re.findall(rf"{_BEFORE}{inner}{_AFTER}", folded(text))) if inner else 0

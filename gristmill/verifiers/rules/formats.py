@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -65,7 +65,8 @@ class Format(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, d
       that may be repeats of earlier ones.
     - ``refusal``: ``forbidden`` or ``required``; see ``is_refusal``.
 
-    The score is the share of checks passed; ``detail`` names every one that failed and why.
+    An empty text passes none. The score is the share of checks passed; ``detail`` names every one that
+    failed and why.
     """
 
     pattern: str | None = None
@@ -94,7 +95,7 @@ class Format(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, d
 
     def __call__(self, completion: str, reference: str = "") -> Verdict:
         """Judge ``completion``."""
-        return guarded(lambda: all_of(list(self._checks(completion))))
+        return guarded(lambda: all_of(of_some_text(completion, list(self._checks(completion)))))
 
     def _checks(self, text: str) -> Iterator[Check]:
         if self.pattern is not None:
@@ -213,6 +214,13 @@ def in_language(text: str, code: str) -> Check:
     if found is None:
         return Check("language", None, "the language of the text cannot be told")
     return Check("language", found == code, f"{found}, not {code}")
+
+
+def of_some_text(text: str, checks: Sequence[Check]) -> list[Check]:
+    """``checks`` as they are, or all failed where ``text`` has nothing but blanks in it."""
+    if text.strip():
+        return list(checks)
+    return [Check(check.name, False, "the text is empty") for check in checks]
 
 
 def within(name: str, count: int, low: int | None, high: int | None) -> Check:
