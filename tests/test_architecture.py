@@ -7,24 +7,24 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
+from paths import ROOT, TESTS
 
-ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gristmill"
-ORDER = ["core", "engines", "verifiers", "filters", "synth", "train", "pipelines", "cli"]
-LINKS = ["synth", "filters", "verifiers", "pipelines"]
+ORDER = ["core", "engines", "verifiers", "filters", "synth", "train", "testing", "pipelines", "cli"]
+LINKS = ["synth", "filters", "verifiers", "pipelines", "data"]
 FILE_LIMIT, FUNCTION_LIMIT = 400, 60
 REASON = "longer than"
 """A docstring with these words gives the reason for a file or function over the limit."""
+FOLDER_LIMIT = 16
+MANY = "more modules than"
+"""A package's docstring with these words gives the reason for a folder over the limit."""
 
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 SOURCES = sorted(
-    p
-    for folder in ("gristmill", "tests", "benchmarks", "data", "docs")
-    for p in (ROOT / folder).rglob("*.py")
+    p for folder in ("gristmill", "tests", "benchmarks", "docs") for p in (ROOT / folder).rglob("*.py")
 )
 
 
@@ -33,11 +33,9 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), str(path))
 
 
-def imports(module: str, path: Path, *, lazy: bool) -> Iterator[str]:
-    """The modules of this package that ``module`` imports; with ``lazy``, also those imported inside
-    functions and for type checking only."""
-    nodes = list(ast.walk(tree(path)) if lazy else at_import(tree(path)))
-    for node in nodes:
+def imports(module: str, path: Path) -> Iterator[str]:
+    """The modules of this package that ``module`` imports, also inside functions and for type checking."""
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)
         elif isinstance(node, ast.ImportFrom):
@@ -53,17 +51,6 @@ def imports(module: str, path: Path, *, lazy: bool) -> Iterator[str]:
                     yield base
 
 
-def at_import(node: ast.AST) -> Iterator[ast.AST]:
-    """The statements that run when a module is imported."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from at_import(child)
-
-
 def package(module: str) -> str | None:
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else None
@@ -73,19 +60,20 @@ def test_every_package_has_its_place() -> None:
     assert sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py")) == sorted(ORDER)
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_packages_import_only_downward(module: str) -> None:
-    own = package(module)
-    for imported in imports(module, MODULES[module], lazy=True):
-        theirs = package(imported)
-        if own is None:
-            assert theirs is None, f"{module} imports {imported}: the top imports nothing"
-        elif theirs is not None:
-            assert ORDER.index(theirs) <= ORDER.index(own), f"{module} imports {imported}, which is above it"
+def test_packages_import_only_downward() -> None:
+    wrong = []
+    for module, path in MODULES.items():
+        own = package(module)
+        for imported in imports(module, path):
+            theirs = package(imported)
+            if own is not None and theirs is not None and ORDER.index(theirs) > ORDER.index(own):
+                wrong.append(f"{module} imports {imported}, which is above it")
+    assert wrong == []
 
 
 def test_there_is_no_import_cycle() -> None:
-    graph = {m: set(imports(m, p, lazy=False)) - {m} for m, p in MODULES.items()}
+    """Not even one through imports inside functions or for type checking only."""
+    graph = {m: set(imports(m, p)) - {m} for m, p in MODULES.items()}
     done: set[str] = set()
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
@@ -99,33 +87,56 @@ def test_there_is_no_import_cycle() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_and_functions_are_short_or_say_why_not(path: Path) -> None:
-    module = tree(path)
-    lines = len(path.read_text().splitlines())
-    assert lines <= FILE_LIMIT or REASON in (ast.get_docstring(module) or ""), f"{path} has {lines} lines"
-    for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno is not None
-            length = node.end_lineno - node.lineno + 1
-            fine = length <= FUNCTION_LIMIT or REASON in (ast.get_docstring(node) or "")
-            assert fine, f"{path}:{node.lineno} {node.name} has {length} lines"
+def test_files_and_functions_are_short_or_say_why_not() -> None:
+    long = []
+    for path in SOURCES:
+        lines = len(path.read_text().splitlines())
+        if lines > FILE_LIMIT and REASON not in (ast.get_docstring(tree(path)) or ""):
+            long.append(f"{path} has {lines} lines")
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                length = node.end_lineno - node.lineno + 1
+                if length > FUNCTION_LIMIT and REASON not in (ast.get_docstring(node) or ""):
+                    long.append(f"{path}:{node.lineno} {node.name} has {length} lines")
+    assert long == []
 
 
-@pytest.mark.parametrize("name", LINKS)
-def test_root_links_lead_to_the_packages(name: str) -> None:
-    link = ROOT / name
-    assert link.is_symlink()
-    assert link.readlink() == Path("gristmill") / name
-    assert (link / "__init__.py").samefile(PACKAGE / name / "__init__.py")
+def test_no_folder_is_one_to_search_in() -> None:
+    crowded = []
+    for init in PACKAGE.rglob("__init__.py"):
+        modules = [path for path in init.parent.glob("*.py") if path != init]
+        if len(modules) > FOLDER_LIMIT and MANY not in (ast.get_docstring(tree(init)) or ""):
+            crowded.append(f"{init.parent} has {len(modules)} modules")
+    assert crowded == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_nothing_is_imported_through_the_links(path: Path) -> None:
-    for node in ast.walk(tree(path)):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
-        assert not [n for n in names if n.split(".")[0] in LINKS]
+def test_no_public_class_has_two_meanings() -> None:
+    homes: dict[str, list[str]] = {}
+    for module, path in MODULES.items():
+        for node in tree(path).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(module)
+    assert {name: modules for name, modules in homes.items() if len(modules) > 1} == {}
+
+
+def test_root_links_lead_into_the_package_and_nothing_is_imported_through_them() -> None:
+    for name in LINKS:
+        link = ROOT / name
+        assert link.is_symlink() and link.readlink() == Path("gristmill") / name
+        assert link.is_dir() and link.samefile(PACKAGE / name)
+    through = []
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            through += [f"{path} imports {name}" for name in names if name.split(".")[0] in LINKS]
+    assert through == []
+
+
+def test_tests_are_in_the_folders_of_what_they_test() -> None:
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("test_*.py")}
+    assert [folder for folder in sorted(folders) if not (PACKAGE / folder).is_dir()] == []

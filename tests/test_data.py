@@ -6,16 +6,15 @@ import json
 import operator
 import re
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import pytest
+from paths import ROOT
 
 from gristmill.core.records import Problem
 from gristmill.pipelines.recipe.recipe import load
 from gristmill.pipelines.sources.source import Source, read
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = ROOT / "data"
 Row = dict[str, Any]
 
 
@@ -24,7 +23,7 @@ def rows(name: str) -> list[Row]:
 
 
 def test_the_generator_writes_the_committed_bytes() -> None:
-    spec = importlib.util.spec_from_file_location("make_problems", DATA / "make_problems.py")
+    spec = importlib.util.spec_from_file_location("make_problems", ROOT / "benchmarks" / "make_problems.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -72,11 +71,13 @@ def formula(problem: str) -> ast.expr:
     return ast.parse(texts[0], mode="eval").body
 
 
-@pytest.mark.parametrize("row", rows("arithmetic.jsonl"), ids=lambda row: row["id"])
-def test_every_answer_and_level_is_right(row: Row) -> None:
-    tree = formula(row["problem"])
-    assert row["answer"] == str(value(tree)) and value(tree) >= 0
-    assert row["level"] == steps(tree)
+def test_every_answer_and_level_is_right() -> None:
+    wrong = []
+    for row in rows("arithmetic.jsonl"):
+        tree = formula(row["problem"])
+        if value(tree) < 0 or (row["answer"], row["level"]) != (str(value(tree)), steps(tree)):
+            wrong.append(row)
+    assert wrong == []
 
 
 def test_level_one_suits_a_small_model() -> None:
@@ -100,10 +101,10 @@ def test_the_files_have_what_the_readme_says() -> None:
     assert max(Counter(r["topic"] for r in facts).values()) <= 12
 
 
-@pytest.mark.parametrize("name", ["arithmetic.jsonl", "facts.jsonl"])
-def test_the_source_reads_every_row(name: str) -> None:
-    found = list(read(Source(path=str(DATA / name))))
-    assert len(found) == len(rows(name)) and all(isinstance(p, Problem) for p in found)
+def test_the_source_reads_every_row() -> None:
+    for name in ("arithmetic.jsonl", "facts.jsonl"):
+        found = list(read(Source(path=str(DATA / name))))
+        assert len(found) == len(rows(name)) and all(isinstance(p, Problem) for p in found)
 
 
 def test_no_worked_example_of_a_shipped_recipe_is_a_shipped_problem() -> None:

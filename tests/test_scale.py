@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import ROOT
 
 
 def _load() -> ModuleType:
-    path = Path(__file__).parent.parent / "benchmarks" / "scale.py"
+    path = ROOT / "benchmarks" / "scale.py"
     spec = importlib.util.spec_from_file_location("gristmill_scale", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

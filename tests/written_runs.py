@@ -9,11 +9,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from gristmill.core.stages import Rejection
 from gristmill.pipelines.rundir.directory import SUMMARY, hold
-from gristmill.pipelines.rundir.parts import Parts, Rejected
+from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import StageCounts, Summary
 
-Stages = dict[str, tuple[type[Struct], Sequence[Any], Sequence[Rejected]]]
+Stages = dict[str, tuple[type[Struct], Sequence[Any], Sequence[Rejection]]]
 """By a stage's name: what it writes, its rows, and what it dropped."""
 
 

@@ -23,6 +23,7 @@ from gristmill.cli.options import (
     RunsOption,
     SetOption,
 )
+from gristmill.cli.shipped import shown
 from gristmill.core.errors import GristmillError, RecipeError
 
 app = typer.Typer(
@@ -61,6 +62,10 @@ class _Log(_Later):
     module = "gristmill.cli.log"
 
 
+class _New(_Later):
+    module = "gristmill.cli.new"
+
+
 app.add_typer(
     typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what an engine can do."),
     name="eval",
@@ -76,6 +81,11 @@ app.add_typer(
     name="train",
     cls=_Training,
 )
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write files to begin with."),
+    name="new",
+    cls=_New,
+)
 
 
 @app.callback(invoke_without_command=True)
@@ -83,7 +93,7 @@ def _main(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        from gristmill import __version__
+        from gristmill.core.version import __version__
 
         typer.echo(f"gristmill {__version__}")
         raise typer.Exit
@@ -145,7 +155,7 @@ def run(
 
 def _again(recipe: Path, overrides: list[str], limit: int | None, runs: Path, log: Path | None) -> str:
     """The command that goes on with a run: the same one, but never ``--fresh``."""
-    words = ["gristmill", "run", str(recipe)]
+    words = ["gristmill", "run", shown(recipe)]
     words += [word for override in overrides for word in ("--set", override)]
     words += [] if limit is None else ["--limit", str(limit)]
     words += [] if runs == RUNS else ["--runs", str(runs)]
@@ -222,6 +232,22 @@ def plan(
         log=log_path(log),
     )
     typer.echo(forecast.table(predicted))
+
+
+@app.command()
+def preview(
+    recipe: RecipeArg,
+    overrides: SetOption = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many rows of each source and stage.")] = 5,
+    log: LogOption = None,
+) -> None:
+    """Show the first rows through every stage. What they cost is in the log, and not paid again by 'run'."""
+    from rich.console import Console
+
+    from gristmill.pipelines.show.preview import preview as show_preview
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    show_preview(recipe, console, overrides=overrides or [], rows=n, log=log)
 
 
 @app.command()
@@ -309,12 +335,27 @@ def verify(
     typer.echo(verification.table(counts))
 
 
+@app.command("list")
+def list_(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="[KIND]", help="engines, verifiers, stages, ...; or a part's name."),
+    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this part's options.")] = None,
+) -> None:
+    """List the parts that recipes can name, plug-ins included; of one part, its options."""
+    from gristmill.cli.catalogue import catalogue
+
+    for line in catalogue(kind, name).splitlines():
+        typer.echo(_line(line))
+
+
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import msgspec
 
-    from gristmill.pipelines.recipe.recipe import json_schema
+    from gristmill.pipelines.recipe.schema import json_schema
 
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
 

@@ -7,9 +7,16 @@ from typing import Annotated
 
 import typer
 
+from gristmill.cli.shipped import find
+
 INTERRUPTED = 130
 
-RecipeArg = Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a YAML file.")]
+RecipeArg = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RECIPE", parser=find, help="A YAML file, or the name of a recipe that comes with Gristmill."
+    ),
+]
 RunArg = Annotated[str, typer.Argument(metavar="RUN", help="The name of a run, or its directory.")]
 SetOption = Annotated[
     list[str] | None,

@@ -31,24 +31,35 @@ class Message(Struct, frozen=True):
     """One turn of a conversation."""
 
     role: Role
+    """Who speaks: ``system``, ``user`` or ``assistant``."""
     content: str
+    """The text of the turn."""
 
 
 class Sampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How to sample. ``top_k`` 0 and ``min_p`` 0 switch those filters off."""
+    """How to sample."""
 
     temperature: Annotated[float, Meta(ge=0, le=10)] = 1.0
+    """The logits are divided by it, 0 to 10; 0 always takes the likeliest token."""
     top_p: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """Sample only from the likeliest tokens with this share (0 to 1) of the probability; 1 for all."""
     top_k: Annotated[int, Meta(ge=0)] = 0
+    """Sample only from this many of the likeliest tokens; 0 for all."""
     min_p: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Sample only from tokens at least this share, in [0, 1), as likely as the likeliest; 0 for all."""
     repetition_penalty: Annotated[float, Meta(gt=0)] = 1.0
+    """Above 1, tokens that have already occurred become less likely; 1 changes nothing."""
     max_tokens: Annotated[int, Meta(ge=1)] = 512
+    """The largest number of tokens of one completion. A completion that reaches it is cut off and never
+    counts as an answer."""
     stop: tuple[str, ...] = ()
+    """Texts at which a completion ends; they are not part of it."""
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    """Log-probabilities of the sampled tokens, with this many alternatives each; ``None`` for none."""
+    """Return the log-probability of each sampled token, with this many alternatives (0 to 20); ``null`` for
+    none."""
     schema: str | None = None
-    """A JSON Schema, as JSON text, that the completion obeys as long as its tokens suffice; ``None`` for
-    free text. An engine that does not know it refuses the request."""
+    """A JSON Schema, as JSON text, that the completion obeys as long as its tokens suffice; ``null`` for
+    free text. An engine that does not support it refuses the request."""
 
     def __post_init__(self) -> None:
         # ``omit_defaults`` leaves a field out where it *is* the default, not where it equals it, and the
@@ -80,7 +91,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
 def score_request(messages: Sequence[Message], text: str) -> Request:
     """The request for the log-probabilities of ``text`` as the answer to ``messages``.
 
-    It has no seed and the default sampling, neither of which has a say, so that one text is scored once.
+    It has no seed and the default sampling, since neither has an effect, so that one text is scored once.
     ``ValueError`` for an empty text, which has no tokens.
     """
     if not text:
@@ -92,15 +103,20 @@ class TokenScore(Struct, frozen=True):
     """A token and its natural-log probability."""
 
     token: str
+    """The token as text."""
     logprob: float
+    """Its natural-log probability."""
 
 
 class TokenLogprob(Struct, frozen=True):
     """A sampled token with its natural-log probability and, if asked for, its likeliest alternatives."""
 
     token: str
+    """The token as text."""
     logprob: float
+    """Its natural-log probability."""
     top: tuple[TokenScore, ...] = ()
+    """The likeliest tokens in its place, if they were asked for."""
 
 
 class Completion(Struct, frozen=True, omit_defaults=True):
@@ -108,10 +124,15 @@ class Completion(Struct, frozen=True, omit_defaults=True):
     siblings, so that sums over completions are what was paid."""
 
     text: str
+    """The answer, without the prefix that it continues."""
     finish_reason: FinishReason = "stop"
+    """Why it ended; only ``stop`` is a finished answer."""
     prompt_tokens: int = 0
+    """Tokens of the prompt, on the first completion of a request only."""
     completion_tokens: int = 0
+    """Tokens of the answer."""
     logprobs: tuple[TokenLogprob, ...] | None = None
+    """Log-probabilities of its tokens, ``null`` where they were not asked for."""
 
     @property
     def finished(self) -> bool:
@@ -123,9 +144,9 @@ class Engine(Protocol):
     """A source of completions, used as ``async with engine``.
 
     ``generate`` makes one try. It returns completions ``first .. first + n - 1`` of the request
-    (``n > 1`` only with ``Ability.MANY``) or raises ``TransientError`` or ``RefusedError``; retries,
-    pacing and the completion log are laid around it by ``gristmill.engines.Session``, which is itself
-    an ``Engine``.
+    (``n > 1`` only with ``Ability.MANY``) or raises ``TransientError`` or ``RequestRefusedError``. Retries,
+    pacing and the completion log are added by ``gristmill.engines.Session``, which is itself an
+    ``Engine``.
     """
 
     @property
@@ -152,3 +173,54 @@ class Engine(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+class EngineWrapper:
+    """An engine that stands in front of another one and forwards everything to ``self._engine``.
+
+    A subclass overrides what it changes, mostly ``generate``. It opens and closes the engine behind it; where
+    that is somebody else's to do, see ``BorrowedEngine``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def model(self) -> str:
+        """The identity of the wrapped engine's weights."""
+        return self._engine.model
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What the wrapped engine can do."""
+        return self._engine.abilities
+
+    @property
+    def concurrency(self) -> int:
+        """The most requests that the wrapped engine has in flight."""
+        return self._engine.concurrency
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """What the wrapped engine answers."""
+        return await self._engine.generate(request, first=first, n=n)
+
+    async def __aenter__(self) -> Self:
+        await self._engine.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._engine.__aexit__(kind, error, trace)
+
+
+class BorrowedEngine(EngineWrapper):
+    """An ``EngineWrapper`` around an engine that its owner opens and closes, so that it does neither."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None

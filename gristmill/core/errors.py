@@ -72,6 +72,10 @@ class RequestRefusedError(EngineError):
     """A failure that no further try will mend: the request itself is refused (400, 401, 404, 413 ...)."""
 
 
+class ContractError(GristmillError):
+    """A stage broke its contract at one record: it returned what it may not. That record is rejected."""
+
+
 class RowRejected(GristmillError):
     """Raised by a row stage: this record is kept in ``rejected`` under ``reason``; the run goes on.
 

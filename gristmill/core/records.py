@@ -6,12 +6,16 @@ these, and ``None`` unions of these. The first field of every record is its ``id
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gristmill.core.engine import Completion, Message, Role
+from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
+
+R = TypeVar("R", bound=Struct)
 
 
 class Problem(Struct, frozen=True):
@@ -197,3 +201,29 @@ class Exploration(Struct, frozen=True):
     bases: tuple[Base, ...]
     stopped: str
     """Why sampling of this problem ended: ``wanted``, ``budget`` or ``hopeless``."""
+
+
+def with_score(record: R, score: Score) -> R:
+    """``record`` with ``score``, in the place of one of the same name where there is one.
+
+    ``RecipeError`` for a record of a type that has no scores.
+    """
+    scores = _scores(record)
+    if score_of(record, score.name) is None:
+        return replace(record, scores=(*scores, score))
+    return replace(record, scores=tuple(score if s.name == score.name else s for s in scores))
+
+
+def score_of(record: Struct, name: str) -> Score | None:
+    """The score of that name, ``None`` where there is none. Raises as ``with_score`` does."""
+    return next((score for score in _scores(record) if score.name == name), None)
+
+
+def _scores(record: Any) -> tuple[Score, ...]:
+    if "scores" not in record.__struct_fields__:
+        raise RecipeError(
+            f"records of type {type(record).__name__} have no scores.",
+            remedy="Score the samples or pairs that they are made of.",
+        )
+    scores: tuple[Score, ...] = record.scores
+    return scores

@@ -10,11 +10,12 @@ import difflib
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gristmill.core.errors import RecipeError
 
 Group = Literal["engines", "verifiers", "model_verifiers", "stages", "exports", "records"]
+GROUPS: tuple[Group, ...] = get_args(Group)
 
 
 @cache
@@ -57,6 +58,22 @@ def locate(group: Group, name: str) -> str:
     return _entry(group, name).value
 
 
+def name_of(group: Group, thing: type) -> str | None:
+    """The name under which a class is registered; ``None`` for one that is not."""
+    for name, entry in _entries(group).items():
+        if entry.attr.rpartition(".")[2] == thing.__name__ and entry.load() is thing:
+            return name
+    return None
+
+
+def package(group: Group, name: str) -> str:
+    """The distribution that registers ``name``, with its version; its module where none does."""
+    entry = _entry(group, name)
+    if entry.dist is None:
+        return entry.value.partition(":")[0]
+    return f"{entry.dist.name} {entry.dist.version}"
+
+
 def _entry(group: Group, name: str) -> EntryPoint:
     entry = _entries(group).get(name)
     if entry is None:
@@ -71,5 +88,6 @@ def _noun(group: Group) -> str:
 def suggest(word: str, known: Iterable[str]) -> str:
     """One sentence that names the nearest of ``known``, or lists them all."""
     known = sorted(known)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    begun = [name for name in known if name.startswith(f"{word}_")]
+    near = begun[:1] or difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

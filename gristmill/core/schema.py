@@ -21,35 +21,45 @@ def schema(record: type[msgspec.Struct]) -> pl.Schema:
     """The Polars schema of a record type; ``.to_frame().to_arrow().schema`` gives Arrow's."""
     import polars as pl
 
-    return pl.Schema(_columns(record))
+    return pl.Schema({name: _dtype(shape) for name, shape in shapes(record).items()})
 
 
-def _columns(record: type[msgspec.Struct]) -> dict[str, Any]:
+def shapes(record: type[msgspec.Struct]) -> dict[str, Any]:
+    """The columns of a record type, without Polars: ``str``, ``int``, ``float``, ``bool``, a list with the
+    shape of its items, a mapping of fields. ``TypeError`` for a field that no column can hold."""
     hints = get_type_hints(record)
-    return {name: _dtype(hints[name]) for name in record.__struct_fields__}
+    return {name: _shape(hints[name]) for name in record.__struct_fields__}
 
 
-def _dtype(hint: Any) -> Any:
-    import polars as pl
-
+def _shape(hint: Any) -> Any:
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         inner = [a for a in args if a is not type(None)]
         if len(inner) == 1:
-            return _dtype(inner[0])
+            return _shape(inner[0])
     elif origin is Literal:
-        return pl.String()
+        return str
     elif origin is tuple and len(args) == 2 and args[1] is Ellipsis:
-        return pl.List(_dtype(args[0]))
+        return [_shape(args[0])]
     elif isinstance(hint, type):
         if issubclass(hint, msgspec.Struct):
-            return pl.Struct(_columns(hint))
-        for kind, dtype in ((bool, pl.Boolean), (int, pl.Int64), (float, pl.Float64)):
+            return shapes(hint)
+        for kind in (bool, int, float):
             if issubclass(hint, kind):
-                return dtype()
+                return kind
         if issubclass(hint, (str, enum.Enum)):
-            return pl.String()
+            return str
     raise TypeError(f"{hint!r} has no column type; use str, int, float, bool, a record, or a tuple of one")
+
+
+def _dtype(shape: Any) -> Any:
+    import polars as pl
+
+    if isinstance(shape, list):
+        return pl.List(_dtype(shape[0]))
+    if isinstance(shape, dict):
+        return pl.Struct({name: _dtype(inner) for name, inner in shape.items()})
+    return {bool: pl.Boolean(), int: pl.Int64(), float: pl.Float64(), str: pl.String()}[shape]
 
 
 def record_of(
@@ -110,7 +120,7 @@ def _plain(value: Any) -> Any:
     """A row as Polars takes it: records as dicts of columns (``omit_defaults`` must not drop any)."""
     if isinstance(value, msgspec.Struct):
         return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
     if isinstance(value, enum.Enum):
         return value.value

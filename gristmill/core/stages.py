@@ -9,6 +9,7 @@ several, of which it makes another.
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -113,8 +114,8 @@ class Anything(Struct, frozen=True):
 class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An async function of one record; a subclass gives ``reads``, ``writes`` and ``__call__``.
 
-    A record that has all fields of ``reads`` in the same types will do. Where a stage writes the type that it
-    reads, columns that its input has besides are carried over to what it makes.
+    It is given records that have all fields of ``reads`` in the same types, and may have more. Where a stage
+    writes the type that it reads, columns that its input has besides are carried over to what it makes.
     """
 
     reads: ClassVar[type[Struct]]
@@ -127,6 +128,7 @@ class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     verifiers: ClassVar[Any] = ()
     """The names of the recipe's further verifiers that it calls; a property where options decide it."""
 
+    @abstractmethod
     async def __call__(self, record: Any, context: Context, /) -> Sequence[Struct]:
         """The records made from ``record``, with a ``Rejection`` for each one rejected.
 
@@ -151,6 +153,7 @@ class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Filter(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A function of a table that keeps some of its rows; a subclass gives ``__call__``."""
 
+    @abstractmethod
     def __call__(self, frame: pl.LazyFrame, seed: int, /) -> pl.LazyFrame:
         """All rows of ``frame`` in order, with the reason in ``REJECTED_REASON`` for those to reject."""
         raise NotImplementedError
@@ -165,10 +168,15 @@ class Relation(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     inputs: ClassVar[tuple[int, int | None]] = (1, 1)
     """The fewest and the most tables that it reads; ``None``: any number."""
 
+    @abstractmethod
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int, /) -> pl.LazyFrame:
         """The rows, with unique texts in the column ``id``. It may have ``REJECTED_REASON``, with the reason
         in it for rows to reject; of these only the id counts."""
         raise NotImplementedError
+
+    def for_inputs(self, names: Sequence[str]) -> Relation:
+        """This stage for inputs of these names, where its options name them."""
+        return self
 
     def rows_max(self, rows: Sequence[int]) -> int | None:
         """The most rows that come of tables of so many ``rows``; ``None`` where that has no bound."""

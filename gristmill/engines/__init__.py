@@ -1,1 +1,54 @@
 """Where completions come from: engines, the pacing and retries around them, and the completion log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gristmill.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from gristmill.core.engine import EngineWrapper
+    from gristmill.engines.endpoints import Endpoints
+    from gristmill.engines.llamacpp import LlamaCpp
+    from gristmill.engines.log.store import CompletionLog
+    from gristmill.engines.openai import OpenAI
+    from gristmill.engines.options import EngineOptions
+    from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine
+    from gristmill.engines.session import Session, Stats
+    from gristmill.engines.vllm import Vllm
+    from gristmill.engines.vllm.server import VllmServer
+
+__all__ = [
+    "CompletionLog",
+    "Endpoints",
+    "EngineOptions",
+    "EngineWrapper",
+    "LlamaCpp",
+    "OpenAI",
+    "Reply",
+    "Scripted",
+    "ScriptedEngine",
+    "Session",
+    "Stats",
+    "Vllm",
+    "VllmServer",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "CompletionLog": ".log.store",
+        "Endpoints": ".endpoints",
+        "EngineOptions": ".options",
+        "EngineWrapper": "gristmill.core.engine",
+        "LlamaCpp": ".llamacpp",
+        "OpenAI": ".openai",
+        "Reply": ".scripted",
+        "Scripted": ".scripted",
+        "ScriptedEngine": ".scripted",
+        "Session": ".session",
+        "Stats": ".session",
+        "Vllm": ".vllm",
+        "VllmServer": ".vllm.server",
+    },
+)

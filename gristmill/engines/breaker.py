@@ -1,4 +1,8 @@
-"""When to stop a run: failures that are no longer a row's but the run's."""
+"""When to stop a run: failures that come from the engine or its set-up and not from single rows.
+
+No library is used for this: circuit breakers such as pybreaker reject calls for a while and then try again,
+whereas here the run ends with a reason, and being told to slow down must not count as a failure.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,21 @@ from time import monotonic
 from typing import Literal
 
 WINDOW = 200
-"""The tries over which the error rate is taken."""
+"""The error rate is computed over this many of the latest tries."""
 EARLY = 20
-"""So many failures and no success at all is a wrong key, a wrong model or a dead server."""
+"""This many failures without one success mean a wrong key, a wrong model or a server that is down."""
 
 Try = Literal["answered", "refused", "failed", "congested"]
 
 
 class Breaker:
-    """Decides when failures are the run's and no longer a row's.
+    """Decides when failures mean that the whole run should stop.
 
-    It trips when more than ``rate`` of the last 200 tries failed; when the first 20 failed without one
-    answer; or when 20 in a row (or twice the concurrency) met no living server, so that a server that
-    dies under a slow run does not cost rows. Being told to slow down is no failure as long as anything
-    is answered; it counts once nothing was for ``patience`` seconds.
+    It trips when more than ``rate`` (a share) of the last 200 tries failed; when the first 20 failed without
+    one answer; or when 20 in a row (or twice the concurrency, if that is more) got no answer from a working
+    server, so that a server that goes down during a slow run does not cost rows. An answer that asks to slow
+    down ("congested") is not a failure while any request is answered; it counts as one after ``patience``
+    seconds without an answer.
     """
 
     def __init__(self, rate: float, concurrency: int, patience: float) -> None:
@@ -34,19 +39,21 @@ class Breaker:
         self._last_answer = monotonic()
 
     def record(self, result: Try) -> str | None:
-        """Count a try. When the run should stop, a sentence that says why."""
+        """Count a try. Returns a sentence that says why the run should stop, or ``None``."""
         counts, window = self._counts, self._window
-        if len(window) == WINDOW:
+        if len(window) == WINDOW:  # full: the append below drops the oldest try
             counts[window[0]] -= 1
         window.append(result)
         counts[result] += 1
         if result == "answered":
             self._streak, self._answered, self._last_answer = 0, True, monotonic()
             return None
+        # A refusal or a request to slow down comes from a server that works, so it ends the streak.
         self._streak = self._streak + 1 if result == "failed" else 0
         failed, total = counts["refused"] + counts["failed"], len(window)
         if not counts["answered"] and monotonic() - self._last_answer > self._patience:
             failed += counts["congested"]
+        # Until the window is full its error rate says little, unless nothing was ever answered.
         early = not self._answered and failed >= EARLY
         if (early or total == WINDOW) and failed > self._rate * total:
             return f"{failed} of the last {total} requests failed (more than {self._rate:.0%})"

@@ -1,9 +1,12 @@
-"""Processes that must not outlive us: ``python -m gristmill.engines.guard``, and the way to start it.
+"""Processes that must not outlive this one: ``python -m gristmill.engines.guard``, and how to start it.
 
-The guard reads one JSON line from standard input and then waits for its end, which also comes when the
-parent dies in whatever way. It either starts a command in a session of its own (and ends that whole group
-of processes), or watches processes that something else has started, of which it is told one by one (and kills
-them, unless it is told that they are done).
+The guard reads one JSON line from standard input and then waits for the end of standard input, which also
+comes when the parent is killed. It either starts a command in a session of its own (and ends the whole
+process group), or watches processes that something else has started, whose ids it is sent one by one (and
+kills them, unless it is told that they are done).
+
+No library is used for this: psutil can find and kill processes, but only something outside of the parent can
+do so after the parent was killed.
 """
 
 from __future__ import annotations
@@ -24,15 +27,15 @@ import msgspec
 from msgspec import Struct
 
 _GRACE_SECONDS = 15.0
-"""From asking a group of processes to end until it is killed."""
+"""The time between asking a process group to end and killing it."""
 _POLL_SECONDS = 0.2
 _DONE, _NOW = b"done\n", b"now\n"
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 class Order(Struct, omit_defaults=True):
-    """What to guard: a ``command`` to start, its output going to the file ``log``; or without one, the
-    processes that it is told of."""
+    """What to guard: a ``command`` to start, with its output in the file ``log``; without a command, the
+    processes whose ids it is sent."""
 
     command: tuple[str, ...] = ()
     log: str = ""
@@ -54,7 +57,7 @@ class Guard:
             "gristmill.engines.guard",
             stdin=asyncio.subprocess.PIPE,
             env=env,
-            start_new_session=True,  # the terminal's Ctrl-C is not for it
+            start_new_session=True,  # so that the terminal's Ctrl-C does not reach it
         )
         assert process.stdin is not None
         process.stdin.write(msgspec.json.encode(order) + b"\n")
@@ -63,11 +66,11 @@ class Guard:
 
     @property
     def alive(self) -> bool:
-        """Whether the guard, and so its command, runs."""
+        """Whether the guard (and with it the command) is running."""
         return self._process.returncode is None
 
     def watch(self, pids: Iterable[int]) -> None:
-        """Guard these processes too."""
+        """Guard these processes (by id) too."""
         new = sorted(set(pids) - self._watched)
         self._watched.update(new)
         if new and self.alive and self._process.stdin is not None:
@@ -78,7 +81,7 @@ class Guard:
         processes alone."""
         stdin = self._process.stdin
         if stdin is not None and self.alive:
-            with contextlib.suppress(ConnectionError):  # it has just ended by itself
+            with contextlib.suppress(ConnectionError):  # the guard has just ended by itself
                 if done or now:
                     stdin.write(_DONE if done else _NOW)
                     await stdin.drain()
@@ -91,7 +94,7 @@ class Guard:
 
 
 def _wait(process: subprocess.Popen[bytes] | None) -> bytes:
-    """Until standard input ends, or the command does: what was read."""
+    """Read standard input until it ends or the command does; returns what was read."""
     said = b""
     while process is None or process.poll() is None:
         ready, _, _ = select.select([0], [], [], None if process is None else _POLL_SECONDS)
@@ -104,7 +107,7 @@ def _wait(process: subprocess.Popen[bytes] | None) -> bytes:
 
 
 def _end(process: subprocess.Popen[bytes], grace: float) -> None:
-    """End the group of ``process``: it may still have members when the process itself is gone."""
+    """End the group of ``process``, which may have other members after the process itself has ended."""
     deadline = time.monotonic() + grace
     _signal(process.pid, signal.SIGTERM)
     while _signal(process.pid, 0) and time.monotonic() < deadline:
@@ -116,7 +119,7 @@ def _end(process: subprocess.Popen[bytes], grace: float) -> None:
 
 
 def _below(pids: set[int]) -> set[int]:
-    """All processes below these, from /proc; elsewhere than on Linux none."""
+    """The ids of all descendants of ``pids``, from /proc; empty on systems other than Linux."""
     parents: dict[int, int] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has just ended
@@ -128,20 +131,20 @@ def _below(pids: set[int]) -> set[int]:
 
 
 def _adopt() -> None:
-    """Become the parent of the orphans below us. Elsewhere than on Linux, init is that."""
+    """Become the parent of orphaned descendants (Linux only; on other systems init adopts them)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _bury() -> None:
-    """Take note of the dead among our children: until then they count as members of their group."""
+    """Reap ended children, which count as members of their group until then."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def _signal(group: int, number: int) -> bool:
-    """Whether the group still had a member to signal."""
+    """Send a signal to a group; whether the group still had a member."""
     try:
         os.killpg(group, number)
     except ProcessLookupError:
@@ -150,7 +153,7 @@ def _signal(group: int, number: int) -> bool:
 
 
 def main() -> int:
-    """Entry point of the guard: 0 where all went well."""
+    """Entry point of the guard; returns 0 if all went well."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     line = b""
     while (byte := os.read(0, 1)) not in (b"", b"\n"):

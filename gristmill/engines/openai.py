@@ -37,27 +37,27 @@ _encode = msgspec.json.Encoder().encode
 
 
 class OpenAI(EngineOptions, frozen=True, kw_only=True):
-    """An OpenAI-compatible server, by its base URL (which ends in ``/v1`` with most servers).
-
-    The key is read from the environment variable ``api_key_env`` when the engine is opened; a server on
-    this machine needs none.
-    """
+    """A server that speaks the OpenAI chat completions protocol."""
 
     base_url: Annotated[str, Meta(pattern="^https?://")]
+    """The server's base URL, which ends in ``/v1`` with most servers: ``http://HOST:PORT/v1``."""
     model: Annotated[str, Meta(min_length=1)]
+    """The model's name, as the server knows it."""
     api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable with the API key, which is read when the engine is opened; may be unset."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Further fields of every request's body (``chat_template_kwargs`` and such), part of the log's key."""
+    """Further fields of each request's body, such as ``chat_template_kwargs``; part of the log's key."""
     continue_mode: ContinueMode = "auto"
     """How an assistant turn is continued. ``vllm`` (and SGLang): a last assistant message with
     ``continue_final_message``. ``prefill``: a last assistant message alone, as llama-server continues
-    it; the prefix, where the server repeats it, is taken off the answer. ``auto`` asks ``/models`` before
-    the first such request which server it is. ``none``: this server cannot."""
+    it; if the server repeats the prefix, it is removed from the answer. ``auto`` asks ``/models`` before
+    the first such request which server it is. ``none``: the server cannot continue a turn."""
     abilities: tuple[AbilityName, ...] = DEFAULT_ABILITIES
-    """What the server can do. Leave out ``many`` where it ignores or limits ``n`` (llama-server takes no
-    more than its parallel slots). Add ``score`` for a vLLM server, the only kind that gives the
+    """What the server can do. Leave out ``many`` if it ignores or limits ``n`` (llama-server accepts at most
+    as many as it has parallel slots). Add ``score`` for a vLLM server, the only kind that returns the
     log-probabilities of a given text (see ``scoring``)."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The name of the field for the token limit; some hosted models accept only the second."""
 
     def open(self) -> OpenAIEngine:
         """The engine, not yet connected. ``RecipeError`` for a URL or a key that cannot be used."""
@@ -65,14 +65,14 @@ class OpenAI(EngineOptions, frozen=True, kw_only=True):
         if not url.host or url.user or url.password:
             shown = url.with_user(None) if url.host else self.base_url
             raise RecipeError(
-                f"base_url: {shown} {'carries a password' if url.host else 'names no host'}.",
+                f"base_url: {shown} {'contains a user name or password' if url.host else 'has no host'}.",
                 remedy=f"Write it as http://HOST:PORT/v1, and put the key into ${self.api_key_env}.",
             )
         key = os.environ.get(self.api_key_env, "").strip()
         if not (key.isascii() and key.isprintable()):
             raise RecipeError(
-                f"${self.api_key_env} holds characters that no key may have.",
-                remedy="Set it again, to the key alone on one line.",
+                f"${self.api_key_env} contains characters that are not allowed in a key.",
+                remedy="Set it again, to nothing but the key, on one line.",
             )
         return OpenAIEngine(self, key)
 
@@ -135,14 +135,17 @@ _decode_models = msgspec.json.Decoder(_Models).decode
 class OpenAIEngine:
     """One try of a request against the server; see ``Engine``.
 
-    Sample ``i`` is asked for with seed ``seed + i``; ``n > 1`` is sent with the seed of the first, to which
-    vLLM and llama-server add the index themselves. ``temperature`` and ``top_p`` are always sent (vLLM
-    takes those left out from the model's generation_config), the others only where they are not the
-    default, since some servers refuse names that they do not know.
+    The requests are made with aiohttp and not with the ``openai`` package, which takes about eight times the
+    processor time per request and retries by itself, while the session must see every try.
 
-    Tokens are the server's own count. Without ``usage`` they are 0: an unknown number, never an estimate.
-    Several completions share the server's total as evenly as integers allow, unless their
-    log-probabilities tell (llama-server reports the total of the first one only).
+    Sample ``i`` is requested with seed ``seed + i``; ``n > 1`` is sent with the seed of the first, to which
+    vLLM and llama-server add the index themselves. ``temperature`` and ``top_p`` are always sent (vLLM takes
+    missing ones from the model's generation_config), the others only if they differ from the default, since
+    some servers refuse names that they do not know.
+
+    Tokens are counted by the server. Without ``usage`` they are 0, which means unknown: nothing is
+    estimated. The server's total is divided among several completions as evenly as integers allow, unless
+    they have log-probabilities, which show the number (llama-server reports the total of the first only).
     """
 
     def __init__(self, options: OpenAI, key: str) -> None:
@@ -171,7 +174,7 @@ class OpenAIEngine:
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._options.request_timeout, sock_connect=_CONNECT_SECONDS),
-            # Looked up once here: aiohttp would read the environment for every request.
+            # Looked up once here, since aiohttp would read the environment for every request.
             trust_env=bool(urllib.request.getproxies()) and not urllib.request.proxy_bypass(host),
         )
         return self
@@ -186,7 +189,7 @@ class OpenAIEngine:
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions ``first .. first + n - 1`` of ``request``, by one HTTP request.
 
-        Several without randomness are asked for one by one: vLLM refuses them together.
+        At temperature 0 several are requested one by one, since vLLM refuses them in one request.
         """
         if n > 1 and not (request.sampling.temperature or request.score):
             alone = [(await self.generate(request, first=first + i))[0] for i in range(n)]
@@ -203,7 +206,7 @@ class OpenAIEngine:
         if status != 200:
             raise self._failure(status, headers, body)
         if request.score:
-            # The same text has the same scores, so that n of them are one.
+            # The same text has the same scores, so one answer serves all n.
             scored = scoring.completion(body, request.prefix, str(self._url))
             return [scored, *(msgspec.structs.replace(scored, prompt_tokens=0) for _ in range(n - 1))]
         return self._completions(body, request, n, request.prefix if mode == "prefill" else "")
@@ -217,7 +220,7 @@ class OpenAIEngine:
                 return response.status, response.headers, await response.read()
         except TimeoutError as error:
             raise TransientError(
-                f"no answer from {url} within {self._options.request_timeout:g} s", congested=True
+                f"{url} did not answer within {self._options.request_timeout:g} s", congested=True
             ) from error
         except (aiohttp.ClientError, OSError) as error:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -258,7 +261,7 @@ class OpenAIEngine:
         return body | self._options.extra if self._options.extra else body
 
     async def _mode(self) -> ContinueMode:
-        """How this server continues a turn; ``auto`` asks it, once."""
+        """How this server continues a turn. With ``auto`` the server is asked once."""
         async with self._asking:
             if self._continue_mode == "auto":
                 status, headers, body = await self._send("GET", self._models_url)
@@ -266,11 +269,11 @@ class OpenAIEngine:
                     raise self._failure(status, headers, body)
                 self._continue_mode = self._recognize(body) if status == 200 else "none"
         if self._continue_mode == "none":
-            # No row could be continued, so the run ends here rather than with every row rejected.
+            # No row could be continued, so the run ends here instead of rejecting every row.
             raise RecipeError(
-                f"{self._url}: it is not known how this server continues an assistant turn.",
-                remedy="Set continue_mode to 'vllm' or 'prefill' if it can; else leave 'continue' out of "
-                "the engine's abilities.",
+                f"{self._url}: cannot tell how this server continues an assistant turn.",
+                remedy="Set continue_mode to 'vllm' or 'prefill' if the server can do it; otherwise leave "
+                "'continue' out of the engine's abilities.",
             )
         return self._continue_mode
 
@@ -290,7 +293,7 @@ class OpenAIEngine:
         choices = response.choices or []
         if len(choices) < n:
             advice = "; leave 'many' out of the engine's abilities" if choices else ""
-            raise TransientError(f"{self._url}: {len(choices)} choices of {n}{advice}: {_text(body)}")
+            raise TransientError(f"{self._url}: {len(choices)} of {n} choices{advice}: {_text(body)}")
         if n > 1 and all(c.index is not None for c in choices):
             choices.sort(key=lambda c: c.index or 0)
         usage = response.usage or _Usage()
@@ -299,7 +302,7 @@ class OpenAIEngine:
         for i, choice in enumerate(choices[:n]):
             text, reason = choice.message.content, choice.finish_reason
             if text is None and reason != "length":
-                raise TransientError(f"{self._url}: null content: {_text(body)}")
+                raise TransientError(f"{self._url}: the content is null: {_text(body)}")
             if request.sampling.schema is not None and reason == "stop":
                 self._check_json(text or "", request)
             most = request.sampling.logprobs
@@ -316,15 +319,15 @@ class OpenAIEngine:
         return completions
 
     def _check_json(self, text: str, request: Request) -> None:
-        """Servers that do not know ``response_format`` ignore it without a word."""
+        """Refuse text that is not JSON: servers that do not know ``response_format`` silently ignore it."""
         if request.sampling.stop or request.prefix:
-            return  # only a part of the JSON is here
+            return  # the text is only a part of the JSON
         try:
             msgspec.json.decode(text, type=msgspec.Raw)
         except _UNREADABLE as error:
             raise RequestRefusedError(
-                f"{self._url}: asked for JSON of a schema, answered {_snippet(text)!r}; this server may not "
-                "know response_format"
+                f"{self._url}: asked for JSON, but the answer is {_snippet(text)!r}; "
+                "the server may not support response_format"
             ) from error
 
     def _failure(self, status: int, headers: Any, body: bytes) -> EngineError:
@@ -342,7 +345,7 @@ class OpenAIEngine:
 
 
 def _response_format(schema: str) -> dict[str, Any]:
-    """How the protocol asks for JSON of a schema. vLLM's older ``guided_json`` is ignored without a word."""
+    """How the protocol asks for JSON of a schema. vLLM silently ignores its older ``guided_json``."""
     try:
         parsed = msgspec.json.decode(schema)
     except _UNREADABLE as error:
@@ -351,7 +354,7 @@ def _response_format(schema: str) -> dict[str, Any]:
 
 
 def _logprobs(choice: _Choice, most: int) -> tuple[TokenLogprob, ...]:
-    """Each token with its alternatives, of which llama-server gives some unasked."""
+    """Each token with at most ``most`` alternatives; llama-server sends some without being asked."""
     tokens = (choice.logprobs.content if choice.logprobs else None) or []
     return tuple(
         TokenLogprob(

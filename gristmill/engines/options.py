@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar
 
 from msgspec import Meta, Struct
@@ -10,34 +11,38 @@ from gristmill.core.engine import Engine
 
 
 class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How hard to drive an engine, and how patient to be with it.
+    """How many requests an engine gets at a time, and how failed requests are retried.
 
-    Each kind of engine is a subclass that adds its own options and ``open``; the subclass is what the
-    entry point group ``gristmill.engines`` names. Times are in seconds.
+    Each kind of engine is a subclass that adds its own options and ``open``. The subclass is what a plug-in
+    registers in the entry point group ``gristmill.engines``. All times are in seconds.
     """
 
     pacing: ClassVar[frozenset[str]] = frozenset()
-    """A subclass's own options that, like all of these, change how fast it answers and never what."""
+    """Options of a subclass that change how fast it answers but never what it answers, as all options of
+    this class do."""
 
     concurrency: Annotated[int, Meta(ge=1)] = 64
-    """The most requests in flight."""
+    """The largest number of requests in flight at one time; at least 1."""
     initial_concurrency: Annotated[int, Meta(ge=1)] | None = None
-    """Requests in flight at the start; ``None`` starts at ``concurrency``."""
+    """The number of requests in flight at the start; ``null`` starts at ``concurrency``."""
     tries: Annotated[int, Meta(ge=1)] = 6
-    """How often a request is sent before its row is rejected."""
+    """How many times a request is sent before its row is rejected; at least 1."""
     request_timeout: Annotated[float, Meta(gt=0)] = 600.0
-    """The longest one try may take, and the longest ``Retry-After`` that is waited for."""
+    """Seconds that one try may take, and the longest ``Retry-After`` of a server that is obeyed."""
     backoff: Annotated[float, Meta(ge=0)] = 0.5
-    """The wait after the first failed try; it doubles with every further one."""
+    """Seconds to wait after the first failed try; the wait doubles after each further failure. The actual
+    wait is drawn from the upper half of this time, so that clients do not retry together."""
     max_backoff: Annotated[float, Meta(ge=0)] = 30.0
+    """The longest wait in seconds between two tries, before the server's own ``Retry-After`` is added."""
     max_error_rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
-    """The share of failures among the last 200 tries above which the run stops itself."""
+    """A share in (0, 1]: the run stops when more than this share of the last 200 tries failed."""
 
     @property
     def self_paced(self) -> bool:
-        """Whether the engine itself decides how many requests are at work, below ``concurrency``."""
+        """Whether the engine itself decides how many requests run at a time, up to ``concurrency``."""
         return False
 
+    @abstractmethod
     def open(self) -> Engine:
         """The engine that these options describe, to be used as ``async with``. No request is sent yet."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to open its engine")
+        raise NotImplementedError

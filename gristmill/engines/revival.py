@@ -1,4 +1,4 @@
-"""Starting again what has died, a bounded number of times."""
+"""Restarting what has crashed, a limited number of times."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TypeVar
 from gristmill.core.errors import EngineError, RunStopped, TransientError
 
 RESTARTS = 3
+"""After this many restarts the next crash stops the run."""
 
 T = TypeVar("T")
 
@@ -17,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class Revival:
-    """Keeps something alive that can be started and stopped.
+    """Keeps something running that can be started and stopped.
 
-    ``alive`` says whether it runs, ``stop`` clears away what is left of it, ``start`` starts it (or raises
-    ``EngineError``), ``last_words`` is what it said before it died, for the message.
+    ``alive`` says whether it runs, ``stop`` removes what is left of it, ``start`` starts it (or raises
+    ``EngineError``), ``last_words`` returns its last output, for the error message.
     """
 
     def __init__(
@@ -44,14 +45,14 @@ class Revival:
         self._over = False
 
     def end(self) -> None:
-        """It is going to be stopped for good: nothing starts it again."""
+        """Declare that it is about to be stopped on purpose, so that it is not restarted."""
         self._over = True
 
     async def through(self, work: Callable[[], Awaitable[T]]) -> T:
-        """What ``work`` gives; it is done again where its ``TransientError`` came of a death.
+        """The result of ``work``, which is repeated if its ``TransientError`` was caused by a crash.
 
-        One death fails all that is in flight, which may be hundreds of requests: to whoever counts
-        failures, the run would look hopeless. Errors as of ``ensure``.
+        One crash fails everything in flight, which may be hundreds of requests. If each counted as a
+        failure, the breaker would stop the run. Raises the errors of ``ensure`` too.
         """
         while True:
             await self.ensure()
@@ -63,9 +64,9 @@ class Revival:
                     raise
 
     async def ensure(self) -> None:
-        """Return when it runs, having started it where it had died.
+        """Return when it runs; start it first if it has crashed.
 
-        ``TransientError`` where it did not start, ``RunStopped`` where it died too often.
+        ``TransientError`` if it did not start, ``RunStopped`` if it crashed too often.
         """
         if self._alive():
             return
@@ -73,15 +74,15 @@ class Revival:
             if self._alive():
                 return
             if self._over:
-                raise TransientError(f"{self._what} has been closed")
+                raise TransientError(f"{self._what} is closed")
             self._deaths += 1
             last = self._last_words()
             await self._stop()
             if self._deaths > RESTARTS:
                 raise RunStopped(
-                    f"{self._what} died {self._deaths} times. {last}".rstrip(), remedy=self._remedy
+                    f"{self._what} crashed {self._deaths} times. {last}".rstrip(), remedy=self._remedy
                 )
-            _log.warning("%s died and is started again (%d of %d).", self._what, self._deaths, RESTARTS)
+            _log.warning("%s crashed and is restarted (%d of %d).", self._what, self._deaths, RESTARTS)
             try:
                 await self._start()
             except EngineError as error:

@@ -1,9 +1,9 @@
-"""Log-probabilities of a given text, as vLLM's chat completions give them.
+"""Log-probabilities of a given text, as vLLM's chat completions return them.
 
-The text is sent as an assistant message to be continued, with ``prompt_logprobs: 0``; the answer then holds
-a list of the whole prompt's tokens, of which the first is null and each other an object of one entry,
-``{token id: {logprob, rank, decoded_token}}``. Which of them are the text's is found from the end, by
-spelling the text backward. One token is generated (a server takes no fewer) and thrown away.
+The text is sent as an assistant message to be continued, with ``prompt_logprobs: 0``. The answer then holds
+a list of the whole prompt's tokens: the first is null and each other one is an object with one entry,
+``{token id: {logprob, rank, decoded_token}}``. Which of them belong to the text is found from the end, by
+spelling the text backwards. One token is generated, the fewest that a server accepts, and thrown away.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gristmill.core.engine import Completion, TokenLogprob
 from gristmill.core.errors import RequestRefusedError, TransientError
 
 _UNKNOWN = "\ufffd"
-"""How a token that is part of a character is shown."""
+"""How a token is shown that is only a part of a character."""
 _MOST_BYTES = 4
-"""Bytes of a character in UTF-8, at most."""
+"""The most bytes that a character has in UTF-8."""
 
 
 class _Entry(Struct):
@@ -42,15 +42,15 @@ _decode = msgspec.json.Decoder(_Response).decode
 
 
 def fields(max_tokens_field: str) -> dict[str, Any]:
-    """What the body of a request to score has beside (or instead of) that of one to continue the text."""
+    """Fields that turn the body of a request that continues a text into one that scores it."""
     return {max_tokens_field: 1, "prompt_logprobs": 0, "temperature": 0.0, "top_p": 1.0}
 
 
 def completion(body: bytes, text: str, url: str) -> Completion:
     """The scored ``text`` from a response's body.
 
-    ``TransientError`` for a body that is no answer; ``RefusedError`` where the server does not give these
-    log-probabilities, or where its tokens do not spell ``text``.
+    ``TransientError`` for a body that is not an answer; ``RequestRefusedError`` if the server does not return
+    these log-probabilities, or if its tokens do not spell ``text``.
     """
     try:
         response = _decode(body)
@@ -61,7 +61,7 @@ def completion(body: bytes, text: str, url: str) -> Completion:
         raise TransientError(f"{url}: not a chat completion: it has no choices")
     if not response.prompt_logprobs:
         raise RequestRefusedError(
-            f"{url}: the server gave no prompt_logprobs; leave 'score' out of the engine's abilities"
+            f"{url}: the server did not return prompt_logprobs; leave 'score' out of the engine's abilities"
         )
     usage = response.usage or _Usage()
     tokens = [_token(entries) for entries in response.prompt_logprobs]
@@ -71,9 +71,10 @@ def completion(body: bytes, text: str, url: str) -> Completion:
 def scored(
     tokens: Sequence[tuple[str, float | None]], text: str, where: str, prompt_tokens: int
 ) -> Completion:
-    """The scored ``text``, the end of a prompt whose ``tokens`` these are with their log-probabilities.
+    """The scored ``text``, from the ``tokens`` (with log-probabilities) of a prompt that ends with it.
 
-    ``RefusedError``, which names ``where``, if they do not spell it or have none.
+    ``RequestRefusedError``, which names ``where``, if the tokens do not spell the text or lack a
+    log-probability.
     """
     pieces = spell(text, [token for token, _ in tokens])
     if pieces is None:
@@ -92,27 +93,27 @@ def scored(
 
 
 def _token(entries: dict[str, _Entry] | None) -> tuple[str, float | None]:
-    """A position's own token, which stands first among what the server gives of it."""
+    """A position's own token, which is the first entry that the server returns for it."""
     entry = next(iter(entries.values()), None) if entries else None
     return ("", None) if entry is None else (entry.decoded_token or "", entry.logprob)
 
 
 def spell(text: str, tokens: Sequence[str]) -> tuple[str, ...] | None:
-    """The parts of ``text`` that the last of ``tokens`` stand for; joined they are ``text``.
+    """The parts of ``text`` that the last of ``tokens`` represent; joined they are ``text``.
 
-    ``None`` where they do not spell it. Tokens need not be its parts exactly:
+    ``None`` if they do not spell it. Tokens need not match its parts exactly:
 
-    - white space at an end of the text that the chat template cut off goes to the nearest token;
+    - white space at an end of the text that the chat template removed goes to the nearest token;
     - a space that a token lost when it was decoded alone (SentencePiece) goes to that token;
-    - of tokens that are bytes of a character, shown as U+FFFD or as nothing, the last stands for the
-      character and the others for nothing;
-    - a token that begins before the text and ends in it (a merge over the boundary) counts whole, and
-      stands for the part in it.
+    - of several tokens that are bytes of one character, shown as U+FFFD or as nothing, the last gets the
+      character and the others get an empty part;
+    - a token that begins before the text and ends in it (a merge over the boundary) counts as a whole, and
+      gets the part that is in the text.
     """
     rest = text.rstrip()
     trailing = text[len(rest) :]
     pieces: list[str] | None = None
-    for ending in dict.fromkeys((text, rest)):  # the white space at the end kept, or cut off
+    for ending in dict.fromkeys((text, rest)):  # with the white space at the end, or without it
         pieces = _backward(ending, tokens)
         if pieces:
             if ending is not text:
@@ -147,9 +148,9 @@ def _backward(text: str, tokens: Sequence[str]) -> list[str] | None:
 
 
 def _bytes(rest: str, tokens: Sequence[str], end: int) -> tuple[int, str] | None:
-    """How many tokens before ``end`` are bytes of characters, and the end of ``rest`` that they make up.
+    """How many tokens before ``end`` are bytes of characters, and the end of ``rest`` that they spell.
 
-    That is the shortest end behind which the token before them fits.
+    That is the shortest end for which the token before them fits as well.
     """
     start = end
     while start and _UNKNOWN in tokens[start - 1]:

@@ -1,4 +1,4 @@
-"""An engine whose answers are written down: for tests, demonstrations and dry runs. No model, no network."""
+"""An engine with given answers, for tests, demonstrations and dry runs. No model, no network."""
 
 from __future__ import annotations
 
@@ -24,35 +24,41 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Reply(Struct, frozen=True, forbid_unknown_fields=True):
-    """The texts to answer with where the last user message contains ``match`` (with ``regex``: where the
-    regular expression ``match`` is found in it). An empty ``match`` fits every message."""
+    """Answers to the prompts whose last user message matches."""
 
     texts: Annotated[tuple[Text, ...], Meta(min_length=1)]
+    """The answers, each a text or a whole completion; at least one."""
     match: str = ""
+    """The text that the last user message must contain; empty matches every message."""
     regex: bool = False
+    """Whether ``match`` is a regular expression (in the syntax of Python's ``re``) to be searched for."""
 
 
 class Scripted(EngineOptions, frozen=True, kw_only=True):
-    """Answers from ``replies``, or from a YAML or JSON file with a list of the same at ``path``.
+    """Given answers instead of a model.
 
-    The first reply that fits is used; which of its texts is a pure function of the messages, the prefix
-    and seed + sample index. ``latency`` is the mean seconds an answer takes, spread evenly from half to
-    one and a half so that answers overtake each other; ``failure_rate`` the share of tries that fail. Both
-    are pure functions of the request and the try.
+    The first reply that matches is used. Which of its texts is a pure function of the messages, the prefix
+    and seed + sample index. Latencies and failures are pure functions of the request and the try.
     """
 
     replies: tuple[Reply, ...] = ()
+    """The answers; the first that matches a prompt is used."""
     path: str | None = None
+    """A YAML or JSON file with a list of further replies, tried after those of ``replies``."""
     model: str = "scripted"
+    """The name under which the completions are kept in the log."""
     latency: Annotated[float, Meta(ge=0)] = 0.0
+    """The mean time in seconds that an answer takes; times are spread evenly from half to one and a half of
+    it, so that answers overtake each other."""
     failure_rate: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """The share of tries that fail, from 0 to 1."""
 
     def open(self) -> ScriptedEngine:
-        """The engine. ``RecipeError`` without replies, ``InputError`` for a file that holds none."""
+        """The engine. ``RecipeError`` without replies, ``InputError`` for a file without such a list."""
         replies = self.replies if self.path is None else self.replies + _read(Path(self.path))
         if not replies:
             raise RecipeError(
-                "scripted: no replies are given.", remedy="Add 'replies:' or 'path:' to the engine."
+                "scripted: there are no replies.", remedy="Add 'replies:' or 'path:' to the engine."
             )
         texts = [text for reply in replies for text in reply.texts]
         scored = all(isinstance(text, Completion) and text.logprobs is not None for text in texts)
@@ -69,9 +75,8 @@ class Scripted(EngineOptions, frozen=True, kw_only=True):
 class ScriptedEngine:
     """An engine that answers by calling ``function(request, sample index)``; see ``Scripted``.
 
-    ``score(messages, text)`` gives the tokens of a text that is to be scored; with it the engine has
-    ``Ability.SCORE``. The tokens of a plain text, and of its prompt, are counted as words. ``requests``
-    counts the tries.
+    ``score(messages, text)`` returns the scored tokens of a text; with it the engine has ``Ability.SCORE``.
+    The tokens of a plain text and of its prompt are counted as words. ``requests`` counts the tries.
     """
 
     def __init__(
@@ -104,7 +109,7 @@ class ScriptedEngine:
         return None
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
-        """Completions ``first .. first + n - 1``, after the latency; or the failure that is due."""
+        """Completions ``first .. first + n - 1`` after the latency, or a scripted failure."""
         self.requests += 1
         if self._latency or self._failure_rate:
             digest = _digest(_encode((request, first, n)))
@@ -119,7 +124,7 @@ class ScriptedEngine:
     def _completion(self, request: Request, index: int, *, counted: bool) -> Completion:
         if request.score:
             if self._score is None:
-                raise RequestRefusedError("scripted: there is no function to score a text with")
+                raise RequestRefusedError("scripted: this engine has no function that scores a text")
             tokens = tuple(self._score(request.messages, request.prefix))
             return Completion(
                 request.prefix,
@@ -149,7 +154,7 @@ def _answer(replies: tuple[Reply, ...]) -> Callable[[Request, int], Completion |
         asked = next((m.content for m in reversed(request.messages) if m.role == "user"), "")
         reply = next((reply for reply, fit in zip(replies, fits, strict=True) if fit(asked)), None)
         if reply is None:
-            raise RequestRefusedError(f"scripted: no reply fits {asked[:80]!r}")
+            raise RequestRefusedError(f"scripted: no reply matches {asked[:80]!r}")
         if len(reply.texts) == 1:
             return reply.texts[0]
         drawn = _digest(_encode((request.messages, request.prefix, (request.seed or 0) + index)))
@@ -165,8 +170,8 @@ def _matcher(reply: Reply) -> Callable[[str], Any]:
         return re.compile(reply.match).search
     except re.error as error:
         raise RecipeError(
-            f"scripted: {reply.match!r} is no regular expression: {error}.",
-            remedy="Mend it, or leave out 'regex' to look for the text itself.",
+            f"scripted: {reply.match!r} is not a valid regular expression: {error}.",
+            remedy="Correct it, or leave out 'regex' to search for the text as it is.",
         ) from error
 
 
@@ -193,5 +198,5 @@ def _digest(data: bytes) -> bytes:
 
 
 def _unit(digest: bytes, use: bytes, tries: int) -> float:
-    """A number in [0, 1) for one use of one try."""
+    """A pseudo-random number in [0, 1) for one use of one try."""
     return int.from_bytes(_digest(b"%b %b %d" % (digest, use, tries)), "big") / 2**64

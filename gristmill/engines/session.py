@@ -6,12 +6,11 @@ import asyncio
 import random
 from collections.abc import Sequence
 from time import perf_counter
-from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
 
-from gristmill.core.engine import Ability, Completion, Engine, Request
+from gristmill.core.engine import Ability, Completion, Engine, EngineWrapper, Request
 from gristmill.core.errors import (
     EngineError,
     GristmillError,
@@ -27,43 +26,52 @@ from gristmill.engines.limit import AdaptiveLimit
 from gristmill.engines.log.store import CompletionLog, LogKey, request_key
 from gristmill.engines.options import EngineOptions
 
-_RESUME = "Mend the cause, then run the same command again: what was paid for is in the log."
+_RESUME = "Fix the cause, then run the same command again: every completion paid for so far is in the log."
 
 
 class Stats(Struct):
     """Counters of a session, for progress and summary.
 
-    ``requests`` are tries sent, of which ``retries`` repeat an earlier one and ``failures`` brought no
-    answer. ``completions`` and tokens are those paid for in this session; ``from_log`` counts completions
-    that the log (or a request already in flight) gave for nothing. ``seconds`` since the session opened.
+    Completions and tokens are those paid for in this session.
     """
 
     requests: int = 0
+    """Tries sent to the engine."""
     completions: int = 0
     from_log: int = 0
+    """Completions that cost nothing: from the log, or from a request that was already in flight."""
     retries: int = 0
+    """Tries that repeat an earlier one."""
     failures: int = 0
+    """Tries without an answer."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     in_flight: int = 0
+    """Requests in flight at this moment."""
     limit: int = 0
+    """How many requests may be in flight at this moment."""
     seconds: float = 0.0
+    """Time since the session was opened."""
 
 
-class Session:
+class Session(EngineWrapper):
     """An engine that pays for a completion once, retries, and paces itself; itself an ``Engine``.
 
     ``generate`` raises ``RowRejected`` when a request is refused or has failed ``options.tries`` times,
     ``RunStopped`` when the breaker has tripped, ``LogError`` when the log cannot be read or written
-    (which also stops the session: nothing more is paid for that could not be kept).
+    (which also stops the session, so that nothing is paid for that cannot be kept).
 
-    ``read_after`` (Unix seconds) ignores what the log held before. The log is left open.
+    With ``read_after`` (Unix seconds) completions that the log got before that time are ignored. The session
+    does not close the log.
+
+    No library is used for this: retry libraries such as tenacity repeat a call, but here the retries, the
+    shared in-flight requests, the limit and the breaker must see the same try.
     """
 
     def __init__(
         self, engine: Engine, options: EngineOptions, log: CompletionLog, *, read_after: float | None = None
     ) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._options = options
         self._log = log
         self._read_after = read_after
@@ -77,19 +85,11 @@ class Session:
         self._stop = asyncio.Event()
         self._stats = Stats()
         self._opened = perf_counter()
-        self.model = engine.model
-        self.abilities = engine.abilities
-        self.concurrency = engine.concurrency
 
     async def __aenter__(self) -> Self:
-        await self._engine.__aenter__()
+        await super().__aenter__()
         self._opened = perf_counter()
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._engine.__aexit__(kind, error, trace)
 
     @property
     def stats(self) -> Stats:
@@ -100,21 +100,21 @@ class Session:
         return stats
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
-        """Completions ``first .. first + n - 1``, from the log where it has them, else from the engine.
+        """Completions ``first .. first + n - 1``: those in the log from there, the others from the engine.
 
-        Each is in the log when this returns. Two callers who want the same sample at the same time pay
-        for it once. ``RecipeError`` for a request to score from an engine that cannot.
+        Each is in the log when this returns. Two callers that want the same sample at the same time pay
+        for it once. ``RecipeError`` if the request asks to score a text and the engine cannot.
         """
         if request.score and Ability.SCORE not in self.abilities:
             raise RecipeError(
-                f"the engine {self.model} is asked to score a given text, and cannot.",
+                f"the engine {self.model} cannot score a given text.",
                 remedy="Use a vLLM server ('kind: openai' with 'score' among its abilities).",
             )
         try:
             key = request_key(self.model, request)
         except UnicodeEncodeError as error:
             raise RowRejected(
-                "invalid text", f"the prompt has characters that no text may: {error}"
+                "invalid text", f"the prompt has characters that cannot be written as UTF-8: {error}"
             ) from error
         have = self._log.get(key, first, n, self._read_after)
         self._stats.from_log += len(have)
@@ -135,12 +135,12 @@ class Session:
         return [have[i] for i in range(first, first + n)]
 
     async def _fly(self, key: LogKey, request: Request, samples: list[int]) -> dict[int, Completion]:
-        """Ask the engine for ``samples``, while whoever else wants one of them waits for this call."""
+        """Ask the engine for ``samples``; other callers that want one of them wait for this call."""
         landed: asyncio.Future[dict[int, Completion] | GristmillError | None]
         landed = asyncio.get_running_loop().create_future()
         for i in samples:
             self._flying[key.digest, i] = landed
-        result: dict[int, Completion] | GristmillError | None = None  # None: cancelled, ask for yourself
+        result: dict[int, Completion] | GristmillError | None = None  # None: cancelled, the others ask again
         try:
             result = await self._fetch(key, request, samples)
             return result
@@ -156,7 +156,7 @@ class Session:
         runs = _runs(samples, joined=Ability.MANY in self.abilities)
         if len(runs) == 1:
             return await self._ask(key, request, *runs[0])
-        # Not a task group: when one fails, the others are still paid for, and go into the log.
+        # Not a task group, which cancels the others when one fails: they are paid for, so they are logged.
         results = await asyncio.gather(
             *(self._ask(key, request, start, n) for start, n in runs), return_exceptions=True
         )
@@ -168,12 +168,16 @@ class Session:
         return have
 
     async def _ask(self, key: LogKey, request: Request, first: int, n: int) -> dict[int, Completion]:
-        """The tries of one request. The slot is held until the answer is in the log."""
+        """The tries of one request.
+
+        Its place among the requests in flight is held until the answer is in the log, so that a kill of the
+        process costs at most the requests in flight.
+        """
         for tries in range(1, self._options.tries + 1):
             ticket = await self._limit.acquire()
             seconds, tokens, prompt_tokens, congested = 0.0, 0, 0, False
             try:
-                if self._stopped is not None:
+                if self._stopped is not None:  # the run stopped while this request waited for its turn
                     raise _again(self._stopped)
                 self._stats.requests += 1
                 self._stats.retries += tries > 1
@@ -181,7 +185,7 @@ class Session:
                 answers = await self._engine.generate(request, first=first, n=n)
                 seconds = perf_counter() - started
                 if len(answers) != n:
-                    raise TransientError(f"the engine gave {len(answers)} completions of {n}")
+                    raise TransientError(f"the engine returned {len(answers)} of {n} completions")
                 tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
                 await self._keep(key, first, answers)
                 return dict(enumerate(answers, first))
@@ -192,7 +196,7 @@ class Session:
                 failure, congested = error, error.congested
                 self._failed(error, "congested" if congested else "failed")
             finally:
-                if self._options.self_paced:
+                if self._options.self_paced:  # without a latency the limit never changes
                     self._limit.release(ticket)
                 else:
                     self._limit.release(
@@ -217,7 +221,7 @@ class Session:
             await self._log.put(key, first, answers, self._read_after)
         except UnicodeEncodeError as error:
             raise RowRejected(
-                "invalid text", f"the answer has characters that no text may: {error}"
+                "invalid text", f"the answer has characters that cannot be written as UTF-8: {error}"
             ) from error
         except LogError as error:
             self._stop_all(error)
@@ -236,25 +240,28 @@ class Session:
             self._stop.set()
 
     async def _back_off(self, failure: TransientError, tries: int) -> None:
-        """Wait before the next try: exponentially longer, with jitter, never less than was asked for."""
+        """Wait before the next try: twice as long each time, with jitter, on top of ``Retry-After``."""
         options = self._options
+        # The upper half of the interval: enough jitter to spread the retries of requests that failed
+        # together, and never a wait of almost nothing.
         delay = min(options.max_backoff, options.backoff * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
         if failure.retry_after is not None:
             if failure.retry_after > options.request_timeout:
                 raise RowRejected(
                     "request failed",
-                    f"{failure} (it asks to wait {failure.retry_after:.0f} s, more than request_timeout)",
+                    f"{failure} (the server asks for a wait of {failure.retry_after:.0f} s, longer than "
+                    "request_timeout)",
                 ) from failure
             delay += failure.retry_after
         try:
             async with asyncio.timeout(delay):
-                await self._stop.wait()
+                await self._stop.wait()  # a run that stops ends the wait early
         except TimeoutError:
             return
 
 
 def _runs(samples: Sequence[int], *, joined: bool) -> list[tuple[int, int]]:
-    """Runs of neighbours in ``samples`` (ascending) as (first, count); single ones unless ``joined``."""
+    """Neighbouring numbers in ``samples`` (ascending) as (first, count); each alone unless ``joined``."""
     runs: list[tuple[int, int]] = []
     for i in samples:
         if joined and runs and sum(runs[-1]) == i:
@@ -265,7 +272,7 @@ def _runs(samples: Sequence[int], *, joined: bool) -> list[tuple[int, int]]:
 
 
 def _again(error: GristmillError) -> GristmillError:
-    """A copy of an error for one more caller: a raised exception carries one caller's traceback."""
+    """A copy of an error for another caller, since a raised exception carries one caller's traceback."""
     if isinstance(error, RowRejected):
         return RowRejected(error.reason, error.message)
     return type(error)(error.message, remedy=error.remedy)

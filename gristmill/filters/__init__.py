@@ -1,1 +1,71 @@
-"""Table stages that decide which rows stay, and say why the others do not."""
+"""Table stages: filters decide which rows stay and say why the others do not, relations make other tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gristmill.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from gristmill.filters.balance import Balance
+    from gristmill.filters.combine import Concat, Mix
+    from gristmill.filters.derive import Derive
+    from gristmill.filters.duplicates import near_duplicates
+    from gristmill.filters.expressions import SavedExpr, evaluate, mask, plain, shown
+    from gristmill.filters.group import Explode, GroupBy
+    from gristmill.filters.join import Join, Sides
+    from gristmill.filters.kinds import BalanceKinds
+    from gristmill.filters.process_balance import ProcessBalance
+    from gristmill.filters.sort import Sort
+    from gristmill.filters.split import SplitParts
+    from gristmill.filters.take import Take
+    from gristmill.filters.where import Keep
+
+__all__ = [
+    "Balance",
+    "BalanceKinds",
+    "Concat",
+    "Derive",
+    "Explode",
+    "GroupBy",
+    "Join",
+    "Keep",
+    "Mix",
+    "ProcessBalance",
+    "SavedExpr",
+    "Sides",
+    "Sort",
+    "SplitParts",
+    "Take",
+    "evaluate",
+    "mask",
+    "near_duplicates",
+    "plain",
+    "shown",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "Balance": ".balance",
+        "BalanceKinds": ".kinds",
+        "Concat": ".combine",
+        "Derive": ".derive",
+        "Explode": ".group",
+        "GroupBy": ".group",
+        "Join": ".join",
+        "Keep": ".where",
+        "Mix": ".combine",
+        "ProcessBalance": ".process_balance",
+        "SavedExpr": ".expressions",
+        "Sides": ".join",
+        "Sort": ".sort",
+        "SplitParts": ".split",
+        "Take": ".take",
+        "evaluate": ".expressions",
+        "mask": ".expressions",
+        "near_duplicates": ".duplicates",
+        "plain": ".expressions",
+        "shown": ".expressions",
+    },
+)

@@ -2,6 +2,9 @@
 
 MinHash: Broder 1997, "On the resemblance and containment of documents"; banding: Leskovec, Rajaraman and
 Ullman, "Mining of Massive Datasets", section 3.4.
+
+datasketch would replace the hashes and the buckets only: the weights by rarity, the exact comparison and the
+bound on full buckets would remain, and it would bring numpy and scipy.
 """
 
 from __future__ import annotations

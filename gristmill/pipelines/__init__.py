@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from gristmill.pipelines.pipeline import Named, Pipeline
     from gristmill.pipelines.planning.bounds import Plan, plan
     from gristmill.pipelines.recipe.recipe import Recipe, load
     from gristmill.pipelines.rundir.results import Run, open_run
     from gristmill.pipelines.running.runner import Interrupted, run
 
-__all__ = ["Interrupted", "Plan", "Recipe", "Run", "load", "open_run", "plan", "run"]
+__all__ = ["Interrupted", "Named", "Pipeline", "Plan", "Recipe", "Run", "load", "open_run", "plan", "run"]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
         "Interrupted": ".running.runner",
+        "Named": ".pipeline",
+        "Pipeline": ".pipeline",
         "Plan": ".planning.bounds",
         "Recipe": ".recipe.recipe",
         "Run": ".rundir.results",

@@ -9,15 +9,17 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Ability, Message
+from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Pair, Sampled
+from gristmill.core.records import Pair, Sampled, Score, score_of, with_score
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
-from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.core.verdicts import Verdict
+from gristmill.synth.scoring import VERDICT, ScoreName, cut_off, said, with_verdict
+from gristmill.verifiers.evidence import decided, unparseable
+from gristmill.verifiers.judges.base import Comparison
 from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
 from gristmill.verifiers.rules.combine import merge
 
-_NOTHING = Estimate(0, 0, 0, 0)
 _CALL = 1_000_000
 """Seeds of a judge's questions are derived apart from those of the samples' turns, but from the problem as
 well: equal answers to one problem are asked about once."""
@@ -26,23 +28,26 @@ well: equal answers to one problem are asked about once."""
 class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Puts a model's verdict on every sample.
 
-    ``verifier`` is ``{kind: NAME, ...options}`` of a registered model verifier that judges one answer:
-    judge, checklist, binary_principles, grounding_judge, option_shuffle. Its reference is the sample's
-    answer, or with ``reference: none`` nothing, by which a judge grades instead of comparing. A sample
-    that was cut off is ``unparseable`` without being asked about.
-
-    ``earlier`` says what becomes of the verdict that a sample has already: ``replace`` puts the model's
-    in its place (the earlier one stands on in the stage before, under the same id); ``keep`` asks only
-    about samples whose verdict is undecided or missing; ``all`` and ``any`` join the two as ``combine``
-    does, with both in the detail. No sample is dropped: that is a filter's part.
+    A sample that was cut off is ``unparseable`` without being asked about. No sample is rejected: that is the
+    task of a filter.
     """
 
     reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = Sampled
 
     verifier: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "judge"})
+    """``{kind: NAME, ...options}`` of a registered model verifier that judges one answer: judge, checklist,
+    binary_principles, grounding_judge, option_shuffle."""
     reference: Literal["answer", "none"] = "answer"
+    """What the answer is compared with: the sample's reference, or nothing, by which a judge grades instead
+    of comparing."""
+    score: ScoreName = VERDICT
+    """The name of the score under which the verdict is kept; ``verdict`` is the sample's own verdict."""
     earlier: Literal["replace", "keep", "all", "any"] = "replace"
+    """What becomes of the verdict that is under that name already: ``replace`` puts the model's in its place
+    (the earlier one is still in the stage before, under the same id); ``keep`` asks only about samples whose
+    verdict is undecided or missing; ``all`` and ``any`` join the two as ``combine`` does, with both in the
+    detail."""
 
     def __post_init__(self) -> None:
         load_model_verifier(*_named(self.verifier))  # so that a bad one is an error here and now
@@ -56,7 +61,7 @@ class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The sample with its verdict."""
         if self._kept(sample):
             return [sample]
-        found = _unfinished(sample)
+        found = cut_off(sample)
         if found is None:
             found = await load_model_verifier(*_named(self.verifier))(
                 sample.completion,
@@ -66,19 +71,28 @@ class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 seed=context.seed_for(sample.problem_id, _CALL),
             )
         context.count(found)
-        if sample.verdict is not None and (self.earlier == "all" or self.earlier == "any"):
-            found = merge({"earlier": sample.verdict, self.verifier["kind"]: found}, self.earlier)
-        return [replace(sample, verdict=found)]
+        held = self._held(sample)
+        if held is not None and (self.earlier == "all" or self.earlier == "any"):
+            found = merge({"earlier": held, self.verifier["kind"]: found}, self.earlier)
+        return [with_verdict(sample, self.score, found)]
 
     def estimate(self, sample: Sampled) -> Estimate:
         """What the verifier says; nothing for a sample that is not asked about."""
-        if self._kept(sample) or _unfinished(sample) is not None:
-            return _NOTHING
+        if self._kept(sample) or cut_off(sample) is not None:
+            return Estimate(0, 0, 0, 0, rows_max=1)
         verifier = load_model_verifier(*_named(self.verifier))
-        return verifier.estimate(sample.completion, self._reference(sample), problem=sample.problem)
+        cost = verifier.estimate(sample.completion, self._reference(sample), problem=sample.problem)
+        return replace(cost, rows_max=1)
+
+    def _held(self, sample: Sampled) -> Verdict | None:
+        if self.score == VERDICT:
+            return sample.verdict
+        score = score_of(sample, self.score)
+        return None if score is None else score.verdict
 
     def _kept(self, sample: Sampled) -> bool:
-        return self.earlier == "keep" and sample.verdict is not None and sample.verdict.decided
+        held = self._held(sample)
+        return self.earlier == "keep" and held is not None and held.decided
 
     def _reference(self, sample: Sampled) -> str:
         return sample.answer or "" if self.reference == "answer" else ""
@@ -87,16 +101,20 @@ class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Keeps the preference pairs whose chosen side a model finds the better one too.
 
-    ``verifier`` is ``{kind: NAME, ...options}`` of a registered model verifier that compares two answers:
-    judge (both orders always run), checklist, salmon. The problem is the prompt's last user turn; an answer
-    is all that its side's assistant turns say. The other pairs are rejected, by what came of them: ``the
-    rejected side is better``, ``a tie``, ``no verdict``.
+    The problem is the prompt's last user turn; an answer is all that its side's assistant turns say. The
+    other pairs are rejected, by what came of them: ``the rejected side is better``, ``a tie``, ``no
+    verdict``.
     """
 
     reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct]] = Pair
 
     verifier: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "judge"})
+    """``{kind: NAME, ...options}`` of a registered model verifier that compares two answers: judge (both
+    orders always run), checklist, salmon."""
+    score: ScoreName | None = None
+    """The name of a score that says what came of it; then no pair is rejected. Its value is 1 where the
+    chosen side is better, 0 where the rejected one is, 0.5 for a tie and null without a verdict."""
 
     def __post_init__(self) -> None:
         load_comparer(*_named(self.verifier))
@@ -112,6 +130,8 @@ class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
         found = await load_comparer(*_named(self.verifier)).compare(
             chosen, rejected, problem=problem, engine=context.engine, seed=context.seed_for(pair.id)
         )
+        if self.score is not None:
+            return [with_score(pair, _compared(self.score, found))]
         reasons = {"second": "the rejected side is better", "tie": "a tie", None: "no verdict"}
         if found.winner == "first":
             return [pair]
@@ -120,7 +140,8 @@ class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     def estimate(self, pair: Pair) -> Estimate:
         """What the verifier says."""
         problem, chosen, rejected = _texts(pair)
-        return load_comparer(*_named(self.verifier)).estimate_pair(chosen, rejected, problem=problem)
+        cost = load_comparer(*_named(self.verifier)).estimate_pair(chosen, rejected, problem=problem)
+        return replace(cost, rows_max=1)
 
 
 def _named(verifier: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -133,18 +154,16 @@ def _named(verifier: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return kind, {key: value for key, value in verifier.items() if key != "kind"}
 
 
-def _unfinished(sample: Sampled) -> Verdict | None:
-    if sample.finish_reason == "stop":
-        return None
-    detail = f"finish_reason {sample.finish_reason}"
-    return Verdict(Outcome.UNPARSEABLE, rule="unfinished", detail=detail)
+def _compared(name: str, found: Comparison) -> Score:
+    """What came of a comparison of the chosen with the rejected side."""
+    value = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}[found.winner]
+    rule = f"comparison: {found.winner or 'no verdict'}"
+    if found.winner in ("first", "second"):
+        return Score(name, value, decided(value == 1.0, rule=rule, detail=found.detail))
+    return Score(name, value, unparseable(rule, found.detail))
 
 
 def _texts(pair: Pair) -> tuple[str, str, str]:
     """The problem and the two answers."""
     asked = next((m.content for m in reversed(pair.prompt) if m.role == "user"), "")
-    return asked, _said(pair.chosen), _said(pair.rejected)
-
-
-def _said(messages: Sequence[Message]) -> str:
-    return "\n\n".join(m.content for m in messages if m.role == "assistant")
+    return asked, said(pair.chosen), said(pair.rejected)

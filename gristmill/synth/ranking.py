@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError
+from gristmill.core.prompts import within
 from gristmill.core.records import Pair, Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
@@ -30,37 +31,60 @@ _CALL = 1_000_000
 """Seeds of the judge's questions are derived apart from those of the samples' turns."""
 
 
+_CHAT = frozenset({Ability.CHAT})
+
+
 def _require(sample: Sample, least: int) -> None:
-    if sample.samples < least:
+    if sample.count < least:
         raise RecipeError(
             f"sample.samples is {sample.samples}: too few to weigh against each other.",
             remedy=f"Set sample.samples to at least {least}.",
         )
 
 
+def _uses(
+    sample: Sample, engine: str | None, needs: frozenset[Ability] = _CHAT
+) -> dict[str, frozenset[Ability]]:
+    """What is asked of further engines: of those that are sampled, and of ``engine``, ``needs`` besides."""
+    if engine is None:
+        return dict(sample.uses)
+    return {**sample.uses, engine: sample.uses.get(engine, frozenset()) | needs}
+
+
 class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples each problem, has a judge put the samples in order, and pairs the best with the worst.
 
     Cut-off samples are not ranked. A problem is rejected with fewer than two different answers, an order
-    that could not be read, or an order whose first or last place is shared. ``judge`` has the
-    options of the judge; ``judge_engine`` names the engine that judges (default: the stage's own).
+    that could not be read, or an order whose first or last place is shared.
     """
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Pair
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     sample: Sample = _SEVERAL
+    """The options of the stage ``sample``, which draws what is ranked."""
     judge: Judge = Judge()
+    """The options of the judge."""
     judge_engine: str | None = None
+    """The name of the engine that judges; ``null`` is the stage's own."""
 
     def __post_init__(self) -> None:
         _require(self.sample, 2)
 
     @property
+    def needs(self) -> frozenset[Ability]:
+        """To chat, unless other engines sample and judge."""
+        return self.sample.needs | (_CHAT if self.judge_engine is None else frozenset())
+
+    @property
     def uses(self) -> dict[str, frozenset[Ability]]:
-        """The engine that judges."""
-        return {} if self.judge_engine is None else {self.judge_engine: frozenset({Ability.CHAT})}
+        """The engines that are sampled, and the one that judges."""
+        return _uses(self.sample, self.judge_engine)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("sample", self.sample.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Pair | Rejection]:
         """One pair, or a rejection."""
@@ -82,14 +106,22 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return [*dropped, Rejection(problem.id, "the best or the worst is shared", f"scores {scores}")]
         best, last = different[found.best], different[found.scores.index(worst)]
         chosen, rejected = ((Message("assistant", s.completion),) for s in (best, last))
-        pair = Pair(f"{problem.id}/ranking", problem.id, "judge ranking", best.messages, chosen, rejected)
+        pair = Pair(
+            f"{problem.id}/ranking",
+            problem.id,
+            "judge ranking",
+            best.messages,
+            chosen,
+            rejected,
+            meta=problem.meta,
+        )
         return [*dropped, pair]
 
     def estimate(self, problem: Problem) -> Estimate:
         """The samples, and the lists of all of them at their full length."""
         drawn = self.sample.estimate(problem)
-        lists = self.judge.estimate_list(["" for _ in range(self.sample.samples)], problem=problem.problem)
-        return _sum(drawn, lists, self.sample.samples * drawn.completion_tokens)
+        lists = self.judge.estimate_list(["" for _ in range(self.sample.count)], problem=problem.problem)
+        return _sum(drawn, lists, self.sample.count * drawn.completion_tokens, rows_max=1)
 
 
 class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -103,22 +135,37 @@ class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Sampled
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     sample: Sample = _SEVERAL
+    """The options of the stage ``sample``, which draws the candidates."""
     samples: Annotated[int, Meta(ge=1)] = 8
+    """The backward samples of each masked number under each candidate answer."""
     max_masked: Annotated[int, Meta(ge=1)] | None = None
+    """The most numbers of a problem that are masked, one after the other; ``null``: all."""
     alpha: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """The weight of the forward votes; 1 - alpha is that of the backward ones."""
     sampling: Sampling = Sampling(max_tokens=1024)
+    """How the backward samples are drawn."""
     backward_engine: str | None = None
+    """The name of the engine that is asked backward; ``null`` is the stage's own."""
 
     def __post_init__(self) -> None:
         _require(self.sample, 2)
 
     @property
+    def needs(self) -> frozenset[Ability]:
+        """To chat, unless other engines are asked forward and backward."""
+        return self.sample.needs | (_CHAT if self.backward_engine is None else frozenset())
+
+    @property
     def uses(self) -> dict[str, frozenset[Ability]]:
-        """The engine that is asked backward."""
-        return {} if self.backward_engine is None else {self.backward_engine: frozenset({Ability.CHAT})}
+        """The engines that are sampled, and the one that is asked backward."""
+        return _uses(self.sample, self.backward_engine)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("sample", self.sample.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """Every sample with its verdict."""
@@ -144,9 +191,9 @@ class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The samples; backward at most every number under as many candidates as there are samples."""
         drawn = self.sample.estimate(problem)
         masked = len(backward.maskings(problem.problem, ())[: self.max_masked])
-        most = self.sample.samples * masked if self.sample.samples > 1 else 0
+        most = self.sample.count * masked if self.sample.count > 1 else 0
         cost = bounds(most, self.samples, "text", self.sampling.max_tokens, problem.problem)
-        return _sum(drawn, replace(cost, completions_min=0))
+        return _sum(drawn, replace(cost, completions_min=0), rows_max=self.sample.count)
 
 
 class RubricRow(Struct, frozen=True):
@@ -166,17 +213,20 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
 
     Samples are right and wrong by the recipe's verifier. The first right with the first wrong one is what
     the rubric is written from; the next ones, in order, are held out. A problem with fewer than two such
-    pairs, or a rubric that is not kept, is rejected with the reason. ``judge_engine`` names the engine that
-    writes and judges (default: the stage's own).
+    pairs, or a rubric that is not kept, is rejected with the reason.
     """
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = RubricRow
 
     sample: Sample = _SEVERAL
+    """The options of the stage ``sample``, which draws right and wrong answers."""
     rubric: ContrastiveRubric = ContrastiveRubric()
+    """How the rubric is written and tested."""
     held_out: Annotated[int, Meta(ge=1, le=100)] = 3
+    """The most pairs on which the rubric is tested."""
     judge_engine: str | None = None
+    """The name of the engine that writes and judges; ``null`` is the stage's own."""
 
     def __post_init__(self) -> None:
         _require(self.sample, 4)
@@ -185,12 +235,17 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
     def needs(self) -> frozenset[Ability]:
         """What the judge needs, unless another engine judges."""
         judged_here = self.judge_engine is None
-        return frozenset({Ability.CHAT}) | (self.rubric.judge.needs if judged_here else frozenset())
+        return self.sample.needs | (_CHAT | self.rubric.judge.needs if judged_here else frozenset())
 
     @property
     def uses(self) -> dict[str, frozenset[Ability]]:
-        """The engine that writes and judges."""
-        return {} if self.judge_engine is None else {self.judge_engine: self.rubric.judge.needs}
+        """The engines that are sampled, and the one that writes and judges."""
+        return _uses(self.sample, self.judge_engine, self.rubric.judge.needs)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("sample", self.sample.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[RubricRow | Rejection]:
         """One rubric, or a rejection."""
@@ -222,11 +277,11 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
         """The samples; the rubric with one repair, and the held-out pairs in both orders."""
         drawn = self.sample.estimate(problem)
         pair = self.rubric.judge.estimate_pair("", "", problem=problem.problem)
-        held_out = min(self.held_out, max(0, self.sample.samples // 2 - 1))
+        held_out = min(self.held_out, max(0, self.sample.count // 2 - 1))
         most = held_out * pair.completions_max + 2 if held_out else 0
         tokens = max(pair.completion_tokens, self.rubric.writing.max_tokens)
         cost = replace(pair, completions_min=0, completions_max=most, completion_tokens=tokens)
-        return _sum(drawn, cost, 2 * drawn.completion_tokens)
+        return _sum(drawn, cost, 2 * drawn.completion_tokens, rows_max=1)
 
 
 async def _drawn(stage: Sample, problem: Problem, context: Context) -> tuple[list[Sampled], list[Rejection]]:
@@ -260,11 +315,15 @@ def _vote(found: backward.BackwardRanking, label: str | None) -> Verdict:
     return decided(right, rule="backward vote", score=own.score, extracted=label, detail=detail)
 
 
-def _sum(first: Estimate, then: Estimate, more_tokens: int = 0) -> Estimate:
-    """Two kinds of request as one bound; the prompts of the second kind hold ``more_tokens``."""
+def _sum(first: Estimate, then: Estimate, more_tokens: int = 0, *, rows_max: int) -> Estimate:
+    """Two kinds of request as one bound; the prompts of the second kind hold ``more_tokens``. Nothing where
+    nothing is sampled."""
+    if not first.rows_max:
+        return first
     return Estimate(
         first.completions_min + then.completions_min,
         first.completions_max + then.completions_max,
         max(first.prompt_tokens, then.prompt_tokens + more_tokens),
         max(first.completion_tokens, then.completion_tokens),
+        rows_max,
     )

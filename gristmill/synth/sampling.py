@@ -3,82 +3,143 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
-from gristmill.core.prompts import opening
+from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.prompts import RowValues, fill, opening, require_row, row_places
 from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
 
 _CHARS_PER_TOKEN = 4
 """For estimates only: English text under a byte-pair tokenizer."""
+_CHAT = frozenset({Ability.CHAT})
 
 
 class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
-    """Samples conversations from each problem.
-
-    ``prompt`` is the user turn in which ``{problem}`` stands for the problem's text; ``system`` and worked
-    ``examples`` (user and assistant turns) come before it; each of
-    ``follow_ups`` is a further user turn, sent after the answer to the one before it. ``verify`` judges
-    the last answer where the problem has a reference; an unfinished answer is not judged by its text.
-    """
+    """Samples conversations from each problem, of one engine or of several."""
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Sampled
-    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     samples: Annotated[int, Meta(ge=1)] = 1
+    """The number of conversations with each engine."""
+    engines: tuple[str, ...] = ()
+    """Names of the recipe's ``engines`` to sample from, whose samples are merged: each has its engine's name
+    in ``model`` and in its id. Without names the stage's own engine is asked."""
     system: str | None = None
+    """The system message before everything else. Like every prompt it may have places for the row's columns
+    (``docs/prompts.md``)."""
     examples: tuple[Message, ...] = ()
-    prompt: Annotated[str, Meta(pattern=r"\{problem\}")] = "{problem}"
+    """Worked examples, user and assistant turns, sent as they are before the prompt."""
+    prompt: str = "{problem}"
+    """The user turn, in which ``{problem}`` is the problem's text and ``{NAME}`` any other column."""
     follow_ups: tuple[str, ...] = ()
+    """Further user turns, with places like the prompt's, each sent after the answer to the one before it."""
     sampling: Sampling = msgspec.field(default_factory=Sampling)
+    """How every turn is sampled."""
     verify: bool = True
+    """Whether the recipe's verifier judges the last answer where the problem has a reference. An unfinished
+    answer is not judged by its text."""
+
+    def __post_init__(self) -> None:
+        require_row("sample", "prompt", self.places["prompt"])
+        if len(set(self.engines)) < len(self.engines):
+            raise RecipeError(
+                f"sample: engines {list(self.engines)} has a name twice.",
+                remedy="Name each engine once, and raise 'samples' for more of each.",
+            )
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return row_places(system=self.system, prompt=self.prompt, follow_ups=self.follow_ups)
+
+    @property
+    def count(self) -> int:
+        """The samples of a problem, of all engines together."""
+        return self.samples * max(1, len(self.engines))
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Of the stage's own engine, where it is the one that is asked: to chat."""
+        return frozenset() if self.engines else _CHAT
+
+    @property
+    def uses(self) -> Mapping[str, frozenset[Ability]]:
+        """The engines that are named."""
+        return dict.fromkeys(self.engines, _CHAT)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
-        """One ``Sample`` for each conversation, or a ``Rejection`` where a turn before the last broke off."""
-        messages = self._messages(problem)
-        request = Request(messages, self.sampling, context.seed_for(problem.id))
-        firsts = await context.engine.generate(request, n=self.samples)
-        calls = [self._converse(problem, i, messages, first, context) for i, first in enumerate(firsts)]
+        """One ``Sampled`` for each conversation, or a ``Rejection`` where a turn before the last broke off.
+
+        ``RowRejected`` for a problem that lacks a column that a prompt names. An index counts the samples of
+        a problem through all engines.
+        """
+        row = RowValues(problem)
+        messages = self._messages(row)
+        later = [fill(text, row) for text in self.follow_ups]
+        named = self.engines or (None,)
+        asked = [self._first(problem, name, messages, context) for name in named]
+        drawn = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
+        calls = [
+            self._converse(problem, name, place * self.samples + i, messages, later, first, context)
+            for place, (name, firsts) in enumerate(zip(named, drawn, strict=True))
+            for i, first in enumerate(firsts)
+        ]
         return [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
 
     def estimate(self, problem: Problem) -> Estimate:
-        """Exact in completions; tokens count four characters each and every answer at its full length."""
+        """Exact in completions; tokens count four characters each and every answer at its full length.
+
+        A problem that lacks a column costs nothing.
+        """
+        try:
+            chars = sum(len(m.content) for m in self._messages(RowValues(problem)))
+        except RowRejected:
+            return Estimate(0, 0, 0, 0, rows_max=0)
         turns = 1 + len(self.follow_ups)
-        chars = sum(len(m.content) for m in self._messages(problem))
         # A follow-up's prompt holds the turns before it: on average half of the conversation.
         later = sum(len(f) for f in self.follow_ups) // 2 // _CHARS_PER_TOKEN
         prompt = chars // _CHARS_PER_TOKEN + later + (turns - 1) * self.sampling.max_tokens // 2
-        count = self.samples * turns
-        return Estimate(count, count, prompt, self.sampling.max_tokens)
+        calls = self.count * turns
+        return Estimate(calls, calls, prompt, self.sampling.max_tokens, rows_max=self.count)
 
-    def _messages(self, problem: Problem) -> tuple[Message, ...]:
-        return opening(problem.problem, self.prompt, self.system, self.examples)
+    def _messages(self, row: RowValues) -> tuple[Message, ...]:
+        return opening(row, self.prompt, self.system, self.examples)
+
+    async def _first(
+        self, problem: Problem, name: str | None, messages: tuple[Message, ...], context: Context
+    ) -> list[Completion]:
+        request = Request(messages, self.sampling, context.seed_for(problem.id))
+        return await context.named(name).generate(request, n=self.samples)
 
     async def _converse(
         self,
         problem: Problem,
+        name: str | None,
         index: int,
         messages: tuple[Message, ...],
+        follow_ups: Sequence[str],
         answer: Completion,
         context: Context,
     ) -> Sampled | Rejection:
-        record_id = f"{problem.id}/{index}"
+        own = index % self.samples
+        record_id = f"{problem.id}/{own}" if name is None else f"{problem.id}/{name}/{own}"
         prompt_tokens, completion_tokens = answer.prompt_tokens, answer.completion_tokens
-        for turn, text in enumerate(self.follow_ups, 1):
+        for turn, text in enumerate(follow_ups, 1):
             if not answer.finished:
-                detail = f"turn {turn} of {len(self.follow_ups) + 1} ended by {answer.finish_reason}"
+                detail = f"turn {turn} of {len(follow_ups) + 1} ended by {answer.finish_reason}"
                 return Rejection(record_id, "unfinished turn before the last", detail)
             messages = (*messages, Message("assistant", answer.text), Message("user", text))
             request = Request(messages, self.sampling, context.seed_for(problem.id, turn))
             # Samples with equal answers send equal prompts; the index keeps their completions apart.
-            [answer] = await context.engine.generate(request, first=index)
+            [answer] = await context.named(name).generate(request, first=own)
             prompt_tokens += answer.prompt_tokens
             completion_tokens += answer.completion_tokens
         return Sampled(
@@ -93,6 +154,8 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             verdict=await self._judge(problem, answer, context),
+            model=name,
+            meta=problem.meta,
         )
 
     async def _judge(self, problem: Problem, answer: Completion, context: Context) -> Verdict | None:

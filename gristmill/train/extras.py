@@ -1,4 +1,4 @@
-"""The optional packages that training needs, and the error that says how to get them."""
+"""The optional packages that training needs, and the error that says how to install them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INSTALL = "pip install 'gristmill[train]'"
 
 
 def need(*packages: str) -> None:
-    """Raises ``MissingExtraError`` for the first of ``packages`` that is not installed; imports none."""
+    """Raise ``MissingExtraError`` for the first of ``packages`` that is not installed. Imports nothing."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(f"{package} (for training)", install=INSTALL)

@@ -1,9 +1,9 @@
 """Rows of training data as tokens, and which of them carry loss.
 
-Three forms are read from JSON lines, told apart row by row: the exports ``trl-sft`` (``messages``) and
+Three forms are read from JSON lines, recognised for each row: the exports ``trl-sft`` (``messages``) and
 ``trl-prompt-completion`` (``prompt`` and ``completion``, as messages or as text), and ``text`` alone. Loss
-falls on the assistant turns of ``messages`` and of a ``completion``, on a ``completion`` that is text, and on
-all of ``text``. TRL's own preparation also trains user turns inside a completion; here they never are.
+is on the assistant turns of ``messages`` and of a ``completion``, on a ``completion`` that is text, and on
+all of ``text``. TRL's own preparation is not used because it also trains user turns inside a completion.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gristmill.core.engine import Message
 from gristmill.core.errors import InputError
 
 IGNORED = -100
-"""The label of a token without loss, as PyTorch's cross-entropy has it."""
+"""The label of a token without loss, which PyTorch's cross-entropy ignores."""
 _REMEDY = "Write rows with 'gristmill export' as trl-sft or trl-prompt-completion."
 
 
-class Row(Struct, frozen=True):
+class TrainingRow(Struct, frozen=True):
     """A line of a training file. Other keys (``id``) are not read."""
 
     messages: tuple[Message, ...] | None = None
@@ -46,8 +46,8 @@ class TokenRow(NamedTuple):
     labels: list[int]
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """The rows of a JSON lines file with their 1-based numbers. Raises ``InputError`` for a bad one."""
+def read_rows(path: Path) -> Iterator[tuple[int, TrainingRow]]:
+    """The rows of a JSON lines file with their 1-based numbers. Raises ``InputError`` for a bad row."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -59,9 +59,9 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
         ) from error
 
 
-def _row(line: bytes, path: Path, number: int) -> Row:
+def _row(line: bytes, path: Path, number: int) -> TrainingRow:
     try:
-        row = msgspec.json.decode(line, type=Row)
+        row = msgspec.json.decode(line, type=TrainingRow)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{error}.", path=str(path), row=number, remedy=_REMEDY) from error
     if problem := _fault(row):
@@ -69,11 +69,11 @@ def _row(line: bytes, path: Path, number: int) -> Row:
     return row
 
 
-def _fault(row: Row) -> str:
+def _fault(row: TrainingRow) -> str:
     """What is wrong with a row; empty if it can be trained."""
     given = [name for name in ("messages", "completion", "text") if getattr(row, name) is not None]
     if len(given) != 1:
-        return f"it has {' and '.join(given) or 'none'} of messages, completion and text, not one."
+        return f"it must have one of messages, completion and text, but has {' and '.join(given) or 'none'}."
     if row.messages is not None:
         return "" if any(m.role == "assistant" for m in row.messages) else "it has no assistant turn."
     if row.text is not None:
@@ -88,13 +88,12 @@ def _fault(row: Row) -> str:
     return "" if answers else "its completion has no assistant turn."
 
 
-def encode(row: Row, tokenizer: Any) -> TokenRow:
+def encode(row: TrainingRow, tokenizer: Any) -> TokenRow:
     """A row's tokens with their labels, of any length.
 
-    Each piece is tokenised for itself, as it is when the model is asked: the prompt ends before the answer
-    begins. Plain text ends with the tokenizer's end-of-text token, which is trained. ``ValueError`` where
-    the chat template does not write a conversation's beginning as it writes it alone, so that no one can
-    say where a turn is.
+    Each piece is tokenised on its own, as at inference: the prompt ends before the answer begins. Plain text
+    ends with the tokenizer's end-of-text token, which is trained. ``ValueError`` if the chat template renders
+    the beginning of a conversation differently once more turns follow, so that the turns cannot be located.
     """
     input_ids: list[int] = []
     labels: list[int] = []
@@ -105,7 +104,7 @@ def encode(row: Row, tokenizer: Any) -> TokenRow:
     return TokenRow(input_ids, labels)
 
 
-def segments(row: Row, tokenizer: Any) -> list[Segment]:
+def segments(row: TrainingRow, tokenizer: Any) -> list[Segment]:
     """A row's text in pieces with and without loss; see ``encode``."""
     if row.messages is not None:
         return _turns(row.messages, 0, tokenizer)
@@ -122,10 +121,10 @@ def segments(row: Row, tokenizer: Any) -> list[Segment]:
 
 
 def _turns(messages: Sequence[Message], first: int, tokenizer: Any) -> list[Segment]:
-    """A conversation in which the assistant turns from number ``first`` on are trained.
+    """A conversation in which the assistant turns from index ``first`` on are trained.
 
-    What is trained is what the template writes for a turn after the opening that it also writes when it
-    asks for one, the end of the turn included.
+    The trained part of a turn is what the template writes after the opening of an assistant turn (its
+    generation prompt), including the end of the turn.
     """
     turns = [{"role": m.role, "content": m.content} for m in messages]
 
@@ -140,7 +139,7 @@ def _turns(messages: Sequence[Message], first: int, tokenizer: Any) -> list[Segm
             continue
         asked, answered = written(i, ask=True), written(i + 1, ask=False)
         if not asked.startswith(done) or not answered.startswith(asked):
-            raise ValueError("the chat template writes a turn in another way once others follow it")
+            raise ValueError("the chat template renders a turn differently once other turns follow")
         found += [Segment(asked[len(done) :], False), Segment(answered[len(asked) :], True)]
         done = answered
     return found

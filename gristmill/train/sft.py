@@ -1,8 +1,9 @@
 """Supervised fine-tuning on TRL's SFTTrainer: a file of rows and a folder of weights in, a folder out.
 
-The output folder holds ``model/`` (whole weights, LoRA merged), ``metrics.json``, ``log.jsonl`` (a line per
-logged step), ``rejected.jsonl`` (rows that were too long) and ``checkpoints/`` while it is not done. The same
-call again goes on from the last checkpoint, or returns at once where all is done.
+The output folder holds ``model/`` (complete weights, LoRA merged), ``metrics.json``, ``log.jsonl`` (a line
+per logged step), ``rejected.jsonl`` (rows that were too long) and, until training is finished,
+``checkpoints/``. The same call again continues from the last checkpoint, or returns at once if training is
+finished.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import InputError, RecipeError, RunError
+from gristmill.core.files import write_whole
 from gristmill.core.registry import suggest
 from gristmill.engines.llamacpp.engine import identity
 from gristmill.train.extras import need
@@ -26,16 +28,18 @@ from gristmill.train.rows import IGNORED, TokenRow, encode, read_rows
 from gristmill.train.weights import whole_folder
 
 _NO_MATTER = ("output", "log_every", "save_every")
-"""Options that do not change the weights that come out."""
+"""Options that do not change the resulting weights."""
 
 
 class Lora(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Low-rank adapters (arXiv 2106.09685) on the modules named ``targets`` of the ``last_layers`` layers
-    (``null`` for all); ``alpha / r`` scales what they add."""
+    """Low-rank adapters (arXiv 2106.09685)."""
 
     r: Annotated[int, Meta(ge=1)] = 16
+    """The rank of the adapters."""
     alpha: Annotated[float, Meta(gt=0)] = 32
+    """What the adapters add is scaled by ``alpha / r``."""
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """The probability, in [0, 1), with which an input of an adapter is dropped during training."""
     targets: Annotated[tuple[str, ...], Meta(min_length=1)] = (
         "q_proj",
         "k_proj",
@@ -45,53 +49,70 @@ class Lora(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         "up_proj",
         "down_proj",
     )
+    """The names of the modules that get an adapter, as the model calls them."""
     last_layers: Annotated[int, Meta(ge=1)] | None = None
+    """How many layers get adapters, counted from the last; ``null`` for all."""
 
 
 class Sft(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A training run. ``model`` is a folder that Transformers loads, ``data`` a file as ``rows`` reads it.
+    """A training run.
 
-    ``batch`` rows are taken for each step, ``accumulate`` of them computed apart (less memory, same step).
-    ``learning_rate`` rises over the share ``warmup`` of the steps and then falls as ``schedule`` says.
-    A row of more than ``max_length`` tokens is left out, counted and named in ``rejected.jsonl``; none is
-    cut. ``lora`` trains adapters, which are merged at the end; ``null`` trains everything.
-
-    ``dtype`` is what is computed in; what is trained is held as 32-bit numbers in either case. With
-    ``bfloat16`` and LoRA the frozen weights are rounded to it. Without ``gpu`` nothing leaves the CPU. Two
-    runs of one configuration on one machine with the same number of threads give the same weights.
+    Two runs of one configuration on one machine with the same number of threads produce the same weights.
     """
 
     model: Annotated[str, Meta(min_length=1)]
+    """A folder that Transformers can load, with ``config.json`` and ``.safetensors`` files."""
     data: Annotated[str, Meta(min_length=1)]
+    """A JSON lines file in one of the forms that ``gristmill.train.rows`` describes."""
     output: Annotated[str, Meta(min_length=1)]
+    """The folder for the results."""
     epochs: Annotated[float, Meta(gt=0)] = 1
+    """How many times all rows are used; may be a fraction."""
     max_steps: Annotated[int, Meta(ge=1)] | None = None
+    """The number of steps; replaces ``epochs``. ``null`` for as many as ``epochs`` takes."""
     learning_rate: Annotated[float, Meta(gt=0)] = 2e-5
+    """The largest learning rate, reached at the end of the warm-up."""
     schedule: Literal["linear", "cosine", "constant_with_warmup"] = "linear"
+    """How the learning rate falls after the warm-up."""
     warmup: Annotated[float, Meta(ge=0, lt=1)] = 0.03
+    """The share of the steps, in [0, 1), over which the learning rate rises from 0."""
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    """The weight decay of AdamW."""
     batch: Annotated[int, Meta(ge=1)] = 8
+    """Rows per step."""
     accumulate: Annotated[int, Meta(ge=1)] = 1
+    """Into how many parts a batch is divided to save memory; the step is the same. Must divide ``batch``."""
     max_length: Annotated[int, Meta(ge=2)] = 1024
+    """The largest number of tokens of a row. A longer row is not cut but left out, and listed in
+    ``rejected.jsonl``."""
     lora: Lora | None = None
+    """Train low-rank adapters, which are merged into the weights at the end; ``null`` trains all weights."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """The number format of the computation. Trained weights are kept as 32-bit numbers in either case; with
+    ``bfloat16`` and ``lora`` the frozen weights are rounded to 16 bits."""
     gpu: bool = True
+    """Whether to use a GPU if there is one."""
     seed: int = 0
+    """The seed of the order of the rows, of dropout and of new weights."""
     log_every: Annotated[int, Meta(ge=1)] = 10
+    """Steps between two lines of ``log.jsonl``."""
     save_every: Annotated[int, Meta(ge=1)] = 200
+    """Steps between two checkpoints."""
 
     def __post_init__(self) -> None:
         if self.batch % self.accumulate:
             raise RecipeError(
-                f"accumulate: {self.accumulate} does not divide the batch of {self.batch}.",
-                remedy="Choose two of which it does.",
+                f"accumulate: {self.accumulate} does not divide the batch of {self.batch} rows.",
+                remedy="Choose a batch that is a multiple of accumulate.",
             )
 
 
 class TrainingMetrics(Struct, frozen=True):
-    """What a training run did. ``tokens`` are those of the rows trained, once; ``trained_tokens`` carry loss.
+    """What a training run did.
 
-    ``first_loss`` and ``last_loss`` are of the first and last logged steps; ``seconds`` of the last start.
+    ``tokens`` counts the tokens of the rows once, ``trained_tokens`` those of them that carry loss.
+    ``first_loss`` and ``last_loss`` are the mean losses (natural log, per token) of the first and last logged
+    steps, ``seconds`` the time since the last start.
     """
 
     rows: int
@@ -108,7 +129,7 @@ class TrainingMetrics(Struct, frozen=True):
 
 
 def train(options: Sft) -> TrainingMetrics:
-    """Train, and return what was done; see the module. Progress is TRL's own, on the error stream.
+    """Train, and return what was done; see the module. TRL shows its own progress on standard error.
 
     Raises ``MissingExtraError``, ``InputError`` (a bad row, by file and number), ``RecipeError`` (a model or
     targets that do not exist) and ``RunError`` (an output folder of another configuration, a full disk).
@@ -142,46 +163,49 @@ def train(options: Sft) -> TrainingMetrics:
         seconds=round(time.perf_counter() - started, 1),
         fingerprint=fingerprint,
     )
-    shutil.rmtree(out / "model", ignore_errors=True)  # of a run that was stopped between the next two lines
+    shutil.rmtree(out / "model", ignore_errors=True)  # of a run killed between the next two lines
     whole_folder(out / "model", lambda folder: _save(trainer.model, tokenizer, folder))
-    _write(out / "metrics.json", msgspec.json.format(msgspec.json.encode(metrics)))
+    write_whole(out / "metrics.json", msgspec.json.format(msgspec.json.encode(metrics)))
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return metrics
 
 
 def _claim(out: Path, options: Sft, fingerprint: str) -> TrainingMetrics | None:
-    """Make the folder this configuration's own; what it did where it is done already."""
+    """Mark the folder as this configuration's own. Returns the metrics if training is already finished."""
     known = out / "config.json"
     try:
         if known.is_file():
             if msgspec.json.decode(known.read_bytes())["fingerprint"] != fingerprint:
                 raise RunError(
                     f"{out} belongs to another configuration, model or data file.",
-                    remedy="Choose another output, or remove it.",
+                    remedy="Choose another output folder, or remove this one.",
                 )
             if (out / "metrics.json").is_file():
                 return msgspec.json.decode((out / "metrics.json").read_bytes(), type=TrainingMetrics)
             return None
         out.mkdir(parents=True, exist_ok=True)
         text = {"fingerprint": fingerprint, **msgspec.to_builtins(options)}
-        _write(known, msgspec.json.format(msgspec.json.encode(text)))
+        write_whole(known, msgspec.json.format(msgspec.json.encode(text)))
     except OSError as error:
         raise RunError(
-            f"{out} cannot be written: {error.strerror or error}.", remedy="Choose another output."
+            f"{out} cannot be written: {error.strerror or error}.",
+            remedy="Choose another output folder.",
         ) from error
     except (msgspec.DecodeError, KeyError, TypeError) as error:
-        raise RunError(f"{known} is unreadable: {error}.", remedy="Remove the folder.") from error
+        raise RunError(
+            f"{known} cannot be read: {error}.", remedy="Remove the folder, or choose another output."
+        ) from error
     return None
 
 
 def _fingerprint(options: Sft) -> str:
-    """Of all that decides the weights that come out."""
+    """A digest of everything that determines the resulting weights."""
     model = Path(options.model)
     files = sorted(model.glob("*.safetensors"))
     if not files or not (model / "config.json").is_file():
         raise RecipeError(
-            f"model: {options.model!r} is no folder with config.json and .safetensors files.",
-            remedy="Make one of the shipped model with: gristmill train weights --out DIR",
+            f"model: {options.model!r} is not a folder with config.json and .safetensors files.",
+            remedy="Create one from the shipped model with: gristmill train weights --out DIR",
         )
     kept = {k: v for k, v in msgspec.to_builtins(options).items() if k not in _NO_MATTER}
     digest = hashlib.blake2b(msgspec.json.encode(kept, order="deterministic"), digest_size=16)
@@ -206,7 +230,7 @@ def _tokenizer(options: Sft) -> Any:
 
 
 def _encoded(options: Sft, tokenizer: Any, rejected: Path) -> tuple[list[TokenRow], int]:
-    """The rows that fit, and how many do not; these are named in ``rejected``."""
+    """The rows that are short enough, and how many are not; those are listed in the file ``rejected``."""
     from jinja2.exceptions import TemplateError
 
     rows: list[TokenRow] = []
@@ -216,26 +240,28 @@ def _encoded(options: Sft, tokenizer: Any, rejected: Path) -> tuple[list[TokenRo
             tokens = encode(row, tokenizer)
         except (ValueError, TypeError, TemplateError) as error:
             raise InputError(
-                f"the chat template of {options.model} cannot write it: {error}",
+                f"the chat template of {options.model} cannot render this row: {error}",
                 path=options.data,
                 row=number,
-                remedy="Use another form of rows, or a model with a chat template that can.",
+                remedy="Use another form of rows, or a model whose chat template supports them.",
             ) from error
         if len(tokens.input_ids) <= options.max_length:
             rows.append(tokens)
         else:
             long.append({"row": number, "tokens": len(tokens.input_ids)})
-    _write(rejected, b"".join(msgspec.json.encode(one) + b"\n" for one in long))
+    write_whole(rejected, b"".join(msgspec.json.encode(one) + b"\n" for one in long))
     if not rows:
         what = (
-            f"all {len(long)} rows are longer than {options.max_length} tokens." if long else "it is empty."
+            f"all {len(long)} rows are longer than {options.max_length} tokens."
+            if long
+            else "the file is empty."
         )
         raise InputError(what, path=options.data, remedy="Raise max_length, or export other rows.")
     return rows, len(long)
 
 
 def _trainer(options: Sft, tokenizer: Any, rows: Sequence[TokenRow]) -> Any:
-    """TRL's trainer on rows that are tokenised and labelled: it pads and shuffles them, and no more."""
+    """TRL's trainer for rows that are already tokenised and labelled; it only pads and shuffles them."""
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, TrainerCallback
@@ -249,11 +275,11 @@ def _trainer(options: Sft, tokenizer: Any, rows: Sequence[TokenRow]) -> Any:
     steps = options.max_steps or math.ceil(options.epochs * math.ceil(len(rows) / options.batch))
 
     class Log(TrainerCallback):  # type: ignore[misc]
-        """Keeps ``log.jsonl`` as the trainer's own history, which a checkpoint restores."""
+        """Writes the trainer's own history, which a checkpoint restores, to ``log.jsonl``."""
 
         def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             lines = (msgspec.json.encode(entry) + b"\n" for entry in state.log_history)
-            _write(out / "log.jsonl", b"".join(lines))
+            write_whole(out / "log.jsonl", b"".join(lines))
 
     config = SFTConfig(
         output_dir=str(out / "checkpoints"),
@@ -290,7 +316,7 @@ def _trainer(options: Sft, tokenizer: Any, rows: Sequence[TokenRow]) -> Any:
 
 
 def _adapters(lora: Lora | None, model: Any) -> Any:
-    """PEFT's configuration; ``RecipeError`` for a module or a number of layers that the model has not."""
+    """PEFT's configuration. ``RecipeError`` for modules or layers that the model does not have."""
     if lora is None:
         return None
     from peft import LoraConfig
@@ -303,7 +329,10 @@ def _adapters(lora: Lora | None, model: Any) -> Any:
         )
     layers = model.config.num_hidden_layers
     if lora.last_layers is not None and lora.last_layers > layers:
-        raise RecipeError(f"lora.last_layers: {lora.last_layers} of {layers}.", remedy=f"At most {layers}.")
+        raise RecipeError(
+            f"lora.last_layers: {lora.last_layers} is more than the model's {layers} layers.",
+            remedy=f"Give a number from 1 to {layers}.",
+        )
     first = layers - (lora.last_layers or layers)
     return LoraConfig(
         r=lora.r,
@@ -316,22 +345,15 @@ def _adapters(lora: Lora | None, model: Any) -> Any:
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint. Its state is written last, so that one without it was cut off."""
+    """The last complete checkpoint. Its state is written last, so a checkpoint without it is incomplete."""
     whole = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     if hasattr(model, "merge_and_unload"):
-        # Widened first: in bfloat16 most of what the adapters add would be rounded away.
+        # Converted to 32 bits first: in bfloat16 most of what the adapters add would be lost by rounding.
         model = model.float().merge_and_unload()
     model.config.use_cache = True
     model.float().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.tmp")
-    unfinished.write_bytes(data)
-    unfinished.replace(path)

@@ -1,18 +1,20 @@
-"""A model's weights from one form to the other: a GGUF file, and a folder that Transformers and vLLM load.
+"""Conversion of a model's weights between a GGUF file and a folder that Transformers and vLLM load.
 
-What is trained is a folder; what the embedded engine runs is a GGUF file. ``unpack`` makes the first of the
-second, ``pack`` the second of a trained folder, so that a model can be trained and measured on one machine.
+Training works on a folder, the embedded engine on a GGUF file. ``unpack`` makes a folder from a GGUF file and
+``pack`` a GGUF file from a trained folder, so that a model can be trained and measured on one machine.
+
+``pack`` is written by hand because llama.cpp's converter is a script of its repository and not a package; it
+replaces the tensors of the file that the model was trained from, with the ``gguf`` package.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from gristmill.core.errors import RecipeError, RunError
+from gristmill.core.files import atomic
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.train.extras import need
 
@@ -32,7 +34,7 @@ _LAYER = {
 }
 _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
-_NO_ROOM = "Make room or choose another place."
+_NO_ROOM = "Free some space, or choose another place."
 _OTHER_FILE = "Give the GGUF file that the model was trained from with --like."
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
 
@@ -41,9 +43,9 @@ def unpack(model: str, out: Path, *, dtype: Literal["float32", "bfloat16"] = "fl
     """Write the model of a GGUF file as safetensors, tokenizer, chat template and generation settings.
 
     ``model`` is as for the embedded engine: a path, ``hf:OWNER/REPOSITORY/FILE.gguf``, or empty for the
-    model that comes with it. Quantised weights are written as the numbers that they stand for. ``out``
-    appears whole or not at all; it must not exist, or be empty. Raises ``MissingExtraError``,
-    ``RecipeError`` for a file that cannot be used, ``RunError`` where ``out`` cannot be written.
+    shipped model. Quantised weights are written as the numbers that they represent. ``out`` is written
+    completely or not at all; it must not exist, or be empty. Raises ``MissingExtraError``, ``RecipeError``
+    for a file that cannot be used, ``RunError`` if ``out`` cannot be written.
     """
     need("torch", "transformers", "gguf")
     import torch
@@ -59,9 +61,9 @@ def unpack(model: str, out: Path, *, dtype: Literal["float32", "bfloat16"] = "fl
         except (ValueError, KeyError, NotImplementedError) as error:
             raise RecipeError(
                 f"Transformers cannot read {path.name}: {error}",
-                remedy="Use a GGUF file of an architecture that it knows, or the model's own folder.",
+                remedy="Use a GGUF file of an architecture that it supports, or the model's own folder.",
             ) from error
-        # Transformers takes what it has read from a GGUF file for quantised still, and would not save it.
+        # Transformers treats what it has read from a GGUF file as still quantised, and would not save it.
         config = loaded.config
         if hasattr(config, "quantization_config"):
             del config.quantization_config
@@ -74,27 +76,21 @@ def unpack(model: str, out: Path, *, dtype: Literal["float32", "bfloat16"] = "fl
 
 
 def whole_folder(out: Path, save: Callable[[Path], None]) -> Path:
-    """Have ``save`` write a folder, and give it the name ``out`` when it is whole.
+    """Let ``save`` write a folder, and rename it to ``out`` when it is complete.
 
-    ``RunError`` where ``out`` holds something, or cannot be written.
+    ``RunError`` if ``out`` is not empty or cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} is there already.", remedy="Remove it, or choose another folder.")
-    unfinished = out.with_name(f".{out.name}.tmp")
+        raise RunError(f"{out} already exists.", remedy="Remove it, or choose another folder.")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        save(unfinished)
-        if out.exists():
-            out.rmdir()
-        unfinished.rename(out)
+        with atomic(out) as unfinished:
+            unfinished.mkdir(parents=True)
+            save(unfinished)
     except OSError as error:
         raise RunError(
             f"{out} cannot be written: {error.strerror or error}.",
             remedy="Make room or choose another place.",
         ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return out
 
 
@@ -102,10 +98,10 @@ def pack(model: Path, out: Path, *, like: str = "", precision: Precision = "f16"
     """Write the weights of a folder as a GGUF file that llama.cpp runs.
 
     ``like`` is the GGUF file that the model was trained from (as in ``unpack``): its settings, tokenizer and
-    chat template are copied, only its tensors are replaced. So the folder must hold a Llama of the same
-    shape and vocabulary. Matrices are written in ``precision``, vectors as 32-bit numbers. ``out`` appears
-    whole or not at all. Raises ``MissingExtraError``, ``RecipeError`` for a folder that does not fit
-    ``like``, ``RunError`` where ``out`` cannot be written.
+    chat template are copied, and only its tensors are replaced. So the folder must hold a Llama model of the
+    same shape and vocabulary. Matrices are written in ``precision``, vectors as 32-bit numbers. ``out`` is
+    written completely or not at all. Raises ``MissingExtraError``, ``RecipeError`` for a folder that does not
+    match ``like``, ``RunError`` if ``out`` cannot be written.
     """
     need("torch", "safetensors", "gguf")
     import gguf
@@ -114,34 +110,31 @@ def pack(model: Path, out: Path, *, like: str = "", precision: Precision = "f16"
     architecture = _field(reader, "general.architecture")
     if architecture != _LLAMA:
         raise RecipeError(
-            f"like: its architecture is {architecture!r}; only {_LLAMA!r} can be written.",
+            f"like: its architecture is {architecture!r}, but only {_LLAMA!r} can be written.",
             remedy="Convert the folder with llama.cpp's convert_hf_to_gguf.py.",
         )
     weights = _weights(model)
     heads = _field(reader, "llama.attention.head_count"), _field(reader, "llama.attention.head_count_kv")
-    unfinished = out.with_name(f".{out.name}.tmp")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        writer = gguf.GGUFWriter(unfinished, architecture)
-        _copy_fields(reader, writer, gguf.LlamaFileType[_FILE_TYPES[precision]])
-        for tensor in reader.tensors:
-            shape = tuple(int(n) for n in reversed(tensor.shape))
-            array = _taken(weights, tensor.name, shape, heads)
-            kind = gguf.GGMLQuantizationType[precision.upper() if array.ndim > 1 else "F32"]
-            writer.add_tensor(tensor.name, gguf.quants.quantize(array, kind), raw_dtype=kind)
-        _refuse_rest(weights, {_known_name(tensor.name) for tensor in reader.tensors})
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-        os.replace(unfinished, out)  # noqa: PTH105
+        with atomic(out) as unfinished:
+            writer = gguf.GGUFWriter(unfinished, architecture)
+            _copy_fields(reader, writer, gguf.LlamaFileType[_FILE_TYPES[precision]])
+            for tensor in reader.tensors:
+                shape = tuple(int(n) for n in reversed(tensor.shape))
+                array = _taken(weights, tensor.name, shape, heads)
+                kind = gguf.GGMLQuantizationType[precision.upper() if array.ndim > 1 else "F32"]
+                writer.add_tensor(tensor.name, gguf.quants.quantize(array, kind), raw_dtype=kind)
+            _refuse_rest(weights, {_known_name(tensor.name) for tensor in reader.tensors})
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
+            writer.close()
     except OSError as error:
         raise RunError(
             f"{out} cannot be written: {error.strerror or error}.",
             remedy="Make room or choose another place.",
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return out
 
 
@@ -151,7 +144,7 @@ def _field(reader: Any, name: str) -> Any:
 
 
 def _copy_fields(reader: Any, writer: Any, file_type: int) -> None:
-    """Every key of the source, but those that say what its tensors were."""
+    """Copy every key of the source except those that describe its tensors."""
     import gguf
 
     for field in reader.fields.values():
@@ -173,7 +166,7 @@ def _weights(model: Path) -> dict[str, Any]:
     files = sorted(model.glob("*.safetensors"))
     if not files:
         raise RecipeError(
-            f"model: {str(model)!r} holds no .safetensors file.",
+            f"model: {str(model)!r} contains no .safetensors file.",
             remedy="Give the folder that 'gristmill train sft' wrote, OUT/model.",
         )
     return {
@@ -221,12 +214,12 @@ def permuted(array: Any, heads: int) -> Any:
 
 
 def _refuse_rest(weights: dict[str, Any], written: set[str]) -> None:
-    """Refuse tensors that would be lost; the head of a tied model may be stored besides its embedding."""
+    """Refuse tensors that would be lost. A tied model's head may be stored in addition to its embedding."""
     rest = sorted(weights.keys() - written)
     if rest == [_HEAD] and (weights[_HEAD] == weights[_EMBEDDING]).all():
         return
     if rest:
         raise RecipeError(
-            f"model: the GGUF file has no place for {', '.join(rest[:3])} ({len(rest)} in all).",
+            f"model: the GGUF file has no tensor for {', '.join(rest[:3])} ({len(rest)} in all).",
             remedy=_OTHER_FILE,
         )

@@ -1,4 +1,4 @@
-"""Verdicts from evidence: the one rule for what follows from checks some of which could not be made."""
+"""Verdicts from evidence: the one rule for combining checks, some of which may be undecided."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gristmill.core.verdicts import Outcome, Verdict
 
 
 class Check(NamedTuple):
-    """One check of a text. ``passed`` is ``None`` where it cannot be told; ``why`` says why not passed."""
+    """One check of a text. ``passed`` is ``None`` if it is undecided; ``why`` says why it did not pass."""
 
     name: str
     passed: bool | None
@@ -28,15 +28,15 @@ def decided(
 
 
 def unparseable(rule: str, detail: str, extracted: str | None = None) -> Verdict:
-    """The answer could not be read, which does not say that it is wrong."""
+    """The answer could not be read, which does not mean that it is wrong."""
     return Verdict(Outcome.UNPARSEABLE, extracted=extracted, rule=rule, detail=detail)
 
 
 def all_of(checks: Sequence[Check]) -> Verdict:
     """The verdict on a text that must pass every check; ``detail`` names all that it does not pass.
 
-    One failure makes it ``incorrect``, whatever could not be told. Without a failure, a check that could
-    not be made leaves it ``unparseable``. The score is the share passed of those that could be made.
+    One failure makes it ``incorrect``, even if other checks are undecided. Without a failure, an undecided
+    check makes it ``unparseable``. The score is the share of the decided checks that passed.
     """
     told = [c for c in checks if c.passed is not None]
     missed = [c for c in checks if not c.passed]
@@ -49,10 +49,10 @@ def all_of(checks: Sequence[Check]) -> Verdict:
 
 
 def read_references(reference: str) -> tuple[str, ...]:
-    """The acceptable answers: those of a JSON list of strings or numbers, else the reference itself.
+    """The acceptable answers: those of a JSON list of strings or numbers, otherwise the reference itself.
 
-    Blank ones are dropped, so the result may be empty. A reference that merely looks like a JSON list
-    (``[1, 2) is half open``) is taken as it stands.
+    Blank ones are dropped, so the result may be empty. A reference that only looks like a JSON list
+    (``[1, 2) is half open``) is used as it is.
     """
     text = reference.strip()
     if text.startswith("["):

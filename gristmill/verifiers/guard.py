@@ -1,4 +1,4 @@
-"""The one place where whatever a verifier raises becomes a verdict."""
+"""The one place where any error that a verifier raises becomes a verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DETAIL = 500
 def guarded(function: Callable[..., Any], *args: Any) -> Verdict:
     """The verdict of ``function(*args)``, or an ``error`` verdict with the type and text of what it raised.
 
-    ``MemoryError`` is let through: the process may be past saving, and its owner decides.
+    ``MemoryError`` is raised to the caller: the process may be unusable, and its owner decides.
     """
     try:
         verdict = function(*args)
@@ -28,5 +28,5 @@ def guarded(function: Callable[..., Any], *args: Any) -> Verdict:
 
 
 def failure(rule: str, detail: str) -> Verdict:
-    """An ``error`` verdict: the verifier failed, which says nothing about the answer."""
+    """An ``error`` verdict: the verifier failed, whether the answer is right or wrong."""
     return Verdict(Outcome.ERROR, rule=rule, detail=detail[:_DETAIL])

@@ -8,23 +8,25 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import locate
-from gristmill.core.verdicts import Verdict
+from gristmill.core.verdicts import Verdict, Verifier
+from gristmill.verifiers.judges.base import ModelVerifier
 from gristmill.verifiers.judges.host import Host, asks_a_model
 from gristmill.verifiers.judges.loading import load_model_verifier
-from gristmill.verifiers.pool.pool import Pool
+from gristmill.verifiers.pool.in_process import pool_maker
 from gristmill.verifiers.worth import Undecided, Worth, strict
 
 if TYPE_CHECKING:
     from gristmill.engines.options import EngineOptions
 
 Reward = Callable[..., list[float | None]]
+AnyVerifier = str | Verifier | ModelVerifier
 
 
 class _Source(Protocol):
@@ -56,27 +58,28 @@ class _Lazy:
             return self._source[1]
 
 
-def _lazy(verifier: str | Struct, engine: EngineOptions | None, settings: dict[str, Any]) -> _Lazy:
+def _lazy(verifier: AnyVerifier, engine: EngineOptions | None, settings: dict[str, Any]) -> _Lazy:
     """Where the verdicts of a verifier come from, given by name, place or as an object."""
     if engine is not None:
         judge: Any = verifier
         if isinstance(verifier, str):
             judge = load_model_verifier(verifier, settings.pop("options", {}))
         if not asks_a_model(judge):
-            raise RecipeError(f"{_name(verifier)} asks no model.", remedy="Leave out its engine.")
+            raise RecipeError(f"{_name(verifier)} does not ask a model.", remedy="Leave out its engine.")
         return _Lazy(lambda: Host(judge, engine, **settings))
-    if isinstance(verifier, str):
-        target, options, fields = verifier, settings.get("options", {}), _fields(verifier)
-    elif asks_a_model(verifier):
+    if not isinstance(verifier, str) and asks_a_model(verifier):
         raise RecipeError(
             f"{_name(verifier)} asks a model, and there is none.",
             remedy="Give one: engine=OpenAI(...), or another engine's options.",
         )
-    else:
-        target = f"{type(verifier).__module__}:{type(verifier).__qualname__}"
-        options, fields = _plain(verifier), verifier.__struct_fields__
-    settings["options"] = strict(options, fields)
-    return _Lazy(lambda: Pool(target, **settings))
+    if isinstance(verifier, str):
+        settings["options"] = strict(settings.get("options", {}), _fields(verifier))
+    elif isinstance(verifier, Struct):
+        fields = verifier.__struct_fields__
+        kept = {name: getattr(verifier, name) for name in fields}
+        changed = {name: value for name, value in strict(kept, fields).items() if value != kept[name]}
+        verifier = cast(Verifier, replace(verifier, **changed) if changed else verifier)
+    return _Lazy(pool_maker(cast(str | Verifier, verifier), **settings))
 
 
 def _fields(target: str) -> tuple[str, ...]:
@@ -86,24 +89,14 @@ def _fields(target: str) -> tuple[str, ...]:
     return found
 
 
-def _plain(verifier: Struct) -> Mapping[str, Any]:
-    """A verifier's options as a worker process is sent them."""
-    try:
-        plain: Mapping[str, Any] = msgspec.to_builtins(verifier)
-    except TypeError as error:
-        raise RecipeError(
-            f"{_name(verifier)} cannot be sent to a worker process: {error}.",
-            remedy="Give its parts as {kind: NAME, ...options}.",
-        ) from error
-    return plain
-
-
-def _name(verifier: str | Struct) -> str:
-    return verifier.rpartition(":")[2] if isinstance(verifier, str) else type(verifier).__name__.lower()
+def _name(verifier: AnyVerifier) -> str:
+    if isinstance(verifier, str):
+        return verifier.rpartition(":")[2]
+    return getattr(verifier, "__name__", type(verifier).__name__).lower()
 
 
 def as_trl_reward(
-    verifier: str | Struct = "math",
+    verifier: AnyVerifier = "math",
     *,
     reference: str = "answer",
     right: float = 1.0,
@@ -116,11 +109,12 @@ def as_trl_reward(
 ) -> Reward:
     """A reward function for TRL's ``GRPOTrainer`` and ``RLOOTrainer``.
 
-    ``verifier`` is a registered name, ``MODULE:OBJECT``, or a verifier Struct (which has this function as
-    a method). ``reference`` is the data set's column with the reference answers. ``right``, ``wrong``,
-    ``undecided`` and ``graded`` say what verdicts are worth (see ``Worth``); TRL leaves a completion with
-    ``None`` out of this reward. ``settings`` are passed to ``Pool``: workers, deadline, memory_mb, options.
-    A verifier that can be ``strict`` is, unless its options say otherwise.
+    ``verifier`` is a registered name, ``MODULE:OBJECT``, a function, or a verifier with its options, such as
+    ``Math(tolerance_relative=0.1)``. One of a notebook or script runs in this process, without a deadline,
+    which a warning says. ``reference`` is the data set's column with the reference answers. ``right``,
+    ``wrong``, ``undecided`` and ``graded`` say what verdicts are worth (see ``Worth``); TRL leaves a
+    completion with ``None`` out of this reward. ``settings`` are passed to ``Pool``: workers, deadline,
+    memory_mb, options. A verifier that can be ``strict`` is, unless its options say otherwise.
 
     A verifier that asks a model takes an ``engine`` (its options, such as ``OpenAI(...)``) and the column
     with the ``problem``, of whose conversation the last message counts; ``reference=""`` gives it none.
@@ -155,7 +149,7 @@ def as_trl_reward(
 
 
 def as_verl_reward(
-    verifier: str | Struct = "math",
+    verifier: AnyVerifier = "math",
     *,
     right: float = 1.0,
     wrong: float = 0.0,

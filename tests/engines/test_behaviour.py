@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 import pytest
-from engines import behaviour, processes, vllm_model
+from engines import behaviour, processes
+from engines.vllm import vllm_model
 
 from gristmill.core.engine import Ability, Completion, Engine, Request
 from gristmill.engines.llamacpp.engine import LlamaCpp

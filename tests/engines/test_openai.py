@@ -130,9 +130,9 @@ def test_an_unknown_finish_reason_is_other_and_missing_usage_is_zero(wire: Any, 
     [
         (b"<html><body>502 from the proxy</body></html>", "502 from the proxy"),
         (b'{"choices": [', "not a chat completion"),
-        (b'{"choices": []}', "0 choices of 1"),
+        (b'{"choices": []}', "0 of 1 choices"),
         (b'{"error": {"message": "engine is dead"}}', "engine is dead"),
-        (b'{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}', "null content"),
+        (b'{"choices": [{"message": {"content": null}, "finish_reason": "stop"}]}', "the content is null"),
         (b'{"choices": [{"message": {"content": 4}}]}', "not a chat completion"),
         (b'{"choices": [{"message": {"content": "\xff"}}]}', "not a chat completion"),
         (b'{"choices": [{"message": {"content": "\\ud800"}}]}', "not a chat completion"),
@@ -148,7 +148,7 @@ def test_a_body_that_is_no_answer_may_be_tried_again(wire: Any, ask: Ask, body: 
 
 def test_fewer_choices_than_asked_for(wire: Any, ask: Ask) -> None:
     error = _error(wire, wire.http(wire.chat("only one")), ask(), n=4)
-    assert isinstance(error, TransientError) and "1 choices of 4" in str(error) and "'many'" in str(error)
+    assert isinstance(error, TransientError) and "1 of 4 choices" in str(error) and "'many'" in str(error)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])

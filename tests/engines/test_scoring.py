@@ -137,7 +137,7 @@ def test_tokens_that_are_the_texts_parts_are_found_exactly(parts: list[str], bef
 @pytest.mark.parametrize(
     ("answer", "kind", "says"),
     [
-        ({"choices": [{}], "usage": None}, RequestRefusedError, "no prompt_logprobs"),
+        ({"choices": [{}], "usage": None}, RequestRefusedError, "did not return prompt_logprobs"),
         (vllm([*HEADER, "It", " was"]), RequestRefusedError, "do not spell"),
         (vllm(TOKENS), RequestRefusedError, "do not spell"),  # the first token of a prompt has no score
         ({"choices": [], "prompt_logprobs": [None]}, TransientError, "no choices"),
@@ -153,7 +153,7 @@ def test_an_answer_without_the_scores_is_refused(
 
 def test_a_server_of_unknown_kind_is_not_asked(wire: Any) -> None:
     models = {"data": [{"owned_by": "somebody"}]}
-    with pytest.raises(RecipeError, match="not known how this server continues"):
+    with pytest.raises(RecipeError, match="cannot tell how this server continues"):
         score(wire, models, continue_mode="auto")
 
 

@@ -188,7 +188,7 @@ def test_an_engine_that_gives_too_few_is_not_believed(log: CompletionLog, ask: A
             return (await super().generate(request, first=first, n=n))[:-1]
 
     session = Session(Short(), QUICK, log)
-    with pytest.raises(RowRejected, match="1 completions of 2"):
+    with pytest.raises(RowRejected, match="1 of 2 completions"):
         _run(session, lambda: session.generate(ask(), n=2))
 
 

@@ -41,11 +41,11 @@ def test_a_right_sample_becomes_a_conversation_whose_last_turn_is_trained() -> N
 
 
 def test_a_prompt_of_its_own_takes_the_place_of_worked_examples() -> None:
-    made = kept(Demonstrations(prompt="Q: {problem} {x}", system="Be brief."), sample(Outcome.CORRECT))
+    made = kept(Demonstrations(prompt="Q: {problem} {X}", system="Be brief."), sample(Outcome.CORRECT))
     assert isinstance(made, Demonstration)
     assert [(t.role, t.content) for t in made.turns] == [
         ("system", "Be brief."),
-        ("user", "Q: 2+2? {x}"),
+        ("user", "Q: 2+2? {X}"),
         ("assistant", "It is 4."),
     ]
 

@@ -137,12 +137,12 @@ def test_a_wrong_verifier_is_an_error_when_the_stage_is_made() -> None:
     for verifier, message in (
         ({"kind": "juge"}, "unknown model verifier 'juge'. Did you mean 'judge'"),
         ({"kind": "judge", "grade": 3}, "no option 'grade'. Did you mean 'grades'"),
-        ({"kind": "salmon", "principles": [{"text": "Be kind."}]}, "salmon judges no answer by itself"),
+        ({"kind": "salmon", "principles": [{"text": "Be kind."}]}, "salmon does not judge single answers"),
         ({}, "has no kind"),
     ):
         with pytest.raises(RecipeError, match=message):
             JudgeSamples(verifier=verifier)
-    with pytest.raises(RecipeError, match="option_shuffle compares no two answers"):
+    with pytest.raises(RecipeError, match="option_shuffle does not compare two answers"):
         JudgePairs(verifier={"kind": "option_shuffle"})
 
 
@@ -189,3 +189,37 @@ def test_a_pairs_sides_are_all_that_the_assistant_says() -> None:
 
     work(JudgePairs(), PAIR, answer)
     assert "\n2 + 2?\n" in asked[0] and "It is 4.\n\nYes.\n" in asked[0] and "Sure?" not in asked[0]
+
+
+def test_a_judges_verdict_can_be_a_score_beside_the_samples_own() -> None:
+    stage = JudgeSamples(score="judge")
+    [made], _, counted = work(stage, sample(WRONG), says("correct"))
+    assert made.verdict == WRONG
+    [score] = made.scores
+    assert (score.name, score.verdict.outcome, counted) == ("judge", Outcome.CORRECT, [score.verdict])
+    # What is kept or joined is the verdict under that name.
+    again, engine, _ = work(JudgeSamples(score="judge", earlier="keep"), made, says("incorrect"))
+    assert (again, engine.requests) == ([made], 0)
+    [joined], _, _ = work(JudgeSamples(score="judge", earlier="all"), made, says("incorrect"))
+    assert joined.verdict == WRONG and joined.scores[0].verdict.outcome is Outcome.INCORRECT
+
+
+@pytest.mark.parametrize(
+    ("words", "value", "outcome"),
+    [
+        (("A", "B"), 1.0, Outcome.CORRECT),
+        (("B", "A"), 0.0, Outcome.INCORRECT),
+        (("A", "A"), 0.5, Outcome.UNPARSEABLE),
+    ],
+)
+def test_a_comparison_can_be_a_score_of_the_pair(
+    words: tuple[str, str], value: float, outcome: Outcome
+) -> None:
+    def answer(request: Request, index: int) -> str:
+        shown = request.messages[-1].content
+        return f"[[{words[shown.index('It is 4.') > shown.index('It is 5.')]}]]"
+
+    [made], _, _ = work(JudgePairs(score="better"), PAIR, answer)
+    [score] = made.scores
+    assert (score.value, score.verdict.outcome) == (value, outcome)
+    assert msgspec.structs.replace(made, scores=()) == PAIR

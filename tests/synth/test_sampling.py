@@ -6,8 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from gristmill.core.engine import Completion, Message, Request, Sampling
+from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import Context, Rejection, derive_seed
 from gristmill.core.verdicts import Outcome, Verdict
@@ -44,18 +46,76 @@ def test_each_sample_has_its_index_and_verdict() -> None:
     assert {r.seed for r, _ in asked} == {derive_seed(7, "p1")}
 
 
-def test_only_the_problem_is_substituted_and_braces_in_it_are_data() -> None:
-    stage = Sample(system="{problem} {0}", prompt="{x} {problem} {problem}")
-    made, _ = sample(stage, lambda request, index: "2")
+def test_braces_in_the_data_are_data() -> None:
+    stage = Sample(system="{X} {0}", prompt="{problem} {problem}")
+    made, _ = sample(stage, lambda request, index: "2", replace(PROBLEM, problem="{answer} \\boxed{x}"))
     assert made[0].messages == (
-        Message("system", "{problem} {0}"),
-        Message("user", "{x} What is {1+1}? What is {1+1}?"),
+        Message("system", "{X} {0}"),
+        Message("user", "{answer} \\boxed{x} {answer} \\boxed{x}"),
     )
 
 
-def test_a_prompt_without_the_problem_is_refused() -> None:
-    with pytest.raises(msgspec.ValidationError, match="prompt"):
-        msgspec.convert({"prompt": "Say something."}, Sample)
+def test_any_column_reaches_every_prompt_and_goes_on_in_meta() -> None:
+    meta = '{"context": ["Rome is old.", "Paris is big."], "tone": "brief"}'
+    stage = Sample(system="Be {tone}.", prompt="{context}\n{problem}", follow_ups=("In a {tone} way?",))
+    made, _ = sample(stage, lambda request, index: "2", replace(PROBLEM, meta=meta))
+    assert [m.content for m in made[0].messages] == [
+        "Be brief.",
+        "Rome is old.\nParis is big.\nWhat is {1+1}?",
+        "2",
+        "In a brief way?",
+    ]
+    assert made[0].meta == meta
+    assert stage.places == {
+        "system": {"tone"},
+        "prompt": {"context", "problem"},
+        "follow_ups": {"tone"},
+    }
+
+
+def test_a_row_without_a_column_is_rejected_and_costs_nothing() -> None:
+    stage = Sample(prompt="{context} {problem}")
+    with pytest.raises(RowRejected) as rejected:
+        sample(stage, lambda request, index: "2")
+    assert rejected.value.reason == "has no 'context'"
+    assert stage.estimate(PROBLEM).completions_max == 0
+    with pytest.raises(RowRejected, match="null"):
+        sample(stage, lambda request, index: "2", replace(PROBLEM, meta='{"context": null}'))
+
+
+def test_a_prompt_that_names_nothing_of_the_row_is_refused() -> None:
+    with pytest.raises(RecipeError, match="names nothing of the row"):
+        msgspec.convert({"prompt": "Put it in \\boxed{problem}."}, Sample)
+
+
+def test_the_samples_of_several_engines_are_merged() -> None:
+    own = ScriptedEngine(lambda request, index: "own")
+    engines = {name: ScriptedEngine(lambda r, i, name=name: f"{name}{i}") for name in ("a", "b")}
+    stage = Sample(engines=("b", "a"), samples=2, follow_ups=("Sure?",))
+    context = Context(own, equal, 7, engines)
+    made = asyncio.run(stage(PROBLEM, context))
+    assert [(s.id, s.index, s.model, s.completion) for s in made if isinstance(s, Sampled)] == [
+        ("p1/b/0", 0, "b", "b0"),
+        ("p1/b/1", 1, "b", "b1"),
+        ("p1/a/0", 2, "a", "a0"),
+        ("p1/a/1", 3, "a", "a1"),
+    ]
+    assert stage.needs == frozenset() and set(stage.uses) == {"a", "b"}
+    cost = stage.estimate(PROBLEM)
+    assert (cost.completions_max, cost.rows_max) == (8, 4)
+    # The same requests as of a stage whose own engine is "a": the log answers one for the other.
+    alone = asyncio.run(
+        Sample(samples=2, follow_ups=("Sure?",))(PROBLEM, replace(context, engine=engines["a"]))
+    )
+    assert [s.completion for s in alone if isinstance(s, Sampled)] == ["a0", "a1"]
+    assert [s.model for s in alone if isinstance(s, Sampled)] == [None, None]
+
+
+def test_an_engine_named_twice_or_unknown_is_refused() -> None:
+    with pytest.raises(RecipeError, match="a name twice"):
+        Sample(engines=("a", "a"))
+    with pytest.raises(RecipeError, match="no engine named 'c'"):
+        sample(Sample(engines=("c",)), lambda request, index: "2")
 
 
 def test_follow_ups_are_answered_in_the_same_conversation() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gristmill.core.errors import InputError
 from gristmill.core.records import Turn
 from gristmill.pipelines.exports.base import TrlSft
-from gristmill.train.rows import IGNORED, Row, encode, read_rows
+from gristmill.train.rows import IGNORED, TrainingRow, encode, read_rows
 
 
 class Characters:
@@ -36,13 +36,13 @@ class Characters:
         return text + "<assistant>" * add_generation_prompt
 
 
-def row(**fields: Any) -> Row:
+def row(**fields: Any) -> TrainingRow:
     import msgspec
 
-    return msgspec.convert(fields, Row)
+    return msgspec.convert(fields, TrainingRow)
 
 
-def trained(given_row: Row, tokenizer: Characters | None = None) -> tuple[str, list[str]]:
+def trained(given_row: TrainingRow, tokenizer: Characters | None = None) -> tuple[str, list[str]]:
     """The whole text, and each run of it that carries loss."""
     tokens = encode(given_row, tokenizer or Characters())
     marked = [label != IGNORED for label in tokens.labels]
@@ -94,7 +94,7 @@ def test_a_beginning_that_the_tokenizer_wants_is_not_trained() -> None:
 def test_a_template_that_forgets_is_refused() -> None:
     tokenizer = Characters()
     tokenizer.forgets = True
-    with pytest.raises(ValueError, match="another way"):
+    with pytest.raises(ValueError, match="renders a turn differently"):
         encode(row(messages=[USER, ANSWER, AGAIN, MORE]), tokenizer)
 
 
@@ -109,15 +109,15 @@ def test_what_an_export_marks_is_what_is_trained(said: list[tuple[str, str]]) ->
     from gristmill.core.records import Demonstration
 
     [made] = TrlSft().rows(Demonstration("1", "1", "q", "a", "sure", tuple(turns)))  # type: ignore[arg-type]
-    assert trained(Row(messages=made.messages))[1] == [f"{answer}</>\n" for _, answer in said]
+    assert trained(TrainingRow(messages=made.messages))[1] == [f"{answer}</>\n" for _, answer in said]
 
 
 @pytest.mark.parametrize(
     ("line", "rule"),
     [
         ("{", "truncated"),
-        ('{"id": "a"}', "it has none of messages, completion and text"),
-        ('{"text": "a", "completion": "b"}', "it has completion and text"),
+        ('{"id": "a"}', "must have one of messages, completion and text, but has none"),
+        ('{"text": "a", "completion": "b"}', "but has completion and text"),
         ('{"text": " "}', "its text is empty"),
         ('{"prompt": "q", "completion": ""}', "its completion is empty"),
         ('{"completion": "a"}', "its prompt is not"),

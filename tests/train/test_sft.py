@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT, TESTS
 
-ROOT = Path(__file__).parents[2]
-PROGRAM = Path(__file__).parent / "tiny.py"
+PROGRAM = TESTS / "train" / "tiny.py"
 END = "<|im_end|>"
 
 
@@ -123,9 +123,11 @@ def test_errors_name_the_value_and_what_to_do(found: dict[str, Any]) -> None:
         "belongs to another configuration" in errors["other"] and "Choose another output" in errors["other"]
     )
     assert "no module 'q_prj'" in errors["targets"] and "'q_proj'" in errors["targets"]
-    assert "3 of 2" in errors["layers"]
+    assert "3 is more than the model's 2 layers" in errors["layers"]
     assert "all 13 rows are longer than 5 tokens" in errors["short"]
-    assert "data.jsonl, row 4: " in errors["forgetful"] and "another way" in errors["forgetful"]
+    assert (
+        "data.jsonl, row 4: " in errors["forgetful"] and "renders a turn differently" in errors["forgetful"]
+    )
     assert "gristmill train weights" in errors["model"]
 
 

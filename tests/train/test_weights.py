@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import ROOT
 
 from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import MissingExtraError, RecipeError, RunError
 from gristmill.train import weights
 
-ROOT = Path(__file__).parents[2]
 CODE = "from gristmill.cli.train import app; app()"
 QUESTIONS = (
     "What is the capital of France?",
@@ -63,7 +63,7 @@ def test_a_tensor_that_does_not_fit_is_named() -> None:
         weights._taken(held, "output_norm.weight", (4,), (1, 1))
     with pytest.raises(RecipeError, match=r"model.layers.7.mlp.up_proj.weight is missing"):
         weights._taken(held, "blk.7.ffn_up.weight", (4, 4), (1, 1))
-    with pytest.raises(RecipeError, match=r"no place for model\.norm\.weight"):
+    with pytest.raises(RecipeError, match=r"no tensor for model\.norm\.weight"):
         weights._refuse_rest(held, set())
 
 
@@ -86,7 +86,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
-    with pytest.raises(RunError, match="is there already"):
+    with pytest.raises(RunError, match="already exists"):
         weights.whole_folder(tmp_path / "full", half)
 
 

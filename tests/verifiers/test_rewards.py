@@ -12,7 +12,6 @@ from gristmill.core.registry import find
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.log.tools import stats
 from gristmill.engines.scripted import Reply, Scripted
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.code.verifier import Code
 from gristmill.verifiers.grounding.verifier import Grounding
 from gristmill.verifiers.judges.asking import Asking
@@ -76,7 +75,7 @@ VERIFIERS = [
 
 @pytest.mark.parametrize("verifier", VERIFIERS, ids=lambda v: type(v).__name__)
 def test_every_built_in_verifier_is_a_reward(verifier: Any) -> None:
-    trl, verl = verifier.as_trl_reward(workers=1), verifier.as_verl_reward(workers=1)
+    trl, verl = as_trl_reward(verifier, workers=1), as_verl_reward(verifier, workers=1)
     assert trl.__name__ == f"gristmill_{type(verifier).__name__.lower()}"
     assert callable(verl)
     # What a worker is sent makes the same verifier there.
@@ -86,19 +85,17 @@ def test_every_built_in_verifier_is_a_reward(verifier: Any) -> None:
 
 def test_the_list_above_is_of_all_that_are_registered() -> None:
     assert {type(v) for v in VERIFIERS} == {find("verifiers", name) for name in BUILT_IN}
-    for name in ("judge", "checklist", "binary_principles", "grounding_judge", "option_shuffle"):
-        assert issubclass(find("model_verifiers", name), Rewarding)
 
 
 def test_an_objects_options_reach_the_worker() -> None:
-    assert Math(tolerance_relative=0.1).as_trl_reward(workers=1)(["\\boxed{1.05}"], answer=["1.0"]) == [1.0]
-    assert Math().as_trl_reward(workers=1)(["\\boxed{1.05}"], answer=["1.0"]) == [0.0]
-    assert ShortAnswer().as_verl_reward(workers=1)("", "Paris", "paris") == 1.0
+    assert as_trl_reward(Math(tolerance_relative=0.1), workers=1)(["\\boxed{1.05}"], answer=["1.0"]) == [1.0]
+    assert as_trl_reward(Math(), workers=1)(["\\boxed{1.05}"], answer=["1.0"]) == [0.0]
+    assert as_verl_reward(ShortAnswer(), workers=1)("", "Paris", "paris") == 1.0
 
 
 def test_parts_that_are_functions_cannot_be_sent_to_a_worker() -> None:
     with pytest.raises(RecipeError, match=r"combine cannot be sent.*\{kind: NAME"):
-        Combine(parts=(lambda completion, reference: None,)).as_trl_reward()
+        as_trl_reward(Combine(parts=(lambda completion, reference: None,)))
 
 
 ENGINE = Scripted(
@@ -113,7 +110,7 @@ PROMPTS = [[{"role": "system", "content": "s"}, {"role": "user", "content": "2 +
 
 def test_a_judge_is_a_reward_with_an_engine(tmp_path: Path) -> None:
     judge = Judge(asking=Asking(read="text"))
-    reward = judge.as_trl_reward(engine=ENGINE, wrong=-1.0, undecided=-2.0, log=tmp_path / "log.sqlite")
+    reward = as_trl_reward(judge, engine=ENGINE, wrong=-1.0, undecided=-2.0, log=tmp_path / "log.sqlite")
     assert reward(completions=["good", "bad", "?"], prompts=PROMPTS, answer=["4"] * 3) == [1.0, -1.0, -2.0]
     assert reward.__name__ == "gristmill_judge"
     assert stats(tmp_path / "log.sqlite").models[0].completions == 3
@@ -123,12 +120,12 @@ def test_a_judge_is_a_reward_with_an_engine(tmp_path: Path) -> None:
 
 def test_a_reward_without_references_asks_for_none() -> None:
     yes = Scripted(replies=(Reply(("[[yes]]",)),))
-    reward = Checklist(questions=("Is it kind?",)).as_trl_reward(engine=yes, reference="")
+    reward = as_trl_reward(Checklist(questions=("Is it kind?",)), engine=yes, reference="")
     assert reward(["Hello!"], prompts=["Greet me."]) == [1.0]
 
 
 def test_verl_gives_the_problem_in_extra_info() -> None:
-    score = Judge(asking=Asking(read="text")).as_verl_reward(engine=ENGINE, undecided=-0.5)
+    score = as_verl_reward(Judge(asking=Asking(read="text")), engine=ENGINE, undecided=-0.5)
     assert score("d", "good", "4", {"problem": "2 + 2?"}) == 1.0
     assert score("d", "?", "4", {"problem": "2 + 2?"}) == -0.5
     with pytest.raises(RecipeError, match=r"no 'problem'.*has: index"):
@@ -137,9 +134,9 @@ def test_verl_gives_the_problem_in_extra_info() -> None:
 
 def test_engines_are_for_verifiers_that_ask_a_model() -> None:
     with pytest.raises(RecipeError, match="judge asks a model, and there is none"):
-        Judge().as_trl_reward()
-    with pytest.raises(RecipeError, match="math asks no model"):
-        Math().as_trl_reward(engine=ENGINE)
+        as_trl_reward(Judge())
+    with pytest.raises(RecipeError, match="math does not ask a model"):
+        as_trl_reward(Math(), engine=ENGINE)
     with pytest.raises(RecipeError, match="unknown model verifier 'math'"):
         as_trl_reward("math", engine=ENGINE)
 
@@ -148,11 +145,11 @@ def test_a_score_is_the_reward_where_there_is_one() -> None:
     text, reference = "the cat sat on a mat today", "the cat sat on the mat today"
     verdict = Bleu()(text, reference)
     assert verdict.score is not None and 0.3 < verdict.score < 0.7
-    assert Bleu().as_trl_reward(workers=1)([text], answer=[reference]) == [verdict.score]
-    assert Bleu().as_verl_reward(workers=1, wrong=-1.0, undecided=-1.0)("", text, reference) == pytest.approx(
-        2 * verdict.score - 1
-    )
-    assert Bleu().as_trl_reward(workers=1, graded=False)([text], answer=[reference]) == [
+    assert as_trl_reward(Bleu(), workers=1)([text], answer=[reference]) == [verdict.score]
+    assert as_verl_reward(Bleu(), workers=1, wrong=-1.0, undecided=-1.0)(
+        "", text, reference
+    ) == pytest.approx(2 * verdict.score - 1)
+    assert as_trl_reward(Bleu(), workers=1, graded=False)([text], answer=[reference]) == [
         float(verdict.correct)
     ]
 
@@ -213,7 +210,7 @@ def test_a_program_that_stalls_earns_what_a_wrong_one_does_and_keeps_its_partial
     options = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "allow_root": True}
     for reward in (
         as_trl_reward("code", options=options, workers=1, deadline=60.0),
-        Code(wall_seconds=1.0, cpu_seconds=1.0, allow_root=True).as_trl_reward(workers=1, deadline=60.0),
+        as_trl_reward(Code(wall_seconds=1.0, cpu_seconds=1.0, allow_root=True), workers=1, deadline=60.0),
     ):
         texts = [f"```python\n{program}\n```" for program in programs]
         assert reward(texts, answer=[tests] * len(texts)) == [0.0, 0.0, 0.5, 0.5, 1.0, 0.0]

@@ -1,4 +1,4 @@
-"""One of several servers of a model: whether it may be asked, and how much; see ``endpoints``."""
+"""One of several servers of a model: whether it may be sent requests, and how many; see ``endpoints``."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ State = Literal["open", "trial", "closed"]
 Health = Literal["well", "ill", "silent"]
 
 FAILURES = 3
-"""So many failures in a row close an endpoint. Of a server that fails 5 % of the time at random that is
-one request in 8,000, and costs it a second."""
+"""This many failures in a row close an endpoint. A server that fails 5 % of its requests at random is
+closed once in 8,000 requests, for a second."""
 MISSES = 2
-"""So many health checks without any answer, and the requests in flight there are given up as well."""
+"""After this many health checks in a row without any answer, the requests in flight there are given up."""
 REST_SECONDS = 1.0
-"""How long an endpoint rests after it was closed; doubled with every trial that fails."""
+"""How long an endpoint rests after it was closed; doubled after each trial that fails."""
 
 _log = logging.getLogger(__name__)
 
 
 class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A server, by its base URL as for ``kind: openai``.
-
-    ``weight`` is its part of the requests relative to the others', ``concurrency`` the most in flight there
-    (default: its part, by weight, of the engine's ``concurrency``). ``health_url`` is asked by GET whether
-    the server is well (default: ``BASE_URL/models``); vLLM's ``http://HOST:PORT/health`` tells more.
-    ``api_key_env`` replaces the engine's.
-    """
+    """One server of the model."""
 
     base_url: Annotated[str, Meta(pattern="^https?://")]
+    """The server's base URL, as for ``kind: openai``."""
     weight: Annotated[float, Meta(gt=0)] = 1.0
+    """Its share of the requests, relative to the weights of the others."""
     concurrency: Annotated[int, Meta(ge=1)] | None = None
+    """The largest number of requests in flight there; ``null`` for its share, by weight, of the engine's
+    ``concurrency``."""
     health_url: Annotated[str, Meta(pattern="^https?://")] | None = None
+    """The URL whose GET shows whether the server works; ``null`` for ``BASE_URL/models``. vLLM's
+    ``http://HOST:PORT/health`` shows more."""
     api_key_env: str | None = None
+    """The environment variable that holds its API key; ``null`` for the engine's."""
 
 
 class EndpointStats(Struct, frozen=True):
-    """What became of the requests sent to an endpoint, and its present state."""
+    """How many requests an endpoint answered and failed, and its present state."""
 
     base_url: str
     state: State
@@ -58,11 +59,11 @@ class EndpointStats(Struct, frozen=True):
 
 
 class Member:
-    """An endpoint at work.
+    """An endpoint of a running engine.
 
-    ``open``: it takes what its adaptive limit allows. ``closed``: nothing, until it has rested and a health
-    check finds it well. Then ``trial``: one request at a time, and the first success opens it. ``changed`` is
-    called when it may have room that it had not, or the other way round.
+    ``open``: it gets as many requests as its adaptive limit allows. ``closed``: it gets none until it has
+    rested and a health check succeeds. Then ``trial``: one request at a time, and the first success opens
+    it. ``changed`` is called when its free room may have changed.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Member:
 
     @property
     def usable(self) -> bool:
-        """Whether requests may be sent to it, now or when it has room."""
+        """Whether requests may be sent to it, now or once it has room."""
         return self.state != "closed" and not self.draining
 
     @property
@@ -103,28 +104,28 @@ class Member:
 
     @property
     def stats(self) -> EndpointStats:
-        """The counters as they stand now."""
+        """The present values of the counters."""
         in_flight, limit = self.limit.in_flight, self.limit.limit
         return EndpointStats(
             self.url, self.state, self.draining, self.answered, self.failed, in_flight, limit
         )
 
     async def ask(self, request: Request, first: int, n: int) -> list[Completion]:
-        """One try. The caller has seen that there is room, so that nothing waits here for a slot."""
+        """One try. The caller has made sure that there is room, so nothing waits here for a slot."""
         ticket = await self.limit.acquire()
         seconds, tokens, prompt_tokens, congested = 0.0, 0, 0, False
         started = perf_counter()
-        lifeline = asyncio.timeout(None)
+        lifeline = asyncio.timeout(None)  # ``_abandon`` sets it to end at once if the server stays silent
         try:
             async with lifeline:
                 self._lifelines.add(lifeline)
                 answers = await self.engine.generate(request, first=first, n=n)
             if len(answers) != n:
-                raise TransientError(f"{self.url}: {len(answers)} completions of {n}")
+                raise TransientError(f"{self.url} returned {len(answers)} of {n} completions")
             seconds = perf_counter() - started
             tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
         except TimeoutError as error:
-            raise TransientError(f"{self.url} answers neither a request nor its health checks") from error
+            raise TransientError(f"{self.url} answers neither a request nor the health checks") from error
         except TransientError as error:
             congested = error.congested
             raise
@@ -144,7 +145,7 @@ class Member:
             _log.info("%s answers again.", self.url)
 
     def failed_with(self, error: Exception, *, congested: bool = False) -> None:
-        """A request failed. Being told to slow down only lowers the limit."""
+        """A request failed. An answer that asks to slow down only lowers the limit."""
         self.failed += 1
         if congested:
             return
@@ -154,7 +155,7 @@ class Member:
 
     def _close(self, why: str) -> None:
         if self.state == "open":
-            _log.warning("%s gets no requests until it is well again: %s", self.url, why)
+            _log.warning("%s gets no more requests until it works again: %s", self.url, why)
         self.state = "closed"
         self._rests += 1
         self._streak = 0
@@ -162,9 +163,10 @@ class Member:
         self._changed()
 
     async def watch(self, web: aiohttp.ClientSession, interval: float, seconds: float) -> None:
-        """Check its health for ever: every ``interval`` seconds, and after each rest.
+        """Check its health until cancelled: every ``interval`` seconds, and after each rest.
 
-        One silent check of an open endpoint is repeated after a second, for it may have been an accident.
+        A health check of an open endpoint that gets no answer is repeated after a second, since one may get
+        lost by accident.
         """
         while True:
             rested = self.state == "closed"
@@ -186,7 +188,8 @@ class Member:
         return True
 
     def _judge(self, rested: bool, health: Health, why: str) -> None:
-        """``rested``: it was closed before the check. One that a request closed meanwhile rests first."""
+        """Act on a health check. ``rested``: the endpoint was closed when the check began. If a request
+        closed it during the check, it rests first."""
         self._misses = self._misses + 1 if health == "silent" else 0
         if self._misses >= MISSES:
             self._abandon()
@@ -195,12 +198,12 @@ class Member:
                 self.state = "trial"
                 self._changed()
         elif self.state != "closed" and (health == "ill" or self._misses >= MISSES):
-            self._close(
-                why
-            )  # one that is closed rests as long as before: to ask for its health costs nothing
+            # An endpoint that is closed already is not closed again: its rest must not get longer for that.
+            self._close(why)
 
     async def _health(self, web: aiohttp.ClientSession, seconds: float) -> tuple[Health, str]:
-        """Any answer below 500 is a sign of life: not every server has this page, or shows it to everyone."""
+        """Ask the health URL. Any status below 500 counts: not every server has this page, or shows it to
+        requests without a key."""
         try:
             timeout = aiohttp.ClientTimeout(total=seconds)
             async with web.get(self._health_url, timeout=timeout, allow_redirects=False) as answer:
@@ -208,12 +211,12 @@ class Member:
                     return "well", ""
                 return "ill", f"HTTP {answer.status} from {self._health_url}"
         except TimeoutError:
-            return "silent", f"no answer from {self._health_url} within {seconds:g} s"
+            return "silent", f"{self._health_url} did not answer within {seconds:g} s"
         except (aiohttp.ClientError, OSError) as error:
             return "silent", f"{self._health_url}: {str(error) or type(error).__name__}"
 
     def _abandon(self) -> None:
-        """Give up what is in flight: the callers go elsewhere."""
+        """Give up the requests in flight, so that their callers try other endpoints."""
         now = asyncio.get_running_loop().time()
         for lifeline in self._lifelines:
             lifeline.reschedule(now)

@@ -1,4 +1,9 @@
-"""One model on several OpenAI-compatible servers: ``engine: {kind: endpoints, endpoints: [...]}``."""
+"""One model on several OpenAI-compatible servers: ``engine: {kind: endpoints, endpoints: [...]}``.
+
+A load balancer such as nginx or LiteLLM's proxy would do the same as a further service. Here the
+client itself chooses, since only it knows which request failed where, and a try must never be repeated
+behind the session's back.
+"""
 
 from __future__ import annotations
 
@@ -23,22 +28,19 @@ from gristmill.engines.openai import DEFAULT_ABILITIES, AbilityName, ContinueMod
 from gristmill.engines.options import EngineOptions
 
 MOVES = 2
-"""How often one try moves on to another endpoint: a request that kills its server must not kill them all."""
+"""How many further endpoints one try may be sent to. A request that crashes its server must not crash all."""
 _DRAIN_SECONDS = 1.0
+"""Seconds between two readings of ``drain_file``."""
 
 _log = logging.getLogger(__name__)
 
 
 class Endpoints(EngineOptions, frozen=True, kw_only=True):
-    """Several servers of one model. All options that are not named here are those of ``kind: openai``.
+    """Several servers of one model.
 
-    The servers must serve the same weights under the same name: which one has answered is not part of a
-    completion's key in the log. ``concurrency`` is shared out by weight among those endpoints that state
-    none of their own.
-
-    To take a server out without losing a request, write its base URL as a line of ``drain_file``: within a
-    second it is sent nothing new, while what is in flight there comes home. Without the line it is used
-    again. (A server can say the same of itself, by answering its health check with a status of 500 or more.)
+    The servers must serve the same weights under the same name, since the log's key does not say which server
+    answered. ``concurrency`` is divided by weight among the endpoints that do not set their own. A server can
+    take itself out by answering its health check with a status of 500 or more.
     """
 
     pacing: ClassVar[frozenset[str]] = frozenset(
@@ -46,21 +48,31 @@ class Endpoints(EngineOptions, frozen=True, kw_only=True):
     )
 
     endpoints: Annotated[tuple[Endpoint, ...], Meta(min_length=1)]
+    """The servers; at least one."""
     model: Annotated[str, Meta(min_length=1)]
+    """The model's name, as all servers know it."""
     api_key_env: str = "OPENAI_API_KEY"
+    """As for ``kind: openai``, for the endpoints that do not set their own."""
     extra: dict[str, Any] = msgspec.field(default_factory=dict)
+    """As for ``kind: openai``."""
     continue_mode: ContinueMode = "auto"
+    """As for ``kind: openai``."""
     abilities: tuple[AbilityName, ...] = DEFAULT_ABILITIES
+    """As for ``kind: openai``: what all servers can do."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """As for ``kind: openai``."""
     drain_file: str | None = None
+    """A file of base URLs, one a line. Within a second, a server in it gets no new requests, while those in
+    flight there are finished; once its line is removed, the server is used again."""
     health_interval: Annotated[float, Meta(gt=0)] = 10.0
-    """Seconds between the health checks of an endpoint."""
+    """Seconds between two health checks of an endpoint."""
     health_timeout: Annotated[float, Meta(gt=0)] = 10.0
-    """Seconds after which a health check has failed; the second in a row gives up what is in flight."""
+    """Seconds after which a health check fails. After two failed checks in a row, the requests in flight at
+    that endpoint are given up and sent elsewhere."""
 
     @property
     def self_paced(self) -> bool:
-        """Each endpoint has a pace of its own."""
+        """Always: each endpoint has its own adaptive limit."""
         return True
 
     def open(self) -> EndpointsEngine:
@@ -69,11 +81,13 @@ class Endpoints(EngineOptions, frozen=True, kw_only=True):
         urls = [e.base_url.rstrip("/") for e in self.endpoints]
         twice = next((url for url in urls if urls.count(url) > 1), None)
         if twice is not None:
-            raise RecipeError(f"endpoints: {twice} is named twice.", remedy="Give it one entry and a weight.")
+            raise RecipeError(
+                f"endpoints: {twice} is listed twice.", remedy="List it once, with a larger weight."
+            )
         return EndpointsEngine(self)
 
     def server(self, endpoint: Endpoint, concurrency: int) -> OpenAI:
-        """The options of one of the servers."""
+        """The options of one server as an engine of ``kind: openai``."""
         shared = {f: getattr(self, f) for f in OpenAI.__struct_fields__ if f in self.__struct_fields__}
         shared["concurrency"] = concurrency
         if endpoint.api_key_env is not None:
@@ -82,7 +96,7 @@ class Endpoints(EngineOptions, frozen=True, kw_only=True):
 
 
 class _Waiting:
-    """A request for which there is no room now, and the endpoints that it is not to be sent to."""
+    """A request for which there is no room now, and the endpoints that have already failed it."""
 
     __slots__ = ("slot", "tried")
 
@@ -92,22 +106,22 @@ class _Waiting:
 
 
 class EndpointsEngine:
-    """One try of a request, at one endpoint or, where that fails, at up to ``MOVES`` others.
+    """One try of a request, at one endpoint or, if that fails, at up to ``MOVES`` others.
 
-    *Which.* Among the endpoints that have room, by start-time fair queueing (Goyal, Vin and Cheng 1996,
+    *Choice.* Among the endpoints that have room, by start-time fair queueing (Goyal, Vin and Cheng 1996,
     section 2): a request at endpoint *e* starts at ``max(v, F_e)`` of virtual time and lasts
-    ``1 / weight``; the earliest start is served, and ``v`` follows it. So requests are spread by weight as
-    long as all have room, an endpoint at its limit hands its part to the others, and one that comes back
-    does not catch up on what it missed.
+    ``1 / weight``; the earliest start is served, and ``v`` is set to it. So requests are spread by weight as
+    long as all endpoints have room, the share of an endpoint at its limit goes to the others, and an endpoint
+    that returns does not catch up on what it missed.
 
-    *Pacing.* Each endpoint has its own ``AdaptiveLimit``; what finds no room waits here, first come, first
-    served. The session therefore keeps no pace of its own (``self_paced``): it would take this waiting
-    for a slow server.
+    *Pacing.* Each endpoint has its own ``AdaptiveLimit``. Requests without room wait here, first come, first
+    served. The session does not pace them as well (``self_paced``): it would mistake this waiting for a
+    slow server.
 
-    *Failures.* A ``TransientError`` moves the request on at once. It reaches the session (which backs off,
-    and counts a try) only when no other endpoint is left, so the session's breaker sees a failure where no
-    endpoint could answer. A refusal is asked of a second endpoint: where that one answers, the first is
-    at fault. With no usable endpoint at all a request waits ``max_backoff`` seconds for one.
+    *Failures.* After a ``TransientError`` the request is sent to another endpoint at once. The error reaches
+    the session (which waits, and counts a try) only if no other endpoint is left, so the session's breaker
+    sees a failure only if no endpoint could answer. A refused request is sent to a second endpoint: if that
+    one answers, the first is at fault. Without any usable endpoint a request waits ``max_backoff`` seconds.
     """
 
     def __init__(self, options: Endpoints) -> None:
@@ -145,7 +159,9 @@ class EndpointsEngine:
         for member in self.members:
             await member.engine.__aenter__()
         self._web = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True),  # a new connection shows if one can be made
+            connector=aiohttp.TCPConnector(
+                force_close=True
+            ),  # so that a check shows whether connections can be made
             trust_env=bool(urllib.request.getproxies()),
         )
         options = self._options
@@ -178,13 +194,14 @@ class EndpointsEngine:
         refused: tuple[Member, RequestRefusedError] | None = None
         while True:
             member = await self._slot(tried)
-            if member is None:  # no other is left, and there was one before
+            if member is None:  # every usable endpoint was tried, at least one
                 assert failure is not None
                 raise failure if refused is None else refused[1]
             tried.append(member)
             try:
                 answers = await member.ask(request, first, n)
             except RequestRefusedError as error:
+                # A second endpoint decides whether the request or the first endpoint is at fault.
                 if refused is not None or len(tried) > MOVES:
                     raise
                 failure, refused = error, (member, error)
@@ -202,9 +219,9 @@ class EndpointsEngine:
                 self._dispatch()
 
     async def _slot(self, tried: list[Member]) -> Member | None:
-        """An endpoint with room, soon or after a wait; ``None`` where all that are usable were tried.
+        """An endpoint with room, at once or after a wait; ``None`` if all usable endpoints were tried.
 
-        ``TransientError`` where none was usable for ``max_backoff`` seconds.
+        ``TransientError`` if none was usable for ``max_backoff`` seconds.
         """
         member = None if self._waiting else self._choose(tried)
         if member is not None:
@@ -213,21 +230,21 @@ class EndpointsEngine:
             return None
         waiting = _Waiting(tried)
         self._waiting.append(waiting)
-        self._dispatch()  # those before it may be waiting for other endpoints than it
+        self._dispatch()  # those ahead of it may be waiting for endpoints that this one does not need
         try:
             while True:
-                # It comes round to see whether anything can still come of the wait.
+                # The wait is interrupted now and then to see whether an endpoint may still become free.
                 await asyncio.wait((waiting.slot,), timeout=self._options.max_backoff)
                 if waiting.slot.done():
                     break
                 if not self._possible(tried):
                     self._waiting.remove(waiting)
                     urls = ", ".join(m.url for m in self.members)
-                    raise TransientError(f"no endpoint is well ({urls})")
+                    raise TransientError(f"no endpoint is available ({urls})")
         except asyncio.CancelledError:
             if not waiting.slot.done():
                 self._waiting.remove(waiting)
-            elif (given := waiting.slot.result()) is not None:
+            elif (given := waiting.slot.result()) is not None:  # a slot was promised just before: return it
                 given.promised -= 1
                 self._dispatch()
             raise
@@ -240,17 +257,18 @@ class EndpointsEngine:
         return any(m.usable and m not in tried for m in self.members)
 
     def _choose(self, tried: Sequence[Member]) -> Member | None:
-        """The endpoint whose turn it is among those with room; its turn is taken."""
+        """The endpoint with room whose turn it is; its virtual time moves on (start-time fair queueing)."""
         able = [m for m in self.members if m.room and m not in tried]
         if not able:
             return None
+        # The earliest start; of equal starts the endpoint that has been idle the longest.
         chosen = min(able, key=lambda m: (max(self._clock, m.finish), m.finish))
         self._clock = max(self._clock, chosen.finish)
         chosen.finish = self._clock + 1 / chosen.weight
         return chosen
 
     def _dispatch(self) -> None:
-        """Give what room there is to those who wait, in their order."""
+        """Give free room to the waiting requests, in their order."""
         waiting = self._waiting
         while waiting and (member := self._choose(waiting[0].tried)) is not None:
             self._give(waiting.popleft(), member)
@@ -258,7 +276,8 @@ class EndpointsEngine:
             self._dispatch_all()
 
     def _dispatch_all(self) -> None:
-        """As ``_dispatch``, and past those for whom there is no room; who has nothing to wait for is told."""
+        """As ``_dispatch``, but a request without room does not block those behind it. A request whose
+        usable endpoints have all failed it gets ``None``."""
         kept: deque[_Waiting] = deque()
         for waiting in self._waiting:
             member = self._choose(waiting.tried)
@@ -290,7 +309,7 @@ class EndpointsEngine:
         if named == self._drained:
             return
         for url in named - self._drained - {m.url for m in self.members}:
-            _log.warning("drain_file %s names %s, which is no endpoint of this engine.", path, url)
+            _log.warning("drain_file %s lists %s, which is not an endpoint of this engine.", path, url)
         self._drained = named
         for member in self.members:
             member.draining = member.url in named

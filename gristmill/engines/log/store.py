@@ -1,9 +1,12 @@
 """The completion log: every completion ever paid for, in one SQLite file that runs and processes share.
 
 A completion is found by the model, the whole request and the sample's index, so a changed prompt,
-model or parameter is another key and nothing stale can be served. Both tables are ordinary rowid tables
-with an index on the key: rows of about a kilobyte under random keys cost a third of the processor time
-and 40 % of the bytes written that way, against ``WITHOUT ROWID`` (5,000 rows in commits of 32).
+model or parameter has another key and an outdated answer is never served. Both tables are ordinary rowid
+tables with an index on the key: for rows of about a kilobyte under random keys this takes a third of the
+processor time and 40 % of the bytes written, compared with ``WITHOUT ROWID`` (5,000 rows in commits of 32).
+
+A cache library such as diskcache also stores values in SQLite, but commits each on its own: here a commit
+is shared by all completions that arrived during the one before, and a put returns only when it is durable.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ APPLICATION_ID = 0x67726D6C
 """``grml``, in the SQLite header."""
 VERSION = 1
 BUSY_SECONDS = 30.0
-"""How long to wait for another program that holds the log locked."""
+"""Seconds to wait for another program that keeps the log locked."""
 _HEADER = 100
 _MAGIC = b"SQLite format 3\x00"
 _CHECKPOINT_PAGES = 8192  # 32 MB: a checkpoint waits for the disk, and every request with it
@@ -49,8 +52,8 @@ _PUT_COMPLETION = (
     "INSERT INTO completion VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key, sample) DO UPDATE"
     " SET completion = excluded.completion, created = excluded.created WHERE completion.created < ?5"
 )
-_RERUN = "Run the same command again; what was paid for is in the log."
-_OTHER_PATH = "It was not touched: give another path for the log, or move the file away."
+_RERUN = "Run the same command again; every completion paid for so far is in the log."
+_OTHER_PATH = "It was not changed. Give another path for the log, or move the file away."
 _GET = (
     "SELECT sample, completion FROM completion WHERE key = ? AND sample >= ? AND sample < ? AND created >= ?"
 )
@@ -60,7 +63,7 @@ _decode_completion = msgspec.json.Decoder(Completion).decode
 
 
 class LogKey(NamedTuple):
-    """What a completion is found by, beside its sample index: a 16-byte digest, and what it is of."""
+    """What finds a completion, with its sample index: a 16-byte digest and the texts that it is made of."""
 
     digest: bytes
     model: str
@@ -70,7 +73,7 @@ class LogKey(NamedTuple):
 def request_key(model: str, request: Request) -> LogKey:
     """The key of a request: BLAKE2b-128 of the JSON of ``[model, request]`` in the order of the fields.
 
-    ``UnicodeEncodeError`` for text with lone surrogates, which no JSON body can carry either.
+    ``UnicodeEncodeError`` for text with lone surrogates, which cannot be sent as JSON either.
     """
     body = _encode(request)
     digest = hashlib.blake2b(b"[%b,%b]" % (_encode(model), body), digest_size=16).digest()
@@ -84,13 +87,13 @@ class _Put(NamedTuple):
 
 
 class CompletionLog:
-    """The log at ``path``, created with its directory where there is none.
+    """The log at ``path``, which is created with its directory if it does not exist.
 
-    One thread writes: it takes all that is waiting, commits it as one transaction and begins again, so
-    a put is durable against a kill of the process when it returns (WAL with ``synchronous=NORMAL``; a
-    power cut may take the last commits), and no put waits for a timer. Reads happen in the caller's
-    thread. ``LogError`` for every way in which the file cannot be used; a file that is not a completion
-    log is never modified.
+    One thread writes: it takes everything that is waiting, commits it as one transaction and begins again.
+    So a completion survives a kill of the process as soon as its put returns (WAL with
+    ``synchronous=NORMAL``; a power failure may lose the last commits), and no put waits for a timer. Reads
+    happen in the caller's thread. ``LogError`` whenever the file cannot be used; a file that is not a
+    completion log is never modified.
     """
 
     def __init__(self, path: str | Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
@@ -105,9 +108,9 @@ class CompletionLog:
         self._thread.start()
 
     def get(self, key: LogKey, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
-        """Those of samples ``first .. first + n - 1`` that the log has (about 20 µs).
+        """Those of samples ``first .. first + n - 1`` that are in the log (about 20 µs).
 
-        ``read_after``, in Unix seconds, leaves out what was written before.
+        With ``read_after`` (Unix seconds) only those written at that time or later.
         """
         return look_up(self._reader, self.path, key, first, n, read_after, self._busy_seconds)
 
@@ -116,7 +119,7 @@ class CompletionLog:
     ) -> None:
         """Store completions ``first ...`` of a request; returns when they are committed.
 
-        A sample that is in the log already stays as it is, unless it is older than ``read_after``.
+        A sample that is already in the log stays as it is, unless it is older than ``read_after``.
         ``UnicodeEncodeError`` for text with lone surrogates.
         """
         now = time.time()
@@ -160,13 +163,13 @@ class CompletionLog:
         finally:
             with self._lock:
                 self._closed = True
-            if more:  # this thread itself has failed: nobody may wait for it for ever
+            if more:  # this thread itself has failed, and no caller may wait for it forever
                 while not self._queue.empty():
                     puts += self._next()[0]
                 _resolve(puts, LogError(f"{self.path}: the log's writer has failed.", remedy=_RERUN))
 
     def _next(self) -> tuple[list[_Put], bool]:
-        """All that is waiting (at least one thing), and whether more may come."""
+        """Everything that is waiting (at least one put), and whether more may come."""
         waiting = [self._queue.get()]
         try:
             while True:
@@ -198,7 +201,7 @@ def look_up(
     read_after: float | None = None,
     busy_seconds: float = BUSY_SECONDS,
 ) -> dict[int, Completion]:
-    """What ``CompletionLog.get`` gives, from an open connection to the log at ``path``."""
+    """What ``CompletionLog.get`` returns, from an open connection to the log at ``path``."""
     try:
         rows = connection.execute(_GET, (key.digest, first, first + n, read_after or 0.0)).fetchall()
         return {sample: _decode_completion(text) for sample, text in rows}
@@ -207,17 +210,17 @@ def look_up(
     except msgspec.DecodeError as error:
         raise LogError(
             f"{path}: the completion under key {key.digest.hex()} cannot be read: {error}.",
-            remedy=f"Move the file aside (mv {path} {path}.bad) and run again.",
+            remedy=f"Move the file away (mv {path} {path}.bad) and run again.",
         ) from error
 
 
 def _resolve(puts: list[_Put], error: LogError | None) -> None:
-    """Wake everyone who waits for ``puts``: one call into each event loop."""
+    """Wake all that wait for ``puts``, with one call into each event loop."""
     by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
     for put in puts:
         by_loop.setdefault(put.done.get_loop(), []).append(put.done)
     for loop, futures in by_loop.items():
-        with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits there any more
+        with contextlib.suppress(RuntimeError):  # that loop is closed, so nothing waits in it
             loop.call_soon_threadsafe(_settle, futures, error)
 
 
@@ -231,7 +234,7 @@ def _settle(futures: list[asyncio.Future[None]], error: LogError | None) -> None
 
 
 def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """A connection for writing to the log at ``path``, which is created where there is none."""
+    """A connection for writing to the log at ``path``, which is created if it does not exist."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         check_file(path, new_is_fine=True)
@@ -260,7 +263,7 @@ def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 def _to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
-    """Switch to WAL. Where another process does so just now, SQLite says busy without waiting."""
+    """Switch to WAL. While another process does the same, SQLite reports "busy" without waiting."""
     deadline = time.monotonic() + busy_seconds
     while True:
         try:
@@ -278,10 +281,10 @@ def connect(path: Path, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connectio
 
 
 def check_file(path: Path, *, new_is_fine: bool = False) -> None:
-    """Refuse, with ``LogError``, a file that is no completion log or not a whole one; read-only.
+    """Raise ``LogError`` for a file that is not a completion log or not a complete one. Only reads.
 
-    SQLite itself would begin to write into a foreign database, and make ``-wal`` files beside it, so
-    the header is read here. ``OSError`` where the file cannot be read.
+    SQLite itself would begin to write into another application's database and create ``-wal`` files next to
+    it, so the header is read here. ``OSError`` if the file cannot be read.
     """
     try:
         size = path.stat().st_size
@@ -291,19 +294,21 @@ def check_file(path: Path, *, new_is_fine: bool = False) -> None:
         if new_is_fine:
             return
         raise LogError(
-            f"{path}: there is no completion log here.", remedy="Give its path with --log."
+            f"{path}: this completion log does not exist.", remedy="Give the path of a log with --log."
         ) from None
     if not header and new_is_fine:
         return
     if not header.startswith(_MAGIC):
-        raise LogError(f"{path}: this file is not SQLite, so not a completion log.", remedy=_OTHER_PATH)
+        raise LogError(
+            f"{path}: this file is not an SQLite database, so it is not a completion log.", remedy=_OTHER_PATH
+        )
     if len(header) < _HEADER:
         raise _torn(path, size, _HEADER)
     user_version, application_id = struct.unpack_from(">I4xI", header, 60)
     _check_identity(path, application_id, user_version)
     page_size, pages = struct.unpack_from(">H10xI", header, 16)
     whole = (65536 if page_size == 1 else page_size) * pages
-    # Beside a journal the file may rightly be shorter than its header says: SQLite will complete it.
+    # With a journal next to it the file may be shorter than its header says: SQLite will complete it.
     journals = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
     if size < whole and not any(j.exists() for j in journals):
         size = path.stat().st_size  # the journal's owner may have completed the file just now
@@ -320,21 +325,21 @@ def _check_identity(path: Path, application_id: int, version: int) -> None:
         )
     if version != VERSION:
         raise LogError(
-            f"{path}: this log is of version {version}; this Gristmill reads version {VERSION}.",
+            f"{path}: this log has version {version}, but this Gristmill reads version {VERSION}.",
             remedy="Update Gristmill (pip install -U gristmill), or give another path.",
         )
 
 
 def _torn(path: Path, size: int, whole: int) -> LogError:
     return LogError(
-        f"{path}: the log is cut short: {size} bytes of {whole}. It was not touched.",
-        remedy=f"Restore it from a copy; or save what is left (sqlite3 {path} .recover), move it aside "
-        f"(mv {path} {path}.torn) and run again, which begins a new log.",
+        f"{path}: the log is truncated: it has {size} of {whole} bytes. It was not changed.",
+        remedy=f"Restore it from a copy; or save what is left (sqlite3 {path} .recover), move it away "
+        f"(mv {path} {path}.torn) and run again, which starts a new log.",
     )
 
 
 def os_error(path: Path, error: OSError) -> LogError:
-    """The system's error about ``path`` in the user's terms."""
+    """The operating system's error about ``path`` as a ``LogError``."""
     return LogError(
         f"{path}: cannot use this completion log: {error.strerror or error}.",
         remedy="Check the permissions of the file and its directory (ls -l), or give another path.",
@@ -343,21 +348,21 @@ def os_error(path: Path, error: OSError) -> LogError:
 
 _REMEDIES = {
     "SQLITE_FULL": "The disk is full: free some space and run the same command again.",
-    "SQLITE_IOERR": "The disk failed or is full (df -h): mend that and run the same command again.",
+    "SQLITE_IOERR": "The disk failed or is full (df -h): fix that and run the same command again.",
     "SQLITE_READONLY": "Make the file and its directory writable, or give another path.",
     "SQLITE_CANTOPEN": "Make the file and its directory readable and writable, or give another path.",
-    "SQLITE_CORRUPT": "Restore it from a copy, or move it aside and run again, which begins a new log.",
-    "SQLITE_NOTADB": "Give another path: this file is left as it is.",
+    "SQLITE_CORRUPT": "Restore it from a copy, or move it away and run again, which starts a new log.",
+    "SQLITE_NOTADB": "Give another path; this file was not changed.",
 }
 
 
 def log_error(path: Path, error: sqlite3.Error, busy_seconds: float = BUSY_SECONDS) -> LogError:
-    """SQLite's error in the user's terms, with what to do about it."""
+    """SQLite's error as a ``LogError`` that says what to do about it."""
     name = getattr(error, "sqlite_errorname", "")
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return LogError(
             f"{path}: another program has kept the log locked for {busy_seconds:g} s.",
-            remedy=f"End it (fuser {path} names it) and run the same command again.",
+            remedy=f"End that program (fuser {path} shows it) and run the same command again.",
         )
     remedy = next((text for code, text in _REMEDIES.items() if name.startswith(code)), "")
     return LogError(

@@ -1,4 +1,4 @@
-"""What ``gristmill log`` does with a completion log; each function may be used while runs write to it."""
+"""What ``gristmill log`` does with a completion log. Each function can be used while runs write to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sqlite3
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import LogError
+from gristmill.core.files import atomic
 from gristmill.engines.log.store import CompletionLog, check_file, connect, log_error, os_error
 
 _PER_MODEL = """
@@ -33,7 +33,7 @@ DELETE FROM completion WHERE created < ?1
   AND (?2 IS NULL OR key IN (SELECT key FROM request WHERE model = ?2))
 """
 _BATCH = 20_000
-"""Completions that ``merge`` commits at a time: what a kill costs, and the size of the write-ahead log."""
+"""Completions that ``merge`` commits at a time: this bounds the loss by a kill and the write-ahead log."""
 # The completions of a batch that are wanted: rows ?1 < rowid <= ?2 of the other log, written at ?3 or later,
 # and of one of the models in the JSON list ?4 (NULL: any).
 _WANTED = """
@@ -60,7 +60,7 @@ WHERE completion.created < ?5 AND excluded.created >= ?5
 
 
 class ModelStats(Struct, frozen=True):
-    """What the log holds of one model. ``oldest`` and ``newest`` are Unix times in seconds."""
+    """What the log holds for one model. ``oldest`` and ``newest`` are Unix times in seconds."""
 
     model: str
     requests: int
@@ -80,7 +80,7 @@ class LogStats(Struct, frozen=True):
 
 
 class Pruned(Struct, frozen=True):
-    """What ``prune`` removed. ``freed`` is in bytes, 0 if another program kept the file from shrinking."""
+    """What ``prune`` removed. ``freed`` is in bytes; 0 if another program's use kept the file as it was."""
 
     completions: int
     requests: int
@@ -88,8 +88,8 @@ class Pruned(Struct, frozen=True):
 
 
 class Merged(Struct, frozen=True):
-    """What ``merge`` did: completions ``added`` (or put in place of an outdated one), those that were
-    ``present`` already, and how many of the present ones had another text (``different``)."""
+    """What ``merge`` did: completions ``added`` (or replaced, if outdated), those already ``present``, and
+    how many of the present ones had another text (``different``)."""
 
     added: int
     present: int
@@ -105,12 +105,12 @@ def stats(path: str | Path) -> LogStats:
 
 
 def prune(path: str | Path, *, older_than: float | None = None, model: str | None = None) -> Pruned:
-    """Delete completions written more than ``older_than`` seconds ago, or of ``model``, or (both) those
-    of the model that are as old. Then give the space back to the disk."""
+    """Delete completions written more than ``older_than`` seconds ago, or those of ``model``; with both, only
+    those of the model that are old enough. Then return the space to the file system."""
     path = Path(path)
     if older_than is None and model is None:
         raise LogError(
-            f"{path}: nothing says which completions to delete.", remedy="Add --older-than or --model."
+            f"{path}: it is not said which completions to delete.", remedy="Add --older-than or --model."
         )
     before = float("inf") if older_than is None else time.time() - older_than
     with _opened(path) as connection:
@@ -135,22 +135,26 @@ def merge(
     since: float = 0.0,
     replace_before: float = 0.0,
 ) -> Merged:
-    """Put the completions of ``logs`` into the log ``out``, which is made where there is none.
+    """Copy the completions of ``logs`` into the log ``out``, which is created if it does not exist.
 
-    Where two logs answer one sample differently, the first keeps its place: ``out`` itself, then ``logs``
-    in the order given. What is in ``out`` stays unless it was written before ``replace_before`` (Unix
+    If two logs answer one sample differently, the first wins: ``out`` itself, then ``logs`` in the given
+    order. A completion in ``out`` is replaced only if it was written before ``replace_before`` (Unix
     seconds) and the other was not, which is the rule of a fresh run. ``models`` and ``since`` (Unix
-    seconds) restrict what is taken. Merging again adds nothing, so a merge that was ended in the middle
-    is simply repeated. A log that a run is writing gives what it has committed.
+    seconds) restrict what is copied. Merging again adds nothing, so an interrupted merge is simply
+    repeated. From a log that a run is writing to, the committed completions are copied.
 
-    Raises ``LogError`` for what is no log (before anything is written) and for ``out`` among ``logs``.
+    Raises ``LogError`` for a file that is not a log (before anything is written) and if ``out`` is one of
+    ``logs``.
     """
     out, paths = Path(out), [Path(log) for log in logs]
     for path in paths:
         try:
             check_file(path)
             if out.exists() and out.samefile(path):
-                raise LogError(f"{out}: a log cannot be merged into itself.", remedy="Leave it out.")
+                raise LogError(
+                    f"{out}: a log cannot be merged into itself.",
+                    remedy="Remove it from the logs to be merged.",
+                )
         except OSError as error:
             raise os_error(path, error) from error
     CompletionLog(out).close()
@@ -192,16 +196,12 @@ def export(path: str | Path, out: str | Path) -> int:
     """Write every completion as a JSON line to ``out``; returns how many.
 
     The fields are ``model``, ``request``, ``index``, ``completion`` and ``created`` (Unix seconds), in the
-    order in which the requests were first sent. ``out`` appears whole or not at all.
+    order in which the requests were first sent. ``out`` is written completely or not at all.
     """
     path, out = Path(path), Path(out)
     count = 0
     try:
-        descriptor, part = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    except OSError as error:
-        raise os_error(out, error) from error
-    try:
-        with os.fdopen(descriptor, "wb") as file, _opened(path) as connection:
+        with atomic(out) as unfinished, unfinished.open("wb") as file, _opened(path) as connection:
             for model, request, index, completion, created in connection.execute(_ALL):
                 line = {
                     "model": model,
@@ -214,11 +214,8 @@ def export(path: str | Path, out: str | Path) -> int:
                 count += 1
             file.flush()
             os.fsync(file.fileno())
-        Path(part).replace(out)
     except OSError as error:
         raise os_error(out, error) from error
-    finally:
-        Path(part).unlink(missing_ok=True)
     return count
 
 

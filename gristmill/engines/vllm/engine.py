@@ -1,6 +1,6 @@
 """vLLM in process: its asynchronous engine, with continuous batching and prefix caching.
 
-vLLM runs the model in processes of its own; here are the prompts, the requests and their answers.
+vLLM runs the model in processes of its own. This module makes the prompts and requests and reads the answers.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _POLL_SECONDS = 0.2
 _FINISH: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
 _BROKEN = frozenset({None, "abort", "error"})
 
-# Set before vLLM is imported, unless the user has. A fork would copy this process with its threads (the
-# completion log's, for one) in whatever state their locks are; vLLM writes its log to our standard output
-# and reports its use to its makers by default.
+# Set before vLLM is imported, unless the user has set them. A fork would copy this process with its threads
+# (the completion log's, for example) in whatever state their locks are; by default vLLM writes its log to our
+# standard output and sends usage statistics.
 _ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn",
     "VLLM_LOGGING_STREAM": "ext://sys.stderr",
@@ -52,16 +52,15 @@ _ENVIRONMENT = {
 class Vllm(VllmOptions, frozen=True, kw_only=True):
     """A model that vLLM runs on this machine's accelerators (or, with its CPU build, on its cores).
 
-    ``concurrency`` is the number of requests that vLLM may batch over; its own ``max_num_seqs`` says how
-    many it computes at once. A too long ``max_tokens`` is cut to what the context leaves.
+    A ``max_tokens`` that is too large is reduced to the tokens that the context has left.
 
-    vLLM starts processes that import the main module anew: a script of one's own needs
+    vLLM starts processes that import the main module again, so a script that uses this engine needs
     ``if __name__ == "__main__":``.
     """
 
     @property
     def self_paced(self) -> bool:
-        """vLLM queues what it cannot compute yet; its latency rises with its batch, and so should it."""
+        """Always: vLLM queues what it cannot compute yet, and its latency rises with its batch by design."""
         return True
 
     def open(self) -> VllmEngine:
@@ -73,7 +72,8 @@ class Vllm(VllmOptions, frozen=True, kw_only=True):
 
 
 class _Loaded(NamedTuple):
-    """vLLM at work. ``chat`` renders a conversation, ``lora`` is the adapter of every request."""
+    """vLLM with a loaded model. ``template`` is a chat template or ``None`` for the model's own, ``lora`` the
+    adapter of every request."""
 
     llm: Any
     template: str | None
@@ -81,11 +81,11 @@ class _Loaded(NamedTuple):
 
 
 class VllmEngine:
-    """vLLM's ``AsyncLLM``, started again after a crash; see ``Engine`` and ``Vllm``.
+    """vLLM's ``AsyncLLM``, restarted after a crash; see ``Engine`` and ``Vllm``.
 
-    Sample ``i`` is drawn with seed ``seed + i``; of several, vLLM adds the index itself. Samples of one
-    seed are the same wherever the arithmetic is: with 16-bit weights the batch around a request can tip a
-    near tie between tokens.
+    Sample ``i`` is drawn with seed ``seed + i``; for several samples vLLM adds the index itself. Samples with
+    one seed are equal as long as the arithmetic is: with 16-bit weights, the other requests in a batch can
+    decide between two tokens that are almost equally likely.
     """
 
     def __init__(self, options: VllmOptions) -> None:
@@ -101,8 +101,8 @@ class VllmEngine:
             alive=lambda: self._loaded is not None and not self._loaded.llm.errored,
             start=self._start,
             stop=self._stop,
-            last_words=lambda: "Its own messages stand above.",
-            remedy="Run the same command again to go on; a smaller max_model_len needs less memory.",
+            last_words=lambda: "See its own messages above.",
+            remedy="Run the same command again to continue; a smaller max_model_len needs less memory.",
         )
 
     async def __aenter__(self) -> Self:
@@ -121,10 +121,10 @@ class VllmEngine:
 
     async def _generate(self, request: Request, first: int, n: int) -> list[Completion]:
         if request.score:
-            # The same text has the same scores, so that n of them are one.
+            # The same text has the same scores, so one answer serves all n.
             scored = await self._score(request)
             return [scored, *(replace(scored, prompt_tokens=0) for _ in range(n - 1))]
-        if n > 1 and not request.sampling.temperature:  # vLLM takes no n > 1 without randomness
+        if n > 1 and not request.sampling.temperature:  # vLLM refuses n > 1 at temperature 0
             alone = [(await self._generate(request, first + i, 1))[0] for i in range(n)]
             return [alone[0], *(replace(c, prompt_tokens=0) for c in alone[1:])]
         output = await self._ask(request, first=first, n=n)
@@ -142,7 +142,7 @@ class VllmEngine:
         return scoring.scored(tokens, request.prefix, "vllm", len(output.prompt_token_ids))
 
     async def _ask(self, request: Request, *, first: int, n: int) -> Any:
-        """One request to vLLM, and its answer when it is whole. A cancelled one leaves vLLM's batch."""
+        """One request to vLLM and its complete answer. A cancelled request leaves vLLM's batch."""
         from vllm.exceptions import VLLMClientError, VLLMServerError
 
         try:
@@ -150,9 +150,9 @@ class VllmEngine:
                 return await self._answer(request, first, n)
         except TimeoutError as error:
             raise TransientError(
-                f"no answer from vLLM within {self._options.request_timeout:g} s", congested=True
+                f"vLLM did not answer within {self._options.request_timeout:g} s", congested=True
             ) from error
-        except (VLLMClientError, ValueError) as error:  # ValueError: a chat template that refuses
+        except (VLLMClientError, ValueError) as error:  # ValueError: the chat template refuses the messages
             raise RequestRefusedError(f"vllm: {error}") from error
         except VLLMServerError as error:
             cause = f" ({error.__cause__})" if error.__cause__ is not None else ""
@@ -163,7 +163,7 @@ class VllmEngine:
         llm, _, lora = self._loaded
         prompt, params = await self._prompt(request), _params(request, first, n)
         answers = llm.generate(prompt, params, str(next(self._numbers)), lora_request=lora)
-        whole = [answer async for answer in answers]  # one: only the final answer is asked for
+        whole = [answer async for answer in answers]  # exactly one, since only the final answer is requested
         if not whole or any(o.finish_reason in _BROKEN for o in whole[-1].outputs):
             raise TransientError("vllm: the request was aborted")
         return whole[-1]
@@ -185,8 +185,8 @@ class VllmEngine:
         return prompt
 
     async def _start(self) -> None:
-        # In a call of its own: an exception that some module keeps from its import would keep, with its
-        # frames, the engine that a caller of the import holds.
+        # In a call of its own: if a module keeps an exception from its import, the exception keeps its frames
+        # and with them everything that a caller of the import holds, such as this engine.
         await asyncio.to_thread(_import)
         loading = asyncio.ensure_future(asyncio.to_thread(_load, self._options))
         try:
@@ -205,7 +205,7 @@ class VllmEngine:
 
     async def _stop(self) -> None:
         loaded, self._loaded = self._loaded, None
-        whole = loaded is not None  # else vLLM failed while it loaded, and may have left something
+        whole = loaded is not None  # otherwise vLLM failed while loading, and may have left processes
         if loaded is not None:
             if loaded.llm.output_handler is not None:  # it would report the end of the engine as a crash
                 loaded.llm.output_handler.cancel()
@@ -225,20 +225,20 @@ def _engines() -> list[int]:
 
 
 def _import() -> None:
-    """Import vLLM, which takes seconds. ``EngineError`` where that fails."""
+    """Import vLLM, which takes seconds. ``EngineError`` if that fails."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         import vllm.engine.arg_utils
         import vllm.v1.engine.async_llm  # noqa: F401
     except ImportError as error:
-        raise EngineError(f"vLLM cannot be imported, or is too old or too new: {error}") from error
+        raise EngineError(f"vLLM cannot be imported, or its version is not supported: {error}") from error
 
 
 def _load(options: VllmOptions) -> _Loaded:
-    """Load the model, in a thread of its own. ``RecipeError`` or ``EngineError`` where that fails."""
-    # Blocked here, it is blocked in the processes that vLLM starts: Ctrl-C goes to the whole foreground
-    # group, and the run decides what becomes of the requests in flight. The resource tracker comes first,
+    """Load the model, in a thread of its own. ``RecipeError`` or ``EngineError`` if that fails."""
+    # The processes that vLLM starts inherit the blocked signal: Ctrl-C reaches the whole foreground group,
+    # but the run decides what happens to the requests in flight. The resource tracker is started first,
     # since starting it unblocks the signal again.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -257,15 +257,15 @@ def _create(options: VllmOptions) -> _Loaded:
 
     given = {"disable_log_stats": True, "use_tqdm_on_load": False} | arguments(options)
     if current_platform.is_cpu():
-        # With seeds, a prompt that is computed in two steps ends vLLM's CPU engine (0.32: "CPU Generator
+        # With seeds, a prompt that is computed in two steps crashes vLLM's CPU engine (0.32: "CPU Generator
         # does not use offset").
         given.setdefault("enable_chunked_prefill", False)
-        # Prompts share whole blocks of the cache, and its 128 tokens are more than many a prompt has.
+        # Prompts share only whole blocks of the cache, and many prompts are shorter than the default of 128.
         given.setdefault("block_size", 32)
     if unknown := sorted(given.keys() - AsyncEngineArgs.__dataclass_fields__.keys()):
         raise RecipeError(
             f"args: vLLM has no engine argument {unknown[0]!r}.",
-            remedy="'vllm serve --help=all' lists them, written with dashes there.",
+            remedy="'vllm serve --help=all' lists them, written with dashes.",
         )
     try:
         llm = AsyncLLM.from_engine_args(AsyncEngineArgs(model=options.model, **given))

@@ -1,4 +1,4 @@
-"""What vLLM is told, in process and as a server alike: the model, its adapter and vLLM's own arguments."""
+"""The options of vLLM, in process and as a server: the model, its adapter and vLLM's own arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gristmill.engines.options import EngineOptions
 ADAPTER = "adapter"
 """The name under which the LoRA adapter is known to vLLM."""
 
-# Arguments that change what the model says, and not only how fast: these belong to its identity.
+# Arguments that change the model's answers and not only its speed: they are part of its identity.
 _MEANING = (
     "dtype",
     "quantization",
@@ -45,30 +45,32 @@ _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 class VllmOptions(EngineOptions, frozen=True, kw_only=True):
     """A model that vLLM loads.
 
-    ``model`` is a directory in the form of Transformers, or the name of a repository on the Hub. Both kinds
-    of engine load it in the same way and share their completions in the log, hence this class between them
-    and ``EngineOptions``.
+    Both kinds of engine load it in the same way and share their completions in the log, so this class is
+    the base of both.
     """
 
     model: Annotated[str, Meta(min_length=1)]
+    """A directory in the format of Transformers, or the name of a repository on the Hub."""
     concurrency: Annotated[int, Meta(ge=1)] = 256
+    """The largest number of requests that vLLM may batch over; its own ``max_num_seqs`` says how many it
+    computes at a time."""
     lora: str = ""
-    """The directory of a LoRA adapter in the form of PEFT; empty for none."""
+    """The directory of a LoRA adapter in the format of PEFT; empty for none."""
     chat_template: str = ""
     """A file with a Jinja chat template; empty for the model's own. A base model often has none."""
     chat_template_kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
-    """Variables of the chat template (``enable_thinking: false`` and such), part of the log's key."""
+    """Variables of the chat template, such as ``enable_thinking: false``. They are part of the log's key."""
     args: dict[str, Any] = msgspec.field(default_factory=dict)
-    """vLLM's own engine arguments by vLLM's own names: ``max_model_len``, ``dtype``,
+    """vLLM's own engine arguments under their own names: ``max_model_len``, ``dtype``,
     ``gpu_memory_utilization``, ``tensor_parallel_size``, ``data_parallel_size`` and all others."""
 
 
 def check(options: VllmOptions) -> None:
-    """``RecipeError`` for a path that is none, or an argument that another option stands for."""
+    """``RecipeError`` for a path that does not exist, or an argument that is set by another option."""
     for name in options.args:
         if name != name.lower().replace("-", "_"):
             raise RecipeError(
-                f"args: {name!r} is no name of a vLLM argument.",
+                f"args: {name!r} is not the name of a vLLM argument.",
                 remedy=f"Write it as {name.lower().lstrip('-').replace('-', '_')!r}.",
             )
         if name in _OURS:
@@ -78,24 +80,25 @@ def check(options: VllmOptions) -> None:
     folder = Path(options.model)
     if options.model.startswith((".", "/", "~")) and not (folder / "config.json").is_file():
         raise RecipeError(
-            f"model: there is no config.json in {options.model!r}.",
-            remedy="Give a directory in the form of Transformers, or the name of a repository on the Hub.",
+            f"model: {options.model!r} has no config.json.",
+            remedy="Give a directory in the format of Transformers, or the name of a repository on the Hub.",
         )
     if options.lora and not (Path(options.lora) / "adapter_config.json").is_file():
         raise RecipeError(
-            f"lora: there is no adapter_config.json in {options.lora!r}.",
+            f"lora: {options.lora!r} has no adapter_config.json.",
             remedy="Give the directory that PEFT's save_pretrained wrote.",
         )
     if options.chat_template and not Path(options.chat_template).is_file():
         raise RecipeError(
-            f"chat_template: there is no file {options.chat_template!r}.", remedy="Check the path."
+            f"chat_template: the file {options.chat_template!r} does not exist.", remedy="Check the path."
         )
 
 
 def identity(options: VllmOptions) -> str:
-    """The model's part of the log's keys: the weights' name and fingerprint, and all that bends them.
+    """The model's part of the log's keys: the weights' name and fingerprint, and everything that changes its
+    answers.
 
-    A repository on the Hub is known by its name (and ``revision``): its files may not be here yet.
+    A repository on the Hub is identified by its name (and ``revision``), since it may not be downloaded yet.
     """
     folder = Path(options.model)
     parts = [_fingerprint(folder) if folder.is_dir() else options.model]
@@ -111,7 +114,7 @@ def identity(options: VllmOptions) -> str:
 
 
 def _fingerprint(folder: Path) -> str:
-    """Name and fingerprint of a directory: of the names and the samples of its files' contents."""
+    """The name of a directory and a fingerprint of its files' names and contents (see ``identity``)."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(path for pattern in _MODEL_FILES for path in folder.glob(pattern)):
         digest.update(file_identity(path).encode() + b"\n")
@@ -119,7 +122,7 @@ def _fingerprint(folder: Path) -> str:
 
 
 def arguments(options: VllmOptions) -> dict[str, Any]:
-    """vLLM's engine arguments: those given, and what the adapter needs. The model is not among them."""
+    """vLLM's engine arguments without the model: those given, and those that the adapter needs."""
     given = dict(options.args)
     if options.lora:
         given["enable_lora"] = True
@@ -128,12 +131,12 @@ def arguments(options: VllmOptions) -> dict[str, Any]:
 
 
 def _rank(config: Path) -> int:
-    """The least rank that vLLM offers and the adapter fits in; vLLM's own default is 16."""
+    """The smallest rank that vLLM supports and the adapter fits in; vLLM's own default is 16."""
     try:
         rank = msgspec.json.decode(config.read_bytes()).get("r", 16)
     except (msgspec.DecodeError, AttributeError) as error:
         raise RecipeError(
-            f"lora: {config} is not the configuration of an adapter: {error}.",
+            f"lora: {config} is not an adapter's configuration: {error}.",
             remedy="Give the directory that PEFT's save_pretrained wrote.",
         ) from error
     return next((offered for offered in _LORA_RANKS if offered >= rank), _LORA_RANKS[-1])

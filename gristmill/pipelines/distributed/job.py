@@ -2,7 +2,7 @@
 
     runs/NAME/.shards/job.json
     runs/NAME/.shards/NN-PHASE/result.json            what a single-task phase has counted until there
-                               source/                the problems, where no stage's folder holds them
+                               source-NN/             a source's rows, where no stage's folder holds them
                                tasks/00007/           a task's run directory, with its part of each stage
                                datatrove/             completions, logs and statistics of the executor
     .gristmill/tasks/NAME-DIGEST/GENERATION/NN-PHASE/task-00007.sqlite    the task's completion log
@@ -21,30 +21,30 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import RunStopped
-from gristmill.core.records import Problem
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.graph import SOURCE, Pipeline, is_table_stage
+from gristmill.pipelines.recipe.graph import Graph
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import RunDir, write_file
 from gristmill.pipelines.rundir.summary import Spent, StageCounts
+from gristmill.pipelines.running.rows import kept_sources
 
 SHARDS, JOB, RESULT, TASKS, SOURCE_ROWS = ".shards", "job.json", "result.json", "tasks", "source"
 LOGS = "tasks"
 
 
 class Phase(Struct, frozen=True):
-    """A datatrove job: either the row stages behind ``parent`` (``None``: the source) in many ``tasks``, or
-    a single task between two of them.
+    """A datatrove job: either the row stages behind the node ``root`` in many ``tasks``, or a single task
+    between two of them.
 
-    The single task reads the source (if it is the first phase), merges what the tasks of the phase before
-    made, runs the table stages ``tables`` and, if it is the ``last``, writes exports and summary.
+    The single task reads the sources (if it is the first phase), merges what the tasks of the phase before
+    made, runs the filters and relations ``tables`` and, if it is the ``last``, writes exports and summary.
     """
 
     index: int
     name: str
     tasks: int
     rows: bool
-    parent: int | None = None
+    root: int = -1
     tables: tuple[int, ...] = ()
     last: bool = False
 
@@ -54,23 +54,22 @@ class Phase(Struct, frozen=True):
         return f"{self.index:02d}-{self.name}"
 
 
-def phases(pipeline: Pipeline, tasks: int) -> list[Phase]:
-    """The phases of a pipeline, each depending on the one before. The first and the last are single tasks."""
+def phases(graph: Graph, tasks: int) -> list[Phase]:
+    """The phases of a graph, each depending on the one before. The first and the last are single tasks."""
     found: list[Phase] = []
     tables: list[int] = []
 
     def join(*, last: bool = False) -> None:
         name = "prepare" if not found else "finish" if last else "merge"
-        found.append(Phase(len(found), name, 1, False, None, tuple(tables), last))
+        found.append(Phase(len(found), name, 1, False, -1, tuple(tables), last))
         tables.clear()
 
-    starts = [i for i, node in enumerate(pipeline.nodes) if is_table_stage(node.stage)]
-    for start in (None, *starts):
-        if start is not None:
-            tables.append(start)
-        if members := pipeline.row_segment(start):
+    for root in graph.roots:
+        if graph.nodes[root].stage is not None:
+            tables.append(root)
+        if members := graph.members(root):
             join()
-            found.append(Phase(len(found), pipeline.nodes[members[0]].name, tasks, True, start))
+            found.append(Phase(len(found), graph.nodes[members[0]].name, tasks, True, root))
     join(last=True)
     return found
 
@@ -205,16 +204,18 @@ def read_result(folder: Path, what: str) -> TaskResult:
         ) from None
 
 
-def input_of(job: Job, pipeline: Pipeline, phase: Phase) -> tuple[Path, type[Struct]]:
-    """The folder of parts that a phase of row stages reads, and the records in it."""
-    if phase.parent is not None:
-        node = pipeline.nodes[phase.parent]
-        return stage_path(Path(job.rundir), pipeline, phase.parent), node.writes
-    if pipeline.keeps_source:
-        return stage_path(Path(job.rundir), pipeline, -1), Problem
-    return job.shards / SOURCE_ROWS, Problem
+def input_of(job: Job, recipe: Recipe, phase: Phase) -> Path:
+    """The folder of parts that a phase of row stages reads."""
+    if recipe.graph.nodes[phase.root].stage is not None or phase.root in kept_sources(recipe):
+        return stage_path(Path(job.rundir), recipe.graph, phase.root)
+    return job.shards / source_rows(phase.root)
 
 
-def stage_path(rundir: Path, pipeline: Pipeline, index: int) -> Path:
-    """The folder of a stage in a run directory; -1 is the source's."""
-    return RunDir(rundir).stage(index + 1, SOURCE if index < 0 else pipeline.nodes[index].name).path
+def source_rows(node: int) -> str:
+    """The folder of a source's rows, where no stage's folder holds them."""
+    return f"{SOURCE_ROWS}-{node:02d}"
+
+
+def stage_path(rundir: Path, graph: Graph, index: int) -> Path:
+    """The folder of a node in a run directory."""
+    return RunDir(rundir).stage(index, graph.nodes[index].name).path

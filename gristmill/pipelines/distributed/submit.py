@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from gristmill import __version__
-from gristmill.core.errors import RunStopped
+from gristmill.core.errors import RecipeError, RunStopped
+from gristmill.core.version import __version__
 from gristmill.pipelines.distributed.executors import Executor, Planned, open_options
 from gristmill.pipelines.distributed.job import JOB, SHARDS, Job, done, phases, read_job
 from gristmill.pipelines.distributed.step import TaskStep
@@ -26,6 +26,7 @@ from gristmill.pipelines.rundir.directory import changed_keys, hold
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import table
 from gristmill.pipelines.running import runner
+from gristmill.pipelines.running.runner import RunOptions
 from gristmill.pipelines.sources.source import Source
 
 
@@ -54,13 +55,15 @@ def distribute(
     Raises ``RunError`` and ``RunStopped`` as ``runner.run`` does; ``RecipeError`` for options that do not
     fit, ``MissingExtraError`` without datatrove (or Ray).
     """
-    if not isinstance(recipe, Recipe):
-        recipe = recipes.load(recipe, overrides)
-    if limit is not None:
-        recipe = msgspec.structs.replace(recipe, limit=limit)
+    recipe = runner.loaded(recipe, overrides, limit)
+    if recipe.until is not None:
+        raise RecipeError(
+            "'until' ends a run on one machine; tasks cannot know what the others have made.",
+            remedy="Leave it out, and limit the rows with --limit N.",
+        )
     chosen = open_options(executor, options)
     with hold(Path(runs) / recipe.name) as rundir:
-        runner.claim(rundir, recipe, resume=resume, fresh=fresh)
+        runner.claim(rundir, recipe, RunOptions(resume=resume, fresh=fresh))
         rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
         job = _job(
             recipe, chosen, rundir.path, runner.log_path(log), tasks, workers, rundir.fresh_since(start=fresh)
@@ -72,13 +75,13 @@ def distribute(
             phase.rows,
             job.folder(phase) / "datatrove",
         )
-        for phase in phases(recipe.pipeline, tasks)
+        for phase in phases(recipe.graph, tasks)
     ]
     if not chosen.run(recipe.name, chain, workers):
         if not quiet:
             print(f"submitted; when all is done: gristmill show {rundir.path}", flush=True)
         return None
-    finish = phases(recipe.pipeline, tasks)[-1]
+    finish = phases(recipe.graph, tasks)[-1]
     if not done(job.folder(finish)):
         raise RunStopped(f"{finish.label} did not come to its end.", remedy="Give the same command again.")
     shutil.rmtree(job.shards)
@@ -108,7 +111,7 @@ def _job(
         log=str(log.absolute()),
         tasks=tasks,
         read_after=read_after,
-        stamp=_stamp(recipe.source),
+        stamp="\n".join(_stamp(source) for source in recipe.sources.values()),
         generation=secrets.token_hex(4),
         started=time.time(),
         gristmill=__version__,
@@ -117,7 +120,7 @@ def _job(
     if former is not None:
         # These make other parts of the same rows; the tasks must not mix.
         ignored = runner.pacing(recipe) - {"limit", "part_rows"}
-        complete = done(former.folder(phases(recipe.pipeline, former.tasks)[-1]))
+        complete = done(former.folder(phases(recipe.graph, former.tasks)[-1]))
         if not complete and job.same_as(former) and not changed_keys(former.recipe, data, ignored):
             job = msgspec.structs.replace(job, generation=former.generation, started=former.started)
         else:

@@ -22,14 +22,12 @@ from typing import Any, NoReturn
 from msgspec import Struct
 
 from gristmill.core.errors import GristmillError, RunError, RunStopped
-from gristmill.core.records import Problem
 from gristmill.core.schema import from_frame
-from gristmill.core.verdicts import Verdict
+from gristmill.core.stages import Rejection
 from gristmill.engines.log import tools as log_tools
 from gristmill.engines.log.layers import LayeredLog
 from gristmill.engines.log.store import CompletionLog
 from gristmill.pipelines.distributed.job import (
-    SOURCE_ROWS,
     TASKS,
     Job,
     Phase,
@@ -40,19 +38,21 @@ from gristmill.pipelines.distributed.job import (
     phases,
     read_job,
     read_result,
+    source_rows,
     stage_path,
     write_result,
 )
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import LOG, SUMMARY, RunDir, StageDir, hold
-from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, Rejected, part_files
+from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, part_files
 from gristmill.pipelines.rundir.summary import StageCounts, table
-from gristmill.pipelines.running import runner
+from gristmill.pipelines.running.finish import export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
-from gristmill.pipelines.running.segments import PROBE, STAGE_ERROR, Segments, Verify
-from gristmill.pipelines.running.sessions import Engines
-from gristmill.pipelines.sources import source as sources
-from gristmill.pipelines.sources.source import BadRow
+from gristmill.pipelines.running.loop import in_own_loop
+from gristmill.pipelines.running.rows import kept_sources, read_sources
+from gristmill.pipelines.running.runner import work_of
+from gristmill.pipelines.running.sessions import Engines, Verifiers
+from gristmill.pipelines.running.work import PROBE, STAGE_ERROR, Work
 
 LOCK_SECONDS = 30.0
 """How long to wait for a process that had the same task and is on its way out."""
@@ -62,7 +62,7 @@ _SLICE = 256
 def work(job: Job, number: int, rank: int) -> None:
     """Do task ``rank`` of phase ``number``; nothing if it is done. Raises ``GristmillError``."""
     recipe = job.load()
-    phase = phases(recipe.pipeline, job.tasks)[number]
+    phase = phases(recipe.graph, job.tasks)[number]
     if phase.rows:
         with _held(job.task(phase, rank)) as rundir:
             if not done(rundir.path):
@@ -100,32 +100,34 @@ class _Task:
     def run(self) -> None:
         """Everything, over the task's own log and the snapshot of what was paid for before."""
         job, phase, began = self.job, self.phase, time.perf_counter()
-        before = phases(self.recipe.pipeline, job.tasks)[phase.index - 1]
+        before = phases(self.recipe.graph, job.tasks)[phase.index - 1]
         heights = read_result(job.folder(before), f"phase {before.label}").heights
         first, last = block(sum(heights), job.tasks, self.rank)
-        result = TaskResult([StageCounts(name) for name in ("source", *_names(self.recipe))])
+        result = TaskResult([StageCounts(name) for name in self.recipe.graph.names])
         if first < last:
-            folder, record = input_of(job, self.recipe.pipeline, phase)
+            folder = input_of(job, self.recipe, phase)
+            record = self.recipe.graph.nodes[phase.root].writes
             rows = _rows(folder, record, heights, first, last)
             base = job.base_log(phase)
             log = LayeredLog(job.task_log(phase, self.rank), base if base.exists() else None)
-            with log, self.recipe.verifier.open() as pool:
-                runner.in_own_loop(self._stream(rows, last - first, log, pool.averify, result))
+            with log, Verifiers(self.recipe) as verifiers:
+                in_own_loop(self._stream(rows, last - first, log, verifiers, result))
         result.seconds = time.perf_counter() - began
         write_result(self.rundir.path, result)
 
     async def _stream(
-        self, rows: Iterator[Any], count: int, log: CompletionLog, verify: Verify, result: TaskResult
+        self, rows: Iterator[Any], count: int, log: CompletionLog, verifiers: Verifiers, result: TaskResult
     ) -> None:
         engines = Engines(self.recipe, log, read_after=self.job.read_after)
         # The first block has the run's first rows, by which a stage with a bug is known; see ``_Join``.
         probe = PROBE if self.rank == 0 and count >= PROBE else 0
-        segments = runner.segments_of(self.recipe, self.rundir, engines, verify, probe=probe)
+        work, walk = work_of(self.recipe, self.rundir, engines, engines.tools(verifiers), probe=probe)
+        work.given[self.phase.root] = rows
         stopper = Stopper(engines.gates, _complain, None)
         try:
             with on_interrupt(stopper.interrupt):
                 async with engines:
-                    await segments.stream(self.phase.parent, rows, sourced=True)
+                    await walk.stream(self.phase.root, sourced=True)
         except asyncio.CancelledError:
             if not stopper.stopping:
                 raise
@@ -133,11 +135,7 @@ class _Task:
                 f"task {self.rank} was stopped; every completion that was paid for is in its log.",
                 remedy="Give the same command again.",
             ) from None
-        result.counts, result.spent = segments.counts, engines.spent
-
-
-def _names(recipe: Recipe) -> list[str]:
-    return [node.name for node in recipe.pipeline.nodes]
+        result.counts, result.spent = work.counts, engines.spent
 
 
 def _rows(folder: Path, record: type[Struct], heights: list[int], first: int, last: int) -> Iterator[Struct]:
@@ -159,7 +157,7 @@ class _Join:
 
     def __init__(self, job: Job, recipe: Recipe, phase: Phase, rundir: RunDir) -> None:
         self.job, self.recipe, self.phase, self.rundir = job, recipe, phase, rundir
-        self.all = phases(recipe.pipeline, job.tasks)
+        self.all = phases(recipe.graph, job.tasks)
 
     def run(self) -> None:
         """Merge, run the table stages, and make ready for the next phase or finish."""
@@ -167,19 +165,19 @@ class _Join:
         log_tools.merge(job.log, self._task_logs(), replace_before=job.read_after or 0.0)
         with CompletionLog(job.log) as log:
             engines = Engines(self.recipe, log, read_after=job.read_after)  # asked for names, never started
-            segments = runner.segments_of(self.recipe, self.rundir, engines, _no_verdict)
-            result = TaskResult(segments.counts)
+            work, _ = work_of(self.recipe, self.rundir, engines, engines.tools(Verifiers(self.recipe)))
+            result = TaskResult(work.counts)
             if self.phase.index == 0:
-                self._read_source(segments)
+                self._read_sources(work)
             else:
                 result.add(
                     read_result(job.folder(self.all[self.phase.index - 2]), "the phase before the tasks")
                 )
-                self._merge_tasks(segments, self.all[self.phase.index - 1], result)
+                self._merge_tasks(work, self.all[self.phase.index - 1], result)
             for index in self.phase.tables:
-                segments.table(index)
+                work.run_table(index)
             if self.phase.last:
-                self._finish(engines, segments, result)
+                self._finish(engines, work, result)
             else:
                 self._make_ready(engines, result)
         result.seconds += time.perf_counter() - began
@@ -195,63 +193,54 @@ class _Join:
             return [path for path in former if path.parts[-3] != self.job.generation]
         return sorted(self.job.logs(self.all[self.phase.index - 1]).glob("task-*.sqlite"))
 
-    def _read_source(self, segments: Segments) -> None:
-        """The problems as parts, duplicates and bad rows refused as by a run on one machine."""
-        recipe, counts = self.recipe, segments.counts[0]
-        kept = Problem if recipe.pipeline.keeps_source else None
-        refused = Parts(segments.folder(-1), kept, recipe.part_rows)
+    def _read_sources(self, work: Work) -> None:
+        """The rows of every source as parts; repeated ids and bad rows are rejected as on one machine."""
+        kept = kept_sources(self.recipe)
         self.job.shards.mkdir(exist_ok=True)
-        aside = None
-        if kept is None:
-            aside = Parts(StageDir(self.job.shards, SOURCE_ROWS), Problem, recipe.part_rows)
+        for node, rows in read_sources(self.recipe).items():
+            counts, writes = work.counts[node], self.recipe.graph.nodes[node].writes
+            rejected = Parts(work.folder(node), writes if node in kept else None, self.recipe.part_rows)
+            aside = None
+            if node not in kept:
+                folder = StageDir(self.job.shards, source_rows(node))
+                aside = Parts(folder, writes, self.recipe.part_rows)
+            asyncio.run(_split(rows, counts, aside or rejected, rejected))
+            for parts in (rejected, aside):
+                if parts is not None:
+                    parts.finish()
 
-        async def read() -> None:
-            for row in runner.limited(sources.read(recipe.source), recipe.limit):
-                counts.rows_in += 1
-                if isinstance(row, BadRow):
-                    counts.rejected[row.reason] = counts.rejected.get(row.reason, 0) + 1
-                    await refused.add((), (Rejected(row.id, row.reason, row.detail, row.row),))
-                else:
-                    counts.rows_out += 1
-                    await (aside or refused).add((row,))
-
-        asyncio.run(read())
-        for parts in (refused, aside):
-            if parts is not None:
-                parts.finish()
-
-    def _merge_tasks(self, segments: Segments, phase: Phase, result: TaskResult) -> None:
+    def _merge_tasks(self, work: Work, phase: Phase, result: TaskResult) -> None:
         """The tasks' rows, one task after the other, written as one machine would write them."""
         folders = [self.job.task(phase, rank) for rank in range(phase.tasks)]
         found = [read_result(f, f"task {rank} of {phase.label}") for rank, f in enumerate(folders)]
-        members = self.recipe.pipeline.row_segment(phase.parent)
+        members = self.recipe.graph.members(phase.root)
         self._check_bugs(phase, members, found)
         for folder in folders:
             if (folder / LOG).exists():
                 self.rundir.note(f"task {folder.name}:\n{(folder / LOG).read_text(errors='replace')}")
         for index in members:
-            writes = self.recipe.pipeline.nodes[index].writes
-            parts = Parts(segments.folder(index), writes, self.recipe.part_rows)
-            places = [stage_path(folder, self.recipe.pipeline, index) for folder in folders]
+            writes = self.recipe.graph.nodes[index].writes
+            parts = Parts(work.folder(index), writes, self.recipe.part_rows)
+            places = [stage_path(folder, self.recipe.graph, index) for folder in folders]
             asyncio.run(_take(parts, writes, [place for place in places if place.is_dir()]))
         for other in found:
             result.add(other)
 
     def _check_bugs(self, phase: Phase, members: list[int], found: list[TaskResult]) -> None:
-        """What ``Segments`` does on one machine: a stage with a bug in most of its first rows ends the run.
+        """What ``Work`` does on one machine: a stage with a bug in most of its first rows ends the run.
 
         Its tasks are forgotten, so that they run again when it is mended; their logs stay.
         """
         for index in members:
             rows = errors = 0
             for result in found:
-                rows += result.counts[index + 1].rows_in
-                errors += result.counts[index + 1].rejected.get(STAGE_ERROR, 0)
+                rows += result.counts[index].rows_in
+                errors += result.counts[index].rejected.get(STAGE_ERROR, 0)
                 if rows >= PROBE:
                     break
             if errors * 2 > rows:
                 shutil.rmtree(self.job.folder(phase))
-                name = self.recipe.pipeline.nodes[index].name
+                name = self.recipe.graph.nodes[index].name
                 raise RunStopped(
                     f"stage {name!r} failed on {errors} of its first {rows} rows.",
                     remedy=f"{STAGE_ERROR!r}: mend the stage, then give the same command again.",
@@ -262,7 +251,7 @@ class _Join:
         import polars as pl
 
         after, job = self.all[self.phase.index + 1], self.job
-        folder, _ = input_of(job, self.recipe.pipeline, after)
+        folder = input_of(job, self.recipe, after)
         result.heights = [
             int(pl.scan_parquet(path).select(pl.len()).collect().item()) for path in part_files(folder)
         ]
@@ -277,17 +266,15 @@ class _Join:
         else:
             new.unlink()
 
-    def _finish(self, engines: Engines, segments: Segments, result: TaskResult) -> None:
+    def _finish(self, engines: Engines, work: Work, result: TaskResult) -> None:
         """Exports, summary and table, as at the end of any run."""
         recipe, job = self.recipe, self.job
-        exported = runner.export_all(recipe, self.rundir)
+        exported = export_all(recipe, self.rundir)
         seconds = time.time() - job.started
-        summary = runner.summary_of(
-            recipe, engines, segments.counts, exported, complete=True, seconds=seconds
-        )
+        summary = summary_of(recipe, engines, work.counts, exported, complete=True, seconds=seconds)
         summary.spent = result.spent
         summary.timing["task_seconds"] = round(result.seconds, 3)
-        self.rundir.drop_stages_except(segments.folders)
+        self.rundir.drop_stages_except(work.folders)
         self.rundir.write(SUMMARY, summary.encode())
         self.rundir.note(f"complete, in {job.tasks} tasks:\n{table(summary)}")
 
@@ -295,7 +282,8 @@ class _Join:
         """Remove what only the phases needed. What the executor itself keeps stays: it is still at work."""
         for phase in self.all:
             shutil.rmtree(self.job.folder(phase) / TASKS, ignore_errors=True)
-        shutil.rmtree(self.job.shards / SOURCE_ROWS, ignore_errors=True)
+        for node in self.recipe.graph.sources:
+            shutil.rmtree(self.job.shards / source_rows(node), ignore_errors=True)
         shutil.rmtree(self.job.all_logs, ignore_errors=True)
         with suppress(OSError):  # another run has its own there
             self.job.all_logs.parent.rmdir()
@@ -310,12 +298,20 @@ async def _take(parts: Parts, record: type[Struct], places: list[Path]) -> None:
             for piece in pl.read_parquet(path, memory_map=False).iter_slices(_SLICE):
                 await parts.add(from_frame(piece, record))
         for piece in pl.read_parquet(place / REJECTED_FILE, memory_map=False).iter_slices(_SLICE):
-            await parts.add((), from_frame(piece, Rejected))
+            await parts.add((), from_frame(piece, Rejection))
     parts.finish()
 
 
-async def _no_verdict(completion: str, reference: str) -> Verdict:
-    raise AssertionError("a table stage asks for no verdict")
+async def _split(rows: Iterator[Any], counts: StageCounts, kept: Parts, rejected: Parts) -> None:
+    """The rows of a source, counted: those that can be used, and the others."""
+    for row in rows:
+        counts.rows_in += 1
+        if isinstance(row, Rejection):
+            counts.rejected[row.reason] = counts.rejected.get(row.reason, 0) + 1
+            await rejected.add((), (row,))
+        else:
+            counts.rows_out += 1
+            await kept.add((row,))
 
 
 def _complain(text: str) -> None:

@@ -8,17 +8,17 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from gristmill.core.errors import InputError
+from gristmill.core.errors import InputError, RowRejected
 from gristmill.core.registry import suggest
 from gristmill.pipelines.rundir.summary import align, printable
-from gristmill.pipelines.sources.readers import Refused, local
+from gristmill.pipelines.sources.readers import local
 from gristmill.synth.step_values import measures
 from gristmill.synth.step_values.measures import Locations, Predicted, ProcessBench
 
 _WANTED = ("label", "prediction")
 
 
-class Located(Struct, frozen=True):
+class LocatedErrors(Struct, frozen=True):
     """What a file of predictions is worth. ``auc`` is of the values of steps before the first error over
     those from it on, ``label_error`` the share of labels that the values get wrong; both need values."""
 
@@ -29,7 +29,7 @@ class Located(Struct, frozen=True):
     refused: Counter[str]
 
 
-def evaluate_file(path: Path, *, threshold: float = 0.0) -> Located:
+def evaluate_file(path: Path, *, threshold: float = 0.0) -> LocatedErrors:
     """Measure a JSONL, CSV or Parquet file in ProcessBench's form, a solution a row.
 
     ``label``: the index of the first wrong step, from 0, or -1. ``prediction``: the same as a number or as
@@ -47,8 +47,8 @@ def evaluate_file(path: Path, *, threshold: float = 0.0) -> Located:
     pairs: list[tuple[int, int | None]] = []
     valued: list[tuple[tuple[float, ...], int]] = []
     for _, row in rows:
-        usable = row if isinstance(row, Refused) else _usable(row, threshold)
-        if isinstance(usable, Refused):
+        usable = row if isinstance(row, RowRejected) else _usable(row, threshold)
+        if isinstance(usable, RowRejected):
             refused[usable.reason] += 1
             continue
         pairs.append((usable.label, usable.said))
@@ -62,7 +62,7 @@ def evaluate_file(path: Path, *, threshold: float = 0.0) -> Located:
         )
     before = [v for values, at in valued for v in values[: len(values) if at < 0 else at]]
     behind = [v for values, at in valued if at >= 0 for v in values[at:]]
-    return Located(
+    return LocatedErrors(
         bench=measures.process_bench(pairs),
         found=measures.locations(pairs),
         auc=measures.auc(before, behind),
@@ -82,21 +82,21 @@ class _Usable(NamedTuple):
     values: tuple[float, ...] | None
 
 
-def _usable(row: dict[str, Any], threshold: float) -> _Usable | Refused:
+def _usable(row: dict[str, Any], threshold: float) -> _Usable | RowRejected:
     raw = row.get("label")
     label = measures.read_location(_plain(raw))
     if label is None:
-        return Refused("no label", f"label is {raw!r}")
+        return RowRejected("no label", f"label is {raw!r}")
     steps = row.get("steps")
     if isinstance(steps, list) and label >= len(steps):
-        return Refused("label beyond the steps", f"label {label} of {len(steps)} steps")
+        return RowRejected("label beyond the steps", f"label {label} of {len(steps)} steps")
     values = _values(row)
     if "prediction" in row:
         said = row["prediction"]
         votes = said if isinstance(said, list) else [said]
         return _Usable(max(label, -1), measures.vote(map(_plain, votes)), values)
     if values is None:
-        return Refused("no prediction", "there is neither a prediction nor values")
+        return RowRejected("no prediction", "there is neither a prediction nor values")
     return _Usable(max(label, -1), measures.first_wrong(values, threshold), values)
 
 
@@ -116,7 +116,7 @@ def _values(row: dict[str, Any]) -> tuple[float, ...] | None:
     return tuple(map(float, values))
 
 
-def table(found: Located) -> str:
+def table(found: LocatedErrors) -> str:
     """The measures as text; a share of nothing is a dash."""
     bench, share = found.bench, measures.share
     rows = [

@@ -12,10 +12,12 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import GristmillError, RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty, Response
+from gristmill.core.prompts import fields
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.graph import SOURCE, Pipeline
+from gristmill.pipelines.recipe.entries import EngineEntry
+from gristmill.pipelines.recipe.graph import Graph, Placed
 from gristmill.pipelines.recipe.plain import convert
-from gristmill.pipelines.recipe.recipe import EngineEntry, Recipe, StageEntry
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import align, printable
@@ -24,7 +26,6 @@ from gristmill.pipelines.running.sessions import entries
 from gristmill.synth.refusal import compare as comparing
 from gristmill.synth.refusal.ask import AskOrRefuse
 from gristmill.synth.refusal.compare import METRICS, Interval, Rule, Score, SystemsComparison
-from gristmill.synth.refusal.forms import fields
 from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.synth.step_values.measures import share
 
@@ -157,7 +158,7 @@ def evaluate_recipe(
 def trial_of(recipe: Recipe, *, engines: Sequence[str] = (), method: str = "sure") -> Recipe:
     """The recipe that ``evaluate_recipe`` runs. ``RecipeError`` for engines that are not asked in it."""
     changed = replace(recipe, name=f"{recipe.name[: 64 - len('-eval')]}-eval", exports=())
-    if any(entry.stage.writes is Response for entry in recipe.stages):
+    if any(node.writes is Response for node in recipe.stages):
         if engines:
             raise RecipeError(
                 f"{recipe.name} says itself which engines it asks; {', '.join(engines)} cannot be given too.",
@@ -170,20 +171,19 @@ def trial_of(recipe: Recipe, *, engines: Sequence[str] = (), method: str = "sure
         stage = replace(stage, probe=replace(stage.probe, form=probe.form, shots=probe.shots))
     names = dict.fromkeys(engines or [MAIN])
     own = {name: None if name == MAIN else name for name in names}
-    pipeline = Pipeline(
-        [(name, stage, SOURCE) for name in names], {n: e for n, e in own.items() if e is not None}
-    )
-    pipeline.check_names([e.name for e in recipe.engines])
-    asked = tuple(StageEntry(_STAGE, name, SOURCE, stage, engine) for name, engine in own.items())
+    first = next(iter(recipe.sources))
+    asked = [Placed(_STAGE, name, stage, [first], engine) for name, engine in own.items()]
+    graph = Graph({name: source.record for name, source in recipe.sources.items()}, asked)
+    graph.check_names([e.name for e in recipe.engines])
     named = tuple(e for e in recipe.engines if e.name in names)
     if MAIN not in names:  # it would be opened for nothing
         changed = replace(changed, engine_kind=named[0].kind, engine=named[0].options)
-    return replace(changed, stages=asked, pipeline=pipeline, engines=named)
+    return replace(changed, graph=graph, engines=named)
 
 
 def _tell_apart(recipe: Recipe) -> None:
     """Refuse engines that are different and whose model has the same identity."""
-    asked = {entry.engine for entry in recipe.stages if entry.stage.writes is Response}
+    asked = {node.engine for node in recipe.stages if node.writes is Response}
     known: dict[str, EngineEntry] = {}
     for name, entry in entries(recipe):
         if name not in asked:

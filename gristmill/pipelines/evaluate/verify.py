@@ -6,22 +6,26 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.errors import InputError, RecipeError, RunError
+from gristmill.core.errors import InputError, RecipeError, RowRejected, RunError
+from gristmill.core.files import atomic
 from gristmill.core.registry import names, suggest
 from gristmill.core.verdicts import Verdict
+from gristmill.pipelines.recipe.entries import EngineKeys, VerifierOptions
 from gristmill.pipelines.recipe.plain import document
-from gristmill.pipelines.recipe.recipe import EngineKeys, VerifierOptions, check_verifier, named
+from gristmill.pipelines.recipe.recipe import named
 from gristmill.pipelines.rundir.summary import printable
 from gristmill.pipelines.running.runner import log_path
-from gristmill.pipelines.sources.readers import Refused, local
+from gristmill.pipelines.sources.readers import local
 from gristmill.verifiers.judges.host import Host
 from gristmill.verifiers.judges.loading import load_model_verifier
+from gristmill.verifiers.pool.in_process import InProcess
 from gristmill.verifiers.pool.pool import Pool
 
 _AHEAD = 256
@@ -51,7 +55,7 @@ def judges(
     deadline: float,
     engine: Path | None,
     log: Path | None,
-) -> tuple[Pool | Host, bool]:
+) -> tuple[Pool | InProcess | Host, bool]:
     """Whoever judges by a registered verifier, and whether it asks a model.
 
     ``engine`` is a YAML file with an engine as a recipe has it. Raises ``RecipeError`` for a kind that there
@@ -61,7 +65,7 @@ def judges(
         if engine is not None:
             raise RecipeError(f"{kind} asks no model.", remedy="Leave out --engine.")
         chosen = VerifierOptions(kind=kind, workers=workers, deadline=deadline, options=options)
-        check_verifier(chosen)
+        chosen.check("verifier")
         return chosen.open(), False
     if kind not in names("model_verifiers"):
         known = [*names("verifiers"), *names("model_verifiers")]
@@ -94,15 +98,13 @@ def verify_file(
                     f"there is no column {column!r}.", path=str(path), remedy=suggest(column, header)
                 )
     counts = VerdictCounts(Counter(), Counter(), Counter())
-    unfinished = None if out is None else out.with_name(f".{out.name}.tmp")
     try:
-        with open(unfinished or os.devnull, "wb") as lines:  # noqa: PTH123 - devnull is no Path of ours
+        whole = nullcontext(Path(os.devnull)) if out is None else atomic(out)
+        with whole as place, place.open("wb") as lines:
             for number, verdict in _verdicts(rows, columns, pool, counts):
                 counts.outcomes[verdict.outcome] += 1
                 counts.rules[verdict.rule] += 1
                 lines.write(msgspec.json.encode({"row": number, **msgspec.to_builtins(verdict)}) + b"\n")
-        if unfinished is not None and out is not None:
-            unfinished.replace(out)
     except OSError as error:
         raise RunError(
             f"{out} cannot be written ({error.strerror}).", remedy="Choose another --out."
@@ -122,7 +124,7 @@ def _verdicts(
     """The verdicts in the order of the rows, a bounded number of them at work."""
     waiting: deque[tuple[int, Future[Verdict]]] = deque()
     for number, row in rows:
-        if isinstance(row, Refused):
+        if isinstance(row, RowRejected):
             counts.refused[row.reason] += 1
             continue
         texts = [row.get(column) if column else "" for column in columns]

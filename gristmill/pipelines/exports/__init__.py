@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from gristmill.core.exports import Export
     from gristmill.pipelines.exports.base import (
         AxolotlChat,
-        Export,
         TrlDpo,
         TrlDpoWeighted,
         TrlPromptCompletion,
@@ -40,7 +40,7 @@ __getattr__, __dir__ = lazily(
     {
         "AxolotlChat": ".base",
         "ErPrmText": ".stepwise",
-        "Export": ".base",
+        "Export": "gristmill.core.exports",
         "PrmRows": ".stepwise",
         "StepActionRows": ".stepwise",
         "TextCompletionExport": ".text",

@@ -7,41 +7,28 @@ must not be trained. ``write`` streams stage outputs through an export into a JS
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Struct
 
 from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RecipeError, RowRejected, RunError
+from gristmill.core.exports import SUFFIXES, Export
+from gristmill.core.files import atomic
 from gristmill.core.records import Dialogue, Pair, Span, Turn
 from gristmill.core.schema import from_frame, schema, to_frame
 
-SUFFIXES = (".jsonl", ".parquet")
-"""The kinds of file that an export can be written to."""
 _SLICE = 1000
 """Records held as Python objects at a time."""
 
 
-class Export(Protocol):
-    """What ``write`` needs of an export; its fields are the options that a recipe may set."""
-
-    reads: ClassVar[type[Struct]]
-    writes: ClassVar[type[Struct]]
-    suffix: ClassVar[str]
-
-    def rows(self, record: Any, /) -> Sequence[Struct]:
-        """The rows made of a record; raises ``RowRejected`` for one that is dropped."""
-        ...
-
-
-class Conversation(Struct, frozen=True):
+class MessagesRow(Struct, frozen=True):
     """A row of TRL's conversational SFT format."""
 
     id: str
@@ -90,7 +77,7 @@ class MarkedConversation(Struct, frozen=True):
     messages: tuple[MarkedMessage, ...]
 
 
-class TrlSft(Struct, frozen=True, forbid_unknown_fields=True):
+class TrlSft(Export, frozen=True, forbid_unknown_fields=True):
     """``messages`` for TRL's SFT trainer, which trains every assistant turn alike.
 
     A record with an assistant turn (or a part of one) that must not be trained is dropped, unless
@@ -98,21 +85,21 @@ class TrlSft(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     reads: ClassVar[type[Struct]] = Dialogue
-    writes: ClassVar[type[Struct]] = Conversation
-    suffix: ClassVar[str] = ".jsonl"
+    writes: ClassVar[type[Struct]] = MessagesRow
 
     untrained: Literal["drop", "keep"] = "drop"
+    """``drop`` records with an assistant turn that must not be trained, or ``keep`` them: TRL trains it."""
 
-    def rows(self, record: Dialogue, /) -> Sequence[Conversation]:
+    def rows(self, record: Dialogue, /) -> Sequence[MessagesRow]:
         """One row with all turns."""
         if self.untrained == "drop":
             if any(t.role == "assistant" and not t.train for t in record.turns):
                 raise RowRejected("has an assistant turn that must not be trained")
             refuse_spans(record)
-        return [Conversation(record.id, _messages(record.turns))]
+        return [MessagesRow(record.id, _messages(record.turns))]
 
 
-class TrlPromptCompletion(Struct, frozen=True, forbid_unknown_fields=True):
+class TrlPromptCompletion(Export, frozen=True, forbid_unknown_fields=True):
     """``prompt`` and ``completion`` message lists for TRL's SFT trainer.
 
     TRL puts loss on all of the completion, user turns in it included. So with ``split`` (the default)
@@ -125,9 +112,9 @@ class TrlPromptCompletion(Struct, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = PromptCompletion
-    suffix: ClassVar[str] = ".jsonl"
 
     split: bool = True
+    """One row for each trained turn; ``false`` makes one row of a record."""
 
     def rows(self, record: Dialogue, /) -> Sequence[PromptCompletion]:
         """A row for each trained turn, or one for all."""
@@ -160,7 +147,7 @@ class TrlPromptCompletion(Struct, frozen=True, forbid_unknown_fields=True):
         }
 
 
-class TrlDpo(Struct, frozen=True, forbid_unknown_fields=True):
+class TrlDpo(Export, frozen=True, forbid_unknown_fields=True):
     """``prompt``, ``chosen`` and ``rejected`` message lists for TRL's DPO trainer.
 
     TRL compares all of the two sides, user turns in them included; how many there are is remarked.
@@ -168,7 +155,6 @@ class TrlDpo(Struct, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct]] = Preference
-    suffix: ClassVar[str] = ".jsonl"
 
     def rows(self, record: Pair, /) -> Sequence[Preference]:
         """One row."""
@@ -191,7 +177,7 @@ class WeightedPreference(Struct, frozen=True):
     flip: float
 
 
-class TrlDpoWeighted(Struct, frozen=True, forbid_unknown_fields=True):
+class TrlDpoWeighted(Export, frozen=True, forbid_unknown_fields=True):
     """As ``trl-dpo``, with ``weight`` and ``flip`` (conservative DPO's epsilon) for losses that use them.
 
     TRL's own trainer drops columns that it does not know.
@@ -199,7 +185,6 @@ class TrlDpoWeighted(Struct, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct]] = WeightedPreference
-    suffix: ClassVar[str] = ".jsonl"
 
     def rows(self, record: Pair, /) -> Sequence[WeightedPreference]:
         """One row."""
@@ -207,7 +192,7 @@ class TrlDpoWeighted(Struct, frozen=True, forbid_unknown_fields=True):
         return [WeightedPreference(record.id, *sides, record.weight, record.flip)]
 
 
-class AxolotlChat(Struct, frozen=True, forbid_unknown_fields=True):
+class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):
     """``messages`` with a loss mark each, for axolotl's data set type ``chat_template``.
 
     In axolotl's configuration: ``message_field_training: train`` and
@@ -217,7 +202,6 @@ class AxolotlChat(Struct, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = MarkedConversation
-    suffix: ClassVar[str] = ".jsonl"
 
     def rows(self, record: Dialogue, /) -> Sequence[MarkedConversation]:
         """One row with all turns."""
@@ -257,24 +241,19 @@ def write(export: Export, parts: Iterable[Path], out: Path, notes: Counter[str] 
     notes = Counter() if notes is None else notes
     if out.suffix not in SUFFIXES:
         raise RecipeError(f"{out.name}: no known kind of file.", remedy=f"Known: {', '.join(SUFFIXES)}.")
-    unfinished = out.with_name(f".{out.name}.tmp")
     count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with _writer(unfinished, out.suffix, export.writes) as put:
+        with atomic(out) as unfinished, _writer(unfinished, out.suffix, export.writes) as put:
             for records in _records(export, parts):
                 rows = [row for record in records for row in _rows(export, record, notes)]
                 put(rows)
                 count += len(rows)
-        os.replace(unfinished, out)  # noqa: PTH105
     except OSError as e:
         raise RunError(
             f"{out} cannot be written: {e.strerror or e}.",
             remedy="Make room or choose another place, then run 'gristmill export' again.",
         ) from e
-    finally:
-        with suppress(OSError):  # of a folder that is not there or cannot be written; that was said above
-            unfinished.unlink(missing_ok=True)
     return count
 
 
@@ -304,9 +283,7 @@ def _rows(export: Export, record: Struct, notes: Counter[str]) -> Sequence[Struc
     except RowRejected as e:
         notes[e.reason] += 1
         return ()
-    remarks: Callable[[Struct], dict[str, int]] | None = getattr(export, "remarks", None)
-    if remarks is not None:
-        notes.update({k: n for k, n in remarks(record).items() if n})
+    notes.update({k: n for k, n in export.remarks(record).items() if n})
     return rows
 
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError, RecipeError, RowRejected
+from gristmill.core.exports import Export
 from gristmill.core.steps import ProcessRow, StepAction
 
 INSTALL = "pip install 'gristmill[train]'"
@@ -34,7 +35,7 @@ class Stepwise(Struct, frozen=True):
     labels: tuple[bool, ...]
 
 
-class ErPrmText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ErPrmText(Export, frozen=True, forbid_unknown_fields=True):
     """``text`` and ``value`` for ER-PRM's trainer (arXiv 2412.11006), with soft targets.
 
     ``text`` is the question and ``after``, then each step without the space around it, ``before`` and
@@ -53,14 +54,19 @@ class ErPrmText(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = ProcessRow
     writes: ClassVar[type[Struct]] = TaggedText
-    suffix: ClassVar[str] = ".jsonl"
 
     tag: Annotated[str, Meta(min_length=1)] = "ки"
+    """What stands behind every step; the trainer learns the value there."""
     before: str = " "
+    """What stands between a step and its tag."""
     after: str = "\n"
+    """What stands behind the question and behind each tag."""
     prompt: Literal["problem", "messages"] = "problem"
+    """The question: the problem's text, or all messages that were sent."""
     tokenizer: str | None = None
+    """A ``tokenizer.json``, a folder with one, or a model's name, by which the tags are checked."""
     kind: str | None = None
+    """Keep only the rows of this kind of label, such as ``soft``; ``null`` keeps all."""
 
     def rows(self, record: ProcessRow, /) -> Sequence[TaggedText]:
         """One row."""
@@ -204,7 +210,7 @@ def _from_hub(name: str) -> Encode:
     return encode
 
 
-class TrlStepwise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TrlStepwise(Export, frozen=True, forbid_unknown_fields=True):
     """``prompt``, ``completions`` and ``labels``: TRL's former stepwise supervision, for its ``PRMTrainer``
     (moved to ``trl.experimental.prm`` and then removed), and axolotl's ``type: stepwise_supervised`` with
     ``process_reward_model: true``.
@@ -220,13 +226,17 @@ class TrlStepwise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     reads: ClassVar[type[Struct]] = ProcessRow
     writes: ClassVar[type[Struct]] = Stepwise
-    suffix: ClassVar[str] = ".jsonl"
 
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """A label is true where the value is above this."""
     inclusive: bool = False
+    """A label is also true where the value equals ``threshold``."""
     prompt: Literal["problem", "messages"] = "problem"
+    """The question: the problem's text, or all messages that were sent."""
     prompt_end: str = "\n"
+    """What the prompt ends with."""
     kind: str | None = None
+    """Keep only the rows of this kind of label, such as ``soft``; ``null`` keeps all."""
 
     def rows(self, record: ProcessRow, /) -> Sequence[Stepwise]:
         """One row."""
@@ -242,7 +252,7 @@ class TrlStepwise(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         ]
 
 
-class PrmRows(Struct, frozen=True, forbid_unknown_fields=True):
+class PrmRows(Export, frozen=True, forbid_unknown_fields=True):
     """The rows as they are: prompt, steps, values, counts, intervals and the kind of label."""
 
     reads: ClassVar[type[Struct]] = ProcessRow
@@ -254,7 +264,7 @@ class PrmRows(Struct, frozen=True, forbid_unknown_fields=True):
         return [record]
 
 
-class StepActionRows(Struct, frozen=True, forbid_unknown_fields=True):
+class StepActionRows(Export, frozen=True, forbid_unknown_fields=True):
     """State, action, value, advantage and reward of each step, for reinforcement learning."""
 
     reads: ClassVar[type[Struct]] = StepAction

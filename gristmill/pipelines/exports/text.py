@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from msgspec import Struct
 
 from gristmill.core.errors import RowRejected
+from gristmill.core.exports import Export
 from gristmill.core.records import Dialogue, Turn
 from gristmill.pipelines.exports.base import refuse_spans
 
@@ -29,7 +30,7 @@ class TextCompletion(Struct, frozen=True):
     completion: str
 
 
-class TextExport(Struct, frozen=True, forbid_unknown_fields=True):
+class TextExport(Export, frozen=True, forbid_unknown_fields=True):
     """The contents of a record's turns joined by ``separator``, as ``text``.
 
     The trainer puts loss on everything, the user's turns included. A record with an assistant turn (or a
@@ -40,10 +41,11 @@ class TextExport(Struct, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = Text
-    suffix: ClassVar[str] = ".jsonl"
 
     separator: str = ""
+    """What stands between two turns."""
     untrained: Literal["drop", "keep"] = "drop"
+    """``drop`` records with an assistant turn that must not be trained, or ``keep`` them: it is trained."""
 
     def rows(self, record: Dialogue, /) -> Sequence[Text]:
         """One row with all turns."""
@@ -58,7 +60,7 @@ class TextExport(Struct, frozen=True, forbid_unknown_fields=True):
         return {"turns trained beside those marked": sum(not t.train for t in record.turns)}
 
 
-class TextCompletionExport(Struct, frozen=True, forbid_unknown_fields=True):
+class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
     """A row for each run of trained turns: all that stands before it as ``prompt``, it as ``completion``.
 
     So every marked turn is trained once and nothing else ever is. A record with loss on a part of a turn is
@@ -67,9 +69,9 @@ class TextCompletionExport(Struct, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = TextCompletion
-    suffix: ClassVar[str] = ".jsonl"
 
     separator: str = ""
+    """What stands between two turns."""
 
     def rows(self, record: Dialogue, /) -> Sequence[TextCompletion]:
         """The rows, in order."""

@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.engine import Completion, Engine, Request
-from gristmill.core.errors import EngineError, RowRejected
-from gristmill.core.records import Problem
-from gristmill.core.stages import Context, Estimate, Rejection
-from gristmill.engines.log.store import CompletionLog, request_key
+from gristmill.core.errors import GristmillError
+from gristmill.core.stages import Estimate, Filter, Relation
+from gristmill.engines.log.store import CompletionLog
+from gristmill.pipelines.planning.memory import WORKERS, Known, LogWalk
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.graph import Skills, is_row_stage
+from gristmill.pipelines.recipe.graph import Skills
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.summary import align
-from gristmill.pipelines.running.runner import in_own_loop, limited, log_path
-from gristmill.pipelines.running.segments import Verify
-from gristmill.pipelines.running.sessions import entries
-from gristmill.pipelines.running.stream import OrderedMap, first_error
-from gristmill.pipelines.sources import source as sources
-from gristmill.pipelines.sources.source import BadRow
+from gristmill.pipelines.running.loop import in_own_loop
+from gristmill.pipelines.running.rows import read_sources
+from gristmill.pipelines.running.runner import log_path
+from gristmill.pipelines.running.sessions import Verifiers, entries, opened
+from gristmill.pipelines.running.walk import Visit, Walk
 
-_WORKERS = 32
+_EXAMPLES = 100
+"""Rows by which the cost of rows that are not known yet is judged."""
 
 
 class StagePlan(Struct):
     """What a stage will need. Completions and tokens are what remains to be paid for.
 
     ``rows`` are those known now, of which ``done`` need nothing more; ``open_rows`` rows of the stage
-    before will bring further ones. ``known`` is false behind a table stage that has yet to run.
+    before will bring further ones. ``rows_most`` bounds all rows that it will read, ``None`` where they have
+    no bound. ``known`` is false behind a filter or relation whose rows are not all there; ``note`` then says
+    what the figures rest on, or why there are none.
     """
 
     name: str
@@ -46,6 +46,8 @@ class StagePlan(Struct):
     tokens_in: int = 0
     tokens_out: int = 0
     known: bool = True
+    rows_most: int | None = None
+    note: str = ""
 
 
 class Plan(Struct):
@@ -57,49 +59,11 @@ class Plan(Struct):
     stages: list[StagePlan]
 
 
-class Miss(Exception):
-    """A completion is not in the log."""
+class _Asked(NamedTuple):
+    """What one call found in the log, and what remains to be paid for (``None``: nothing)."""
 
-
-class LogOnly:
-    """An engine that answers from the log alone. ``found`` counts what it did."""
-
-    def __init__(self, engine: Engine, log: CompletionLog) -> None:
-        self._log = log
-        self.model = engine.model
-        self.abilities = engine.abilities
-        self.concurrency = engine.concurrency
-        self.found = 0
-
-    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
-        """What the log has; ``Miss`` where that is not all."""
-        try:
-            have = self._log.get(request_key(self.model, request), first, n)
-        except UnicodeEncodeError as error:
-            raise RowRejected("invalid text", str(error)) from error
-        self.found += len(have)
-        if len(have) < n:
-            raise Miss
-        return [have[i] for i in range(first, first + n)]
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """There is nothing to close."""
-
-
-def _found(engines: Mapping[str | None, LogOnly]) -> int:
-    return sum(engine.found for engine in engines.values())
-
-
-class _Visited(NamedTuple):
-    node: int
     found: int
-    remaining: tuple[int, int, int, int] | None
-    """Completions (least, most) and tokens (in, out) still to be paid for; ``None``: all is in the log."""
+    remaining: Estimate | None
 
 
 def plan(
@@ -118,90 +82,158 @@ def plan(
         recipe = recipes.load(recipe, overrides)
     if limit is not None:
         recipe = msgspec.structs.replace(recipe, limit=limit)
-    found = {name: (entry.kind, entry.options.open()) for name, entry in entries(recipe)}
-    recipe.pipeline.check_engine({n: Skills(kind, e.abilities) for n, (kind, e) in found.items()})
+    found = {name: (entry.kind, opened(entry)) for name, entry in entries(recipe)}
+    recipe.graph.check_engine({n: Skills(kind, e.abilities) for n, (kind, e) in found.items()})
     engines = {name: engine for name, (_, engine) in found.items()}
-    rows = limited(sources.read(recipe.source), recipe.limit)
-    with (
-        CompletionLog(log_path(log)) as opened,
-        recipe.verifier.open() as pool,
-    ):
-        planner = _Planner(recipe, engines, opened, pool.averify)
-        in_own_loop(planner.run(rows))
-    return planner.plan
+    with CompletionLog(log_path(log)) as found_log, Verifiers(recipe) as verifiers:
+        known = Known(recipe, engines, found_log, verifiers.main, verifiers.named)
+        bounds = Bounds(known, read_sources(recipe))
+        in_own_loop(bounds.run())
+    return bounds.plan
 
 
-class _Planner:
-    def __init__(
-        self, recipe: Recipe, engines: Mapping[str | None, Engine], log: CompletionLog, verify: Verify
-    ) -> None:
-        self._recipe = recipe
-        self._engines = engines
-        self._log = log
-        self._verify = verify
-        nodes = recipe.pipeline.nodes
-        self._segment = recipe.pipeline.row_segment(None)
-        self.plan = Plan(
-            recipe.name, 0, 0, [StagePlan(n.name, known=i in self._segment) for i, n in enumerate(nodes)]
+class Bounds(LogWalk[_Asked]):
+    """The rows as far as the log has them, and bounds on what comes behind."""
+
+    def __init__(self, known: Known, sources: Mapping[int, Iterator[Any]]) -> None:
+        super().__init__(known, sources)
+        nodes = self.graph.nodes
+        self.at = {i: StagePlan(node.name) for i, node in enumerate(nodes) if node.stage is not None}
+        self.plan = Plan(known.recipe.name, 0, 0, list(self.at.values()))
+        self._out = [0] * len(nodes)  # rows that each node has put out
+        self._more: list[int | None] = [0] * len(nodes)  # the most that its open rows will bring
+        self._examples: dict[int, list[Any]] = {}
+
+    async def run(self) -> None:
+        """Every node, in order."""
+        await Walk(self.graph, self, workers=WORKERS).run()
+        for i, stage in self.at.items():
+            stage.rows_most = _sum([self._most(above) for above in self.graph.nodes[i].inputs])
+
+    def _most(self, node: int) -> int | None:
+        """The most rows that a node will have put out."""
+        more = self._more[node]
+        return None if more is None else self._out[node] + more
+
+    async def table(self, node: int) -> bool:
+        """Run it where all its rows are there; else bound what it will give."""
+        at, stage = self.graph.nodes[node], self.at[node]
+        stage.rows = sum(self._out[i] for i in at.inputs)
+        if all(self._more[i] == 0 for i in at.inputs):
+            try:
+                self.run_table(node)
+            except GristmillError as error:
+                stage.note = f"it will end the run: {error}"
+                return self._unknown(node, 0)
+            stage.done, self._out[node] = stage.rows, len(self.made[node])
+            return True
+        stage.note = "its rows are not all there yet"
+        return self._unknown(node, self._bound(node))
+
+    def _bound(self, node: int) -> int | None:
+        """The most rows of a filter or relation whose inputs are not all there."""
+        at = self.graph.nodes[node]
+        most = [self._most(i) for i in at.inputs]
+        if isinstance(at.stage, Filter):
+            return most[0]
+        known = [m for m in most if m is not None]
+        assert isinstance(at.stage, Relation)
+        return at.stage.rows_max(known) if len(known) == len(most) else None
+
+    def _unknown(self, node: int, most: int | None) -> bool:
+        """A node whose rows are not known, of which there are ``most`` at most: what may come behind it."""
+        self.at[node].known = False
+        self._more[node] = most
+        self._examples[node] = self._some(node)
+        for i in self.graph.members(node):
+            above, stage = self.graph.nodes[i].inputs[0], self.at[i]
+            stage.known, bound = False, self._more[above]
+            self._more[i], self._examples[i] = None, []
+            tried = [e for e in map(self._estimator(i), self._examples[above]) if e is not None]
+            if bound is None:
+                stage.note = "no bound: the number of its rows has none"
+            elif not tried:
+                stage.note = "no bound: no row like those that it will read is there yet"
+            else:
+                stage.note = f"at most {bound:,} rows, each costing at most what rows seen so far would"
+                _add(stage, _largest(tried), bound, least=False)
+                per_row = [e.rows_max for e in tried]
+                self._more[i] = None if None in per_row else bound * max(r for r in per_row if r is not None)
+        return False
+
+    def _some(self, node: int) -> list[Any]:
+        """Rows that a filter would read: what it keeps of them has the same cost each."""
+        at = self.graph.nodes[node]
+        if not isinstance(at.stage, Filter) or at.writes is not self.graph.nodes[at.inputs[0]].writes:
+            return []
+        return [record for record, _ in self.made.get(at.inputs[0], [])[:_EXAMPLES]]
+
+    def _estimator(self, node: int) -> Any:
+        stage = self.graph.nodes[node].row_stage
+        assert stage is not None
+        return stage.estimate
+
+    async def call(self, node: int, record: Any) -> Visit[_Asked]:
+        """One record through one stage; where the log lacks something, its estimate of what remains."""
+        made, meters, whole = await self.tried(node, record)
+        found = sum(meter.found for meter in meters)
+        if whole:
+            return self.visit(node, made, _Asked(found, None))
+        estimate = self._estimator(node)(record)
+        if estimate is None:
+            self.at[node].note = "no bound: the stage does not say what a row costs"
+            estimate = Estimate(0, 0, 0, 0)
+        least = max(0, estimate.completions_min - found)
+        remaining = msgspec.structs.replace(
+            estimate, completions_min=least, completions_max=max(least, estimate.completions_max - found)
         )
+        return self.visit(node, [], _Asked(found, remaining))
 
-    async def run(self, rows: Iterator[Problem | BadRow]) -> None:
-        await OrderedMap(rows, self._visit_row, self._count, workers=_WORKERS, window=16 * _WORKERS).run()
-
-    async def _visit_row(self, row: Problem | BadRow) -> list[_Visited] | None:
-        if isinstance(row, BadRow):
-            return None
-        roots = [i for i in self._segment if self._recipe.pipeline.nodes[i].parent is None]
-        return [v for i in roots for v in await self._visit(i, row)]
-
-    async def _visit(self, node: int, record: Any) -> list[_Visited]:
-        stage, own = self._recipe.pipeline.nodes[node].stage, self._recipe.pipeline.nodes[node].engine
-        assert is_row_stage(stage)
-        engines = {name: LogOnly(engine, self._log) for name, engine in self._engines.items()}
-        named = {name: engine for name, engine in engines.items() if name is not None}
-        try:
-            results = await stage(record, Context(engines[own], self._verify, self._recipe.seed, named))
-        except (RowRejected, EngineError):
-            return [_Visited(node, _found(engines), None)]
-        except (Miss, ExceptionGroup) as error:
-            if isinstance(error, ExceptionGroup) and not isinstance(first_error(error), Miss):
-                raise
-            estimate, found = stage.estimate(record) or Estimate(0, 0, 0, 0), _found(engines)
-            least = max(0, estimate.completions_min - found)
-            most = max(least, estimate.completions_max - found)
-            tokens = (most * estimate.prompt_tokens, most * estimate.completion_tokens)
-            return [_Visited(node, found, (least, most, *tokens))]
-        visited = [_Visited(node, _found(engines), None)]
-        for child in self._segment:
-            if self._recipe.pipeline.nodes[child].parent == node:
-                for result in results:
-                    if not isinstance(result, Rejection):
-                        visited += await self._visit(child, result)
-        return visited
-
-    async def _count(self, visited: list[_Visited] | None) -> None:
-        if visited is None:
-            self.plan.rejected += 1
-            return
-        self.plan.problems += 1
-        for node, found, remaining in visited:
-            stage = self.plan.stages[node]
+    async def emit(self, item: Any, visits: list[Visit[_Asked]]) -> None:
+        """Count what came of one row."""
+        for node, made, rejected, note in visits:
+            self._out[node] += len(made)
+            self.keep(node, made, item[1])
+            if note is None:
+                if self.graph.nodes[node].stage is None:
+                    self.plan.problems += len(made)
+                    self.plan.rejected += len(rejected)
+                continue
+            stage = self.at[node]
             stage.rows += 1
-            stage.in_log += found
-            if remaining is None:
+            stage.in_log += note.found
+            if note.remaining is None:
                 stage.done += 1
                 continue
-            stage.completions_min += remaining[0]
-            stage.completions_max += remaining[1]
-            stage.tokens_in += remaining[2]
-            stage.tokens_out += remaining[3]
-            self._leave_open(node)
+            _add(stage, note.remaining, 1)
+            self._leave_open(node, note.remaining.rows_max)
 
-    def _leave_open(self, node: int) -> None:
-        for child in self._segment:
-            if self._recipe.pipeline.nodes[child].parent == node:
-                self.plan.stages[child].open_rows += 1
-                self._leave_open(child)
+    def _leave_open(self, node: int, most: int | None) -> None:
+        more = self._more[node]
+        self._more[node] = None if more is None or most is None else more + most
+        for child in self.graph.children(node):
+            self.at[child].open_rows += 1
+            self._leave_open(child, None)
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [c for c in counts if c is not None]
+    return sum(known) if len(known) == len(counts) else None
+
+
+def _largest(estimates: Sequence[Estimate]) -> Estimate:
+    """The most of each figure."""
+    fields = ("completions_min", "completions_max", "prompt_tokens", "completion_tokens")
+    return Estimate(*(max(getattr(e, name) for e in estimates) for name in fields))
+
+
+def _add(stage: StagePlan, estimate: Estimate, rows: int, *, least: bool = True) -> None:
+    """Count what ``rows`` rows will cost; with ``least`` false they may also not come."""
+    most = estimate.completions_max * rows
+    stage.completions_min += estimate.completions_min * rows * least
+    stage.completions_max += most
+    stage.tokens_in += most * estimate.prompt_tokens
+    stage.tokens_out += most * estimate.completion_tokens
 
 
 def table(plan: Plan) -> str:
@@ -211,23 +243,18 @@ def table(plan: Plan) -> str:
     ]
     notes = []
     for stage in plan.stages:
-        if not stage.known:
-            rows.append((stage.name, *("?" for _ in range(6))))
-            continue
         least, most = stage.completions_min, stage.completions_max
         count = f"{most:,}" if least == most else f"{least:,} to {most:,}"
-        rows.append(
-            (
-                stage.name,
-                *(f"{n:,}" for n in (stage.rows, stage.done, stage.in_log)),
-                count,
-                f"<= {stage.tokens_in:,}",
-                f"<= {stage.tokens_out:,}",
-            )
-        )
+        costs = (count, f"<= {stage.tokens_in:,}", f"<= {stage.tokens_out:,}")
+        counts = [f"{n:,}" for n in (stage.rows, stage.done, stage.in_log)]
+        if not stage.known:
+            counts = ["?" if stage.rows_most is None else f"<= {stage.rows_most:,}", "?", "?"]
+        if stage.note.startswith("no bound"):
+            costs = ("?", "?", "?")
+        rows.append((stage.name, *counts, *costs))
+        if stage.note:
+            notes.append(f"{stage.name}: {stage.note}.")
         if stage.open_rows:
             notes.append(f"{stage.name}: {stage.open_rows:,} rows before it are open and will bring more.")
-    if any(not s.known for s in plan.stages):
-        notes.append("?: known once the table stages before it have run.")
     head = f"{plan.name}: {plan.problems:,} problems, {plan.rejected:,} rows rejected. Still to be paid for:"
     return "\n".join([head, "", *align(rows), *([""] if notes else []), *notes])

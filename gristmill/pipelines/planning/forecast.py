@@ -16,16 +16,16 @@ from msgspec import Struct
 
 from gristmill.core.errors import RunError
 from gristmill.engines.log.store import CompletionLog
+from gristmill.pipelines.planning.memory import Known
 from gristmill.pipelines.planning.replay import COUNTS, Replay
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.graph import is_table_stage
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import SUMMARY
 from gristmill.pipelines.rundir.results import open_run
 from gristmill.pipelines.rundir.summary import Summary, align
-from gristmill.pipelines.running.runner import in_own_loop, limited
-from gristmill.pipelines.running.sessions import entries
-from gristmill.pipelines.sources import source as sources
+from gristmill.pipelines.running.loop import in_own_loop
+from gristmill.pipelines.running.rows import read_sources
+from gristmill.pipelines.running.sessions import Verifiers, entries, opened
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,11 +104,12 @@ def forecast(
 
     ``RunError`` where fewer than ``FEWEST`` of them are in the log with all their completions.
     """
-    engines = {name: entry.options.open() for name, entry in entries(recipe)}
-    problems = limited(sources.read(recipe.source), pilot_rows)
-    with CompletionLog(log) as opened, recipe.verifier.open() as pool:
-        replay = Replay(recipe, engines, opened, pool.averify)
-        in_own_loop(replay.run(problems))
+    engines = {name: opened(entry) for name, entry in entries(recipe)}
+    limits = dict.fromkeys(recipe.graph.sources, pilot_rows)
+    with CompletionLog(log) as found, Verifiers(recipe) as verifiers:
+        known = Known(recipe, engines, found, verifiers.main, verifiers.named)
+        replay = Replay(known, read_sources(recipe, limits))
+        in_own_loop(replay.run())
     whole = [cost for i, cost in enumerate(replay.costs) if i not in replay.incomplete]
     if len(whole) < FEWEST:
         raise RunError(
@@ -116,7 +117,7 @@ def forecast(
             f"the source, the log {log} has all completions of {len(whole):,} under this recipe.",
             remedy=_remedy(recipe),
         )
-    names = [n.name for n in recipe.pipeline.nodes]
+    names = [n.name for n in recipe.stages]
     stages, total = _predicted(whole, names, rows, recipe.seed)
     gpu_hours = dollars = None
     if speed is not None:
@@ -133,7 +134,7 @@ def forecast(
         speed=speed,
         gpu_hours=gpu_hours,
         dollars=dollars,
-        tables=any(is_table_stage(n.stage) for n in recipe.pipeline.nodes),
+        tables=any(n.table_stage for n in recipe.stages),
     )
 
 

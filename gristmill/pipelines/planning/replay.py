@@ -6,19 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gristmill.core.engine import Ability, Completion, Engine, Request
-from gristmill.core.errors import EngineError, RowRejected
-from gristmill.core.records import Problem
-from gristmill.core.stages import REJECTED_REASON, Context, Rejection
+from gristmill.core.stages import Rejection
 from gristmill.engines.log.store import CompletionLog, request_key
-from gristmill.pipelines.planning.bounds import LogOnly, Miss
-from gristmill.pipelines.recipe.graph import is_row_stage, is_table_stage
-from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.running.segments import Verify
-from gristmill.pipelines.running.stream import OrderedMap, first_error
-from gristmill.pipelines.sources.source import BadRow
+from gristmill.pipelines.planning.memory import WORKERS, Known, LogOnly, LogWalk
+from gristmill.pipelines.running.walk import Visit, Walk
 
 COUNTS = ("rows", "requests", "completions", "tokens_in", "tokens_out")
-_WORKERS = 32
 
 
 class _Use(NamedTuple):
@@ -45,117 +38,74 @@ class _Meter(LogOnly):
         return completions
 
 
-class _Visit(NamedTuple):
-    """What a stage asked for and made of one record."""
+class _Asked(NamedTuple):
+    """What a stage asked for, and whether the log had all of it."""
 
-    node: int
     requests: list[list[_Use]]
-    made: list[Any]
+    whole: bool
 
 
-class Replay:
+class Replay(LogWalk[_Asked]):
     """The pilot's rows on their way through the recipe, over the log alone.
 
-    ``costs`` has for each source row (by its place in the pilot) and each stage the ``COUNTS``.
+    ``costs`` has for each row of the first source (by its place in the pilot) and each stage the ``COUNTS``.
+    What rows of further sources cost is spread over those of the first, in order.
     """
 
-    def __init__(
-        self, recipe: Recipe, engines: Mapping[str | None, Engine], log: CompletionLog, verify: Verify
-    ) -> None:
-        self._recipe = recipe
-        self._nodes = recipe.pipeline.nodes
-        self._engines = engines
-        self._log = log
-        self._verify = verify
+    def __init__(self, known: Known, sources: Mapping[int, Iterator[Any]]) -> None:
+        self._first = known.recipe.graph.sources[0]
+        first = [row for row in sources[self._first] if not isinstance(row, Rejection)]
+        super().__init__(known, {**sources, self._first: iter(first)})
         self._paid: set[tuple[bytes, int]] = set()
-        self._made: dict[int, list[tuple[int, Any]]] = {}  # what table stages will read, with its row
-        self.costs: list[list[list[int]]] = []
+        self.stages = [i for i, node in enumerate(self.graph.nodes) if node.stage is not None]
+        self.costs = [[[0] * len(COUNTS) for _ in self.stages] for _ in first]
         self.incomplete: set[int] = set()
 
-    async def run(self, rows: Iterator[Problem | BadRow]) -> None:
+    def meter(self, engine: Engine) -> LogOnly:
+        """One that notes what it gave."""
+        return _Meter(engine, self.known.log)
+
+    async def run(self) -> None:
         """Every stage, in order. What a row lacks in the log makes it incomplete."""
-        problems = [row for row in rows if isinstance(row, Problem)]
-        self.costs = [[[0] * len(COUNTS) for _ in self._nodes] for _ in problems]
-        self._keep(-1, list(enumerate(problems)))
-        await self._segment(None, list(enumerate(problems)))
-        for i, node in enumerate(self._nodes):
-            if is_table_stage(node.stage):
-                await self._segment(i, self._table(i))
+        await Walk(self.graph, self, workers=WORKERS).run()
 
-    def _keep(self, node: int, made: list[tuple[int, Any]]) -> None:
-        """Keep what a stage made, if a table stage reads it."""
-        parent = None if node < 0 else node
-        if any(n.parent == parent and is_table_stage(n.stage) for n in self._nodes):
-            self._made.setdefault(node, []).extend(made)
+    def _row(self, origin: tuple[int, int]) -> int:
+        """The row of the first source that stands for an origin."""
+        source, row = origin
+        return row if source == self._first or not self.costs else row % len(self.costs)
 
-    def _table(self, index: int) -> list[tuple[int, Any]]:
-        """A table stage over what the pilot's rows gave it; each row stays its source row's."""
-        import polars as pl
+    async def table(self, node: int) -> bool:
+        """Over the rows whose completions are all in the log."""
+        for i in self.graph.nodes[node].inputs:
+            rows = self.made.get(i, [])
+            self.made[i] = [(r, o) for r, o in rows if self._row(o) not in self.incomplete]
+            for _, origin in self.made[i]:
+                self.costs[self._row(origin)][self.stages.index(node)][0] += 1
+        self.run_table(node)
+        return True
 
-        from gristmill.core.schema import from_frame, to_frame
+    async def call(self, node: int, record: Any) -> Visit[_Asked]:
+        """One record through one stage."""
+        made, meters, whole = await self.tried(node, record)
+        requests = [uses for m in meters if isinstance(m, _Meter) for uses in m.requests]
+        return self.visit(node, made, _Asked(requests, whole))
 
-        stage = self._nodes[index].stage
-        assert is_table_stage(stage)
-        parent = self._nodes[index].parent
-        given = self._made.get(-1 if parent is None else parent, [])
-        given = [(row, record) for row, record in given if row not in self.incomplete]
-        for row, _ in given:
-            self.costs[row][index][0] += 1
-        row_of = {record.id: row for row, record in given}
-        frame = stage(to_frame([record for _, record in given], stage.reads).lazy(), self._recipe.seed)
-        kept = frame.filter(pl.col(REJECTED_REASON).is_null()).collect(engine="in-memory")
-        records: list[Any] = from_frame(kept, self._nodes[index].writes)
-        made = [(row_of[record.id], record) for record in records]
-        self._keep(index, made)
-        return made
-
-    async def _segment(self, parent: int | None, items: list[tuple[int, Any]]) -> None:
-        """The row stages behind ``parent``, up to the next table stages."""
-        members = self._recipe.pipeline.row_segment(parent)
-        roots = [i for i in members if self._nodes[i].parent == parent]
-
-        async def work(item: tuple[int, Any]) -> tuple[int, list[_Visit] | None]:
-            row, record = item
-            try:
-                return row, [v for i in roots for v in await self._visit(members, i, record)]
-            except Miss:
-                return row, None
-
-        if roots:
-            await OrderedMap(iter(items), work, self._count, workers=_WORKERS, window=16 * _WORKERS).run()
-
-    async def _visit(self, members: list[int], index: int, record: Any) -> list[_Visit]:
-        node = self._nodes[index]
-        assert is_row_stage(node.stage)
-        meters = {name: _Meter(engine, self._log) for name, engine in self._engines.items()}
-        named: dict[str, Engine] = {name: m for name, m in meters.items() if name is not None}
-        context = Context(meters[node.engine], self._verify, self._recipe.seed, named)
-        try:
-            results = [r for r in await node.stage(record, context) if not isinstance(r, Rejection)]
-        except (RowRejected, EngineError):
-            results = []
-        except ExceptionGroup as group:
-            raise first_error(group) from None
-        visits = [_Visit(index, [uses for m in meters.values() for uses in m.requests], results)]
-        for child in members:
-            if self._nodes[child].parent == index:
-                for result in results:
-                    visits += await self._visit(members, child, result)
-        return visits
-
-    async def _count(self, visited: tuple[int, list[_Visit] | None]) -> None:
+    async def emit(self, item: Any, visits: list[Visit[_Asked]]) -> None:
         """In the order of the rows, so that a completion is always paid for by the same one."""
-        row, visits = visited
-        if visits is None:
+        row = self._row(item[1]) if self.costs else 0
+        if any(visit.note is not None and not visit.note.whole for visit in visits):
             self.incomplete.add(row)
-        for node, requests, made in visits or ():
-            counts = self.costs[row][node]
+            return
+        for node, made, _, note in visits:
+            self.keep(node, made, item[1])
+            if note is None:
+                continue
+            counts = self.costs[row][self.stages.index(node)]
             counts[0] += 1
-            for uses in requests:
+            for uses in note.requests:
                 new = [u for u in uses if (u.key, u.sample) not in self._paid]
                 self._paid.update((u.key, u.sample) for u in new)
                 counts[1] += bool(new)
                 counts[2] += len(new)
                 counts[3] += sum(u.tokens_in for u in new)
                 counts[4] += sum(u.tokens_out for u in new)
-            self._keep(node, [(row, record) for record in made])

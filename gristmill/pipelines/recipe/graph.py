@@ -1,43 +1,64 @@
-"""A pipeline: stages with names, each reading what the source or an earlier stage writes."""
+"""The graph of a recipe: sources, and stages with names that read sources and earlier stages.
+
+Sources are its first nodes. A row stage reads one node and streams behind it; a filter or a relation reads
+whole tables, so it waits until they are there. The order of the nodes is the order in which they run.
+"""
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeGuard
+from typing import NamedTuple
 
 from msgspec import Struct
 
+from gristmill.core.contracts import check_filter, dry_run
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Problem
 from gristmill.core.registry import suggest
-from gristmill.core.stages import Filter, RowStage, Stage
+from gristmill.core.schema import gives, record_of
+from gristmill.core.stages import REJECTED_REASON, Filter, Relation, RowStage, Stage
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SOURCE = "source"
-"""The name under which a stage may ask for the source's problems as its input."""
-
-
-def is_row_stage(stage: Stage) -> TypeGuard[RowStage]:
-    """Whether a stage is called record by record (it is a coroutine function) or with a whole table."""
-    return inspect.iscoroutinefunction(type(stage).__call__)
+"""The name of the source of a recipe that has one."""
 
 
 class GraphNode(Struct, frozen=True):
-    """A stage in its place. ``parent`` is the index of the node it reads from, ``None`` for the source;
-    ``engine`` the name of the engine that is its own, ``None`` for the recipe's main one."""
+    """A source or a stage in its place.
+
+    ``inputs`` are the indices of the nodes that it reads (none for a source), ``writes`` is the record that
+    it puts out, ``engine`` the name of the engine that is its own (``None``: the recipe's main one), ``kind``
+    the name under which the stage is registered. ``stage`` is ``None`` for a source.
+    """
 
     name: str
-    stage: Stage
-    parent: int | None
+    writes: type[Struct]
+    stage: Stage | None = None
+    inputs: tuple[int, ...] = ()
     engine: str | None = None
+    kind: str = ""
 
     @property
-    def writes(self) -> type[Struct]:
-        """The record that it puts out."""
-        return self.stage.writes or self.stage.reads
+    def row_stage(self) -> RowStage | None:
+        """The stage, if it is called record by record."""
+        return self.stage if isinstance(self.stage, RowStage) else None
+
+    @property
+    def table_stage(self) -> Filter | Relation | None:
+        """The stage, if it is called with whole tables."""
+        return self.stage if isinstance(self.stage, Filter | Relation) else None
+
+
+class Placed(NamedTuple):
+    """A stage as a recipe names it: what it is registered as, its name there, the names of what it reads
+    (none: the node before it), and the name of its engine."""
+
+    kind: str
+    name: str
+    stage: Stage
+    reads: Sequence[str] = ()
+    engine: str | None = None
 
 
 class Skills(NamedTuple):
@@ -47,89 +68,148 @@ class Skills(NamedTuple):
     abilities: frozenset[Ability]
 
 
-class Pipeline:
-    """Stages in the order in which they run. The order is checked here, before any token is spent."""
+class Graph:
+    """Nodes in the order in which they run. Everything that can be wrong with it is an error here."""
 
-    def __init__(
-        self, nodes: Sequence[tuple[str, Stage, str | None]], engines: Mapping[str, str] | None = None
-    ) -> None:
-        """``nodes`` are (name, stage, name of the node to read from; ``None``: the one before);
-        ``engines`` the names of the engines of those nodes whose own is not the main one."""
+    def __init__(self, sources: Mapping[str, type[Struct]], stages: Sequence[Placed]) -> None:
+        """``sources`` are the records that each source gives, by its name. Raises ``RecipeError``."""
         self.nodes: list[GraphNode] = []
-        index: dict[str, int] = {}
-        for position, (name, stage, reads_from) in enumerate(nodes):
-            where = f"stage {position + 1} ({name})"
-            if not _NAME.fullmatch(name) or name == SOURCE:
-                raise RecipeError(
-                    f"{where}: {name!r} is no name for a stage.",
-                    remedy="Use up to 64 letters, digits, '_', '-' and '.'; begin with a letter or digit.",
-                )
-            if name in index:
-                raise RecipeError(
-                    f"{where}: the name is already taken by stage {index[name] + 1}.",
-                    remedy="Give one of them another name with 'as: NAME'.",
-                )
-            parent = self._parent(where, position, reads_from, index)
-            given = Problem if parent is None else self.nodes[parent].writes
-            if given is not stage.reads:
-                giver = "the source" if parent is None else f"stage {parent + 1} ({self.nodes[parent].name})"
-                raise RecipeError(
-                    f"{where} reads {stage.reads.__name__} records, but {giver} gives {given.__name__}.",
-                    remedy=self._remedy(stage),
-                )
-            index[name] = position
-            engine = (engines or {}).get(name)
-            if engine is not None and not is_row_stage(stage):
-                raise RecipeError(
-                    f"{where} asks no model, so it has no use for the engine {engine!r}.",
-                    remedy="Leave out its 'engine:'.",
-                )
-            self.nodes.append(GraphNode(name, stage, parent, engine))
-        if not self.nodes:
+        self._index: dict[str, int] = {}
+        for name, record in sources.items():
+            self._add(f"source {name!r}", GraphNode(name, record))
+        for position, placed in enumerate(stages, 1):
+            self._place(f"stage {position} ({placed.name})", placed)
+        if not stages:
             raise RecipeError("the pipeline has no stages.", remedy="Name at least one under 'stages:'.")
 
-    @staticmethod
-    def _parent(where: str, position: int, reads_from: str | None, index: dict[str, int]) -> int | None:
-        if reads_from == SOURCE or (reads_from is None and position == 0):
-            return None
-        if reads_from is None:
-            return position - 1
-        if reads_from not in index:
+    def _add(self, where: str, node: GraphNode) -> None:
+        if not _NAME.fullmatch(node.name):
             raise RecipeError(
-                f"{where}: 'from: {reads_from}' names no earlier stage.",
-                remedy=suggest(reads_from, [SOURCE, *index]),
+                f"{where}: {node.name!r} is not a valid name.",
+                remedy="Use up to 64 letters, digits, '_', '-' and '.'; begin with a letter or digit.",
             )
-        return index[reads_from]
+        if node.name in self._index:
+            taken = self.nodes[self._index[node.name]]
+            what = f"stage {self._index[node.name] - len(self.sources) + 1}" if taken.stage else "a source"
+            raise RecipeError(
+                f"{where}: the name is already taken by {what}.",
+                remedy="Give one of them another name with 'as: NAME'.",
+            )
+        self._index[node.name] = len(self.nodes)
+        self.nodes.append(node)
+
+    def _place(self, where: str, placed: Placed) -> None:
+        stage = placed.stage
+        inputs = tuple(self._input(where, name) for name in placed.reads) or (len(self.nodes) - 1,)
+        least, most = stage.inputs if isinstance(stage, Relation) else (1, 1)
+        if not least <= len(inputs) <= (len(inputs) if most is None else most):
+            wanted = (
+                f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+            )
+            raise RecipeError(
+                f"{where} reads {wanted} inputs, and {len(inputs)} are named.",
+                remedy="List them in order: from: [FIRST, SECOND].",
+            )
+        for i in inputs:
+            if not gives(self.nodes[i].writes, stage.reads):
+                node = self.nodes[i]
+                raise RecipeError(
+                    f"{where} reads {stage.reads.__name__} records, but the "
+                    f"{'stage' if node.stage else 'source'} {node.name!r} gives {node.writes.__name__}.",
+                    remedy=self._remedy(stage),
+                )
+        if placed.engine is not None and not isinstance(stage, RowStage):
+            raise RecipeError(
+                f"{where} asks no model, so it has no use for the engine {placed.engine!r}.",
+                remedy="Leave out its 'engine:'.",
+            )
+        if isinstance(stage, Relation):
+            stage = stage.for_inputs([self.nodes[i].name for i in inputs])
+        writes = written(where, stage, [self.nodes[i].writes for i in inputs])
+        self._add(where, GraphNode(placed.name, writes, stage, inputs, placed.engine, placed.kind))
+
+    def _input(self, where: str, name: str) -> int:
+        if name not in self._index:
+            raise RecipeError(
+                f"{where}: 'from: {name}' names no source and no earlier stage.",
+                remedy=suggest(name, self._index),
+            )
+        return self._index[name]
 
     def _remedy(self, stage: Stage) -> str:
-        able = [n.name for n in self.nodes if n.writes is stage.reads]
-        if stage.reads is Problem:
-            able.insert(0, SOURCE)
+        able = [n.name for n in self.nodes if gives(n.writes, stage.reads)]
         if able:
             return f"Add 'from: {able[-1]}' to it, or change the order of the stages."
         return f"Put a stage that writes {stage.reads.__name__} before it."
 
+    @property
+    def sources(self) -> list[int]:
+        """The nodes that are sources."""
+        return [i for i, node in enumerate(self.nodes) if node.stage is None]
+
+    @property
+    def roots(self) -> list[int]:
+        """The nodes behind which row stages stream: sources, then filters and relations, in order."""
+        return [i for i, node in enumerate(self.nodes) if node.row_stage is None]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all nodes, in order."""
+        return [node.name for node in self.nodes]
+
+    def find(self, name: str) -> int:
+        """The node of a name. ``RecipeError`` where there is none."""
+        if name not in self._index:
+            raise RecipeError(f"{name!r} names no source and no stage.", remedy=suggest(name, self._index))
+        return self._index[name]
+
+    def members(self, root: int) -> list[int]:
+        """The row stages that stream behind ``root``: those that read it, or another one of them."""
+        found: list[int] = []
+        for i, node in enumerate(self.nodes):
+            if node.row_stage is not None and (node.inputs[0] == root or node.inputs[0] in found):
+                found.append(i)
+        return found
+
+    def children(self, index: int) -> list[int]:
+        """The row stages that read this node directly."""
+        return [i for i, n in enumerate(self.nodes) if n.row_stage is not None and n.inputs[0] == index]
+
+    def tables_behind(self, index: int) -> list[int]:
+        """The filters and relations that read this node directly."""
+        return [i for i, n in enumerate(self.nodes) if n.table_stage is not None and index in n.inputs]
+
+    def ancestors(self, index: int) -> set[int]:
+        """The node and all that it is made from."""
+        found = {index}
+        for i in self.nodes[index].inputs:
+            found |= self.ancestors(i)
+        return found
+
     def wanted(self) -> Iterator[tuple[str, str | None, frozenset[Ability]]]:
         """What the row stages ask of engines: stage, engine (``None``: the main one), abilities."""
         for node in self.nodes:
-            if is_row_stage(node.stage):
-                yield node.name, node.engine, node.stage.needs
-                uses: Mapping[str, frozenset[Ability]] = getattr(node.stage, "uses", {})
-                yield from ((node.name, engine, needs) for engine, needs in uses.items())
+            if (stage := node.row_stage) is not None:
+                yield node.name, node.engine, stage.needs
+                yield from ((node.name, engine, needs) for engine, needs in stage.uses.items())
 
-    def check_names(self, known: Collection[str]) -> None:
-        """Refuse a stage that wants an engine by a name that none has."""
-        for stage, engine, _ in self.wanted():
-            if engine is not None and engine not in known:
-                remedy = f"{suggest(engine, known)} Or add" if known else "Add"
+    def check_names(self, engines: Collection[str], verifiers: Collection[str] = ()) -> None:
+        """Refuse a stage that wants an engine or a verifier by a name that none has."""
+        wanted = [("engine", stage, name) for stage, name, _ in self.wanted() if name is not None]
+        for node in self.nodes:
+            if node.row_stage is not None:
+                wanted += [("verifier", node.name, name) for name in node.row_stage.verifiers]
+        for what, stage, name in wanted:
+            known = engines if what == "engine" else verifiers
+            if name not in known:
+                remedy = f"{suggest(name, known)} Or add" if known else "Add"
                 raise RecipeError(
-                    f"stage {stage!r} wants an engine named {engine!r}, which the recipe does not have.",
-                    remedy=f"{remedy} it: engines: {{{engine}: {{kind: ...}}}}.",
+                    f"stage {stage!r} wants the {what} {name!r}, which the recipe does not have.",
+                    remedy=f"{remedy} it: {what}s: {{{name}: {{kind: ...}}}}.",
                 )
 
     def check_engine(self, engines: Mapping[str | None, Skills]) -> None:
         """Refuse engines, by their names (``None``: the main one), that lack what a stage needs."""
-        self.check_names([name for name in engines if name is not None])
         for stage, name, needs in self.wanted():
             kind, abilities = engines[name]
             missing = needs - abilities
@@ -143,23 +223,19 @@ class Pipeline:
                     else "Use the openai engine with a server that can, and name it among its abilities.",
                 )
 
-    @property
-    def keeps_source(self) -> bool:
-        """Whether the problems are written to the source's folder: a table stage reads them."""
-        return any(n.parent is None and is_table_stage(n.stage) for n in self.nodes)
 
-    def row_segment(self, parent: int | None) -> list[int]:
-        """The row stages that can stream behind ``parent`` (a table stage's node, or the source).
+def written(where: str, stage: Stage, inputs: Sequence[type[Struct]]) -> type[Struct]:
+    """The record that a stage puts out of these.
 
-        They are those whose input is ``parent`` or another row stage of the same segment.
-        """
-        members: list[int] = []
-        for i, node in enumerate(self.nodes):
-            if is_row_stage(node.stage) and (node.parent == parent or node.parent in members):
-                members.append(i)
-        return members
-
-
-def is_table_stage(stage: Stage) -> TypeGuard[Filter]:
-    """Whether a stage is called with a whole table."""
-    return not is_row_stage(stage)
+    A stage that writes what it reads keeps the columns that its input has besides. What a relation writes is
+    told by a run on empty frames. Raises ``RecipeError`` where that fails.
+    """
+    if isinstance(stage, RowStage):
+        return inputs[0] if stage.writes is stage.reads else stage.writes
+    if isinstance(stage, Filter):
+        check_filter(where, stage, inputs[0])
+        own = stage.writes is None or stage.writes is stage.reads
+        return inputs[0] if own or stage.writes is None else stage.writes
+    columns = dict(dry_run(where, stage, *inputs))
+    columns.pop(REJECTED_REASON, None)
+    return record_of(columns, inputs, name=f"{type(stage).__name__}Row")

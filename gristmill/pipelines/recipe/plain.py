@@ -1,4 +1,9 @@
-"""Plain data to option Structs and back: safe YAML, overrides, and errors that name their place."""
+"""Plain data to option Structs and back: safe YAML, overrides, and errors that name their place.
+
+PyYAML's safe loader keeps the last of two equal keys and expands nested aliases without a bound, so both are
+checked here on its nodes; ruamel.yaml refuses duplicate keys but not the aliases. msgspec checks types
+and ranges.
+"""
 
 from __future__ import annotations
 

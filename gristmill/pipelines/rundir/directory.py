@@ -2,6 +2,9 @@
 
 Nothing here is synced to the disk: after a power failure the next run makes every file again from the
 completion log, which is the only state that a resume needs.
+
+The lock is ``flock`` itself and not the package filelock: the kernel releases it when the process dies in any
+way, and the file must not be removed, since a later run would then lock another file of that name.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from gristmill.core.errors import RunError
+from gristmill.core.files import write_whole
 from gristmill.pipelines.recipe.plain import document
 
 RECIPE, SUMMARY, LOG, EXPORTS = "recipe.yaml", "summary.json", "log.txt", "exports"
@@ -46,16 +50,9 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Put ``data`` in place as ``path`` at once: a reader sees the former file or the whole new one."""
-    new = path.with_name(f".{path.name}.new")
+    """``write_whole``, with a ``RunError`` where that fails."""
     with disk_errors(path):
-        try:
-            new.write_bytes(data)
-            new.replace(path)
-        except OSError:
-            with suppress(OSError):
-                new.unlink()
-            raise
+        write_whole(path, data)
 
 
 class RunDir:
@@ -133,10 +130,6 @@ class StageDir:
                 self.path.rename(self.old)
             self.new.rename(self.path)
             shutil.rmtree(self.old, ignore_errors=True)
-
-    def abandon(self) -> None:
-        """Remove what was not committed."""
-        shutil.rmtree(self.new, ignore_errors=True)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.schema import from_frame, schema, to_frame
+from gristmill.core.stages import Rejection
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,15 +22,6 @@ if TYPE_CHECKING:
 REJECTED_FILE = "rejected.parquet"
 _PART_BYTES = 32 << 20
 """A part is closed early at this many bytes of records (as msgpack), so that long rows fit in memory."""
-
-
-class Rejected(Struct, frozen=True):
-    """A row of ``rejected.parquet``. ``row`` is the 1-based row of the source where that is known."""
-
-    id: str | None
-    reason: str
-    detail: str = ""
-    row: int | None = None
 
 
 class Parts:
@@ -45,13 +37,13 @@ class Parts:
         self._part_rows = part_rows
         self._kept: list[Struct] = []
         self._kept_bytes = 0
-        self._dropped: list[Rejected] = []
+        self._dropped: list[Rejection] = []
         self._parts = 0
         self._spills = 0
         self._size = msgspec.msgpack.Encoder()
         folder.begin()
 
-    async def add(self, kept: Sequence[Struct], dropped: Sequence[Rejected] = ()) -> None:
+    async def add(self, kept: Sequence[Struct], dropped: Sequence[Rejection] = ()) -> None:
         """Take rows in; a full part is written in a thread while the event loop goes on."""
         for record in kept if self._record else ():
             self._kept.append(record)
@@ -66,7 +58,7 @@ class Parts:
         """Write a frame as the next part."""
         self._write_part(kept)
 
-    def add_dropped(self, dropped: Sequence[Rejected]) -> None:
+    def add_dropped(self, dropped: Sequence[Rejection]) -> None:
         """Take rejected rows in, blocking."""
         self._dropped.extend(dropped)
         if len(self._dropped) >= self._part_rows:
@@ -80,7 +72,7 @@ class Parts:
             self._spill_dropped()
             self._merge_spills()
         else:
-            self.folder.write(REJECTED_FILE, encode(to_frame(self._dropped, Rejected)))
+            self.folder.write(REJECTED_FILE, encode(to_frame(self._dropped, Rejection)))
         self.folder.commit()
 
     def _flush_kept(self) -> None:
@@ -97,7 +89,7 @@ class Parts:
 
     def _spill_dropped(self) -> None:
         if self._dropped:
-            self.folder.write(self._spill().name, encode(to_frame(self._dropped, Rejected)))
+            self.folder.write(self._spill().name, encode(to_frame(self._dropped, Rejection)))
             self._spills += 1
             self._dropped = []
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -14,7 +15,7 @@ from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.registry import suggest
 from gristmill.pipelines.rundir.directory import EXPORTS, SUMMARY
 from gristmill.pipelines.rundir.parts import REJECTED_FILE, part_files
-from gristmill.pipelines.rundir.summary import Summary, decode
+from gristmill.pipelines.rundir.summary import Summary, decode, table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,6 +51,17 @@ class Run(Struct, frozen=True):
         import polars as pl
 
         return pl.scan_parquet(self.folder(stage) / REJECTED_FILE)
+
+    def dataset(self, stage: str | None = None) -> Any:
+        """What a stage kept, as a ``datasets.Dataset``."""
+        import datasets
+        import pyarrow.parquet as pq
+
+        return datasets.Dataset(pq.read_table(part_files(self.folder(stage))))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the closing table, as text that can do no harm."""
+        return f"<p>{escape(str(self.path))}</p><pre>{escape(table(self.summary))}</pre>"
 
     def _folders(self) -> list[Path]:
         return sorted(f for f in self.path.glob("[0-9][0-9]-*") if f.is_dir())

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct, field
 
-from gristmill import __version__
+from gristmill.core.version import __version__
 
 
 class StageCounts(Struct):
@@ -59,7 +59,8 @@ class Spent(Struct):
 class Summary(Struct):
     """The run, as in ``summary.json``. All but ``spent`` and ``timing`` is the same for every rerun.
 
-    ``source`` is the fingerprint of the input; ``notes`` says, by export, what its format could not hold.
+    ``source`` is the fingerprint of the input, ``sources`` those of several by name; ``ended`` says what
+    ended a run before its source did; ``notes`` says, by export, what its format could not hold.
     ``model`` is the main engine's, ``models`` those of the further engines by their names.
     """
 
@@ -73,6 +74,8 @@ class Summary(Struct):
     spent: Spent = field(default_factory=Spent)
     timing: dict[str, float] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    ended: str = ""
     gristmill: str = __version__
 
     def encode(self) -> bytes:
@@ -112,6 +115,8 @@ def table(summary: Summary) -> str:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):
             lines += [f"  {n:>8,}  {export}: {printable(why)}" for why, n in sorted(notes.items())]
+    if summary.ended:
+        lines += ["", summary.ended]
     return "\n".join([*lines, "", spent_line(summary.spent, summary.timing.get("seconds", 0.0))])
 
 

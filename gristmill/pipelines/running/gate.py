@@ -7,15 +7,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
 
-from gristmill.core.engine import Ability, Completion, Engine, Request
+from gristmill.core.engine import Completion, Engine, EngineWrapper, Request
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Gate:
+class Gate(EngineWrapper):
     """An engine with a gate in front. Once it is closed, whoever asks for a completion waits for ever.
 
     It stands between the session and the engine, so that requests which wait for a slot or for their
@@ -23,25 +21,10 @@ class Gate:
     """
 
     def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
         self.in_flight = 0
         self.closed = False
-        self._engine = engine
         self._idle = asyncio.Event()
-
-    @property
-    def model(self) -> str:
-        """The engine's."""
-        return self._engine.model
-
-    @property
-    def abilities(self) -> frozenset[Ability]:
-        """The engine's."""
-        return self._engine.abilities
-
-    @property
-    def concurrency(self) -> int:
-        """The engine's."""
-        return self._engine.concurrency
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """What the engine answers; never returns once the gate is closed."""
@@ -60,15 +43,6 @@ class Gate:
         self.closed = True
         if self.in_flight:
             await self._idle.wait()
-
-    async def __aenter__(self) -> Self:
-        await self._engine.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._engine.__aexit__(kind, error, trace)
 
 
 async def close_all(gates: Iterable[Gate]) -> None:

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar in a terminal, plain lines in a pipe or a file, nothing in CI."""
+"""Progress on standard error: a bar in a terminal; plain lines in a pipe, in a file and in CI."""
 
 from __future__ import annotations
 
@@ -28,10 +28,9 @@ class Progress(Struct):
 
 
 def default_mode(stream: TextIO) -> Mode:
-    """Quiet where the environment has ``CI``, a bar in a terminal, else lines."""
-    if os.environ.get("CI"):
-        return "quiet"
-    return "bar" if stream.isatty() else "lines"
+    """A bar in a terminal, else lines; lines too where the environment has ``CI``, whose logs keep a bar's
+    every state."""
+    return "bar" if stream.isatty() and not os.environ.get("CI") else "lines"
 
 
 @asynccontextmanager

@@ -6,35 +6,35 @@ import asyncio
 import importlib
 import os
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from msgspec import Struct
 
-from gristmill import __version__
 from gristmill.core.errors import GristmillError, RunError, RunStopped
-from gristmill.core.records import Problem
+from gristmill.core.version import __version__
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.pipelines.recipe import recipe as recipes
+from gristmill.pipelines.recipe.entries import Until
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.rundir.directory import EXPORTS, RECIPE, SUMMARY, RunDir, changed_keys, hold
-from gristmill.pipelines.rundir.parts import part_files
+from gristmill.pipelines.rundir.directory import RECIPE, SUMMARY, RunDir, changed_keys, hold
 from gristmill.pipelines.rundir.results import Run
-from gristmill.pipelines.rundir.summary import Spent, StageCounts, Summary, table
+from gristmill.pipelines.rundir.summary import table
 from gristmill.pipelines.running import progress
+from gristmill.pipelines.running.finish import Exported, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
+from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.messages import noted
-from gristmill.pipelines.running.segments import PROBE, Segments, Verify
-from gristmill.pipelines.running.sessions import Engines
-from gristmill.pipelines.sources import source as sources
-from gristmill.pipelines.sources.source import BadRow
+from gristmill.pipelines.running.rows import kept_sources, read_sources
+from gristmill.pipelines.running.sessions import Engines, Verifiers
+from gristmill.pipelines.running.targets import first_try, next_try
+from gristmill.pipelines.running.walk import Walk
+from gristmill.pipelines.running.work import PROBE, Tools, Work
 
 LOG_PATH = ".gristmill/completions.sqlite"
 """The completion log, relative to the working directory, where neither option nor environment names one."""
@@ -49,6 +49,25 @@ class Interrupted(RunStopped):
     """The user (or the system, by SIGTERM) stopped the run."""
 
 
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """How a recipe is run.
+
+    A directory of the same recipe is continued: the completion log answers what was paid for. ``resume``
+    continues with a changed recipe too; ``fresh`` reads no completion that is older than now. ``runs`` is the
+    directory of the run directories, ``log`` the completion log. Unless ``quiet``, progress goes to standard
+    error and the closing table to standard output. After Ctrl-C ``again`` is the remedy that is told; after a
+    second one ``at_once`` is called (default: everything is cancelled).
+    """
+
+    resume: bool = False
+    fresh: bool = False
+    runs: str | Path = "runs"
+    log: str | Path | None = None
+    quiet: bool = False
+    again: str = "Call run again with the same recipe."
+    at_once: Callable[[], None] | None = None
+
+
 def log_path(given: str | Path | None) -> Path:
     """Where the completion log is: as given, else ``$GRISTMILL_LOG``, else in the working directory."""
     return Path(given or os.environ.get("GRISTMILL_LOG") or LOG_PATH)
@@ -58,9 +77,9 @@ def run(
     recipe: Recipe | str | Path,
     *,
     overrides: Sequence[str] = (),
+    limit: int | None = None,
     resume: bool = False,
     fresh: bool = False,
-    limit: int | None = None,
     runs: str | Path = "runs",
     log: str | Path | None = None,
     quiet: bool = False,
@@ -69,37 +88,42 @@ def run(
 ) -> Run:
     """Run a recipe (or the YAML file of one) to its end in ``runs/NAME`` and return what came of it.
 
-    A directory of the same recipe is gone on with: the completion log answers what was paid for.
-    ``resume`` goes on with a changed recipe too; ``fresh`` reads no completion that is older than now.
-    ``overrides`` are ``key=value`` with YAML values. Unless ``quiet``, progress goes to standard error
-    and the closing table to standard output.
+    ``overrides`` are ``key=value`` with YAML values, ``limit`` takes only the first rows of each source; the
+    others are those of ``RunOptions``.
 
     Raises ``RunError`` for a directory that is in use, belongs to another recipe or cannot be written,
-    ``RunStopped`` for a run that ended itself, and its subclass ``Interrupted`` after Ctrl-C, with
-    ``again`` as the remedy; after a second one ``at_once`` is called (default: everything is cancelled).
+    ``RunStopped`` for a run that ended itself, and its subclass ``Interrupted`` after Ctrl-C.
     """
+    recipe = loaded(recipe, overrides, limit)
+    options = RunOptions(
+        resume=resume, fresh=fresh, runs=runs, log=log, quiet=quiet, again=again, at_once=at_once
+    )
+    with hold(Path(runs) / recipe.name) as rundir:
+        claim(rundir, recipe, options)
+        return _Run(recipe, rundir, options).run()
+
+
+def loaded(recipe: Recipe | str | Path, overrides: Sequence[str], limit: int | None) -> Recipe:
+    """The recipe, read if it is a file's name, with the limit."""
     if not isinstance(recipe, Recipe):
         recipe = recipes.load(recipe, overrides)
-    if limit is not None:
-        recipe = msgspec.structs.replace(recipe, limit=limit)
-    with hold(Path(runs) / recipe.name) as rundir:
-        claim(rundir, recipe, resume=resume, fresh=fresh)
-        work = _Work(recipe, rundir, rundir.fresh_since(start=fresh), quiet, again, at_once)
-        return work.run(log_path(log))
+    return recipe if limit is None else msgspec.structs.replace(recipe, limit=limit)
 
 
-def claim(rundir: RunDir, recipe: Recipe, *, resume: bool, fresh: bool) -> None:
+def claim(rundir: RunDir, recipe: Recipe, options: RunOptions) -> None:
     """Write the recipe into its directory; refuse a directory that belongs to another one."""
     import yaml
 
     resolved = recipes.to_dict(recipe)
     former = rundir.recipe()
-    if former is not None and not (resume or fresh):
+    if former is not None and not (options.resume or options.fresh):
+        with suppress(GristmillError):  # one that cannot be read any more is compared as it is
+            former = recipes.to_dict(recipes.from_dict(former))
         changed = changed_keys(former, resolved, pacing(recipe))
         if changed:
             raise RunError(
                 f"{rundir.path} belongs to another recipe; changed: {', '.join(changed)}.",
-                remedy="Go on with the changed recipe over the completion log with --resume, pay for "
+                remedy="Continue with the changed recipe over the completion log with --resume, pay for "
                 "everything anew with --fresh, or give this run another name with --set name=NAME.",
             )
     text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
@@ -110,7 +134,9 @@ def pacing(recipe: Recipe) -> frozenset[str]:
     """Keys that change how fast or how far a recipe runs, and not what a row becomes."""
     engines = [("engine", recipe.engine), *((f"engines.{e.name}", e.options) for e in recipe.engines)]
     common = EngineOptions.__struct_fields__
-    return _PACING | {f"{at}.{name}" for at, options in engines for name in (*common, *options.pacing)}
+    found = {f"{at}.{name}" for at, options in engines for name in (*common, *options.pacing)}
+    until = {"until", *(f"until.{name}" for name in Until.__struct_fields__)}
+    return _PACING | found | until | {f"verifiers.{name}.workers" for name in recipe.verifiers}
 
 
 def _versions() -> str:
@@ -121,107 +147,55 @@ def _versions() -> str:
     return f"# gristmill {__version__}, python {sys.version.split()[0]}, {', '.join(parts)}\n"
 
 
-def segments_of(
-    recipe: Recipe, rundir: RunDir, engines: Engines, verify: Verify, *, probe: int = PROBE
-) -> Segments:
-    """The recipe's pipeline, ready to work in ``rundir`` on these engines."""
-    return Segments(
-        recipe.pipeline,
-        rundir,
-        engines.main,
-        verify,
-        seed=recipe.seed,
-        rows_in_flight=recipe.rows_in_flight or max(4, round(_IN_FLIGHT * engines.concurrency)),
-        part_rows=recipe.part_rows,
-        settle=engines.close_gates,
-        engines=engines.named,
-        probe=probe,
-    )
-
-
-Exported = tuple[dict[str, int], dict[str, dict[str, int]]]
-"""By export's file: the rows, and what the format could not hold."""
-
-
-def export_all(recipe: Recipe, rundir: RunDir) -> Exported:
-    """Write every export of the recipe from the stages' parts in ``rundir``."""
-    from gristmill.pipelines.exports import base as exports
-
-    rows: dict[str, int] = {}
-    dropped: dict[str, dict[str, int]] = {}
-    names = [n.name for n in recipe.pipeline.nodes]
-    for entry in recipe.exports:
-        parts = part_files(rundir.stage(names.index(entry.reads_from) + 1, entry.reads_from).path)
-        notes: Counter[str] = Counter()
-        out = rundir.path / EXPORTS / entry.path
-        rows[entry.path] = exports.write(entry.export, parts, out, notes)
-        if notes:
-            dropped[entry.path] = dict(notes)
-    return rows, dropped
-
-
-def summary_of(
+def work_of(
     recipe: Recipe,
-    engines: Engines | None,
-    stages: list[StageCounts],
-    exported: Exported,
+    rundir: RunDir,
+    engines: Engines,
+    tools: Tools,
     *,
-    complete: bool,
-    seconds: float,
-) -> Summary:
-    """The summary of what was done until here; of a complete run also with the source's fingerprint."""
-    return Summary(
-        name=recipe.name,
+    probe: int = PROBE,
+    until: float | None = None,
+) -> tuple[Work, Walk[None]]:
+    """The recipe's graph, ready to work in ``rundir`` on these engines, and the walk that does it."""
+    work = Work(
+        recipe.graph,
+        rundir,
+        tools,
         seed=recipe.seed,
-        model=engines.main.model if engines else "",
-        models={name: s.model for name, s in engines.named.items()} if engines else {},
-        stages=stages,
-        exports=exported[0],
-        notes=exported[1],
-        source=sources.fingerprint(recipe.source) if complete else "",
-        spent=engines.spent if engines else Spent(),
-        timing={"seconds": round(seconds, 3)},
+        part_rows=recipe.part_rows,
+        kept=kept_sources(recipe),
+        settle=engines.close_gates,
+        probe=probe,
+        until=until,
     )
+    workers = recipe.rows_in_flight or max(4, round(_IN_FLIGHT * engines.concurrency))
+    return work, Walk(recipe.graph, work, workers=workers)
 
 
-class _Work:
+class _Run:
     """One run, from the open directory to the closing table."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        rundir: RunDir,
-        read_after: float | None,
-        quiet: bool,
-        again: str,
-        at_once: Callable[[], None] | None,
-    ) -> None:
+    def __init__(self, recipe: Recipe, rundir: RunDir, options: RunOptions) -> None:
         self.recipe = recipe
         self.rundir = rundir
-        self.read_after = read_after
-        self.quiet = quiet
-        self.again = again
-        self.at_once = at_once
+        self.options = options
+        self.read_after = rundir.fresh_since(start=options.fresh)
         self.started = time.perf_counter()
         self.engines: Engines | None = None
-        self.segments: Segments | None = None
-        self.rows_total: int | None = recipe.limit
-        self.exports: dict[str, int] = {}
-        self.notes: dict[str, dict[str, int]] = {}
+        self.work: Work | None = None
+        self.total: int | None = recipe.limit
+        self.exported = Exported({}, {})
+        self.ended = ""
         self._stop: Callable[[], object] = bool  # until there is something to stop
 
-    def run(self, log: Path) -> Run:
+    def run(self) -> Run:
         """Everything; the table is printed however it ends."""
+        log = log_path(self.options.log)
         self.rundir.note(f"started: {self.recipe.name}, seed {self.recipe.seed}, log {log}")
-        problems = limited(sources.read(self.recipe.source), self.recipe.limit)
         try:
-            with (
-                noted(self.rundir.note),
-                CompletionLog(log) as opened,
-                self.recipe.verifier.open() as pool,
-            ):
-                in_own_loop(self._execute(problems, opened, pool.averify), lambda: self._stop())
-            self.exports, self.notes = export_all(self.recipe, self.rundir)
+            with noted(self.rundir.note), CompletionLog(log) as opened, Verifiers(self.recipe) as verifiers:
+                in_own_loop(self._execute(opened, verifiers), lambda: self._stop())
+            self.exported = export_all(self.recipe, self.rundir)
         except GristmillError as error:
             with suppress(RunError):  # the disk may be full, and that is the error
                 self.rundir.note(f"stopped: {error}")
@@ -229,65 +203,95 @@ class _Work:
             raise
         return self._close(complete=True)
 
-    async def _execute(
-        self, problems: Iterator[Problem | BadRow], log: CompletionLog, verify: Verify
-    ) -> None:
-        recipe = self.recipe
-        self.engines = engines = Engines(recipe, log, read_after=self.read_after)
-        self.segments = segments_of(recipe, self.rundir, engines, verify)
-        stopper = Stopper(engines.gates, self._say, self.at_once)
+    async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
+        self.engines = engines = Engines(self.recipe, log, read_after=self.read_after)
+        stopper = Stopper(engines.gates, self._say, self.options.at_once)
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
-        mode: progress.Mode | None = "quiet" if self.quiet else None
+        mode: progress.Mode | None = "quiet" if self.options.quiet else None
         helpers = [asyncio.create_task(_warm())]
-        if recipe.limit is None and (mode or progress.default_mode(sys.stderr)) != "quiet":
+        if self.total is None and (mode or progress.default_mode(sys.stderr)) != "quiet":
             helpers.append(asyncio.create_task(self._count()))
         try:
             with on_interrupt(stopper.interrupt):
                 async with engines, progress.shown(self._progress, mode):
-                    await self.segments.run(problems)
+                    await self._walk(engines.tools(verifiers))
         except asyncio.CancelledError:
             if not stopper.stopping:
                 raise
             message = "stopped before the end; every completion that was paid for is in the log."
-            raise Interrupted(message, remedy=self.again) from None
+            raise Interrupted(message, remedy=self.options.again) from None
         finally:
             for helper in helpers:
                 helper.cancel()
 
+    async def _walk(self, tools: Tools) -> None:
+        """The walk; towards a number of rows in several rounds, each over more of the source than the last.
+
+        A round begins anew, over the log: the last one is the run with that limit.
+        """
+        until, graph = self.recipe.until or Until(), self.recipe.graph
+        over = None if until.minutes is None else time.monotonic() + 60 * until.minutes
+        goal = None if until.stage is None else graph.find(until.stage)
+        source = 0 if goal is None else min(graph.ancestors(goal))
+        wanted, most = until.rows or 0, until.at_most or sys.maxsize
+        limit = min(first_try(wanted), most)
+        while True:
+            self.work, walk = work_of(self.recipe, self.rundir, self._opened, tools, until=over)
+            self.work.sources = read_sources(self.recipe, {} if goal is None else {source: limit})
+            await walk.run()
+            if self.work.out_of_time:
+                self.ended = f"Ended after {until.minutes:g} minutes, with the rest of the rows not tried."
+            if self.work.out_of_time or goal is None:
+                return
+            tried, passed = self.work.counts[source].rows_out, self.work.counts[goal].rows_out
+            if passed >= wanted or tried < limit or tried >= most:
+                why = "" if passed >= wanted else f": {graph.nodes[source].name} has no more"
+                why = f": at most {most:,} rows may be tried" if passed < wanted and tried >= most else why
+                self.ended = f"Ended with {passed:,} rows of {until.stage}, of {wanted:,} wanted{why}."
+                return
+            limit = min(next_try(tried, passed, wanted), most)
+
+    @property
+    def _opened(self) -> Engines:
+        assert self.engines is not None
+        return self.engines
+
     async def _count(self) -> None:
-        path = self.recipe.source.path
+        path = next(iter(self.recipe.sources.values())).path
         if path is not None:
-            self.rows_total = await asyncio.to_thread(progress.count_rows, Path(path))
+            self.total = await asyncio.to_thread(progress.count_rows, Path(path))
 
     def _progress(self) -> progress.Progress:
-        assert self.engines is not None and self.segments is not None
-        engines, at = self.engines, self.segments
-        total = self.rows_total if at.rows_total is None else at.rows_total
-        return progress.Progress(at.at, at.rows, total, engines.spent.tokens_out, engines.in_flight)
+        engines, at = self._opened, self.work
+        if at is None:
+            return progress.Progress(in_flight=engines.in_flight)
+        total = self.total if at.total is None else at.total
+        return progress.Progress(at.at, at.done, total, engines.spent.tokens_out, engines.in_flight)
 
     def _say(self, text: str) -> None:
-        if not self.quiet:
+        if not self.options.quiet:
             print(text, file=sys.stderr, flush=True)
 
     def _close(self, *, complete: bool) -> Run:
         """The summary and the table, of what was done until here."""
-        segments = self.segments
+        work = self.work
         summary = summary_of(
             self.recipe,
             self.engines,
-            segments.counts if segments else [],
-            (self.exports, self.notes),
+            work.counts if work else [],
+            self.exported,
             complete=complete,
             seconds=time.perf_counter() - self.started,
+            ended=self.ended,
         )
-        if complete and segments:
-            self.rundir.drop_stages_except(segments.folders)
+        if complete and work:
+            self.rundir.drop_stages_except(work.folders)
             self.rundir.write(SUMMARY, summary.encode())
-        if segments:
+        if work:
             text = table(summary)
             with suppress(RunError):  # a full disk is being reported already
                 self.rundir.note(f"{'complete' if complete else 'so far'}:\n{text}")
-            if not self.quiet:
+            if not self.options.quiet:
                 print(text, flush=True)
         return Run(self.rundir.path, summary)
 
@@ -296,58 +300,3 @@ async def _warm() -> None:
     """Import Polars while the first requests are on their way: the first part is not yet due."""
     await asyncio.sleep(_WARM_AFTER)
     await asyncio.to_thread(importlib.import_module, "polars")
-
-
-def limited(rows: Iterator[Problem | BadRow], limit: int | None) -> Iterator[Problem | BadRow]:
-    """The rows up to the ``limit``-th problem."""
-    taken = 0
-    for row in rows:
-        yield row
-        taken += isinstance(row, Problem)
-        if taken == limit:
-            return
-
-
-def in_own_loop(main: Coroutine[Any, Any, None], interrupt: Callable[[], object] | None = None) -> None:
-    """Run ``main`` in a loop of its own; beside a running one (a notebook's) in a thread of its own.
-
-    Ctrl-C during the latter calls ``interrupt``, and ``main`` is waited for until it has ended.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        _run_loop(main)
-        return
-    failed: list[BaseException] = []
-    ended = threading.Event()
-
-    def target() -> None:
-        try:
-            _run_loop(main)
-        except BaseException as error:  # noqa: BLE001 handed to the caller below
-            failed.append(error)
-        finally:
-            ended.set()
-
-    thread = threading.Thread(target=target, name="gristmill-run")
-    thread.start()
-    while not ended.is_set():
-        try:
-            ended.wait()  # not thread.join, which after a KeyboardInterrupt takes the thread for ended
-        except KeyboardInterrupt:
-            if interrupt is None:
-                raise
-            interrupt()
-    if failed:
-        raise failed[0]
-
-
-def _run_loop(main: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:
-        factory = None
-    else:
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(main)

@@ -1,23 +1,34 @@
-"""The engines of a recipe at work: a session for each, behind gates that close together."""
+"""The engines of a recipe at work, a session for each behind gates that close together; and its verifiers."""
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Self
 
+from gristmill.core.contracts import check_made
+from gristmill.core.engine import Engine
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.session import Session
+from gristmill.pipelines.recipe.entries import EngineEntry
 from gristmill.pipelines.recipe.graph import Skills
-from gristmill.pipelines.recipe.recipe import EngineEntry, Recipe
+from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.summary import Spent
 from gristmill.pipelines.running.gate import Gate, close_all
+from gristmill.pipelines.running.work import Tools, Verify
 
 
 def entries(recipe: Recipe) -> list[tuple[str | None, EngineEntry]]:
     """The recipe's engines by their names, the main one (``None``) first."""
     main = EngineEntry("engine", recipe.engine_kind, recipe.engine)
     return [(None, main), *((e.name, e) for e in recipe.engines)]
+
+
+def opened(entry: EngineEntry) -> Engine:
+    """The engine that an entry describes. ``RecipeError`` for one that is not all that an engine must be."""
+    engine: Engine = entry.options.open()
+    check_made("engines", entry.kind, engine)
+    return engine
 
 
 class Engines:
@@ -39,11 +50,11 @@ class Engines:
             if at is None:
                 at = len(known)
                 known.append(entry)
-                self.gates.append(Gate(entry.options.open()))
+                self.gates.append(Gate(opened(entry)))
                 self._sessions.append(Session(self.gates[at], entry.options, log, read_after=read_after))
             self._named[name] = self._sessions[at]
             skills[name] = Skills(entry.kind, self._sessions[at].abilities)
-        recipe.pipeline.check_engine(skills)
+        recipe.graph.check_engine(skills)
         self._opened = AsyncExitStack()
 
     @property
@@ -71,6 +82,10 @@ class Engines:
         """What all of them were asked, and what the log answered instead."""
         return Spent.of(*(s.stats for s in self._sessions))
 
+    def tools(self, verifiers: Verifiers) -> Tools:
+        """What the stages of a run may use."""
+        return Tools(self.main, self.named, verifiers.main, verifiers.named)
+
     async def close_gates(self) -> None:
         """Let no request through any more, and wait until those in flight have ended."""
         await close_all(self.gates)
@@ -86,3 +101,28 @@ class Engines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._opened.__aexit__(kind, error, trace)
+
+
+class Verifiers:
+    """The verifiers of a recipe, opened and closed together; equal ones share their processes."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._stack = ExitStack()
+        opened = [(recipe.verifier, recipe.verifier.open())]
+        self.named: dict[str, Verify] = {}
+        for name, options in recipe.verifiers.items():
+            same = next((pool for known, pool in opened if known == options), None)
+            if same is None:
+                same = options.open()
+                opened.append((options, same))
+            self.named[name] = same.averify
+        self._pools = [pool for _, pool in opened]
+        self.main: Verify = self._pools[0].averify
+
+    def __enter__(self) -> Self:
+        for pool in self._pools:
+            self._stack.enter_context(pool)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from gristmill.pipelines.sources.source import BadRow, Source
+    from gristmill.pipelines.sources.source import Source
 
-__all__ = ["BadRow", "Source"]
+__all__ = ["Source"]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "BadRow": ".source",
         "Source": ".source",
     },
 )

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Completion, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty, Response
+from gristmill.core.prompts import within
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome, Verdict
@@ -31,35 +32,39 @@ _PROBE = ProbeKnowledge(preset="r-tuning", sampling=Sampling(temperature=0.0, ma
 class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Asks each problem once, greedily, in the form of the training data, and how sure the model is.
 
-    ``probe`` says how the question is put and its answer cut and judged, as for ``probe_knowledge``; of
-    its ``sampling`` the ``max_tokens`` and ``stop`` count. In plain text an answer ends with its first
-    sentence unless ``probe.cut`` is set: nothing else ends it there.
-
-    ``method``: ``sure`` puts ``sure_question`` after the answer and reads the probability with which it goes
-    on as in ``sure`` and not as in ``unsure`` (R-Tuning, and -U); ``refusal`` lets the words of the answer
-    decide (R-Tuning-R); ``plain`` takes everything for an answer, whatever its words (the baseline).
-
-    ``refusals`` are beginnings that decline, beside the phrases that ``evidence.declines`` knows.
-    ``confidence`` says whether the tokens' probabilities are asked for. ``stated`` is the text of a system
-    message that asks for a line ``Confidence: N`` of ``scale``, such as ``texts.STATE_CONFIDENCE``; the
-    answer is then not cut. ``read`` is how the sure probability is read: see ``sureness.sureness``.
-
-    An answer that declines is ``unparseable`` under the rule ``refused``, though it mention the reference.
+    An answer that declines is ``unparseable`` under the rule ``refused``, even where it mentions the
+    reference.
     """
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Response
 
     method: Literal["sure", "refusal", "plain"] = "sure"
+    """``sure`` puts ``sure_question`` after the answer and reads the probability with which it goes on as in
+    ``sure`` and not as in ``unsure`` (R-Tuning, and -U); ``refusal`` lets the words of the answer decide
+    (R-Tuning-R); ``plain`` takes everything for an answer, whatever its words (the baseline)."""
     probe: ProbeKnowledge = _PROBE
+    """How the question is put and its answer cut and judged, as for ``probe_knowledge``; of its ``sampling``
+    the ``max_tokens`` and ``stop`` count. In plain text an answer ends with its first sentence unless
+    ``probe.cut`` is set: nothing else ends it there."""
     refusals: tuple[str, ...] = (*t.REFUSALS, *t.ABSTENTIONS, *t.NOT_YET)
+    """Beginnings of answers that decline, beside the phrases that ``evidence.declines`` knows."""
     confidence: bool = True
+    """Whether the probabilities of the answer's tokens are asked for."""
     sure_question: str = t.SURE_QUESTION
+    """The question after the answer, whether the model is sure."""
     sure: str = t.SURE
+    """What a model says to it that is sure."""
     unsure: str = t.UNSURE
+    """What a model says to it that is not."""
     read: sureness.Read = "auto"
+    """How the probability of ``sure`` is read: from the next ``tokens``, or by having the engine ``score``
+    both; ``auto`` scores where the engine can. See ``sureness.sureness``."""
     stated: str | None = None
+    """A system message that asks for a line ``Confidence: N``, such as ``texts.STATE_CONFIDENCE``; the answer
+    is then not cut. ``null``: no confidence is asked for in words."""
     scale: Annotated[int, Meta(ge=1, le=100)] = SCALE
+    """The highest confidence that may be stated."""
 
     def __post_init__(self) -> None:
         sureness.words_of(self.sure, self.unsure)
@@ -78,6 +83,11 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.method == "sure":
             needed |= {Ability.SCORE} if self.read == "score" else {Ability.CONTINUE, Ability.LOGPROBS}
         return frozenset(needed)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("probe", self.probe.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Response]:
         """The response to one problem. ``RowRejected`` where it has no reference answer or lacks what the
@@ -162,7 +172,7 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class AskHeldOut(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Asks the questions of a split that are not for training, as ``ask`` says (see ``AskOrRefuse``).
+    """Asks the questions of a split that are not for training (see ``AskOrRefuse``).
 
     A question is ``known`` where the split calls it sure, not where it calls it unsure, and undecided where
     its rule left it out. Questions of other parts than ``parts`` are rejected, as they need no answer.
@@ -172,12 +182,19 @@ class AskHeldOut(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     writes: ClassVar[type[Struct]] = Response
 
     ask: AskOrRefuse = AskOrRefuse()
+    """The options of the stage ``ask_or_refuse``."""
     parts: Annotated[tuple[SplitPart, ...], Meta(min_length=1)] = ("test", "test_ood")
+    """The parts of the split whose questions are asked."""
 
     @property
     def needs(self) -> frozenset[Ability]:
         """See ``AskOrRefuse.needs``."""
         return self.ask.needs
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("ask", self.ask.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Response | Rejection]:
         """The response to one question, or its ``Rejection``."""

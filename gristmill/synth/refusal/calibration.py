@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
+from gristmill.core.prompts import within
 from gristmill.core.records import Demonstration, Pair, Span, Turn
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import NOTHING, SplitPart
@@ -26,7 +27,7 @@ SCALE = 10
 _CALL = 3
 """The seed of the numbers is derived apart from that of the refusals."""
 _TAIL = 2_000
-"""A confidence is looked for in so many last characters."""
+"""A confidence is looked for in this many last characters."""
 _STATED = re.compile(
     r"(?:\A|[\n.!?(\[*])[ \t*_(\[]{0,4}confidence(?: level| score)?[ \t*_]{0,4}[:=][ \t*_]{0,4}"
     r"(\d{1,3}(?:\.\d{1,4})?)(?![\d])[ \t]*(%|/[ \t]*\d{1,3}\b|out of[ \t]+\d{1,3}\b)?",
@@ -40,7 +41,7 @@ def stated_confidence(text: str, scale: int = SCALE) -> float | None:
     """The confidence that the end of ``text`` states, in [0, 1]; ``None`` where none can be read.
 
     Read are "Confidence: 7", "7/10", "7 out of 10" and "70%", with Markdown emphasis or without; the last of
-    several counts. A bare number is on the scale 0 to ``scale``. A number beyond its scale is no confidence.
+    several counts. A bare number is on the scale 0 to ``scale``. A number beyond its scale is not one.
     """
     found = list(_STATED.finditer(text[-_TAIL:]))
     if not found:
@@ -53,7 +54,7 @@ def stated_confidence(text: str, scale: int = SCALE) -> float | None:
 
 def without_confidence(text: str) -> str:
     """``text`` up to the last confidence that it states, so that a verifier reads the answer alone; what
-    follows that where nothing stands before it."""
+    follows that where nothing is before it."""
     before, tail = text[:-_TAIL], text[-_TAIL:]
     found = list(_STATED.finditer(tail))
     if not found:
@@ -72,14 +73,9 @@ def with_confidence(answer: str, level: int) -> str:
 class VerbalisedConfidence(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a conversation in which an answer is followed by the confidence that the samples bear out.
 
-    ``confidence: correct`` gives the reference with 10 c / n for c right of n decided samples; ``agreement``
-    gives the most frequent answer with its share of all samples, for which no reference is needed. Rounded
-    to whole numbers, halves up. ``loss: confidence`` trains the number's line alone, so that no fact is
-    taught with it; ``all`` the answer too.
-
     That a stated confidence is trained towards an empirical accuracy is the idea of "Teaching Models to
-    Express Their Uncertainty in Words" (arXiv 2205.14334), which has it by kind of question, not by question
-    [MEM]; the rest is [OURS].
+    Express Their Uncertainty in Words" (arXiv 2205.14334), which has it by kind of question; here it is by
+    question.
     """
 
     reads: ClassVar[type[Struct]] = Certainty
@@ -87,12 +83,25 @@ class VerbalisedConfidence(RowStage, frozen=True, kw_only=True, forbid_unknown_f
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     form: Form = _SYSTEM
+    """How the question and the answer are put into turns; by default the system message asks for a
+    confidence."""
     parts: Annotated[tuple[SplitPart, ...], Meta(min_length=1)] = ("train",)
+    """The parts of the split that become data; the others are for evaluation."""
     confidence: Literal["correct", "agreement"] = "correct"
+    """``correct`` gives the reference with 10 c / n for c right of n decided samples; ``agreement`` the most
+    frequent answer with its share of all samples, for which no reference is needed. Both are rounded to whole
+    numbers, halves up."""
     loss: Literal["all", "confidence"] = "all"
+    """``confidence`` trains the number's line alone, so that no fact is taught with it; ``all`` the answer
+    too."""
 
     def __post_init__(self) -> None:
         refuse_plain("verbalised_confidence", self.form)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Demonstration | Rejection]:
         """One record, or a ``Rejection`` with the reason why there is none."""
@@ -135,21 +144,27 @@ class ConfidencePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
     """Makes PPO-M's pairs: one answer with a high and with a low confidence (arXiv 2410.09724, section 3).
 
     To a right answer the high one is preferred, to a wrong answer the low one; both sides are the same but
-    for the number, so that only the confidence is learned. ``high`` and ``low`` are the ranges from which the
-    numbers are drawn by seed, as in the authors' script [CODE], 7 to 10 and 0 to 3. Theirs takes the two
-    sides of a preference data set for right and wrong; here a verdict says it [OURS]: of the samples that
-    ``probe`` drew, or without it as ``refusal_pairs`` has them. ``limit``: at most so many of each kind.
+    for the number, so that only the confidence is learned. The authors' script takes the two sides of a
+    preference data set for right and wrong; here a verdict says which answer is right.
     """
 
     reads: ClassVar[type[Struct]] = Certainty
     writes: ClassVar[type[Struct]] = Pair
 
     probe: ProbeKnowledge | None = None
+    """The options of the stage that probed, whose samples are then the right and wrong answers; without it
+    they are as in ``refusal_pairs``."""
     form: Form = _SYSTEM
+    """How the question and the answer are put into turns; by default the system message asks for a
+    confidence."""
     parts: Annotated[tuple[SplitPart, ...], Meta(min_length=1)] = ("train",)
+    """The parts of the split that become data; the others are for evaluation."""
     high: tuple[Level, Level] = (7, 10)
+    """The range from which the higher number is drawn by seed; the default is the authors'."""
     low: tuple[Level, Level] = (0, 3)
+    """The range from which the lower number is drawn by seed; the default is the authors'."""
     limit: Annotated[int, Meta(ge=1)] = 1
+    """The most pairs of a question for right answers, and as many for wrong ones."""
 
     def __post_init__(self) -> None:
         refuse_plain("confidence_pairs", self.form)
@@ -163,6 +178,11 @@ class ConfidencePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
     def needs(self) -> frozenset[Ability]:
         """What the probe needs; nothing without one."""
         return needs_of(self.probe)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Pair | Rejection]:
         """The pairs of one question, or a ``Rejection`` where no answer is known to be right or wrong."""
@@ -199,8 +219,9 @@ class ConfidencePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
             prompt,
             chosen,
             rejected,
+            meta=record.meta,
         )
 
     def estimate(self, record: Certainty) -> Estimate:
         """The probe's samples at most; nothing without a probe."""
-        return cost_of(record, self.probe)
+        return cost_of(record, self.probe, 2 * self.limit)

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Role
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
+from gristmill.core.prompts import within
 from gristmill.core.records import Demonstration
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.forms import Form
@@ -20,14 +21,14 @@ SplitPart = Literal["train", "test", "test_ood"]
 Piece = Literal["question", "answer", "sure_question", "reply"]
 Sentence = Annotated[str, Meta(min_length=1)]
 
-NOTHING = Estimate(0, 0, 0, 0)
-"""What a stage costs that calls no engine."""
+NOTHING = Estimate(0, 0, 0, 0, rows_max=1)
+"""What a stage costs that calls no engine, and makes at most one record of each."""
 REFUSAL_CALL = 1
 """The call whose seed chooses a refusal: one sentence for a question in all data sets of a run."""
 
 
 def choose(sentences: Sequence[str], record_id: str, context: Context, call: int = REFUSAL_CALL) -> str:
-    """The sentence of a bank that the run's seed chooses for a record, whatever rows stand around it."""
+    """The sentence of a bank that the run's seed chooses for a record, whatever rows are around it."""
     return sentences[context.seed_for(record_id, call) % len(sentences)]
 
 
@@ -43,21 +44,9 @@ def left_out(record: Certainty, parts: Sequence[str]) -> Rejection | None:
 class RTuning(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a conversation to imitate of each question of the training part. No model is called.
 
-    - ``sure_unsure`` (R-Tuning): the question, the *reference* (for unsure questions too), ``sure_question``,
-      then ``sure`` or ``unsure``.
-    - ``uncertainty`` (R-Tuning-U): the same shape, of a split by the entropy of the answers. A question
-      without an entropy is rejected. With ``answers: majority`` no reference is used at all.
-    - ``refuse`` (R-Tuning-R): the reference where it is sure; elsewhere a sentence of ``refusals``, chosen
-      by seed and the question's id.
-    - ``plain``: the question and the reference: what R-Tuning is compared with.
-
-    ``loss`` says which pieces are trained: ``answer``, ``reply``, and in plain text also ``question`` and
-    ``sure_question``. The default, what the model says itself, follows the paper's description [MEM]; its
-    scripts were not run. ``parts``: which parts of the split become data; the others are for evaluation.
-
-    The authors' conversions have faults that this one has not: labels matched as substrings ("supported" in
-    "not_supported"), the last character cut off where there is no full stop, a list read by position where
-    it is a mapping, blanks and full stops joined differently from one data set to the next.
+    The authors' conversions have faults that this one does not have: labels matched as substrings
+    ("supported" in "not_supported"), the last character cut off where there is no full stop, a list read by
+    position where it is a mapping, blanks and full stops joined differently from one data set to the next.
     """
 
     reads: ClassVar[type[Struct]] = Certainty
@@ -65,14 +54,29 @@ class RTuning(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     method: Method = "sure_unsure"
+    """``sure_unsure`` (R-Tuning): the question, the *reference* (for unsure questions too),
+    ``sure_question``, then ``sure`` or ``unsure``. ``uncertainty`` (R-Tuning-U): the same shape, of a split
+    by the entropy of the answers; a question without an entropy is rejected. ``refuse`` (R-Tuning-R): the
+    reference where it is sure, elsewhere one of ``refusals``. ``plain``: the question and the reference,
+    which is what R-Tuning is compared with."""
     form: Form = Form()
+    """How the question and the answer are put into turns."""
     parts: Annotated[tuple[SplitPart, ...], Meta(min_length=1)] = ("train",)
+    """The parts of the split that become data; the others are for evaluation."""
     loss: Annotated[tuple[Piece, ...], Meta(min_length=1)] = ("answer", "reply")
+    """The pieces that are trained; in plain text also ``question`` and ``sure_question``. The default, what
+    the model says itself, follows the paper's description; its scripts were not run."""
     answers: Literal["reference", "majority"] = "reference"
+    """What the answer is: the reference, or the most frequent of the model's own answers, for which
+    ``uncertainty`` needs no reference at all."""
     sure_question: Sentence = SURE_QUESTION
+    """The question after the answer, whether the model is sure."""
     sure: Sentence = SURE
+    """What is said to it of a sure question."""
     unsure: Sentence = UNSURE
+    """What is said to it of an unsure question."""
     refusals: Annotated[tuple[Sentence, ...], Meta(min_length=1)] = REFUSALS
+    """The sentences to refuse with; one is chosen by seed and the question's id."""
 
     def __post_init__(self) -> None:
         if self.sure == self.unsure:
@@ -89,6 +93,11 @@ class RTuning(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"r_tuning: method {self.method} has no reply, and the answer carries no loss.",
                 remedy="Put 'answer' into loss.",
             )
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Demonstration | Rejection]:
         """One record, or a ``Rejection`` with the reason why there is none."""

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
 from gristmill.core.knowledge import Certainty, Knowledge
@@ -16,7 +18,7 @@ from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.verifiers.rules.formats import is_refusal
 
 _SPAN = 400
-"""A refusal is looked for in so many first characters."""
+"""A refusal is looked for in this many first characters."""
 _DECLINES = re.compile(
     r"(?:\A|[.!?,;:]\s|\b(?:but|and|so|that|sorry|afraid),?\s)\s*I(?:['’]m| am)? ?"
     r"(?:(?:really|honestly|simply|just|unfortunately) )?"
@@ -31,11 +33,11 @@ _DECLINES = re.compile(
 
 
 def declines(text: str, sentences: Sequence[str] = ()) -> bool:
-    """Whether ``text`` says that it does not answer: one of ``sentences`` stands at its beginning, or a
+    """Whether ``text`` says that it does not answer: one of ``sentences`` is at its beginning, or a
     phrase of not knowing or of refusing is among its first 400 characters. English only.
 
-    Case, blanks and a last full stop do not matter, and a sentence ends with a word: "Pass" does not stand
-    at the beginning of "Passau".
+    Case, blanks and a last full stop do not matter, and a sentence ends with a word: "Pass" is not at
+    the beginning of "Passau".
     """
     head = _plain(text[:_SPAN])
     given = (_plain(s).rstrip(".") for s in sentences)
@@ -50,14 +52,14 @@ def _plain(text: str) -> str:
     return " ".join(text.split()).casefold().replace("’", "'")
 
 
-class Answers(NamedTuple):
+class KnownAnswers(NamedTuple):
     """Answers that are known to be right, and such as are known to be wrong, each text once."""
 
     right: tuple[str, ...]
     wrong: tuple[str, ...]
 
 
-def told(record: Certainty, form: Form) -> Answers:
+def told(record: Certainty, form: Form) -> KnownAnswers:
     """What the split alone tells: the reference is right, the greedy answer is wrong if its verdict says so,
     and the most frequent one is wrong where all samples are judged and none is right. Each is put as the
     form puts an answer: for mathematics with reasoning use samples."""
@@ -66,12 +68,12 @@ def told(record: Certainty, form: Form) -> Answers:
         wrong.append(form.answered(record, record.greedy))
     elif record.majority is not None and record.correct == 0 and 0 < record.decided == len(record.classes):
         wrong.append(form.answered(record, record.majority))
-    return Answers(tuple(right), tuple(w for w in wrong if w not in right and not declines(w)))
+    return KnownAnswers(tuple(right), tuple(w for w in wrong if w not in right and not declines(w)))
 
 
-def sampled(knowledge: Knowledge) -> Answers:
+def sampled(knowledge: Knowledge) -> KnownAnswers:
     """The finished samples by their verdicts, in the order in which they were drawn; an answer without a
-    decided verdict is neither right nor wrong, and one that declines is no answer."""
+    decided verdict is neither right nor wrong, and one that declines is not an answer."""
     drawn = ([] if knowledge.greedy is None else [knowledge.greedy]) + list(knowledge.samples)
     usable = [
         (j.completion.text.strip(), j.verdict.correct)
@@ -81,10 +83,12 @@ def sampled(knowledge: Knowledge) -> Answers:
     right = dict.fromkeys(text for text, correct in usable if correct)
     wrong = dict.fromkeys(text for text, correct in usable if not correct and not declines(text))
     # A verifier that says both of one text is no evidence for either.
-    return Answers(tuple(t for t in right if t not in wrong), tuple(t for t in wrong if t not in right))
+    return KnownAnswers(tuple(t for t in right if t not in wrong), tuple(t for t in wrong if t not in right))
 
 
-async def answers(record: Certainty, probe: ProbeKnowledge | None, form: Form, context: Context) -> Answers:
+async def answers(
+    record: Certainty, probe: ProbeKnowledge | None, form: Form, context: Context
+) -> KnownAnswers:
     """The samples that ``probe`` drew of this question; the completion log answers for those drawn before.
     Without a probe, what ``told`` says. ``RowRejected`` where the probe made nothing."""
     if probe is None:
@@ -103,8 +107,10 @@ def needs_of(probe: ProbeKnowledge | None) -> frozenset[Ability]:
     return frozenset() if probe is None else probe.needs
 
 
-def cost_of(record: Certainty, probe: ProbeKnowledge | None) -> Estimate:
-    """What drawing the samples costs; nothing of it where the log has them."""
+def cost_of(record: Certainty, probe: ProbeKnowledge | None, rows_max: int) -> Estimate:
+    """What drawing the samples costs, of which at most ``rows_max`` pairs are made; nothing where the log has
+    them."""
     if probe is None:
-        return Estimate(0, 0, 0, 0)
-    return probe.estimate(Problem(record.id, record.problem, record.answer, meta=record.meta))
+        return Estimate(0, 0, 0, 0, rows_max)
+    cost = probe.estimate(Problem(record.id, record.problem, record.answer, meta=record.meta))
+    return replace(cost, rows_max=rows_max)

@@ -1,7 +1,7 @@
 """How a question and what is said about it are put into turns: templates by kind of task, three forms.
 
 The places of a template are filled from the record and from the fields of its ``meta``, by name. A record
-that lacks one is rejected: a place that stays open would be trained as it stands.
+that lacks one is rejected: a place that stays open would be trained as it is.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
-import msgspec
 from msgspec import Struct
 
 from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import fill, places
+from gristmill.core.prompts import RowValues, fields, fill, require, row_places
 from gristmill.core.records import Turn
 from gristmill.synth.refusal.texts import MAY_DECLINE
 from gristmill.verifiers.evidence import read_references
@@ -24,8 +23,6 @@ from gristmill.verifiers.rules.short_answer import tokens
 
 Task = Literal["question", "multiple_choice", "claim", "multi_hop", "math"]
 FormKind = Literal["conversation", "system", "plain"]
-
-_DECODE = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class AskedQuestion(Protocol):
@@ -90,54 +87,65 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a question is asked and an answer given.
 
-    ``kind``: ``conversation`` has the question in a user turn and the answer in an assistant turn;
-    ``system`` has ``system`` before them, a message that says the model may decline; ``plain`` is one text,
-    whose pieces are turns that join to it as they are (the export ``text``), ``joint`` between them.
-
-    ``task`` chooses templates for short answers, multiple choice, claims with evidence, multi-hop reading
-    and mathematics; ``question`` and ``answer`` replace them. Places are ``{problem}``, ``{answer}`` (the
-    first where there are aliases), ``{labels}``, ``{letter}`` and ``{content}`` of the right option, and any
-    field of ``meta``; ``columns`` says which field a place is filled from (``{passages: context}``). Lists of
-    options are lettered, and lists of passages numbered with their titles, HotpotQA's forms included.
-
-    With ``labels`` the reference must be one of them as a whole: "supported" is not "not_supported".
+    Places of the templates are ``{problem}``, ``{answer}`` (the first where there are aliases), ``{labels}``,
+    ``{letter}`` and ``{content}`` of the right option, and any field of ``meta``. Lists of options are
+    lettered, and lists of passages numbered with their titles, HotpotQA's forms included.
     """
 
     kind: FormKind = "conversation"
+    """``conversation`` has the question in a user turn and the answer in an assistant turn; ``system`` has a
+    message before them that says the model may decline; ``plain`` is one text, whose pieces are turns that
+    join to it as they are (the export ``text``)."""
     task: Task = "question"
+    """Which templates are used: for short answers, multiple choice, claims with evidence, multi-hop reading
+    or mathematics."""
     question: str | None = None
+    """The template of the question in place of the task's."""
     answer: str | None = None
+    """The template of the answer in place of the task's."""
     labels: tuple[str, ...] = ()
+    """The labels of which the reference must be one as a whole: "supported" is not "not_supported"."""
     columns: dict[str, str] = {}
+    """The field of ``meta`` that a place is filled from, by place: ``{passages: context}``."""
     system: str = MAY_DECLINE
+    """The message before the question where ``kind`` is ``system``."""
     joint: str = " "
+    """What is between the pieces of the plain form."""
 
     def __post_init__(self) -> None:
-        if self.question is not None and "problem" not in places(self.question):
-            raise RecipeError(
-                f"form: the question {self.question!r} has no place {{problem}}.",
-                remedy="Put {problem} where the question's text belongs.",
-            )
+        if self.question is not None:
+            require("form.question", self.question, "problem")
+        require("form.answer", self.answer)
         if self.task == "claim" and not self.labels:
             raise RecipeError(
                 "form: a claim has no labels to choose from.",
                 remedy="Set labels, such as [supported, refuted, not enough info].",
             )
 
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the templates want of a row, by option: less what the form finds or makes itself."""
+        own = {"problem", "answer", "labels", "letter", "content", *_COLUMNS} - set(self.columns)
+        wanted = row_places(own, question=self.question, answer=self.answer)
+        return {
+            option: frozenset(self.columns.get(place, place) for place in named)
+            for option, named in wanted.items()
+        }
+
     def asked(self, record: AskedQuestion) -> str:
         """The question's text. ``RowRejected`` where the record lacks something that it needs."""
         templates = TASKS[self.task]
         default = templates.plain if self.kind == "plain" else templates.chat
-        return filled(self.question or default, self._values(record))
+        return fill(self.question or default, RowValues(record), **self._values(record))
 
     def answered(self, record: AskedQuestion, answer: str | None = None) -> str:
         """The text of the reference, or of another ``answer``, closed by one full stop and never shortened.
 
-        ``RowRejected`` where there is no reference, or it is none of the options or labels.
+        ``RowRejected`` where there is no reference, or it is not one of the options or labels.
         """
         values = self._values(record)
         said = self._reference(record) if answer is None else {"answer": answer.strip()}
-        text = filled(self._answer_template(answer is None), {**values, **said})
+        text = fill(self._answer_template(answer is None), RowValues(record), **{**values, **said})
         ended = said["answer"].endswith((".", "!", "?"))
         return text[:-1] if ended and text.endswith(said["answer"] + ".") else text
 
@@ -191,26 +199,10 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.labels:
             known = {_label(label): label for label in self.labels}
             if _label(references[0]) not in known:
-                detail = f"{references[0]!r} is none of {list(self.labels)}"
-                raise RowRejected("the reference is no label", detail)
+                detail = f"{references[0]!r} is not one of {list(self.labels)}"
+                raise RowRejected("the reference is not one of the labels", detail)
             return {"answer": known[_label(references[0])]}
         return {"answer": references[0].strip()}
-
-
-def filled(template: str, values: dict[str, str]) -> str:
-    """``template`` with every place filled. ``RowRejected`` where one has no value."""
-    for place in places(template):
-        if place not in values:
-            raise RowRejected(f"has no {place!r}", f"meta has no field for the place {{{place}}}")
-    return fill(template, **values)
-
-
-def fields(meta: str) -> dict[str, Any]:
-    """The fields of a record's ``meta``, by name. ``RowRejected`` unless it is a JSON object."""
-    try:
-        return _DECODE(meta or "{}")
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise RowRejected("meta is no JSON object", str(error)[:200]) from error
 
 
 def lettered(options: Sequence[str]) -> str:
@@ -271,7 +263,7 @@ def _options(record: AskedQuestion, column: str | None) -> tuple[str, tuple[str,
 def _key_options(record: AskedQuestion) -> tuple[str, ...]:
     try:
         return read_key(record.answer or "").options
-    except ValueError:  # no reference, or one that is no such JSON, has no options
+    except ValueError:  # no reference, or one that is not such JSON, has no options
         return ()
 
 
@@ -287,7 +279,7 @@ def _chosen(record: AskedQuestion, column: str | None) -> dict[str, str]:
     fits |= {i for i, option in enumerate(options) if tokens(option) == tokens(said)}
     if len(fits) != 1:
         detail = f"{said!r} fits {len(fits)} of {len(options)} options"
-        raise RowRejected("the reference is no option", detail)
+        raise RowRejected("the reference is not one of the options", detail)
     [index] = fits
     return {"letter": LETTERS[index], "content": options[index], "answer": LETTERS[index]}
 

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certainty
+from gristmill.core.prompts import within
 from gristmill.core.records import Pair
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.refusal.data import Sentence, SplitPart, choose, left_out
@@ -28,33 +29,36 @@ def refuse_plain(stage: str, form: Form) -> None:
 
 
 class RefusalPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Makes pairs from what a model is known to know, or not to know [OURS].
+    """Makes pairs from what a model is known to know, or not to know.
 
-    Of an unsure question: a refusal is preferred to a wrong answer. Of a sure one: a right answer is
-    preferred to a refusal, against over-refusal. Nothing is paired on equal evidence: with ``evidence:
-    interval`` a question needs, beside its label, a Wilson interval of its right samples that lies below
-    ``boundary`` (unsure) or above it (sure); ``label`` trusts the split alone.
-
-    The wrong answer is one that a verdict found wrong: of the samples that ``probe`` drew (give it the
-    options of the probing stage, and the completion log answers), or without it the greedy answer, or the
-    most frequent one if no sample is right. Answers that decline are no wrong answers. The right one is a
-    right sample, without a probe the reference. ``limit``: at most so many pairs of a question. Refusals are
-    chosen by seed, one for a question.
+    Of an unsure question a refusal is preferred to a wrong answer, of a sure one a right answer to a refusal,
+    against over-refusal. The wrong answer is one that a verdict found wrong; answers that decline are not
+    wrong answers.
 
     That refusal should win where the model does not know, and lose where it does, is the common idea of
-    preference data of abstention; the evidence rule is ours.
+    preference data of abstention; the rule of evidence is this project's own.
     """
 
     reads: ClassVar[type[Struct]] = Certainty
     writes: ClassVar[type[Struct]] = Pair
 
     probe: ProbeKnowledge | None = None
+    """The options of the stage that probed, whose samples are then the right and wrong answers (the
+    completion log answers for them). Without it the right answer is the reference, and the wrong one the
+    greedy answer, or the most frequent one if no sample is right."""
     form: Form = Form()
+    """How the question and the answer are put into turns."""
     parts: Annotated[tuple[SplitPart, ...], Meta(min_length=1)] = ("train",)
+    """The parts of the split that become data; the others are for evaluation."""
     evidence: Literal["interval", "label"] = "interval"
+    """What a question needs beside its label: ``interval`` a Wilson interval of its right samples that lies
+    below ``boundary`` (unsure) or above it (sure); ``label`` nothing more."""
     boundary: Annotated[float, Meta(gt=0, lt=1)] = 0.5
+    """The share of right samples on one side of which the interval has to lie."""
     limit: Annotated[int, Meta(ge=1)] = 1
+    """The most pairs of a question."""
     refusals: Annotated[tuple[Sentence, ...], Meta(min_length=1)] = REFUSALS
+    """The sentences to refuse with; one is chosen by seed for each question."""
 
     def __post_init__(self) -> None:
         refuse_plain("refusal_pairs", self.form)
@@ -63,6 +67,11 @@ class RefusalPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def needs(self) -> frozenset[Ability]:
         """What the probe needs; nothing without one."""
         return needs_of(self.probe)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Certainty, context: Context) -> Sequence[Pair | Rejection]:
         """The pairs of one question, or a ``Rejection`` with the reason why there is none."""
@@ -87,6 +96,7 @@ class RefusalPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 prompt,
                 (Message("assistant", chosen),),
                 (Message("assistant", rejected),),
+                meta=record.meta,
             )
             for i, (chosen, rejected) in enumerate(sides[: self.limit])
         ]
@@ -96,4 +106,4 @@ class RefusalPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def estimate(self, record: Certainty) -> Estimate:
         """The probe's samples at most; nothing without a probe."""
-        return cost_of(record, self.probe)
+        return cost_of(record, self.probe, self.limit)

@@ -20,24 +20,26 @@ Part = Literal["train", "test", "test_ood"]
 class Partition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How questions are divided into ``train``, ``test`` and ``test_ood``.
 
-    Out of domain: ``domain`` names a field of ``meta`` (relation, subject); the questions of its values
-    ``out`` are ``test_ood``, or with ``out_share`` those of so many of its values, chosen by seed (to the
-    nearest whole number, but at least one on each side).
-
-    In domain, ``test`` is the share of questions to test on, to the nearest whole number; with ``stratify``,
-    of each of sure, unsure and left out. Near-duplicates (``filters.near_duplicates`` at this threshold,
-    ``null`` for none but equal questions) are kept together: in a seeded order each group goes to ``test`` as
-    a whole if that leaves no stratum above its share, and else is training data. The share is met exactly
-    where there are enough questions without near-duplicates to fill it up. A question that nearly repeats
-    one out of domain is tested in domain, never trained on, though the share be exceeded.
+    Near-duplicates are kept together: in a seeded order each group goes to ``test`` as a whole if that leaves
+    no stratum above its share, and otherwise is training data. The share is met exactly where there are
+    enough questions without near-duplicates to fill it up. A question that nearly repeats one out of domain
+    is tested in domain and never trained on, even where the share is then exceeded.
     """
 
     domain: str | None = None
+    """The column (relation, subject) by which questions are in domain or out of it; ``null``: all are in."""
     out: tuple[str, ...] = ()
+    """The values of ``domain`` whose questions are ``test_ood``."""
     out_share: Annotated[float, Meta(gt=0, lt=1)] | None = None
+    """The share of the values of ``domain`` that are out, in place of ``out``: chosen by seed, to the nearest
+    whole number, with at least one on each side."""
     test: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """The share of the questions in domain to test on, to the nearest whole number."""
     near_duplicates: Annotated[float, Meta(gt=0, le=1)] | None = 0.75
+    """The similarity from which two questions are near-duplicates (``filters.near_duplicates``); ``null``:
+    only equal ones are kept together."""
     stratify: bool = True
+    """Whether ``test`` is a share of each of sure, unsure and left out."""
 
     def __post_init__(self) -> None:
         if (self.domain is None) != (not self.out and self.out_share is None):
@@ -81,12 +83,14 @@ class Partition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return parts
 
     def _outside(self, domains: Sequence[str | None], seed: int) -> set[str]:
-        """The values that are out of domain."""
+        """The values that are out of domain; none of no questions."""
+        if not domains:
+            return set()
         values = sorted({domain for domain in domains if domain is not None})
         if missing := sorted(set(self.out) - set(values)):
             shown = ", ".join(values[:10]) or "none"
             raise RecipeError(
-                f"partition: {self.domain!r} is nowhere {', '.join(missing)} (it is: {shown}).",
+                f"partition: {self.domain!r} never has the value {', '.join(missing)} (it has: {shown}).",
                 remedy="Correct 'out'.",
             )
         if self.out_share is None:

@@ -11,10 +11,11 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
+from gristmill.core.prompts import fields, within
 from gristmill.core.records import Demonstration, Problem
 from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, Rejection, RowStage, derive_seed
 from gristmill.synth.refusal.data import NOTHING, Sentence, choose
-from gristmill.synth.refusal.forms import Form, fields, passages
+from gristmill.synth.refusal.forms import Form, passages
 from gristmill.synth.refusal.texts import ABSTENTIONS
 from gristmill.verifiers.evidence import read_references
 from gristmill.verifiers.rules.short_answer import find_whole, tokens
@@ -28,12 +29,12 @@ _FIRST, _DONOR = 0, 1
 
 class PassageQuestions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a conversation of each question with its passage: the reference where the passage holds the
-    answer, an abstention where it does not. Both are one task of one model, as SALU trains them; its
-    reinforcement learning by a confidence score is not here. The wording and the form are [OURS].
+    answer, an abstention where it does not.
 
-    A question is answerable as the field ``answerable`` of its ``meta`` says (true or false), as the opposite
-    of ``unanswerable`` (SQuAD 2.0's ``is_impossible``), and without these if it has a reference. One that is
-    called answerable and has no reference is rejected. ``abstentions`` are chosen by seed.
+    Both are one task of one model, as SALU trains them; its reinforcement learning by a confidence score is
+    not here, and the wording and the form are this project's own. Without the columns ``answerable`` and
+    ``unanswerable`` a question is answerable if it has a reference. One that is called answerable and has no
+    reference is rejected.
     """
 
     reads: ClassVar[type[Struct]] = Problem
@@ -41,9 +42,18 @@ class PassageQuestions(RowStage, frozen=True, kw_only=True, forbid_unknown_field
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     form: Form = _READING
+    """How the passages, the question and the answer are put into turns."""
     answerable: str = "answerable"
+    """The column that says, true or false, whether the passage holds the answer."""
     unanswerable: str = "is_impossible"
+    """The column that says the opposite; the default is SQuAD 2.0's."""
     abstentions: Annotated[tuple[Sentence, ...], Meta(min_length=1)] = ABSTENTIONS
+    """The sentences to abstain with; one is chosen by seed for each question."""
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Demonstration | Rejection]:
         """One record."""
@@ -79,13 +89,11 @@ class PassageQuestions(RowStage, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class SwapPassages(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Makes a share of the questions unanswerable by giving each another record's passage [OURS].
+    """Makes a share of the questions unanswerable by giving each another record's passage.
 
     Which questions these are, and whose passage each gets, follows from a seeded hash of their ids, whatever
     the order of the rows. A passage is taken only if it is another text and holds none of the aliases of the
-    answer, compared word for word after normalisation (not as substrings: "art" is not in "party"); at
-    most ``tries`` are looked at, then the row is rejected. ``within`` names a field of ``meta``: passages
-    come from records with the same value, which makes questions that are harder to tell.
+    answer, compared word for word after normalisation (not as substrings: "art" is not in "party").
 
     A changed row has no reference any more; its ``meta`` says ``answerable: false``, whose passage it has
     (``swapped_from``) and what the reference was (``unswapped_answer``). Rows without a passage are rejected,
@@ -96,9 +104,14 @@ class SwapPassages(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True
     writes: ClassVar[type[Struct]] = Problem
 
     share: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """The share of the questions with a reference that get another passage."""
     passage: str = "passage"
+    """The column that holds the passage."""
     within: str | None = None
+    """A column: passages come from rows with the same value, which makes questions that are harder to
+    tell."""
     tries: Annotated[int, Meta(ge=1)] = 100
+    """The most passages that are looked at for a question before it is rejected."""
 
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         """All rows, with changed answers and meta; the texts are held in memory."""

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, TokenScore
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Knowledge
+from gristmill.core.prompts import within
 from gristmill.core.records import Judged, Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict, unfinished
@@ -34,7 +35,7 @@ _REASONING_TOKENS = 1024
 _ALTERNATIVES = 20
 """The most that servers give."""
 _SPACES = " \t\n▁Ġ(["
-"""What may stand before a letter in one token; some servers show a blank as the vocabulary's own mark."""
+"""What may be before a letter in one token; some servers show a blank as the vocabulary's own mark."""
 
 
 class ProbePlan(NamedTuple):
@@ -55,35 +56,24 @@ PRESETS: dict[Preset, ProbePlan] = {
 
 
 class Shot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A worked example before the question: a problem with its answer, and the fields of its ``meta``."""
+    """A worked example before the question."""
 
     problem: Annotated[str, Meta(min_length=1)]
+    """Its question."""
     answer: Annotated[str, Meta(min_length=1)]
+    """Its answer."""
     meta: dict[str, Any] = {}
+    """Its further columns, by name, where the form has places for them."""
 
 
 class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Asks each question ``samples`` times at temperature 0.7 and, with ``greedy``, once at temperature 0.
+    """Asks each question several times at temperature 0.7, once at temperature 0, or both.
 
-    ``preset`` gives what is not set here: ``default`` draws 10 samples, from which knowledge is estimated
-    with an interval; ``r-tuning`` is the paper's rule, one greedy answer of at most 15 tokens; ``r-tuning-u``
-    its unsupervised one, 5 samples at 0.7 (arXiv 2311.09677, section 3). For mathematics answers are whole
-    and of up to 1,024 tokens whatever the preset. ``sampling`` replaces that of the samples; the greedy
-    answer has its ``max_tokens``, ``stop`` and ``logprobs``.
-
-    ``form`` puts the question, ``shots`` stand before it: as turns, or in plain text as paragraphs.
-
-    ``cut``: an answer ends at its first ``line``, or its first ``sentence``, and is then finished whatever
-    came of the rest. ``cut_off`` says what an answer is that the token limit ended before: ``unparseable``,
-    or as in the paper's presets judged by its text. The record holds the answers as they were cut.
-
-    Multiple choice: with ``option_logits`` the greedy answer is the likeliest letter by the first token's
-    log-probabilities where the engine gives them (ties: the first letter; a letter beyond the 20 likeliest
-    tokens is less likely than any in them), and else, or if no letter is among them, the text. The verifier
-    gets the reference with the options that were shown, as ``choice`` reads it.
+    The record holds the answers as they were cut. For multiple choice the verifier gets the reference with
+    the options that were shown, as ``choice`` reads it. A problem without an answer is rejected.
 
     Seeds: the samples are call 0 of the problem, so that the stage ``sample`` shares them where it asks the
-    same; the greedy answer has none. A problem without an answer is rejected.
+    same; the greedy answer has none.
     """
 
     reads: ClassVar[type[Struct]] = Problem
@@ -91,14 +81,30 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     preset: Preset = "default"
+    """What gives the options that are ``null``: ``default`` draws 10 samples, from which knowledge is
+    estimated with an interval; ``r-tuning`` is the paper's rule, one greedy answer of at most 15 tokens;
+    ``r-tuning-u`` its unsupervised one, 5 samples at 0.7 (arXiv 2311.09677, section 3). For mathematics
+    answers are whole and of up to 1,024 tokens whatever the preset."""
     samples: Annotated[int, Meta(ge=0, le=10_000)] | None = None
+    """The number of samples."""
     greedy: bool | None = None
+    """Whether an answer at temperature 0 is drawn."""
     sampling: Sampling | None = None
+    """How the samples are drawn; the greedy answer has its ``max_tokens``, ``stop`` and ``logprobs``."""
     cut: Cut | None = None
+    """Where an answer ends: at its first ``line`` or ``sentence``, and is then finished whatever came of the
+    rest, or not before its own end (``none``)."""
     cut_off: CutOff | None = None
+    """What an answer is that the token limit ended before that: ``unparseable``, or judged by its text as in
+    the paper's presets."""
     form: Form = Form()
+    """How the question is put into turns or plain text."""
     shots: tuple[Shot, ...] = ()
+    """Worked examples before the question, as turns or, in plain text, as paragraphs."""
     option_logits: bool = True
+    """Whether the greedy answer to a multiple choice is the likeliest letter by the first token's
+    log-probabilities, where the engine gives them (ties: the first letter; a letter beyond the 20 likeliest
+    tokens is less likely than any in them). Otherwise, and if no letter is among them, it is the text."""
 
     def __post_init__(self) -> None:
         if not self.plan.samples and not self.plan.greedy:
@@ -115,6 +121,11 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
             plan = plan._replace(max_tokens=_REASONING_TOKENS, cut="none")
         given = {name: getattr(self, name) for name in ("samples", "greedy", "cut", "cut_off")}
         return plan._replace(**{name: value for name, value in given.items() if value is not None})
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("form", self.form.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Knowledge]:
         """One record. ``RowRejected`` for a problem without an answer or without what the form needs."""
@@ -142,10 +153,10 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
         try:
             chars = sum(len(m.content) for m in self.messages(problem))
         except RowRejected:
-            return Estimate(0, 0, 0, 0)
+            return Estimate(0, 0, 0, 0, rows_max=0)
         least = self.plan.samples + self.plan.greedy
         most = least + (self.plan.greedy and self._by_letters)
-        return Estimate(least, most, chars // _CHARS_PER_TOKEN, self._sampling.max_tokens)
+        return Estimate(least, most, chars // _CHARS_PER_TOKEN, self._sampling.max_tokens, rows_max=1)
 
     def messages(self, problem: Problem) -> tuple[Message, ...]:
         """What is sent. ``RowRejected`` where the problem lacks what the form needs."""
@@ -197,7 +208,7 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
             [first] = await context.engine.generate(Request(messages, one))
             letter = likeliest_letter(first, len(read_options(self.form.asked(problem))))
             if letter is not None:
-                # One token is the whole answer here, so its end is no cut.
+                # One token is the whole answer here, so its end is not a cut.
                 return replace(first, text=letter, finish_reason="stop")
         s = self._sampling
         sampling = Sampling(temperature=0, max_tokens=s.max_tokens, stop=s.stop, logprobs=s.logprobs)
@@ -231,16 +242,15 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class KnowledgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The answers of a probe as samples, for every stage that reads those (difficulty, pairs, judges).
-
-    ``greedy`` adds the greedy answer, under the id ``.../greedy`` and with the index after the samples'.
-    """
+    """The answers of a probe as samples, for every stage that reads those (difficulty, pairs, judges)."""
 
     reads: ClassVar[type[Struct]] = Knowledge
     writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     greedy: bool = False
+    """Whether the greedy answer is among them, under the id ``.../greedy`` and with the index after the
+    samples'."""
 
     async def __call__(self, record: Knowledge, context: Context) -> Sequence[Sampled | Rejection]:
         """A sample for each answer, in order."""
@@ -260,13 +270,14 @@ class KnowledgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_field
                 prompt_tokens=judged.completion.prompt_tokens,
                 completion_tokens=judged.completion.completion_tokens,
                 verdict=judged.verdict,
+                meta=record.meta,
             )
             for index, (name, judged) in enumerate(named)
         ]
 
     def estimate(self, record: Knowledge) -> Estimate:
         """Nothing: the answers are there."""
-        return Estimate(0, 0, 0, 0)
+        return Estimate(0, 0, 0, 0, rows_max=len(record.samples) + 1)
 
 
 def ended(text: str, cut: Cut) -> str | None:

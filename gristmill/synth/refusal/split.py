@@ -38,41 +38,41 @@ _TOLD = (*_ANSWERED, Outcome.UNPARSEABLE)
 class RefusalSplit(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Splits questions into those that the model is sure of and those that it is not.
 
-    ``rule``:
-
-    - ``rate``: by the share of right samples, with its Wilson interval at ``confidence``: sure if the
-      interval's ``low`` is ``sure_from`` or more, unsure if its ``high`` is ``unsure_to`` or less. What lies
-      ``between`` is left out (``certain`` is ``None``), or decided by the ``point`` estimate: sure where the
-      share is ``point`` or more. Undecided verdicts (time-outs, errors) do not count, and without any
-      decided one the question is left out. Of 10 samples the defaults want 9 right to be sure, and at most 1
-      to be unsure.
-    - ``greedy``: R-Tuning's: sure if and only if the greedy answer is right; left out if that is undecided.
-    - ``entropy``: R-Tuning-U's, which looks at no verdict: by the entropy of the answers' classes ascending,
-      of equal ones the first in the input, the first floor(``sure_share`` n) are sure and the rest
-      unsure. ``sure_share`` is one half unless given; with ``entropy_to`` (nats) instead, those at or
-      below it are sure. Questions without a readable answer are left out and not among the n.
-
-    ``classes``: which answers are equal: ``short_answer`` by words and numbers, ``exact`` as written,
-    ``math`` by value. An answer is what the verifier read, or else the text; one that it could not read
-    is in no class. Of classes equally large the first seen is the majority.
-
-    ``partition`` says which question is for training; see there. A question whose ``meta`` has no such
-    ``domain`` is rejected.
+    Questions that the rule can put on neither side are left out: ``certain`` is ``None``. Undecided verdicts
+    (time-outs, errors) do not count. Of classes of answers equally large the first seen is the majority.
     """
 
     reads: ClassVar[type[Struct]] = Knowledge
     writes: ClassVar[type[Struct]] = Certainty
 
     rule: Rule = "rate"
+    """``rate``: by the share of right samples, with its Wilson interval; a question without a decided verdict
+    is left out. ``greedy``: R-Tuning's, sure if and only if the greedy answer is right; left out if that is
+    undecided. ``entropy``: R-Tuning-U's, which looks at no verdict: by the entropy of the answers' classes,
+    of equal ones the first in the input first; questions without a readable answer are left out."""
     classes: Classes = "short_answer"
+    """Which answers are equal: ``short_answer`` by words and numbers, ``exact`` as written, ``math`` by
+    value. An answer is what the verifier read, or otherwise the text; one that it could not read is in no
+    class."""
     confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    """The confidence of the interval."""
     sure_from: Share = 0.5
+    """A question is sure whose interval begins here or above: with the defaults, 9 right of 10 samples."""
     unsure_to: Share = 0.5
+    """A question is unsure whose interval ends here or below: with the defaults, at most 1 right of 10."""
     between: Literal["leave_out", "point"] = "leave_out"
+    """What becomes of a question that is neither: it is left out, or decided by its share alone."""
     point: Share = 0.5
+    """With ``between: point``, the share of right samples from which a question is sure."""
     sure_share: Share | None = None
+    """With ``rule: entropy``, the share of the n questions that are sure, floor(share n) of them; by default
+    one half."""
     entropy_to: Annotated[float, Meta(ge=0)] | None = None
+    """With ``rule: entropy``, the entropy in nats up to which a question is sure, in place of
+    ``sure_share``."""
     partition: Partition = Partition()
+    """Which questions are for training and which for testing. A question without the column
+    ``partition.domain`` is rejected."""
 
     def __post_init__(self) -> None:
         if self.unsure_to > self.sure_from:
@@ -301,7 +301,7 @@ def _words(answer: str) -> tuple[str, ...]:
 
 
 def _field(meta: str, name: str) -> str | None:
-    """A field of ``meta`` as text; ``None`` where there is no such, or it is null or a list of things."""
+    """A field of ``meta`` as text; ``None`` where it is missing, null or a list of things."""
     try:
         value = _META.decode(meta)[name]
     except (msgspec.DecodeError, KeyError, RecursionError):

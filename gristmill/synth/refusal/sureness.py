@@ -162,7 +162,7 @@ async def _masses(
 
 
 def _alternatives(tokens: Sequence[TokenLogprob]) -> list[tuple[str, float]]:
-    """The next token's alternatives; the sampled token may stand among them."""
+    """The next token's alternatives; the sampled token may be among them."""
     if not tokens:
         return []
     first = tokens[0]

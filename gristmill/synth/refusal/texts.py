@@ -64,6 +64,6 @@ FEASIBLE = (
 )
 """How a model is asked whether a task is within its abilities."""
 CAN_YOU = "Would you be able to answer this question correctly? {problem}"
-"""The same question as it stands in the data, with its two answers."""
+"""The same question as it is in the data, with its two answers."""
 I_CAN = "Yes, I can answer this."
 I_CANNOT = "No, I cannot answer this reliably."

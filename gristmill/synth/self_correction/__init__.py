@@ -4,7 +4,7 @@ Source: "Self-rewarding correction for mathematical reasoning", arXiv 2502.19613
 """
 
 from gristmill.synth.self_correction.explore import Explore
-from gristmill.synth.self_correction.select import Pairs, Trajectories
+from gristmill.synth.self_correction.select import CorrectionPairs, Trajectories
 from gristmill.synth.self_correction.trial import CorrectionMetrics, Trial, measure
 
-__all__ = ["CorrectionMetrics", "Explore", "Pairs", "Trajectories", "Trial", "measure"]
+__all__ = ["CorrectionMetrics", "CorrectionPairs", "Explore", "Trajectories", "Trial", "measure"]

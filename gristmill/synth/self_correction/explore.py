@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import fill
+from gristmill.core.prompts import RowValues, fill, require, require_row, within
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.verdicts import Verdict
@@ -48,51 +48,64 @@ class Prior(Struct, frozen=True, forbid_unknown_fields=True):
     """Beta prior of every rate of a problem (attempts, verdicts, corrections)."""
 
     a: Annotated[float, Meta(gt=0)] = 0.6
+    """The successes that it counts as."""
     b: Annotated[float, Meta(gt=0)] = 1.2
+    """The failures that it counts as."""
 
 
 class CheckHolds(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a self-evaluation of a right, and of a wrong, attempt has to contain."""
+    """What a self-evaluation has to contain. ``{reference}`` is the reference, ``{answer}`` the attempt's."""
 
     right: str = ""
+    """The text in the evaluation of a right attempt."""
     wrong: str = ""
+    """The text in the evaluation of a wrong attempt."""
 
 
 class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Draws attempts, self-evaluations and corrections for a problem.
 
-    ``scheme: adaptive`` (default) stops once what ``want`` asks of a problem is in hand, or when the
-    posterior chance that the next ``lookahead`` attempts give any of it falls below ``min_chance``;
-    the counts below are then upper limits. ``scheme: fixed`` draws the paper's fixed numbers:
-    ``attempts`` N1, ``evaluations`` N2 for each attempt, and ``corrections_of_wrong`` M1 or
-    ``corrections_of_right`` M2 for each attempt on which a verdict that fits the truth was found.
-
     A correction continues the first evaluation that said "wrong": the model is told so by itself, also
     where the attempt was right. Attempts with the same text are worked only once.
-
-    Two filters keep texts that are right by luck from counting. ``sound_arithmetic``: a right answer or a
-    fitting verdict counts only where no equation in its text is false and ``statements`` or more are true
-    (``gristmill.verifiers.rules.arithmetic``; for plain exact arithmetic: rounding, as 1/3 = 0.33, reads as
-    false). ``check_holds``: a verdict that fits a right (wrong) attempt counts only where its text holds
-    this, ``{reference}`` and ``{answer}`` standing for the reference and the attempt's answer.
     """
 
     scheme: Literal["adaptive", "fixed"] = "adaptive"
+    """``adaptive`` stops once what ``want`` asks of a problem is in hand, or is unlikely to come (see
+    ``min_chance``); the counts below are then upper limits. ``fixed`` draws the paper's fixed numbers."""
     style: Style = "verify"
+    """``verify`` has separate turns with ``[VERIFY]`` markers, ``yes_no`` two turns with yes and no,
+    ``merged`` one long chain of thought."""
     prompts: PromptOverrides = PromptOverrides()
+    """The turns whose prompts replace the style's own."""
     marker: Marker | None = None
+    """The endings of a self-evaluation in place of the style's own."""
     attempts: Positive = 50
+    """The attempts of a problem (N1 in the paper)."""
     evaluations: Positive = 8
+    """The self-evaluations of an attempt (N2)."""
     corrections_of_wrong: Count = 8
+    """The corrections of a wrong attempt on which a verdict that fits was found (M1)."""
     corrections_of_right: Count = 4
+    """The corrections of a right attempt on which a verdict that fits was found (M2)."""
     want: Want = field(default_factory=Want)
+    """What is wanted of each problem."""
     prior: Prior = Prior()
+    """What is assumed of a problem's rates before anything is drawn."""
     min_chance: Share = 0.3
+    """A problem or attempt is given up once the posterior chance that it still gives what is wanted falls
+    below this."""
     lookahead: Positive = 8
+    """The further attempts that this chance looks at."""
     attempts_per_round: Positive = 2
+    """The attempts drawn at once."""
     sound_arithmetic: bool = False
+    """Whether a right answer or a verdict that fits counts only where no equation in its text is false and
+    ``statements`` or more are true (``gristmill.verifiers.rules.arithmetic``): against texts that are right
+    by luck. For plain exact arithmetic: rounding, as in 1/3 = 0.33, reads as false."""
     statements: Count = 0
+    """The true equations that ``sound_arithmetic`` asks for."""
     check_holds: CheckHolds = CheckHolds()
+    """What the text of a verdict that fits has to contain for it to count."""
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
@@ -100,6 +113,9 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
 
     def __post_init__(self) -> None:
         """Refuse a wish that the prior alone makes hopeless: no sample would ever be drawn for it."""
+        require_row("explore_self_correction", "prompts.attempt", self.places["prompts.attempt"])
+        for side in (self.check_holds.right, self.check_holds.wrong):
+            require("check_holds", side, known=("reference", "answer"))
         if self.scheme == "fixed":
             return
         unknown = Rates.of((), Beta(self.prior.a, self.prior.b))
@@ -122,6 +138,11 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
         for came in goal.outcomes - (outcomes(base) if base else set()):
             chance *= rates.outcome(goal.right, came, corrections)
         return chance
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return within("prompts", self.turns.places)
 
     @cached_property
     def turns(self) -> Prompts:
@@ -158,6 +179,7 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
             completions_max=self.attempts * per_attempt,
             prompt_tokens=sum(chars) // len(chars) // 4,
             completion_tokens=max(p.sampling.max_tokens for p in prompts),
+            rows_max=1,
         )
 
 
@@ -167,6 +189,7 @@ class Search:
     def __init__(self, options: Explore, problem: Problem, answer: str, context: Context) -> None:
         self.options = options
         self.problem = problem
+        self.row = RowValues(problem)
         self.answer = answer
         self.context = context
         self.bases: list[Base] = []
@@ -249,9 +272,7 @@ class Search:
     async def draw_attempts(self, count: int) -> None:
         """``count`` more attempts, verified."""
         first = len(self.bases)
-        request = self.options.turns.attempt.request(
-            self.context.seed_for(self.problem.id), problem=self.problem.problem
-        )
+        request = self.options.turns.attempt.request(self.context.seed_for(self.problem.id), self.row)
         drawn = await self.sample(request, first, count)
         verdicts = await asyncio.gather(*(self.judge(c) for c in drawn))
         for index, (completion, verdict) in enumerate(zip(drawn, verdicts, strict=True), first):
@@ -263,7 +284,7 @@ class Search:
         base = self.bases[index]
         request = self.options.turns.evaluation.request(
             self.context.seed_for(self.problem.id, 1 + 2 * index),
-            problem=self.problem.problem,
+            self.row,
             attempt=text_of(base.attempt.completion),
             answer=base.attempt.verdict.extracted or "",
         )
@@ -283,7 +304,7 @@ class Search:
             raise ValueError(f"attempt {index} has no evaluation that says 'wrong' to continue")
         request = self.options.turns.correction.request(
             self.context.seed_for(self.problem.id, 2 + 2 * index),
-            problem=self.problem.problem,
+            self.row,
             attempt=text_of(base.attempt.completion),
             answer=base.attempt.verdict.extracted or "",
             evaluation=found,
@@ -317,12 +338,12 @@ class Search:
 
 
 def text_of(completion: Completion) -> str:
-    """A completion's text as it stands in later prompts and in exported data."""
+    """A completion's text as it is in later prompts and in exported data."""
     return completion.text.strip()
 
 
 def evaluation_text(base: Base, said: bool, marker: Marker) -> str | None:
-    """The first usable evaluation of this verdict, cut at its marker, which then stands in full."""
+    """The first usable evaluation of this verdict, cut at its marker, which is then written in full."""
     truth = attempt_right(base)
     for evaluation in base.evaluations:
         if usable(evaluation, truth) is said:

@@ -46,18 +46,22 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Want(Struct, frozen=True, forbid_unknown_fields=True):
-    """How many of each goal are wanted from one problem; ``null`` for as many as the budget gives.
-
-    ``M-D3w`` and ``M-D3r`` are the two halves of the pair set M-D3 (wrong and right first attempt).
-    """
+    """How many of each goal are wanted from one problem; ``null`` for as many as the budget gives."""
 
     d1: Count | None = field(default=1, name="D1")
+    """Trajectories of a wrong attempt that is judged wrong and corrected."""
     d2: Count | None = field(default=1, name="D2")
+    """Trajectories of a right attempt that is judged wrong and comes out right again."""
     d3: Count | None = field(default=1, name="D3")
+    """Trajectories of a right attempt that is judged correct."""
     m_d1: Count | None = field(default=0, name="M-D1")
+    """Pairs of a right and a wrong correction of a wrong attempt."""
     m_d2: Count | None = field(default=0, name="M-D2")
+    """Pairs of a right and a wrong correction of a right attempt."""
     m_d3w: Count | None = field(default=0, name="M-D3w")
+    """Pairs of a wrong attempt: corrected, against judged correct."""
     m_d3r: Count | None = field(default=0, name="M-D3r")
+    """Pairs of a right attempt: judged correct, against corrected to a wrong answer."""
 
     def limit(self, name: GoalName) -> int | None:
         """The number wanted of a goal, ``None`` for no limit."""

@@ -1,55 +1,88 @@
 """What the model is asked in each turn, how its verdict is read, and how the turns become training text.
 
 Two things are kept apart. ``Prompts`` is what the engine sees while sampling: any messages, worked
-examples included. ``CorrectionDialogue`` is what stands in the exported data: no worked example ever does.
+examples included. ``CorrectionDialogue`` is what the exported data hold: no worked example ever does.
 Both are plain data that a recipe can override.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import RecipeError
-from gristmill.core.prompts import fill, fill_messages
+from gristmill.core.prompts import fill, fill_messages, require, row_places
 from gristmill.core.records import Span, Style, Subset, Turn
 
 
 class TurnPrompt(Struct, frozen=True, forbid_unknown_fields=True):
-    """How one turn is asked for. ``prefix`` begins the model's answer and is part of its text.
+    """How one turn is asked for.
 
-    Places: ``{problem}``, ``{attempt}``, ``{evaluation}`` and ``{answer}``, which the verifier read from the
-    attempt. The reference is never given to a prompt.
+    Places are the row's columns, ``{problem}`` among them, and of what came before: ``{attempt}`` and
+    ``{answer}``, which the verifier read from it, once there is an attempt, and ``{evaluation}`` in the
+    correction. ``{answer}`` is never the reference, which no prompt is given.
     """
 
     messages: tuple[Message, ...]
+    """The messages to send, worked examples included."""
     sampling: Sampling = Sampling()
+    """How the turn is sampled."""
     prefix: str = ""
+    """The beginning of the model's answer, which is part of its text."""
 
-    def request(self, seed: int, **values: str) -> Request:
-        """The request for this turn about one problem."""
-        return Request(fill_messages(self.messages, **values), self.sampling, seed, self.prefix)
+    def request(self, seed: int, row: Mapping[str, Any], **values: str) -> Request:
+        """The request for this turn about one problem. ``RowRejected`` where it lacks a column."""
+        return Request(fill_messages(self.messages, row, **values), self.sampling, seed, self.prefix)
+
+
+OWN_PLACES: dict[str, frozenset[str]] = {
+    "attempt": frozenset(),
+    "evaluation": frozenset({"attempt", "answer"}),
+    "correction": frozenset({"attempt", "answer", "evaluation"}),
+}
+"""The places that each turn fills from what came before it."""
 
 
 class Prompts(Struct, frozen=True, forbid_unknown_fields=True):
     """The three turns as the engine is asked for them."""
 
     attempt: TurnPrompt
+    """How an attempt is asked for."""
     evaluation: TurnPrompt
+    """How a self-evaluation is asked for."""
     correction: TurnPrompt
+    """How a correction is asked for."""
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What each turn wants of a row. ``RecipeError`` for a turn that names what only later ones have:
+        the row's own ``{answer}`` would be the reference."""
+        wanted: dict[str, frozenset[str]] = {}
+        for turn, own in OWN_PLACES.items():
+            wanted |= row_places(own, **{turn: getattr(self, turn).messages})
+            if early := sorted(wanted[turn] & OWN_PLACES["correction"]):
+                raise RecipeError(
+                    f"the prompt of the {turn} has the place {{{early[0]}}}, which is not there yet.",
+                    remedy=f"Take {{{early[0]}}} out of it, or put it into a later turn.",
+                )
+        return wanted
 
 
 class PromptOverrides(Struct, frozen=True, forbid_unknown_fields=True):
     """The turns whose prompts a recipe replaces; the others keep the style's own."""
 
     attempt: TurnPrompt | None = None
+    """How an attempt is asked for."""
     evaluation: TurnPrompt | None = None
+    """How a self-evaluation is asked for."""
     correction: TurnPrompt | None = None
+    """How a correction is asked for."""
 
     def over(self, prompts: Prompts) -> Prompts:
         """``prompts`` with these turns replaced."""
@@ -58,11 +91,13 @@ class PromptOverrides(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Marker(Struct, frozen=True, forbid_unknown_fields=True):
-    """The two endings of a self-evaluation. A verdict counts if exactly one of them stands in the text,
+    """The two endings of a self-evaluation. A verdict counts if exactly one of them is in the text,
     once, at its very end; its full stop may be missing."""
 
     correct: str = "[VERIFY] correct."
+    """The ending that calls the attempt right."""
     wrong: str = "[VERIFY] wrong."
+    """The ending that calls it wrong."""
 
     def read(self, text: str) -> tuple[bool, str] | None:
         """(says correct, text cut before the marker and closed with the marker in full), or ``None``."""
@@ -85,7 +120,7 @@ def _marker_patterns(correct: str, wrong: str) -> tuple[str, re.Pattern[str], re
             f"the markers {correct!r} and {wrong!r} cannot be told apart.",
             remedy="Choose two markers of which neither begins with the other.",
         )
-    # A bracketed tag that both begin with must not stand elsewhere in the text either.
+    # A bracketed tag that both begin with must not be elsewhere in the text either.
     tags = [t[0] if (t := re.match(r"[\[<]\S+[\]>]", m)) else "" for m in bare]
     tag = tags[0] if tags[0] == tags[1] else ""
     either = rf"(?<!\w)({re.escape(bare[0])}|{re.escape(bare[1])})(?!\w)"
@@ -93,18 +128,23 @@ def _marker_patterns(correct: str, wrong: str) -> tuple[str, re.Pattern[str], re
 
 
 class CorrectionDialogue(Struct, frozen=True, forbid_unknown_fields=True):
-    """The words around the model's own in the exported data.
-
-    ``evaluate`` and ``correct`` are user turns (styles ``verify`` and ``yes_no``; the latter has no
-    ``correct`` turn); ``check`` and ``revise`` join the parts that share one assistant turn.
-    """
+    """The words around the model's own in the exported data."""
 
     system: str = ""
+    """The system message; empty: none."""
     problem: str = "{problem}"
+    """The user turn with the problem."""
     evaluate: str = ""
+    """The user turn that asks for the evaluation (styles ``verify`` and ``yes_no``)."""
     correct: str = ""
+    """The user turn that asks for the correction (style ``verify``)."""
     check: str = "\n\n"
+    """What joins the attempt and the evaluation where they share one assistant turn."""
     revise: str = "\n\n"
+    """What joins the evaluation and the correction where they share one assistant turn."""
+
+    def __post_init__(self) -> None:
+        require("dialogue.problem", self.problem, known=("problem",))
 
 
 _BOXED = "Reason step by step and put the final answer in \\boxed{}."

@@ -23,20 +23,23 @@ from gristmill.synth.self_correction.prompts import (
 
 _ALL = Want(d1=None, d2=None, d3=None)
 _SUBSETS: tuple[Subset, ...] = ("D1", "D2", "D3")
-_NOTHING = Estimate(0, 0, 0, 0)
 
 
 class Trajectories(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes D1, D2 and D3 trajectories, at most one of each first attempt.
 
-    ``want`` limits each subset per problem (default: no limit). ``train_right_attempt`` lets the right
-    first attempt of D3 carry loss besides its evaluation, as the paper does for stability.
+    Source: arXiv 2502.19613, section 3.1.
     """
 
     want: Want = _ALL
+    """The most trajectories of each subset from one problem; by default all."""
     dialogue: CorrectionDialogue | None = None
+    """The words around the model's own in place of the style's."""
     marker: Marker | None = None
+    """The endings of a self-evaluation in place of the style's own."""
     train_right_attempt: bool = True
+    """Whether the right first attempt of D3 carries loss besides its evaluation, as in the paper, for
+    stability."""
 
     reads: ClassVar[type[Struct]] = Exploration
     writes: ClassVar[type[Struct]] = Trajectory
@@ -77,7 +80,7 @@ class Trajectories(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def estimate(self, record: Exploration) -> Estimate:
         """Nothing: no engine is called."""
-        return _NOTHING
+        return Estimate(0, 0, 0, 0, rows_max=len(record.bases))
 
 
 def why_none(record: Exploration) -> str:
@@ -92,18 +95,20 @@ def why_none(record: Exploration) -> str:
     return "no verdict that fits"
 
 
-class Pairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CorrectionPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes the M-DPO preference pairs M-D1, M-D2 and M-D3 (arXiv 2502.19613, section 3.2).
 
     Both sides share the first attempt. (wrong, "wrong", wrong) against (wrong, "correct") is never made.
-    ``want`` limits each kind per problem (default: no limit).
     """
 
     want: Want = field(
         default_factory=lambda: Want(d1=0, d2=0, d3=0, m_d1=None, m_d2=None, m_d3w=None, m_d3r=None)
     )
+    """The most pairs of each kind from one problem; by default all."""
     dialogue: CorrectionDialogue | None = None
+    """The words around the model's own in place of the style's."""
     marker: Marker | None = None
+    """The endings of a self-evaluation in place of the style's own."""
 
     reads: ClassVar[type[Struct]] = Exploration
     writes: ClassVar[type[Struct]] = Pair
@@ -154,7 +159,7 @@ class Pairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def estimate(self, record: Exploration) -> Estimate:
         """Nothing: no engine is called."""
-        return _NOTHING
+        return Estimate(0, 0, 0, 0, rows_max=len(GOALS) * len(record.bases))
 
 
 def _common(left: list[Message], right: list[Message]) -> Iterator[Message]:

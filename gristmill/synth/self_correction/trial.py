@@ -19,18 +19,29 @@ from gristmill.synth.self_correction.prompts import Marker, PromptOverrides, Tur
 class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One attempt, one self-evaluation and, if that says "wrong", one correction (horizon 2).
 
-    Without a readable verdict the first attempt is the final answer. ``temperature`` replaces that of
-    every turn (default 0, greedy); ``null`` keeps the prompts' own.
+    Without a readable verdict the first attempt is the final answer.
     """
 
     style: Style = "verify"
+    """The style whose prompts, marker and turns are used."""
     prompts: PromptOverrides = PromptOverrides()
+    """The turns whose prompts replace the style's own."""
     marker: Marker | None = None
+    """The endings of a self-evaluation in place of the style's own."""
     temperature: Annotated[float, Meta(ge=0)] | None = 0.0
+    """The temperature of every turn; ``null`` keeps the prompts' own."""
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
+
+    def __post_init__(self) -> None:
+        self.explore()  # so that prompts that cannot be filled are an error here and now
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return self.explore().places
 
     async def __call__(self, record: Problem, context: Context) -> list[Exploration]:
         """The trial as an exploration of one first attempt."""

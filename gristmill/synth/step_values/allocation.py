@@ -14,7 +14,6 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
-from gristmill.core.stages import RowStage
 from gristmill.core.steps import Scheme, Tally
 from gristmill.synth.step_values.posterior import alone, evidence, gain, one_error
 
@@ -38,49 +37,55 @@ class Decision(Struct, frozen=True):
     first_error: int | None = None
 
 
-class Allocation(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Allocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many rollouts each prefix of a solution gets.
 
-    A prefix is *right* where its success share exceeds ``threshold``: 0 is the hard label, any rollout
-    right. The whole solution's verdict is known, so its last prefix gets none.
-
-    ``k`` is by default 16, for ``adaptive`` 64.
+    A prefix is *right* where its success share exceeds ``threshold``. The whole solution's verdict is known,
+    so its last prefix gets no rollouts. The schemes:
 
     - ``fixed``: ``k`` for each prefix (Math-Shepherd, arXiv 2312.08935).
     - ``binary``: binary search for the first error of a wrong solution (OmegaPRM, arXiv 2406.06592),
       up to ``k`` for each prefix it looks at: ``batch`` first, then each time as many as there are. It
       leaves a prefix as soon as the rest of the ``k`` could not change its label, so the labels are those
       of ``k`` in full. It takes labels to turn from right to wrong once; where they do not, it finds a
-      turn, not always the first. ``repeat`` checks that turn with so many *further* rollouts on either
+      turn, not always the first. ``repeat`` checks that turn with that many *further* rollouts on either
       side (new ones, as those before were stopped when they looked right): where they contradict, their
       label counts and the search goes on. It also looks at the prefix behind the turn: one that is right,
-      and found so again, shows the one before it to be right. Under luck after an error (the right answer
-      all the same) no check helps much with threshold 0, as a lucky prefix *is* one with a right rollout:
-      set a threshold above that luck as well.
+      and found so again, shows the one before it to be right. Where luck after an error gives the right
+      answer all the same, no check helps much with threshold 0, as a lucky prefix *is* one with a right
+      rollout: set a threshold above that luck as well.
     - ``adaptive``: in draws of ``batch``, up to ``k`` for each prefix, until every label is decided at
-      ``confidence``. ``monotone`` (default) takes labels to turn from right to wrong once, at a step as
-      likely as any other: then each draw goes to the undecided prefix where a rollout is expected to tell
-      most, and a solution that ends right is all right. Without it each prefix stands alone, with even
-      odds, and all undecided ones are drawn at once.
+      ``confidence``.
 
     What ``confidence`` promises: the chances are posteriors under ``prior`` (a Beta distribution of a
     prefix's success, cut at the threshold), and valid whenever one stops to look. So of the labels
-    decided, at least that share is right on average over problems that are like the prior. It is no
+    decided, at least that share is right on average over problems that are like the prior. It is not a
     bound for one given success rate: with threshold 0 a right prefix that hardly ever succeeds is taken
     for wrong whatever the scheme.
-
-    ``max_rollouts`` ends a solution's sampling wherever it stands; ``first_error`` is then undecided.
     """
 
     scheme: Scheme = "fixed"
+    """``fixed``: as many for each prefix; ``binary``: a binary search for the first error of a wrong
+    solution; ``adaptive``: until every label is decided."""
     k: Positive | None = None
+    """The most rollouts of a prefix; by default 16, for ``adaptive`` 64."""
     batch: Positive = 4
+    """The rollouts drawn at once by ``binary`` and ``adaptive``."""
     threshold: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """The success share above which a prefix is right: 0 is the hard label, any rollout right."""
     confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.95
+    """The chance at which ``adaptive`` takes a label for decided."""
     monotone: bool = True
+    """Whether ``adaptive`` takes labels to turn from right to wrong once, at a step as likely as any other:
+    then each draw goes to the undecided prefix where a rollout is expected to tell most, and a solution that
+    ends right is all right. Without it each prefix is judged alone, with even odds, and all undecided ones
+    are drawn at once."""
     prior: tuple[Above0, Above0] = (1.0, 1.0)
+    """The Beta distribution of a prefix's success that ``adaptive`` assumes."""
     repeat: Annotated[int, Meta(ge=0)] = 0
+    """The further rollouts by which ``binary`` checks the turn that it found, on either side of it."""
     max_rollouts: Positive | None = None
+    """The most rollouts of a solution, wherever its sampling is; ``first_error`` is then undecided."""
 
     @property
     def cap(self) -> int:
@@ -113,7 +118,8 @@ class Allocation(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
         return one_error(seen) if self.monotone else [alone(e) for e in seen]
 
     def bounds(self, prefixes: int, solved: bool) -> tuple[int, int]:
-        """The least and the most rollouts that a solution with so many prefixes but the whole may take."""
+        """The least and the most rollouts that a solution with that many prefixes besides the whole may
+        take."""
         least = most = prefixes * self.cap
         if self.scheme != "fixed":
             least = min(self.batch, self.cap) * min(prefixes, 1)

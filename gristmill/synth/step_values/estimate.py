@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 from gristmill.core.engine import Ability, Engine
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Judged, Sampled
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import Step, ValuedSolution, tally
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.step_values.allocation import Allocation, Outcomes, Positive
@@ -23,18 +23,11 @@ _CHARS_PER_TOKEN = 4
 """For estimates only: English text under a byte-pair tokenizer."""
 
 
-class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Values the steps of a solution by rollouts from its prefixes; see ``Allocation`` for how many.
 
-    The last step's value is the solution's own verdict and costs nothing. ``only`` names the solutions to
-    value. ``start`` rollouts are drawn from the question alone (V of the first state, for advantages).
-    With ``skip_certain`` they come first, in draws of ``batch``, and a problem that is always or never
-    solved in them and in the solution at hand is dropped (OmegaPRM, arXiv 2406.06592; openr takes
-    32); the schemes but ``fixed`` leave off at the first that differs. Rollouts that never succeed in n
+    The last step's value is the solution's own verdict and costs nothing. Rollouts that never succeed in n
     tries still allow a rate up to about 3/n at 95 %.
-
-    ``prover`` names a further engine of the recipe, whose ``prover_k`` rollouts are drawn from every
-    prefix, and from the question, whatever the scheme (PAV, arXiv 2410.08146).
 
     Seeds: prefix ``i`` (steps) of a record is call ``i`` of that record, whatever the scheme, so that
     schemes and budgets share their rollouts through the log. The question's rollouts are call 0 of the
@@ -46,12 +39,22 @@ class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     writes: ClassVar[type[Struct]] = ValuedSolution
 
     split: Split = Split()
+    """How the solution is cut into steps."""
     rollouts: Rollouts = field(default_factory=Rollouts)
+    """How rollouts are drawn."""
     only: Literal["wrong", "right", "all"] = "all"
+    """The solutions to value, by their verdicts."""
     start: Annotated[int, Meta(ge=0)] = 0
+    """The rollouts from the question alone (V of the first state, for advantages)."""
     skip_certain: bool = False
+    """Whether those come first, in draws of ``batch``, and a problem that is always or never solved in them
+    and in the solution at hand is rejected (OmegaPRM, arXiv 2406.06592; openr takes 32). All schemes except
+    ``fixed`` stop at the first that differs."""
     prover: str | None = None
+    """The name of a further engine whose rollouts are drawn from every prefix, and from the question,
+    whatever the scheme (PAV, arXiv 2410.08146)."""
     prover_k: Positive = 8
+    """The prover's rollouts from each of them."""
 
     def __post_init__(self) -> None:
         if self.skip_certain and not self.start:
@@ -98,7 +101,7 @@ class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         try:
             solution = self._admit(record)
         except RowRejected:
-            return Estimate(0, 0, 0, 0)
+            return Estimate(0, 0, 0, 0, rows_max=0)
         prefixes = len(solution.steps) - 1
         least, most = self.bounds(prefixes, solution.verdict.correct)
         by_prover = (prefixes + 1) * self.prover_k if self.prover else 0
@@ -109,7 +112,7 @@ class StepValues(Allocation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             least += self.start + by_prover
         chars = sum(len(m.content) for m in record.messages) + len(record.completion) // 2
         most += self.start + by_prover
-        return Estimate(least, most, chars // _CHARS_PER_TOKEN, self.rollouts.sampling.max_tokens)
+        return Estimate(least, most, chars // _CHARS_PER_TOKEN, self.rollouts.sampling.max_tokens, rows_max=1)
 
     def _admit(self, record: Sampled) -> _Solution:
         """What can be valued of a sample; ``RowRejected`` where it is not to be."""
@@ -180,7 +183,7 @@ class _Work:
         return await asyncio.gather(*calls)
 
     async def draw(self, steps: int, first: int, n: int, prover: Engine | None = None) -> tuple[Judged, ...]:
-        """Rollouts ``first .. first + n - 1`` from the prefix of so many steps, by the prover if given."""
+        """Rollouts ``first .. first + n - 1`` from the prefix of that many steps, by the prover if given."""
         owner = self.record.id if steps else self.record.problem_id
         call = steps if prover is None else -1 - steps
         return await self.options.rollouts.draw(

@@ -35,23 +35,25 @@ Baseline = Literal["leave_one_out", "prime"]
 class ImplicitRewards(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Implicit process rewards of samples, from a policy and its reference.
 
-    ``policy`` and ``reference`` name engines of the recipe; ``policy: null`` is the stage's own engine.
-    Both must have ``Ability.SCORE`` and the same tokenizer: a sample whose tokens differ is rejected.
-    ``values``: each step's own reward, or the sum up to and with it (the Q value of the paper, from which
-    best of N takes the minimum). ``beta`` is the paper's 0.05.
-
-    A token that straddles the boundary of two steps counts for the one in which it begins. A sample that
-    was cut off is scored as it stands; its ``solved`` says that it came to no right answer.
+    Both must be able to score given text, and have the same tokenizer: a sample whose tokens differ is
+    rejected. A token that straddles the boundary of two steps counts for the one in which it begins. A sample
+    that was cut off is scored as it is; its ``solved`` says that it did not come to a right answer.
     """
 
     reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = ProcessRow
 
     reference: str
+    """The name of the reference model's engine."""
     policy: str | None = None
+    """The name of the policy's engine; ``null`` is the stage's own."""
     beta: Annotated[float, Meta(gt=0)] = 0.05
+    """The factor of the log-ratios; the default is the paper's."""
     values: Values = "step"
+    """``step``: each step's own reward; ``cumulative``: the sum up to and with it (the paper's Q value, of
+    which best of N takes the minimum)."""
     split: Split = Split()
+    """How the completion is cut into steps."""
 
     @property
     def needs(self) -> frozenset[Ability]:
@@ -101,7 +103,7 @@ class ImplicitRewards(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
     def estimate(self, sample: Sampled) -> Estimate:
         """Two scores of prompt and completion; nothing is generated."""
         chars = sum(len(m.content) for m in sample.messages) + len(sample.completion)
-        return Estimate(2, 2, chars // _CHARS_PER_TOKEN, 0)
+        return Estimate(2, 2, chars // _CHARS_PER_TOKEN, 0, rows_max=1)
 
 
 def log_ratios(policy: Completion, reference: Completion) -> list[TokenLogprob] | None:

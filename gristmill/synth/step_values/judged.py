@@ -1,6 +1,6 @@
 """A model as the judge of steps: it names the first wrong one, as in ProcessBench (arXiv 2412.06559).
 
-StepQuestion of another engine this is the judge of "The Lessons of Developing Process Reward Models" (arXiv
+Of another engine this is the judge of "The Lessons of Developing Process Reward Models" (arXiv
 2501.07301), whose consensus filter keeps a solution only where Monte Carlo and judge agree; asked of the
 policy itself it is self-evaluation (Self-PRM), to be trusted as far as its precision report goes
 (``measures.locations``).
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Engine, Message, Sampling
 from gristmill.core.prompts import require
@@ -44,18 +45,17 @@ class Location(Struct, frozen=True):
 
 
 class Locator(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the first error is asked for.
-
-    The answer is read from text: the judge reasons first. With several votes the most frequent answer
-    counts, where at least half could be read; a tie is no answer. In ``prompt``, ``{problem}`` and
-    ``{steps}`` are put in quoted, so that nothing in them reads as an instruction.
-    """
+    """How the first error is asked for."""
 
     asking: Asking = Asking(read="text", sampling=Sampling(temperature=0.0, max_tokens=2048))
+    """How the judge answers: by default in text, as it reasons first. With several votes the most frequent
+    answer counts, where at least half could be read; a tie is not an answer."""
     prompt: tuple[Message, ...] = (SYSTEM, _PROMPT)
+    """The messages that ask, with ``{problem}``, ``{steps}``, ``{count}``, ``{fence}`` and ``{answer_with}``.
+    Problem and steps are quoted, so that nothing in them reads as an instruction."""
 
     def __post_init__(self) -> None:
-        require("prompt", self.prompt, "problem", "steps", "answer_with")
+        require("prompt", self.prompt, "problem", "steps", "answer_with", known=("count", "fence"))
 
     async def __call__(self, problem: str, steps: Sequence[str], *, engine: Engine, seed: int) -> Location:
         """The location in ``steps``, which are shown from 0. Raises what ``engine`` does."""
@@ -84,11 +84,13 @@ class Locator(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StepQuestion(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options that both stages have: ``judge`` names an engine of the recipe; ``null`` is the stage's
-    own, the policy, which then evaluates itself."""
+    """The options of the stages that ask for the first error."""
 
     judge: str | None = None
+    """The name of the engine that judges; ``null`` is the stage's own, the policy, which then evaluates
+    itself."""
     locator: Locator = Locator()
+    """How it is asked."""
 
     @property
     def needs(self) -> frozenset[Ability]:
@@ -102,7 +104,7 @@ class StepQuestion(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def estimate(self, record: ValuedSolution) -> Estimate:
         """See ``Locator.estimate``."""
-        return self.locator.estimate(record)
+        return replace(self.locator.estimate(record), rows_max=1)
 
     async def locate(self, record: ValuedSolution, context: Context) -> Location:
         """Where the judge puts the first error of a solution."""
@@ -114,14 +116,14 @@ class StepQuestion(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class JudgeSteps(StepQuestion, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Labels by a judge: 1 for each step before the first error and 0 for it, of kind ``judge``, or
     ``self`` where the policy judges itself.
-
-    ``after``: the steps behind the first error, of which the judge says nothing, are ``cut`` or are ``zero``.
     """
 
     reads: ClassVar[type[Struct]] = ValuedSolution
     writes: ClassVar[type[Struct]] = ProcessRow
 
     after: Literal["cut", "zero"] = "cut"
+    """What becomes of the steps behind the first error, of which the judge says nothing: they are cut, or
+    labelled zero."""
 
     async def __call__(self, record: ValuedSolution, context: Context) -> list[ProcessRow | Rejection]:
         """One row; or a ``Rejection`` where the judge's answer could not be read."""

@@ -32,7 +32,6 @@ from gristmill.synth.step_values.values import (
 Kind = Annotated[str, Meta(pattern=r"^(hard|soft|er-prm\(([-+]?inf|[-+]?\d+(\.\d+)?([eE][-+]?\d{1,3})?)\))$")]
 """The name of a label: ``hard``, ``soft``, or ``er-prm(ETA)`` with any real ETA, ``inf`` and ``-inf``."""
 Last = Literal["verdict", "rollouts"]
-_NOTHING = Estimate(0, 0, 0, 0)
 _UNDECIDED = "a step without enough decided rollouts"
 
 
@@ -46,33 +45,33 @@ class Label(NamedTuple):
 class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a row of step values of each of ``kinds`` from a solution's rollouts.
 
-    ``hard`` is 1 if any rollout from the step is right, ``soft`` the share of right ones, ``er-prm(ETA)``
-    the entropy-regularised value; see ``values``. With ``graded`` the last two take the verdicts' scores
-    instead of right or wrong.
-
-    ``last: verdict`` labels the last step 1 or 0 by the solution's own verdict, since nothing is left to
-    complete (as ER-PRM's authors do); ``rollouts`` labels it like any other. A verdict that decides
-    nothing leaves it to its rollouts.
-
     Where a scheme other than ``fixed`` located the first error, ``hard`` is that decision: 1 before the
     error, 0 from it on, as if success once lost stayed lost, whatever single rollouts say.
 
     A step with fewer than ``least`` decided rollouts has no value of another kind, unless it follows from
     the location: 0 from the error on, 1 before it by ``er-prm(inf)``, which is ``hard`` in the limit. A
     solution with a step that has none is rejected, kind by kind.
-
-    ``cut_after_error`` leaves out what follows the first step whose hard label is 0, whatever the kind
-    (Qwen's Lessons, arXiv 2501.07301, section 2). ``keep: mathematical`` reduces each step to its
-    mathematics, and leaves a step without any out, value and all.
     """
 
     kinds: Annotated[tuple[Kind, ...], Meta(min_length=1)] = ("soft",)
+    """The labels, with a row for each: ``hard`` is 1 if any rollout from the step is right, ``soft`` the
+    share of right ones, ``er-prm(ETA)`` the entropy-regularised value (arXiv 2412.11006)."""
     confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95
+    """The confidence of the Wilson intervals ``low`` and ``high``."""
     last: Last = "verdict"
+    """``verdict`` labels the last step 1 or 0 by the solution's own verdict, since nothing is left to
+    complete (as ER-PRM's authors do); ``rollouts`` labels it like any other. A verdict that decides nothing
+    leaves it to its rollouts."""
     least: Annotated[int, Meta(ge=1)] = 1
+    """The decided rollouts without which a step has no value."""
     graded: bool = False
+    """Whether ``soft`` and ``er-prm`` take the verdicts' scores instead of right or wrong."""
     cut_after_error: bool = False
+    """Whether what follows the first step whose hard label is 0 is left out, whatever the kind (arXiv
+    2501.07301, section 2)."""
     keep: Literal["all", "mathematical"] = "all"
+    """``mathematical`` reduces each step to its mathematics, and leaves out a step without any, with its
+    value."""
 
     reads: ClassVar[type[Struct]] = ValuedSolution
     writes: ClassVar[type[Struct]] = ProcessRow
@@ -83,7 +82,7 @@ class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
         named = [name_of(kind) for kind in self.kinds]
         if double := next((k for k in named if named.count(k) > 1), None):
             raise RecipeError(
-                f"the label {double} stands twice in kinds {list(self.kinds)}.", remedy="Name it once."
+                f"the label {double} is twice in kinds {list(self.kinds)}.", remedy="Name it once."
             )
 
     async def __call__(self, record: ValuedSolution, context: Context) -> list[Struct]:
@@ -149,26 +148,29 @@ class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def estimate(self, record: ValuedSolution) -> Estimate:
         """Nothing: no engine is called."""
-        return _NOTHING
+        return Estimate(0, 0, 0, 0, rows_max=len(self.kinds))
 
 
 class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a (state, action, advantage) row of each step (PAV, arXiv 2410.08146).
 
     ``value`` is the policy's success share Q after the step, ``advantage`` the prover's Q after it minus
-    the prover's Q before it, ``reward`` value + ``alpha`` * advantage. The prover is the best of ``k``
-    completions of the policy (``best-of-k``), or the engine whose rollouts stand in the steps
-    (``rollouts``). It must not be the policy itself, whose advantage adds nothing, so ``k`` is at least 2.
-
-    ``last`` is as for ``ProcessLabels``: by ``verdict`` the last step's Q is the outcome, for both. A step
-    for which a Q is missing (fewer than ``least`` decided rollouts) is rejected; the others are kept.
+    the prover's Q before it, ``reward`` value + ``alpha`` * advantage. A step for which a Q is missing is
+    rejected; the others are kept.
     """
 
     prover: Literal["best-of-k", "rollouts"] = "best-of-k"
+    """The prover: the best of ``k`` completions of the policy, or the engine whose rollouts are in the steps.
+    It must not be the policy itself, whose advantage adds nothing."""
     k: Annotated[int, Meta(ge=2)] = 4
+    """The completions of which the prover is the best."""
     alpha: Annotated[float, Meta(ge=0)] = 0.5
+    """The weight of the advantage in the reward."""
     last: Last = "verdict"
+    """``verdict``: the last step's Q is the solution's own outcome, for policy and prover; ``rollouts``: it
+    is counted like any other."""
     least: Annotated[int, Meta(ge=1)] = 1
+    """The decided rollouts without which a Q is missing."""
 
     reads: ClassVar[type[Struct]] = ValuedSolution
     writes: ClassVar[type[Struct]] = StepAction
@@ -221,7 +223,7 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def estimate(self, record: ValuedSolution) -> Estimate:
         """Nothing: no engine is called."""
-        return _NOTHING
+        return Estimate(0, 0, 0, 0, rows_max=len(record.steps))
 
 
 def settled(verdict: Verdict) -> bool | None:

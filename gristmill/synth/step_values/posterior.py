@@ -2,9 +2,9 @@
 
 A prefix is *right* where its success probability p exceeds the threshold theta, else *wrong*. Before any
 rollout p is Beta(a, b), cut to its side of theta; with theta = 0 a wrong prefix has p = 0 exactly, so that
-one right rollout proves a prefix right. Along a solution the labels either stand alone, or turn from right
-to wrong once (the first error). Posteriors do not depend on when or why sampling stopped, so they may be
-looked at after every rollout: the stopping rule drops out of Bayes' formula (the likelihood principle).
+one right rollout proves a prefix right. Along a solution the labels are either independent, or turn from
+right to wrong once (the first error). Posteriors do not depend on when or why sampling stopped, so they may
+be looked at after every rollout: the stopping rule drops out of Bayes' formula (the likelihood principle).
 What they promise holds on average over the prior, not for every single p.
 """
 

@@ -35,7 +35,10 @@ class Rollouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     default: ClassVar[Sampling] = Sampling(temperature=1.0, max_tokens=1024)
 
     sampling: Sampling = field(default_factory=lambda: Rollouts.default)
+    """How a rollout is sampled."""
     fallback: str = CONTINUE
+    """The user's turn that asks an engine to go on which cannot continue an assistant turn; empty: such an
+    engine is refused."""
 
     def request(self, engine: Engine, messages: Sequence[Message], prefix: str, seed: int) -> Request:
         """The request for completions of ``prefix``, an answer begun to ``messages``."""

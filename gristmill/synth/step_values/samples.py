@@ -18,10 +18,8 @@ from gristmill.synth.step_values.rollouts import begun
 class RolloutSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy's rollouts of a valued solution as samples: its messages, then prefix and rollout.
 
-    ``only`` keeps those found right (or wrong); ``start`` says whether those from the question alone are
-    among them; ``distinct`` keeps the first of equal texts. Token counts are those of the rollout, without
-    its prefix. Samples that begin alike are not independent: take no pass rate from them. The prover's
-    rollouts are of another policy and left out.
+    Token counts are those of the rollout, without its prefix. Samples that begin alike are not independent:
+    take no pass rate from them. The prover's rollouts are of another policy and left out.
     """
 
     reads: ClassVar[type[Struct]] = ValuedSolution
@@ -29,8 +27,11 @@ class RolloutSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     only: Literal["right", "wrong", "all"] = "all"
+    """Which rollouts are kept, by their verdicts."""
     start: bool = True
+    """Whether those from the question alone are among them."""
     distinct: bool = False
+    """Whether only the first of equal texts is kept."""
 
     async def __call__(self, record: ValuedSolution, context: Context) -> Sequence[Sampled | Rejection]:
         """Samples in the order of their prefixes (``index`` counts all), a ``Rejection`` for each other."""
@@ -45,7 +46,7 @@ class RolloutSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def estimate(self, record: ValuedSolution) -> Estimate:
         """Nothing: the rollouts are there."""
-        return Estimate(0, 0, 0, 0)
+        return Estimate(0, 0, 0, 0, rows_max=sum(1 for _ in self._rollouts(record)))
 
     def _rollouts(self, record: ValuedSolution) -> Iterator[tuple[str, str, Judged]]:
         """Each rollout with its place ("2.0": the first from the prefix of two steps) and its prefix."""

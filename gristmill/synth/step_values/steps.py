@@ -43,22 +43,21 @@ _INLINE = re.compile(
 class Split(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     r"""How a solution is cut into steps.
 
-    ``by``: ``paragraph`` at blank lines; ``line`` at line breaks; ``step`` before each line that begins
-    with "Step 1:" or the like (what stands before the first is a step too); ``sentence`` after each
-    sentence and at blank lines; ``tokens`` after every ``window`` tokens, where a token is a word between
-    spaces or one Han or kana character, which is an approximation of any model's tokenizer.
-
     Code fences and display mathematics (``$$..$$``, ``\[..\]``, ``\begin{..}..\end{..}``) are never cut,
     nor is inline mathematics by ``sentence`` and ``tokens``. A fence that is not closed goes on to the
     end, display mathematics that is not closed to the next blank line.
-
-    A step with fewer than ``min_chars`` characters (without the space around it) joins the next one, at
-    the end the one before. A step of nothing but space always does.
     """
 
     by: By = "paragraph"
+    """``paragraph``: at blank lines. ``line``: at line breaks. ``step``: before each line that begins with
+    "Step 1:" or the like; what comes before the first is a step too. ``sentence``: after each sentence and at
+    blank lines. ``tokens``: after every ``window`` tokens, where a token is a word between spaces or one Han
+    or kana character, which is an approximation of any model's tokenizer."""
     min_chars: Annotated[int, Meta(ge=0)] = 0
+    """A step with fewer characters (without the space around it) joins the next one, at the end the one
+    before. A step of nothing but space always does."""
     window: Annotated[int, Meta(ge=1)] = 64
+    """The tokens of a step, by ``tokens``."""
 
     def __call__(self, text: str) -> list[str]:
         """The steps of ``text``, none of them empty; they join to it. Only ``""`` has no steps."""
@@ -234,7 +233,7 @@ _TAIL = re.compile(r"(?<=[\w)\]}%!])[ \t]++[aAI]\Z")
 def mathematical_part(step: str) -> str:
     """What is mathematics in a step, piece by piece on lines of its own; ``""`` where nothing is.
 
-    Code, display and inline mathematics as they stand, boxed answers, and equations and other expressions
+    Code, display and inline mathematics as they are, boxed answers, and equations and other expressions
     with an operator in plain text ("48 / 2 = 24"). After "What Are Step-Level Reward Models Rewarding?"
     (arXiv 2412.15904), which finds that the rest of a step adds nothing. Plain text is read by a heuristic:
     an equation in words ("twice four is eight") is not seen.

@@ -14,13 +14,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling, TokenLogprob
+from gristmill.core.engine import (
+    Ability,
+    BorrowedEngine,
+    Completion,
+    Engine,
+    Message,
+    Request,
+    Sampling,
+    TokenLogprob,
+)
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Judged
 from gristmill.core.stages import Context, derive_seed
@@ -37,29 +44,18 @@ LIMIT = "depth limit"
 _EXPAND, _VALUE = 0, 1  # the calls of a prefix, for its seeds
 
 
-class Counted:
+class Counted(BorrowedEngine):
     """An engine whose completions are put on a tree's account."""
 
     def __init__(self, engine: Engine, tree: Growing) -> None:
-        self._engine = engine
+        super().__init__(engine)
         self._tree = tree
-        self.model = engine.model
-        self.abilities = engine.abilities
-        self.concurrency = engine.concurrency
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """What the engine answers."""
         drawn = await self._engine.generate(request, first=first, n=n)
         self._tree.count(drawn)
         return drawn
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None  # the engine is its owner's
 
 
 def counted(context: Context, tree: Growing) -> Context:

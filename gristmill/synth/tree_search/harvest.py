@@ -16,18 +16,17 @@ from gristmill.synth.tree_search.omega_harvest import labelled
 from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
 from gristmill.synth.tree_search.view import View, process_row, solution
 
-_NOTHING = Estimate(0, 0, 0, 0)
-
 
 class TreeTraces(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The best right solutions of a tree, for SFT: up to ``most``, by (mean Q, least Q) on the way there.
+    """The best right solutions of a tree, for SFT, by (mean Q, least Q) on the way there.
 
-    Solutions that read the same count once. Those that hold one of ``without`` (case does not matter) are
-    left out: rStar-Math does so with ``error``. Token counts are those of the whole tree only, and 0 here.
+    Solutions that read the same count once. Token counts are those of the whole tree only, and 0 here.
     """
 
     most: Annotated[int, Meta(ge=1)] = 2
+    """The most solutions of a tree."""
     without: tuple[str, ...] = ()
+    """Words that a solution may not hold, whatever their case: rStar-Math has ``error``."""
 
     reads: ClassVar[type[Struct]] = Tree
     writes: ClassVar[type[Struct]] = Sampled
@@ -69,7 +68,7 @@ class TreeTraces(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def estimate(self, record: Tree) -> Estimate:
         """Nothing: no engine is called."""
-        return _NOTHING
+        return Estimate(0, 0, 0, 0, rows_max=self.most)
 
 
 Source = Literal["rollouts", "search"]
@@ -82,15 +81,17 @@ def _value(view: View, node: Node, source: Source) -> float | None:
 class TreeActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Each step of a tree as an action with its advantage, for reinforcement learning.
 
-    ``source: rollouts`` takes the share of right among a node's rollouts, ``search`` the search's own value,
-    brought to [0, 1]. The advantage is the gain over the parent's value (the policy's own: for a prover's
-    see the step values); a root that was not valued has the mean of its children's. ``reward`` is value +
-    ``alpha`` * advantage. A node without a value, or whose parent has none, is left out; of an OmegaPRM tree
+    The advantage is the gain over the parent's value (the policy's own: for a prover's see the step values);
+    a root that was not valued has the mean of its children's. ``reward`` is value + ``alpha`` * advantage. A
+    node without a value, or whose parent has none, is left out; of an OmegaPRM tree
     so is what comes after an error.
     """
 
     source: Source = "rollouts"
+    """A node's value: the share of right among its ``rollouts``, or the ``search``'s own value, brought to
+    [0, 1]."""
     alpha: float = 0.5
+    """The weight of the advantage in the reward."""
 
     reads: ClassVar[type[Struct]] = Tree
     writes: ClassVar[type[Struct]] = StepAction
@@ -124,19 +125,20 @@ class TreeActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def estimate(self, record: Tree) -> Estimate:
         """Nothing: no engine is called."""
-        return _NOTHING
+        return Estimate(0, 0, 0, 0, rows_max=len(record.nodes))
 
 
 class TreeProcess(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every solution of a tree as a row for a process reward model.
 
-    ``values``: ``rollouts`` (Monte Carlo shares, with counts; the last step has its verdict), ``search``
-    (the search's own), or ``rest`` (the weighted values of ReST-MCTS*, arXiv 2406.03816: on a way to a right
-    end m is the least number of steps left, off it every step is wrong and m is that of the last node on it;
-    a tree without a right end has none). A solution with a step that has no value is left out, and counted.
+    A solution with a step that has no value is rejected.
     """
 
     values: Literal["rollouts", "search", "rest"] = "rollouts"
+    """``rollouts``: Monte Carlo shares, with counts; the last step has its verdict. ``search``: the search's
+    own. ``rest``: the weighted values of ReST-MCTS* (arXiv 2406.03816): on a way to a right end m is the
+    least number of steps left, off it every step is wrong and m is that of the last node on it; a tree
+    without a right end has none."""
 
     reads: ClassVar[type[Struct]] = Tree
     writes: ClassVar[type[Struct]] = ProcessRow
@@ -168,7 +170,7 @@ class TreeProcess(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def estimate(self, record: Tree) -> Estimate:
         """Nothing: no engine is called."""
-        return _NOTHING
+        return Estimate(0, 0, 0, 0, rows_max=len(record.nodes))
 
 
 def _rest_values(tree: Tree, steps: list[Node], remaining: list[int | None]) -> list[float]:

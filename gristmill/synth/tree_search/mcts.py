@@ -13,7 +13,7 @@ from msgspec.structs import asdict, replace
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import opening
+from gristmill.core.prompts import RowValues, opening, require_row, row_places
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import Tree
@@ -39,63 +39,84 @@ _CHARS_PER_TOKEN = 4
 class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
     """Grows a search tree for each problem, by continuing the assistant's turn one step at a time.
 
-    ``algorithm`` sets the defaults of the options that are not given (``presets.PRESETS``): ``score`` and
-    ``c`` (how a child is chosen), ``unvisited``, ``backup``, ``value`` (of nodes that end no solution),
-    ``branch`` (steps drawn of a prefix; equal ones are one child), ``depth``, ``iterations``, ``stop_at``
-    (an end of this value ends the search), ``gamma``, and for ReST-MCTS* ``roll_depth``, ``roll_branch`` and
-    ``alpha`` of its simulation. Ends of solutions are valued by the verifier where the problem has an answer,
-    else as the other nodes; ``rollout`` and ``verifier`` need an answer.
+    Ends of solutions are valued by the verifier where the problem has an answer, else as the other nodes.
 
-    An iteration goes to a leaf, draws its children, values them, and backs up. ``parallel`` leaves are
-    worked at once, chosen one after the other with a virtual loss on the paths already chosen; children are
-    added and values backed up in the order of that choice. A round ends sooner where the choice falls on the
-    same leaf again, and is always finished: up to ``parallel - 1`` iterations more than asked for.
-
-    ``completions`` limits what is drawn, evaluations included: a round that might exceed it is not begun.
-    ``tokens`` (of completions) is looked at before each round. A node whose request fails is marked in its
-    ``note`` and left out of the search.
-
-    ``boundary`` ends a step, and stays at its end; empty: every ``sampling.max_tokens`` tokens are a step.
+    An iteration goes to a leaf, draws its children, values them, and backs up. A round of several leaves ends
+    sooner where the choice falls on the same leaf again, and is always finished: up to ``parallel - 1``
+    iterations more than asked for. A node whose request fails is marked in its ``note`` and left out of the
+    search.
     """
 
     algorithm: Algorithm = "uct"
+    """The published search whose settings the options have that are ``null`` (``presets.PRESETS``)."""
     score: Literal["uct", "puct"] | None = None
+    """How a child is chosen: by visits alone, or by the engine's own probability of it too."""
     c: Annotated[float, Meta(ge=0)] | None = None
+    """The weight of exploration in ``score``."""
     unvisited: Unvisited | None = None
+    """What the exploration of a child is taken for that was not visited yet."""
     backup: Backup | None = None
+    """How values reach the nodes above: ``mean`` of all below, ``visits`` (ReST-MCTS*), ``q`` (MCTS-DPO)."""
     value: ValueBy | None = None
+    """What values a node that ends no solution (see ``evaluator``). ``rollout`` and ``verifier`` need a
+    problem with an answer."""
     gamma: Share | None = None
+    """The discount of later steps in the backup ``q``."""
     branch: Positive | None = None
+    """The steps drawn of a prefix; equal ones are one child."""
     depth: Positive | None = None
+    """The most steps of a solution."""
     iterations: Positive | None = None
+    """The iterations of a problem."""
     stop_at: float | None = None
+    """An end of this value ends the search."""
     roll_depth: Annotated[int, Meta(ge=0)] | None = None
+    """ReST-MCTS*: the steps that its simulation goes on for."""
     roll_branch: Positive | None = None
+    """ReST-MCTS*: the steps drawn at each step of its simulation."""
     alpha: Share | None = None
+    """ReST-MCTS*: the share of the simulation in a node's value."""
     parallel: Positive = 1
+    """The leaves worked at once, chosen one after the other with a virtual loss on the paths already chosen;
+    children are added and values backed up in the order of that choice."""
     completions: Positive | None = None
+    """The most completions of a problem, evaluations included: a round that might exceed it is not begun."""
     tokens: Positive | None = None
+    """Once the completions have so many tokens, no further round is begun."""
     evaluator: Evaluator = field(default_factory=Evaluator)
+    """How nodes are valued that end no solution."""
     system: str | None = None
+    """The system message; it may have places like the prompt's."""
     examples: tuple[Message, ...] = ()
-    prompt: Annotated[str, Meta(pattern=r"\{problem\}")] = (
+    """Worked examples, user and assistant turns, sent as they are before the prompt."""
+    prompt: str = (
         "{problem}\n\nReason step by step, and leave a blank line between steps. Put your final answer in "
         "\\boxed{}."
     )
+    """The user turn, in which ``{problem}`` is the problem's text and ``{NAME}`` any other column."""
     sampling: Sampling = Sampling(temperature=1.0, max_tokens=256)
+    """How a step is sampled; its ``stop`` is set by ``boundary``."""
     boundary: str = "\n\n"
+    """What ends a step, and stays at its end; empty: every ``sampling.max_tokens`` tokens are a step."""
     answer_marks: tuple[str, ...] = ("\\boxed{",)
+    """A step that holds one of these, and was not cut off, ends its solution."""
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Tree
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT, Ability.CONTINUE})
 
     def __post_init__(self) -> None:
+        require_row("tree_search", "prompt", self.places["prompt"])
         if self.sampling.stop:
             raise RecipeError(
                 f"tree_search: sampling.stop is {list(self.sampling.stop)}, but steps end at 'boundary'.",
                 remedy="Leave sampling.stop out, and set boundary.",
             )
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return row_places(prompt=self.prompt, system=self.system)
 
     @cached_property
     def plan(self) -> SearchPlan:
@@ -114,7 +135,7 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     async def __call__(self, record: Problem, context: Context) -> list[Tree]:
         """The tree of a problem."""
-        messages = opening(record.problem, self.prompt, self.system, self.examples)
+        messages = opening(RowValues(record), self.prompt, self.system, self.examples)
         tree = Growing(record.id, record.problem, record.answer, messages, self.algorithm)
         return [await self._grow(tree, context)]
 
@@ -141,9 +162,12 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def estimate(self, record: Problem) -> Estimate:
         """Bounds: the least is one expansion, the most what every iteration may cost, within the budget."""
+        try:
+            asked = opening(RowValues(record), self.prompt, self.system, self.examples)
+        except RowRejected:
+            return Estimate(0, 0, 0, 0, rows_max=0)
         tree = Growing(record.id, record.problem, record.answer, (), self.algorithm)
         most = self.plan.iterations * _expander(self, tree, None).cost(0)
-        asked = opening(record.problem, self.prompt, self.system, self.examples)
         chars = sum(len(m.content) for m in asked)
         # A prefix is on average half as long as a solution of a few steps.
         prompt = chars // _CHARS_PER_TOKEN + self.sampling.max_tokens * min(self.plan.depth, 4) // 2
@@ -152,6 +176,7 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
             completions_max=min(most, self.completions or most),
             prompt_tokens=prompt,
             completion_tokens=self.sampling.max_tokens,
+            rows_max=1,
         )
 
 
@@ -171,7 +196,7 @@ def _expander(options: TreeSearch, tree: Growing, context: Any) -> Expander:
 
 
 class _Search:
-    """One tree and what to do next. All that a decision rests on stands in the tree."""
+    """One tree and what to do next. All that a decision rests on is in the tree."""
 
     def __init__(self, options: TreeSearch, tree: Growing, context: Context) -> None:
         self.options = options

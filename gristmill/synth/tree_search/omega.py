@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, field
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import opening
+from gristmill.core.prompts import RowValues, opening, require_row, row_places
 from gristmill.core.records import Judged, Problem
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.core.steps import Tree, tally
@@ -45,45 +45,57 @@ _CHARS_PER_TOKEN = 4
 class OmegaPRM(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Grows a tree of prefixes with Monte Carlo values by searching wrong rollouts for their first error.
 
-    The root gets up to ``filter_rollouts``, ``k`` at a time, until both a right and a wrong one are seen;
-    a problem without both is rejected as always or never solved. Then, ``searches`` times at most, the
-    wrong rollout with the largest Q + U (``alpha``, ``beta``, ``length`` in tokens, ``c_puct``) is cut into
-    ``pieces`` (fewer where one would be shorter than the mean rollout / ``pieces``), or with ``split`` into
-    its steps, and searched: ``k`` rollouts from the middle prefix; if any is right the error is later, else
-    it is there or before. Prefixes from which a rollout is right become states. ``repeat`` checks the place
-    found with that many further rollouts, since binary search believes every noisy value (``Allocation``).
-
-    ``at_once`` searches of a problem go side by side, in step. More than one keeps an engine busy with few
-    problems, or with the last of many; they are then chosen before any of them has given new states.
-
-    ``max_rollouts`` is never exceeded; ``max_tokens`` (of completions) ends the search before its next
-    request once it is reached. Both count the root's rollouts.
+    The root gets rollouts until both a right and a wrong one are seen; a problem without both is rejected as
+    always or never solved. Then the wrong rollout with the largest Q + U (arXiv 2406.06592, section 3.3) is
+    cut into pieces and searched: rollouts from the middle prefix; if any is right the error is later, else it
+    is there or before. Prefixes from which a rollout is right become states.
     """
 
     system: str | None = None
+    """The system message; it may have places like the prompt's."""
     examples: tuple[Message, ...] = ()
-    prompt: Annotated[str, Meta(pattern=r"\{problem\}")] = "{problem}"
+    """Worked examples, user and assistant turns, sent as they are before the prompt."""
+    prompt: str = "{problem}"
+    """The user turn, in which ``{problem}`` is the problem's text and ``{NAME}`` any other column."""
     rollouts: Rollouts = field(default_factory=Rollouts)
+    """How the completions of a prefix are drawn."""
     k: Positive = 8
+    """The rollouts from each prefix that a search looks at."""
     filter_rollouts: Positive = 32
+    """The most rollouts of the root, drawn ``k`` at a time until both a right and a wrong one are seen."""
     searches: Positive = 100
+    """The most searches of a problem."""
     max_rollouts: Positive | None = None
+    """The most rollouts of a problem, those of the root included; never exceeded. ``null``: no limit."""
     max_tokens: Positive | None = None
+    """Once the completions have so many tokens, those of the root included, no further request is made.
+    ``null``: no limit."""
     alpha: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """The base of Q's preference for states with many right rollouts: alpha^(1 - value)."""
     beta: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    """The base of Q's preference for short rollouts: beta^(tokens / ``length``)."""
     length: Annotated[float, Meta(gt=0)] = 500.0
+    """The length in tokens by which rollouts are called short or long."""
     c_puct: Annotated[float, Meta(ge=0)] = 0.125
+    """The weight of U, which prefers states that were visited less."""
     pieces: Annotated[int, Meta(ge=2)] = 16
+    """Into how many pieces a rollout is cut; into fewer where a piece would be shorter than the mean
+    rollout / ``pieces``."""
     split: Split | None = None
+    """How a rollout is cut into steps instead of into ``pieces``."""
     repeat: Annotated[int, Meta(ge=0)] = 0
+    """Further rollouts that check the place found, since a binary search believes every noisy value."""
     at_once: Positive = 1
+    """The searches of a problem that go side by side, in step. More than one keeps an engine busy with few
+    problems, or with the last of many; they are chosen before any of them has given new states."""
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Tree
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     def __post_init__(self) -> None:
-        """Refuse a budget that does not even reach the first request."""
+        """Refuse a budget that does not even reach the first request, and prompts that cannot be filled."""
+        require_row("omega_prm", "prompt", self.places["prompt"])
         if self.max_rollouts is not None and self.max_rollouts < min(self.k, self.filter_rollouts):
             raise RecipeError(
                 f"max_rollouts {self.max_rollouts} is less than the first request of "
@@ -100,7 +112,7 @@ class OmegaPRM(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """One tree. ``RowRejected`` without an answer, or where the first rollouts are all right or wrong."""
         if record.answer is None:
             raise RowRejected("no reference answer", f"problem {record.id!r} has no answer to verify against")
-        messages = self.messages(record.problem)
+        messages = self.messages(record)
         tree = Growing(record.id, record.problem, record.answer, messages, ALGORITHM)
         search = _Search(self, tree, record.answer, context)
         await search.root()
@@ -116,17 +128,25 @@ class OmegaPRM(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         growing = thaw(tree)
         return growing.freeze(await _Search(self, growing, tree.answer, context).run())
 
-    def messages(self, problem: str) -> tuple[Message, ...]:
-        """The prompt of a problem."""
-        return opening(problem, self.prompt, self.system, self.examples)
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return row_places(prompt=self.prompt, system=self.system)
+
+    def messages(self, problem: Problem) -> tuple[Message, ...]:
+        """The prompt of a problem. ``RowRejected`` where it lacks a column that the prompt names."""
+        return opening(RowValues(problem), self.prompt, self.system, self.examples)
 
     def estimate(self, record: Problem) -> Estimate:
         """Bounds: the least is one request, the most every search at its full depth, or the budget."""
+        try:
+            chars = sum(len(m.content) for m in self.messages(record))
+        except RowRejected:
+            return Estimate(0, 0, 0, 0, rows_max=0)
         # A step has one token at least.
         most_pieces = self.rollouts.sampling.max_tokens if self.split else self.pieces
         _, search = self.allocation.bounds(most_pieces - 1, solved=False)
         most = self.filter_rollouts + self.searches * search
-        chars = sum(len(m.content) for m in self.messages(record.problem))
         tokens = self.rollouts.sampling.max_tokens
         return Estimate(
             completions_min=min(self.k, self.filter_rollouts),
@@ -134,6 +154,7 @@ class OmegaPRM(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
             # A prefix is part of the prompt: half of a solution on average.
             prompt_tokens=chars // _CHARS_PER_TOKEN + tokens // 2,
             completion_tokens=tokens,
+            rows_max=1,
         )
 
 

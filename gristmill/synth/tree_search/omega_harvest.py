@@ -18,15 +18,12 @@ from gristmill.core.steps import Node, ProcessRow, Tree
 from gristmill.synth.tree_search.omega_search import FIRST_ERROR, UNSETTLED
 from gristmill.synth.tree_search.view import process_row
 
-_FREE = Estimate(0, 0, 0, 0)
-
 
 class OmegaLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row for each path from the root to the end of what was explored, with a value for each of its steps.
 
     A step is the text between two visited prefixes. A path ends with the first error found on it, or with
-    the last state. ``soft`` labels are MC(s), ``hard`` ones 1 where MC(s) > 0, and 0 at a first error, also
-    where its check overturned a right rollout. The error in the last piece of a rollout, which is known by
+    the last state. The error in the last piece of a rollout, which is known by
     the wrong answer alone, has value 0 and 0 decided rollouts. Paths share prefixes, so a prefix comes in as
     many rows as paths go through it.
     """
@@ -36,6 +33,8 @@ class OmegaLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     label: Literal["soft", "hard"] = "soft"
+    """``soft`` labels are MC(s), ``hard`` ones 1 where MC(s) > 0, and 0 at a first error, also where its
+    check overturned a right rollout."""
 
     async def __call__(self, record: Tree, context: Context) -> Sequence[ProcessRow | Rejection]:
         """The rows in the order of the nodes that end them, or a ``Rejection`` where there is no step."""
@@ -46,7 +45,7 @@ class OmegaLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def estimate(self, record: Tree) -> Estimate:
         """Nothing is drawn."""
-        return _FREE
+        return Estimate(0, 0, 0, 0, rows_max=len(record.nodes))
 
     def _row(self, tree: Tree, end: int) -> ProcessRow:
         nodes = [tree.nodes[i] for i in tree.path(end)[1:]]
@@ -62,9 +61,8 @@ class OmegaLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class OmegaPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Preference pairs of steps that continue the same state: the higher MC(s) is chosen.
 
-    ``per_state`` is the most pairs of one state: first the best step with the worst, then the next best
-    with the next worst, and so on. Steps of equal value, or nearer than ``margin``, give no pair. Both
-    sides are the prefix that they share followed by the step, as an assistant's turn.
+    The best step is paired with the worst, then the next best with the next worst, and so on. Both sides are
+    the prefix that they share followed by the step, as an assistant's turn.
     """
 
     reads: ClassVar[type[Struct]] = Tree
@@ -72,7 +70,9 @@ class OmegaPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     margin: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """By how much the values of a pair's steps must differ; equal ones never make a pair."""
     per_state: Annotated[int, Meta(ge=1)] = 1
+    """The most pairs of one state."""
 
     async def __call__(self, record: Tree, context: Context) -> Sequence[Pair | Rejection]:
         """The pairs in the order of the states, or a ``Rejection`` where there is none."""
@@ -89,13 +89,13 @@ class OmegaPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def estimate(self, record: Tree) -> Estimate:
         """Nothing is drawn."""
-        return _FREE
+        return Estimate(0, 0, 0, 0, rows_max=len(record.nodes))
 
 
 def labelled(tree: Tree) -> list[Node]:
     """The nodes whose value says something of their step: states, and those that end with the first error.
 
-    What comes after an error is no step to learn from, nor is a wrong prefix that a spent budget left
+    What comes after an error is not a step to learn from, nor is a wrong prefix that a spent budget left
     unsettled, since its error may be anywhere in it.
     """
     found: dict[int, Node] = {}

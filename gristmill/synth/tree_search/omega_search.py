@@ -57,7 +57,7 @@ def token_count(completion: Completion) -> int:
 
 def cut(text: str, pieces: int) -> tuple[int, ...]:
     """The ends of at most ``pieces`` nearly equal pieces of ``text``, none of them empty; the last is its
-    length. Cuts stand before white space wherever there is enough of it. No end for an empty text."""
+    length. Cuts are before white space wherever there is enough of it. No end for an empty text."""
     if not text:
         return ()
     ends: list[int] = []

@@ -18,8 +18,6 @@ from gristmill.core.steps import Node, Tree
 from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
 from gristmill.synth.tree_search.view import View, solution
 
-_NOTHING = Estimate(0, 0, 0, 0)
-
 
 def confidence(best: int, rejected: int) -> float:
     """1 / (1 + N_rejected / max(1, N_best)), of visit counts (MCTS-DPO, arXiv 2405.00451)."""
@@ -65,33 +63,31 @@ class TreePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
     chat pairs takes them. What is shared adds the same to both log-probabilities and drops out of DPO's
     difference: only what differs is learned.
 
-    ``rule: mcts-dpo`` (arXiv 2405.00451) goes down the tree by the best child, and pairs it with the second
-    best, or with the worst (``choose_worst``); chains of only children are one step. Children are compared
-    by (Q, share of visits, reward, base value, visits). ``rule: rstar`` (arXiv 2501.04519) pairs, at every
-    node, up to ``top`` children above a right end, the highest Q first, with up to ``top`` above a wrong one,
-    the lowest first (twice as many where the other side has one), if the best solution through the one has
-    a greater mean Q than the worst through the other.
-
-    Equal evidence gives no pair: Q must differ by more than 0 and by ``margin`` at least, and with
-    ``visited`` the chosen side must have more visits than the rejected (with equal or fewer, MCTS-DPO's
-    conservative label is one half and teaches nothing). By default that is asked under ``mcts-dpo`` only.
-
-    ``distance`` is the least edit distance of the two sides, in characters; 1 asks only that they differ.
-    rStar-Math's later filter is ``margin: 0.5`` with ``distance: 20``.
-
-    Under ``mcts-dpo`` a pair's ``flip`` is the epsilon of conservative DPO; under ``rstar`` its ``weight`` is
-    1 / (chosen x rejected) of the pairs that the node has.
-
-    ``side: solution`` carries each side on to an end: the best right one, and the worst wrong one, below it.
+    Equal evidence gives no pair: Q must differ by more than 0. Under ``mcts-dpo`` a pair's ``flip`` is the
+    epsilon of conservative DPO; under ``rstar`` its ``weight`` is 1 / (chosen x rejected) of the pairs that
+    the node has.
     """
 
     rule: Literal["mcts-dpo", "rstar"] = "mcts-dpo"
+    """``mcts-dpo`` (arXiv 2405.00451) goes down the tree by the best child, and pairs it with the second
+    best; chains of only children are one step, and children are compared by (Q, share of visits, reward, base
+    value, visits). ``rstar`` (arXiv 2501.04519) pairs, at every node, children above a right end, the highest
+    Q first, with children above a wrong one, the lowest first, if the best solution through the one has a
+    greater mean Q than the worst through the other."""
     choose_worst: bool = False
+    """Whether ``mcts-dpo`` pairs the best child with the worst instead of the second best."""
     margin: Annotated[float, Meta(ge=0)] = 0.0
+    """The least difference of Q. rStar-Math's later filter is 0.5, with a ``distance`` of 20."""
     visited: bool | None = None
+    """Whether the chosen side must have more visits than the rejected (with equal or fewer, MCTS-DPO's
+    conservative label is one half and teaches nothing); ``null``: under ``mcts-dpo`` only."""
     distance: Annotated[int, Meta(ge=1)] = 1
+    """The least edit distance of the two sides, in characters; 1 asks only that they differ."""
     top: Annotated[int, Meta(ge=1)] = 2
+    """The most children on either side of a node's pairs under ``rstar``; twice as many where the other side
+    has one."""
     side: Literal["step", "solution"] = "step"
+    """``solution`` carries each side on to an end: the best right one, and the worst wrong one, below it."""
 
     reads: ClassVar[type[Struct]] = Tree
     writes: ClassVar[type[Struct]] = Pair
@@ -142,7 +138,9 @@ class TreePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def estimate(self, record: Tree) -> Estimate:
         """Nothing: no engine is called."""
-        return _NOTHING
+        # Of a node's children, at most 2 top on each side.
+        most = 1 if self.rule == "mcts-dpo" else (2 * self.top) ** 2
+        return Estimate(0, 0, 0, 0, rows_max=most * len(record.nodes))
 
 
 def _down(view: View, choose_worst: bool) -> Iterator[tuple[Node, Node]]:
@@ -166,7 +164,7 @@ def _down(view: View, choose_worst: bool) -> Iterator[tuple[Node, Node]]:
 def _everywhere(view: View, top: int) -> Iterator[tuple[Node, Node]]:
     """rStar-Math: at every node, steps that led to a right end against steps that led to a wrong one.
 
-    A step that led to both may stand on either side, but never against itself; and as Q must be greater
+    A step that led to both may be on either side, but never against itself; and as Q must be greater
     on the chosen side, no two steps are paired both ways.
     """
     for parent in view.tree.nodes:

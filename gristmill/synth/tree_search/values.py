@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Engine, Message, Request, Sampling
 from gristmill.core.errors import RecipeError
+from gristmill.core.prompts import require
 from gristmill.core.records import Judged
 from gristmill.core.stages import Context
 from gristmill.core.steps import tally
@@ -46,27 +47,37 @@ class Worth(Struct, frozen=True):
 class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How nodes that end no solution are valued; which way is the search's option ``value``.
 
-    ``rollout``: the share of right among ``k`` completions drawn as ``rollouts`` says. ``self``: the
-    probability that the model gives to ``correct`` when asked whether all is, or its share of ``votes``
-    at temperature 0.7 where the engine gives no probabilities; one value of many, it is taken where the words
-    hold a tenth of the probability (``asking.min_mass``), as small models often give them less than half.
-    ``judge``: the grade of another engine
-    (MASTER, arXiv 2501.14304), for problems without an answer too. ``prm``: the probability of ``good``
-    against ``bad`` as the next token of a process reward model that is a causal model, shown one step a turn.
-
-    ``engine`` names the one that is asked; by default ``self`` and ``rollout`` use the stage's own, ``judge``
-    and ``prm`` the engine of that name.
+    ``rollout``: the share of right among completions. ``self``: the probability that the model gives to
+    ``correct`` when asked whether everything is, or its share of votes at temperature 0.7 where the engine
+    gives no probabilities. ``judge``: the grade of another engine (MASTER, arXiv 2501.14304), for problems
+    without an answer too. ``prm``: the probability of ``good`` against ``bad`` as the next token of a process
+    reward model that is a causal model, shown one step a turn.
     """
 
     engine: str | None = None
+    """The name of the engine that is asked; by default ``self`` and ``rollout`` use the stage's own,
+    ``judge`` and ``prm`` the engine of that name."""
     k: Annotated[int, Meta(ge=1)] = 4
+    """``rollout``: the completions of a node."""
     rollouts: Rollouts = field(default_factory=Rollouts)
+    """``rollout``: how they are drawn."""
     votes: Annotated[int, Meta(ge=1)] = 5
+    """``self``: the votes where the engine gives no probabilities."""
     asking: Asking = Asking(min_mass=0.1)
+    """``self``: how the model is asked. As one value of many it is taken where the words hold a tenth of the
+    probability (``min_mass``), since small models often give them less than half."""
     prompt: tuple[Message, ...] = (SYSTEM, _SELF)
+    """``self``: the messages that ask, with ``{problem}``, ``{response}``, ``{fence}`` and ``{answer_with}``.
+    Problem and response are quoted."""
     judge: Judge = Judge(graded=(SYSTEM, _PARTIAL))
+    """``judge``: the options of the judge."""
     good: str = "+"
+    """``prm``: the token that calls a step good."""
     bad: str = "-"
+    """``prm``: the token that calls a step bad."""
+
+    def __post_init__(self) -> None:
+        require("evaluator.prompt", self.prompt, "problem", "response", "answer_with", known=("fence",))
 
     def cost(self, by: ValueBy) -> int:
         """The most completions that one value takes."""
@@ -153,7 +164,7 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def process_messages(problem: str, steps: Sequence[str], good: str) -> tuple[Message, ...]:
     """The conversation in which a process reward model is trained to answer each step with ``+`` or ``-``.
 
-    The first step stands after the problem, each later one in a turn of its own; steps before the last are
+    The first step comes after the problem, each later one in a turn of its own; steps before the last are
     shown as good. Steps that are blank are left out.
     """
     shown = [step.strip() for step in steps if step.strip()]

@@ -60,7 +60,7 @@ class View:
         return min(self.wrong[index], key=self.merit, default=None)
 
     def steps(self, leaf: int) -> list[Node]:
-        """The nodes on the way to ``leaf`` that add text: an end that only closes the turn is no step."""
+        """The nodes on the way to ``leaf`` that add text: an end that only closes the turn is not a step."""
         return [n for i in self.tree.path(leaf) if (n := self.tree.nodes[i]).text]
 
     def chance(self, node: Node) -> float | None:
@@ -71,9 +71,9 @@ class View:
 
     def searched(self, node: Node) -> float | None:
         """The search's own value of a node, in [0, 1]. ``RowRejected`` for a tree of step rewards
-        (MCTS-DPO), whose Q is no probability."""
+        (MCTS-DPO), whose Q is not a probability."""
         if any(n.reward is not None for n in self.tree.nodes):
-            raise RowRejected("its values are no probabilities", f"{self.tree.algorithm}: Q adds up rewards")
+            raise RowRejected("its values are not probabilities", f"{self.tree.algorithm}: Q adds up rewards")
         if node.value is None:
             return None
         worst = next((p.worst for name, p in PRESETS.items() if name == self.tree.algorithm), 0.0)
@@ -114,7 +114,7 @@ def process_row(
 
 
 def solution(texts: Sequence[str]) -> str:
-    """Steps as they stand in data: without the boundary that ends the last of them."""
+    """Steps as they are in data: without the boundary that ends the last of them."""
     return "".join(texts).rstrip()
 
 

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.code.comparing import last_block, same, same_output
 from gristmill.verifiers.code.place import Ended, Sandbox, SandboxLimits
 from gristmill.verifiers.code.results import (
@@ -68,7 +67,7 @@ class Suite(Struct, frozen=True, forbid_unknown_fields=True):
     setup: str = ""
 
 
-class Code(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Run the last Python block of a completion (or all of it, if it is a program) against tests.
 
     The reference is a JSON object (see ``Suite``). Each test runs in a process of its own, in a directory

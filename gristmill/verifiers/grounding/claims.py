@@ -1,6 +1,6 @@
-"""What an answer claims: its sentences with their places, what they cite, and the facts they state.
+"""What an answer claims: its sentences with their positions, what they cite, and the facts they state.
 
-English for the most part: stop words, abstentions and names by their capitals.
+Mostly for English: stop words, abstentions, and names recognised by their capitals.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _ABSTAINS = re.compile(
     r"|^\W*I (?:do not|don['’]t|cannot|can['’]t|am unable to) (?:know|answer|tell|find|determine)\b",
     re.IGNORECASE,
 )
-# What stands beside an abstention in one sentence is a claim of its own.
+# A clause next to an abstention in the same sentence is a claim of its own.
 _TURN = re.compile(r",?\s+(?=(?:but|however|although|though|yet|while)\b)|;\s+", re.IGNORECASE)
 _CONCEDES = re.compile(r"\W*(?:although|though|while|even though)\b[^,]*,\s+", re.IGNORECASE)
 _QUOTED = re.compile(r"[\"“]([^\"“”]{12,600})[\"”]")
@@ -72,7 +72,7 @@ NEGATIONS = frozenset(_NEGATIVE.split())
 
 
 class Sentence(NamedTuple):
-    """Characters ``start:end`` of a text; ``text`` is what stands there without the citations."""
+    """Characters ``start:end`` of a text; ``text`` is that part without the citations."""
 
     start: int
     end: int
@@ -82,7 +82,7 @@ class Sentence(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a sentence may not make up. ``possible`` names are capitalised where any word would be."""
+    """What a sentence must not invent. ``possible`` names are capitalised where any word would be."""
 
     numbers: tuple[str, ...]
     names: tuple[str, ...]
@@ -91,11 +91,11 @@ class Facts(NamedTuple):
 
 
 def split(text: str, ids: Sequence[str] = ()) -> list[Sentence]:
-    """The sentences of an answer, in order. A fenced code block is one; a list item never joins another.
+    """The sentences of an answer, in order. A fenced code block is one sentence, each list item begins one.
 
-    Citations are ``[2]``, ``[1, 3]``, ``[1-3]`` and ``[id]`` for ``ids``; behind a full stop they belong to
-    the sentence that ends there. A heading, a question, a line that leads in ("Three reasons:") and a
-    sentence of nothing but stop words are ``no claim``.
+    Citations are ``[2]``, ``[1, 3]``, ``[1-3]`` and ``[id]`` for ``ids``; after a full stop they belong to
+    the sentence that ends there. A heading, a question, an introducing line ("Three reasons:") and a sentence
+    of stop words only are ``no claim``.
     """
     cite = re.compile(
         rf"\[\s*(?:{'|'.join([_NUMBERS, *map(re.escape, sorted(ids, key=len, reverse=True))])})\s*\]"
@@ -136,7 +136,7 @@ def _blocks(text: str) -> Iterator[tuple[int, int, str]]:
 
 
 def _masked(block: str, cite: re.Pattern[str]) -> str:
-    """``block`` at its length, code and citations hidden from the search for full stops."""
+    """``block`` with its length unchanged, but code and citations hidden from the search for full stops."""
     block = _hidden(block)
     # "... fell. [2] Then": the citation closes the sentence. "Smith et al. [2] found": it does not.
     block = re.sub(
@@ -174,7 +174,7 @@ def _bounds(masked: str, offset: int) -> list[tuple[int, int]]:
 
 
 def _parts(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """``spans``, those that hold an abstention cut where another clause begins."""
+    """``spans``, divided where another clause follows an abstention."""
     for start, end in spans:
         sentence = text[start:end]
         cuts = [0]
@@ -195,7 +195,7 @@ def _kind(text: str, form: str) -> Kind:
 
 
 def content(text: str) -> list[str]:
-    """The stems of the words that carry meaning, and the numbers, in order."""
+    """The stems of the words that carry meaning, and the numbers, in order of the text."""
     return [w for w in stems(text) if w not in STOP and w not in NEGATIONS]
 
 
@@ -206,7 +206,7 @@ def negated(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def stems(text: str) -> tuple[str, ...]:
-    """Words without their commonest endings, small; numbers in their plain form. Articles are left out."""
+    """Lower-case words without their commonest endings; numbers in their plain form. Without articles."""
     apart = re.sub(r"(?<=[^\W\d_])[-–—/](?=[^\W\d_])", " ", text)
     return tuple(_stem(word) for word in tokens(apart)) if apart.strip() else ()
 
@@ -234,7 +234,7 @@ def _stem(word: str) -> str:
 def facts(text: str) -> Facts:
     """The numbers (in digits or words), names, and quotations of three words or more in a sentence.
 
-    "one", "first" and "second" in words are no numbers: they mostly count nothing.
+    The words "one", "first" and "second" are not taken as numbers, since they rarely count anything.
     """
     digits = [w for w in stems(text) if any(c.isdigit() for c in w)]
     loose = {"1": "1", "1th": "1st", "2th": "2nd"}
@@ -262,5 +262,5 @@ def _names(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _common(word: str) -> bool:
-    """Whether a capital does not make a name of ``word`` (small)."""
+    """Whether ``word`` (lower case) is not a name even with a capital."""
     return word in STOP or word in NEGATIONS or word in ("yes", "the", "an") or is_number_word(word)

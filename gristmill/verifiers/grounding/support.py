@@ -1,4 +1,4 @@
-"""Passages made ready for comparison, and how far they support one sentence."""
+"""Passages prepared for comparison, and how far they support one sentence."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Embed = Callable[[str], Sequence[float]]
 
 _RANGE = re.compile(r"([0-9]{1,3})\s*[-–]\s*([0-9]{1,3})")
 _RUN = re.compile(r"[^\W_]+")
-# A "not" says nothing of what stands behind one of these.
+# A "not" does not apply to what follows one of these words.
 _CLAUSE = re.compile(r";\s+|,\s+(?=(?:and|but|or|so|yet|while|whereas|although|though|since|because)\b)")
 _DEMONYMS = ("ian", "ean", "ese", "ish", "an", "n", "i")
-# The people of a place, where the endings above do not lead there.
+# The people of a place, if the endings above do not connect them.
 _PEOPLES = {
     "french": "france", "spanish": "spain", "british": "britain", "dutch": "netherlands", "danish": "denmark",
     "polish": "poland", "swiss": "switzerland", "greek": "greece", "welsh": "wales", "irish": "ireland",
@@ -30,7 +30,7 @@ _PEOPLES = {
 }  # fmt: skip
 
 
-class Passage(Struct, frozen=True):
+class GroundingPassage(Struct, frozen=True):
     """One passage. Its title counts as part of each of its sentences."""
 
     text: str
@@ -44,7 +44,7 @@ class Passage(Struct, frozen=True):
 
 
 class SupportEvidence(Struct, frozen=True):
-    """Characters ``start:end`` of a ``passage`` (its place from 1); the share of the words found there."""
+    """Characters ``start:end`` of a ``passage`` (numbered from 1), and the share of the words found there."""
 
     passage: int
     start: int
@@ -53,7 +53,7 @@ class SupportEvidence(Struct, frozen=True):
 
 
 class Levels(NamedTuple):
-    """What counts as support: least share and cosine, sentences of a window, windows to join."""
+    """What counts as support: lowest share and cosine, sentences per window, windows to join."""
 
     lexical: float
     embedding: float
@@ -62,7 +62,7 @@ class Levels(NamedTuple):
 
 
 class Support(NamedTuple):
-    """How far passages support a sentence. ``open`` leaves it to a judge."""
+    """How far passages support a sentence. With ``open`` a judge should decide."""
 
     supported: bool
     by: str
@@ -86,7 +86,9 @@ class _Window(NamedTuple):
 class Passages:
     """Passages with their windows of neighbouring sentences and the rarity of their words."""
 
-    def __init__(self, listed: Sequence[Passage], levels: Levels, embed: Embed | None = None) -> None:
+    def __init__(
+        self, listed: Sequence[GroundingPassage], levels: Levels, embed: Embed | None = None
+    ) -> None:
         self.listed = tuple(listed)
         self.levels = levels
         self.ids = tuple(str(p.id) for p in listed if p.id is not None)
@@ -106,9 +108,9 @@ class Passages:
             for word in window.words:
                 self._where[word].append(number)
 
-    def _cut(self, index: int, passage: Passage) -> Iterable[_Window]:
+    def _cut(self, index: int, passage: GroundingPassage) -> Iterable[_Window]:
         title = frozenset(content(passage.title))
-        # Brackets in a passage are not citations of ours, but they read no worse as such.
+        # Brackets in a passage are not citations of ours, but reading them as such does no harm.
         found = split(passage.text)
         units = [[(frozenset(content(c)), negated(c)) for c in _CLAUSE.split(s.text)] for s in found]
         whole = [frozenset[str]().union(*(words for words, _ in clauses)) for clauses in units]
@@ -124,9 +126,9 @@ class Passages:
             yield _Window(index, start, end, passage.text[start:end], words, clauses)
 
     def resolve(self, mark: str) -> list[tuple[str, int | None]]:
-        """The passages that a citation names: as written, and by index (``None``: there is none).
+        """The passages that a citation names: as written, and by index (``None``: there is no such passage).
 
-        An id goes before a place.
+        An id takes precedence over a number.
         """
         if mark in self._places:
             return [(mark, self._places[mark])]
@@ -148,7 +150,7 @@ class Passages:
         return frozenset(range(len(self.listed)))
 
     def missing_numbers(self, sentence: str) -> tuple[str, ...]:
-        """The numbers of ``sentence`` that stand in no passage."""
+        """The numbers of ``sentence`` that do not occur in any passage."""
         known = self._known(self._everywhere)
         return tuple(_writable(n) for n in facts(sentence).numbers if n not in known)
 
@@ -178,7 +180,7 @@ class Passages:
             return Support(False, "lexical", score, why, evidence=evidence, open=True)
         elsewhere = sum(self._missing(sentence, frozenset(w.passage for w, _ in chosen)), ())
         if chosen and elsewhere:
-            why = f"{elsewhere[0]!r} stands in another passage than the rest"
+            why = f"{elsewhere[0]!r} is in another passage than the rest"
             return Support(False, "lexical", score, why, evidence=evidence, open=True)
         if score >= self.levels.lexical:
             return Support(True, "lexical", score, evidence=evidence)
@@ -195,7 +197,7 @@ class Passages:
         return sum(self._weight(w) for w in words if w in have) / whole if whole else 0.0
 
     def _best(self, words: Sequence[str], of: frozenset[int]) -> list[tuple[_Window, float]]:
-        """The window that holds most of ``words``; where that is too little, further ones that add most."""
+        """The window with the most of ``words``; if that is too little, further windows that add the most."""
         chosen: list[tuple[_Window, float]] = []
         left = list(words)
         for _ in range(self.levels.places):
@@ -235,7 +237,7 @@ class Passages:
         return [self._embed(w.text) for w in self._windows]
 
     def _missing(self, sentence: str, of: frozenset[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The facts of ``sentence`` that these passages lack, and the possible names."""
+        """The facts, and the possible names, of ``sentence`` that do not occur in these passages."""
         stated = facts(sentence)
         known = self._known(of)
         initials = frozenset[str]().union(*(self._initials[i] for i in of))
@@ -258,18 +260,19 @@ class Passages:
 
 
 def _writable(text: str) -> str:
-    """``text`` without the lone surrogates that no JSON can hold."""
+    """``text`` without lone surrogates, which JSON cannot represent."""
     return text.encode("utf-8", "replace").decode()
 
 
 def _letters(text: str) -> str:
-    """``text`` for verbatim comparison: small letters and digits, single blanks, a blank at both ends."""
+    """``text`` for verbatim comparison: lower-case letters and digits, single spaces, a space at both
+    ends."""
     return f" {' '.join(_RUN.findall(text.casefold()))} "
 
 
 def _runs(text: str) -> Iterable[tuple[str, tuple[str, ...]]]:
-    """Runs of two and more capitalised words ("World Health Organization", small words inside allowed), with
-    their initials in small letters."""
+    """Runs of two or more capitalised words ("World Health Organization", short words inside allowed), with
+    their initials in lower case."""
     for run in re.finditer(r"[^\W\d_a-z]\w+(?:\s+(?:(?:of|the|and|for|in)\s+){0,2}[^\W\d_a-z]\w+)+", text):
         full = tuple(w for w in run[0].split() if w[0].isupper())
         yield "".join(w[0] for w in full).lower(), full
@@ -280,7 +283,7 @@ def _initials(text: str) -> Iterable[str]:
 
 
 def _people(name: str, known: frozenset[str]) -> bool:
-    """Whether ``name`` is the people of a place in ``known``, or the place of a people there."""
+    """Whether ``name`` is the people of a place in ``known``, or the place of a people in it."""
     forms = {name, _PEOPLES.get(name, name)} | {place for people, place in _PEOPLES.items() if people == name}
     forms |= {people for people, place in _PEOPLES.items() if place == name or place[:-1] == name}
     stem = _place(name)

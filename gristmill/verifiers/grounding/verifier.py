@@ -2,16 +2,16 @@
 
 Levels, cheapest first; the first that finds support decides:
 
-1. *quote*: the sentence's words stand in a passage, in that order;
-2. *lexical*: the share of its content words, weighted by their rarity over the passages, that stand in a few
+1. *quote*: the sentence's words occur in a passage, in that order;
+2. *lexical*: the share of its content words, weighted by their rarity in the passages, that occur in a few
    neighbouring sentences of a passage;
-3. *embedding*, if there is one: the cosine with such neighbouring sentences;
-4. *judge* (``ground``): a model is asked about the sentences that the others left open.
+3. *embedding*, if there is an encoder: the cosine with such neighbouring sentences;
+4. *judge* (``ground``): a model is asked about the sentences that are still open.
 
-A number, a name or a quotation that stands in no passage makes a sentence unsupported at every level. A
-"not" on one side only, or a sentence that begins with a capitalised word of no passage, is left to the judge.
-What words cannot tell: who did what to whom ("A beat B" against "B beat A"), a number or name of the passages
-put to another use, and arithmetic.
+A number, a name or a quotation that does not occur in any passage makes a sentence unsupported at every
+level. A "not" on one side only, or a sentence that begins with a capitalised word of no passage, is left to
+the judge. Words do not show who did what to whom ("A beat B" or "B beat A"), whether a number or name of the
+passages is used in another sense, or whether arithmetic is right.
 """
 
 from __future__ import annotations
@@ -32,10 +32,16 @@ from gristmill.core.engine import Ability, Engine, Message
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.grounding.claims import Sentence, split
-from gristmill.verifiers.grounding.support import Embed, Levels, Passage, Passages, Support, SupportEvidence
+from gristmill.verifiers.grounding.support import (
+    Embed,
+    GroundingPassage,
+    Levels,
+    Passages,
+    Support,
+    SupportEvidence,
+)
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.judges.asking import Asking, Ballot
 from gristmill.verifiers.judges.base import bounds, needs_of, quoted
@@ -45,7 +51,7 @@ Cited = Literal["right", "wrong", "out of range", "missing"]
 Status = Literal["supported", "unsupported", "abstained", "no claim"]
 
 LIMIT = 200_000
-"""The most characters of an answer, and of its passages together, that are compared."""
+"""The largest number of characters of an answer, and of its passages together, that are compared."""
 
 _JUDGED = ("supported", "unsupported")
 _PROMPT = Message(
@@ -57,7 +63,7 @@ _PROMPT = Message(
 
 
 class Citation(Struct, frozen=True):
-    """One cited passage as written, and whether it supports the sentence (``missing``: none is cited)."""
+    """A citation as written, and whether that passage supports the sentence (``missing``: no citation)."""
 
     mark: str
     found: Cited
@@ -66,8 +72,8 @@ class Citation(Struct, frozen=True):
 class Finding(Struct, frozen=True, omit_defaults=True):
     """One sentence, characters ``start:end`` of the answer, and what was found about it.
 
-    ``by`` is the level that decided, ``missing`` the facts that stand in no passage, ``evidence`` the places
-    that support it, or the nearest ones. ``open``: the passages neither support it nor speak against it.
+    ``by`` is the level that decided, ``missing`` the facts that are in no passage, ``evidence`` the places
+    that support it, or the nearest ones. ``open``: the passages neither support nor contradict it.
     """
 
     start: int
@@ -91,40 +97,40 @@ class GroundingReport(Struct, frozen=True):
     sentences: tuple[Finding, ...]
 
 
-class Grounding(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge whether passages support an answer, sentence by sentence.
 
-    The reference is a JSON list of passages, each a string or an object with ``text`` and, if there are any,
-    ``id`` and ``title``. A citation names a passage by its id, else by its place from 1.
+    The reference is a JSON list of passages, each a string or an object with ``text`` and optionally ``id``
+    and ``title``. A citation names a passage by its id, or otherwise by its number from 1.
 
-    The score is the share of the claims that are supported, ``correct`` from ``accept`` on. What states no
-    claim is not counted, nor is an abstention ("the passages do not say"); of an answer that does nothing
-    else the verdict is ``unparseable``, rule ``abstained``: it makes no claim, right or wrong.
-
-    ``lexical`` and ``embedding`` are the least shares and cosines that count as support; ``window`` is the
-    number of neighbouring sentences compared. ``places`` windows together may hold the words: above 1 an
-    answer may join what stands in several passages, and mix it up ("the Louvre was completed in 1889").
-    ``encoder`` names a sentence-transformers model; without one
-    there is no embedding level.
-
-    ``citations``: with ``check`` a claim that cites a passage which does not support it, or one that there is
-    not, is unsupported; with ``require`` also a claim that cites none; ``report`` only tells.
+    The score is the share of the claims that are supported. Sentences without a claim are not counted, and
+    neither are abstentions ("the passages do not say"); an answer that only abstains is ``unparseable`` with
+    the rule ``abstained``, since it makes no claim that could be right or wrong.
     """
 
     lexical: Annotated[float, Meta(gt=0, le=1)] = 0.7
+    """The lowest share of a sentence's content words, in (0, 1], that counts as support."""
     embedding: Annotated[float, Meta(gt=0, le=1)] = 0.8
+    """The lowest cosine, in (0, 1], that counts as support."""
     window: Annotated[int, Meta(ge=1, le=20)] = 3
+    """How many neighbouring sentences of a passage are compared together, 1 to 20."""
     places: Annotated[int, Meta(ge=1, le=5)] = 1
+    """In how many windows together the words may be, 1 to 5. Above 1 an answer may combine several passages,
+    and may confuse them ("the Louvre was completed in 1889")."""
     accept: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """The lowest score, in (0, 1], that is ``correct``."""
     citations: Literal["report", "check", "require"] = "check"
+    """``check``: a claim is unsupported if it cites a passage that does not support it or does not exist.
+    ``require``: also if it cites nothing. ``report``: citations are only listed in the detail."""
     encoder: str | None = None
+    """The name of a sentence-transformers model; ``null`` for no embedding level."""
 
     def __post_init__(self) -> None:
         if self.encoder is not None and find_spec("sentence_transformers") is None:
             raise MissingExtraError("sentence-transformers", install="pip install sentence-transformers")
 
     def __call__(self, completion: str, reference: str) -> Verdict:
-        """Judge ``completion`` by the cheap levels; a reference that lists no passages is an ``error``."""
+        """Judge ``completion`` by the cheap levels; a reference without passages is an ``error``."""
         return guarded(self._verify, completion, reference)
 
     def _verify(self, completion: str, reference: str) -> Verdict:
@@ -168,7 +174,7 @@ class Grounding(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True
         if finding.status != "supported" or not bad or self.citations == "report":
             return finding
         why = f"citation {', '.join(sorted(bad))}"
-        # A judge may see support in the passage that is cited where the words do not.
+        # A judge may find support in the cited passage even if its words do not show it.
         return replace(
             finding, status="unsupported", why=why, open="wrong" in bad and "out of range" not in bad
         )
@@ -191,13 +197,13 @@ class Grounding(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True
         return decided(supported / total >= self.accept, rule=rule, score=supported / total, detail=detail)
 
 
-def read_passages(reference: str) -> tuple[Passage, ...]:
-    """The passages of a reference in JSON. ``ValueError`` for anything else, or two passages of one id."""
+def read_passages(reference: str) -> tuple[GroundingPassage, ...]:
+    """The passages of a reference in JSON. ``ValueError`` for anything else, or for a repeated id."""
     try:
-        given = msgspec.json.decode(reference, type=list[str | Passage])
+        given = msgspec.json.decode(reference, type=list[str | GroundingPassage])
     except RecursionError as error:
         raise ValueError("nested too deep") from error
-    passages = tuple(Passage(text=p) if isinstance(p, str) else p for p in given)
+    passages = tuple(GroundingPassage(text=p) if isinstance(p, str) else p for p in given)
     ids = Counter(str(p.id) for p in passages if p.id is not None)
     twice = [name for name, n in ids.items() if n > 1]
     if twice:
@@ -206,8 +212,8 @@ def read_passages(reference: str) -> tuple[Passage, ...]:
 
 
 def check_citations(sentence: Sentence, found: Support, passages: Passages) -> tuple[Citation, ...]:
-    """Each citation of a sentence: ``right`` if that passage supports it, or is needed where those
-    cited together do. A supported sentence without any has one that is ``missing``."""
+    """Each citation of a sentence: ``right`` if that passage supports it, or is needed for the support by all
+    cited passages together. A supported sentence without citations has one that is ``missing``."""
     marks = [part for mark in sentence.cited for part in passages.resolve(mark)]
     if not marks:
         return (Citation("", "missing"),) if found.supported else ()
@@ -248,7 +254,7 @@ def _encoder(name: str) -> Embed:
 
 async def judge_support(
     sentence: str,
-    passages: Sequence[Passage],
+    passages: Sequence[GroundingPassage],
     engine: Engine,
     seed: int,
     *,
@@ -257,8 +263,8 @@ async def judge_support(
 ) -> Ballot:
     """Ask whether ``passages`` support ``sentence``: a ballot between ``supported`` and ``unsupported``.
 
-    ``answer`` is what the sentence is taken from, so that its pronouns can be understood. Raises what the
-    engine raises.
+    ``answer`` is the text that the sentence is taken from, so that its pronouns can be understood. Raises the
+    engine's errors.
     """
     shown = "\n\n".join(f"[{i}] {p.heading}{p.text}" for i, p in enumerate(passages, 1))
     values = quoted(seed, passages=shown, answer=answer, sentence=sentence)
@@ -277,9 +283,9 @@ async def ground(
 ) -> Verdict:
     """As ``Grounding``, with a judge for the sentences that the cheap levels leave open.
 
-    A sentence with citations is first judged by what it cites, then, if that does not support it, by all
-    passages. ``embed`` is any function from a text to a vector. Where the judge cannot be read and it
-    matters, the verdict is ``unparseable``. Raises what the engine raises.
+    A sentence with citations is judged by the cited passages first, and if they do not support it, by all
+    passages. ``embed`` is any function from a text to a vector. If the judge's answer cannot be read and
+    would matter, the verdict is ``unparseable``. Raises the engine's errors.
     """
     options = options or Grounding()
     opened = options._open(completion, reference, embed)
@@ -310,18 +316,20 @@ async def ground(
     return options.verdict(await asyncio.gather(*(judged(s, f) for s, f in paired)))
 
 
-class GroundingJudge(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``ground`` as a model verifier: the cheap levels as ``grounding`` sets them, then a judge.
+class GroundingJudge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``ground`` as a model verifier: the cheap levels, then a judge for what they leave open.
 
     The reference is as for ``Grounding``; the problem is not used.
     """
 
     grounding: Grounding = Grounding()
+    """The options of the cheap levels."""
     asking: Asking = Asking()
+    """How the judge is asked."""
 
     @property
     def needs(self) -> frozenset[Ability]:
-        """Token probabilities, where they alone are to be read."""
+        """Token probabilities if ``asking`` reads nothing else."""
         return needs_of(self.asking.read)
 
     def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:

@@ -1,8 +1,9 @@
 """How a model is asked to choose among words, and how its choice is read.
 
-Three ways. *Probabilities*: it answers with the word alone, and the probabilities of the words' tokens count
-(the generative judge of SCIR, arXiv 2502.08922). *Text*: it reasons and ends with ``[[word]]``. *JSON*: an
-object that is validated, with one try to repair it. A choice that cannot be read is never one.
+There are three ways. *Probabilities*: it answers with only the word, and the probabilities of the words'
+tokens count (the generative judge of SCIR, arXiv 2502.08922). *Text*: it reasons and ends with ``[[word]]``.
+*JSON*: an object that is validated, with one attempt to repair it. An answer that cannot be read counts as no
+choice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling, TokenLogprob
 from gristmill.core.errors import RecipeError
-from gristmill.core.prompts import fill, fill_messages
+from gristmill.core.prompts import fill, fill_messages, require
 from gristmill.verifiers.judges.base import draw
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class Unread(Struct, frozen=True):
 
 
 class Ballot(Struct, frozen=True):
-    """How a choice among ``labels`` came out. ``shares`` sum to 1; empty where nothing could be read.
+    """The result of a choice among ``labels``. ``shares`` sum to 1; empty if nothing could be read.
 
     ``detail`` is the evidence: the votes, or why nothing could be read.
     """
@@ -53,66 +54,80 @@ class Ballot(Struct, frozen=True):
 
     @property
     def best(self) -> str | None:
-        """The label with the greatest share; ``None`` where there is none, or two are equal."""
+        """The label with the greatest share; ``None`` if there is none or several have it."""
         top = max(self.shares, default=0.0)
         winners = [label for label, s in zip(self.labels, self.shares, strict=False) if s == top]
         return winners[0] if len(winners) == 1 else None
 
     def share(self, label: str) -> float | None:
-        """The share of one label; ``None`` where nothing could be read."""
+        """The share of one label; ``None`` if nothing could be read."""
         return self.shares[self.labels.index(label)] if self.shares else None
 
 
 class Asking(Struct, frozen=True, forbid_unknown_fields=True):
     """How a model is asked to choose.
 
-    ``read``: ``auto`` takes probabilities where the engine gives them and one vote is asked for, else text.
-    ``votes``: samples drawn of each question; shares are of the votes that could be read, and fewer than half
-    of them readable decide nothing. ``min_mass``: the least probability that the words must hold together
-    for their shares to count. ``prefix`` begins the answer whose probabilities are read, where the engine can
-    continue a turn, so that its next token is the word. ``direct``, ``reasoned`` and ``structured`` tell the
-    model how to answer, in place of ``{answer_with}`` in a prompt; ``{labels}`` and ``{marked}`` stand for
-    the words.
+    The texts ``direct``, ``reasoned`` and ``structured`` replace ``{answer_with}`` in a prompt; in them
+    ``{labels}`` is the list of words, and ``{marked}`` the same in double brackets.
     """
 
     read: Read = "auto"
+    """How the choice is read: from the ``probabilities`` of the words, from ``text``, or from ``json``.
+    ``auto``: probabilities if the engine returns them and there is one vote, otherwise text."""
     votes: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """The number of samples per question, 1 to 1000. Shares are of the votes that can be read; if fewer than
+    half of them can, nothing is decided."""
     sampling: Sampling = Sampling(temperature=0.0, max_tokens=1024)
+    """How the answers are sampled; several votes need a temperature above 0."""
     min_mass: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """The lowest total probability of the words, 0 to 1, with which their shares count."""
     prefix: str = "Verdict:"
+    """The beginning of the answer whose probabilities are read, so that its next token is the word. It is
+    used only if the engine can continue a turn."""
     direct: str = "Answer with one of these words and nothing else: {labels}."
+    """Tells the model to answer with only the word."""
     reasoned: str = (
         "Give your reasons in brief. Then end with your verdict in double brackets, written only once and "
         "as the last thing: {marked}."
     )
+    """Tells the model to reason and end with its verdict."""
     structured: str = (
         'Answer with one JSON object and nothing else: {"reason": "...", "verdict": "..."}. '
         "The verdict is one of: {labels}."
     )
+    """Tells the model to answer with JSON."""
     repair: str = "That answer could not be read: {error}. Answer again, with the JSON object alone."
+    """Asks for another answer after one that is not the requested JSON; ``{error}`` says what is wrong."""
 
     def __post_init__(self) -> None:
+        for name in ("direct", "reasoned", "structured"):
+            require(f"asking.{name}", getattr(self, name), known=("labels", "marked"))
+        require("asking.repair", self.repair, known=("error",))
         if self.votes > 1 and self.sampling.temperature == 0:
             raise RecipeError(
-                f"{self.votes} votes at temperature 0 are one vote.",
+                f"asking: {self.votes} votes at temperature 0 are all the same, so they count as one vote.",
                 remedy="Set sampling.temperature to 0.7.",
             )
         if self.votes > 1 and self.read == "probabilities":
             raise RecipeError(
-                f"{self.votes} votes of one distribution are equal.",
+                f"asking: {self.votes} votes read from the same probability distribution are equal.",
                 remedy="Set votes to 1, or read to text.",
             )
 
     def way(self, engine: Engine, labels: Sequence[str]) -> Way:
-        """How a choice among ``labels`` will be read. ``RecipeError`` where the engine cannot do as told."""
+        """How a choice among ``labels`` is read. ``RecipeError`` if the engine does not support it."""
         if self.read in ("text", "json"):
             return "json" if self.read == "json" else "text"
-        # The token "1" may begin the word "10": then tokens cannot tell the words apart.
+        # The token "1" may be the beginning of the word "10": then tokens do not distinguish the words.
         clear = not any(a != b and b.startswith(a) for a in labels for b in labels)
         able = Ability.LOGPROBS in engine.abilities and clear
         if self.read == "probabilities" and not able:
-            why = f"the engine {engine.model} gives no token probabilities" if clear else "words begin alike"
-            raise RecipeError(f"cannot read probabilities: {why}.", remedy="Set read to text.")
+            why = (
+                f"the engine {engine.model} does not return token probabilities"
+                if clear
+                else "one of the words begins with another"
+            )
+            raise RecipeError(f"asking: cannot read probabilities: {why}.", remedy="Set read to text.")
         return "probabilities" if able and self.votes == 1 else "text"
 
     async def choose(
@@ -124,7 +139,7 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
         engine: Engine,
         seed: int,
     ) -> Ballot:
-        """One choice. ``prompt`` is filled with ``values`` and the words on how to answer."""
+        """One choice. ``prompt`` is filled with ``values`` and the instruction on how to answer."""
         way = self.way(engine, labels)
         told = {"probabilities": self.direct, "text": self.reasoned, "json": self.structured}[way]
         words = {"labels": ", ".join(labels), "marked": " or ".join(f"[[{word}]]" for word in labels)}
@@ -145,10 +160,10 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
     async def structure(
         self, request: Request, parse: Callable[[str], T], *, engine: Engine, n: int = 1
     ) -> list[T | Unread]:
-        """``n`` samples of a request whose answers are JSON, each with one try to repair it.
+        """``n`` samples of a request whose answers are JSON, each with one attempt to repair it.
 
-        ``parse`` raises ``ValueError`` for a text that is not what was asked for; the model is then shown
-        its own answer and that error.
+        ``parse`` raises ``ValueError`` for a text that is not as requested; the model is then shown its own
+        answer and that error.
         """
         drawn = await draw(engine, request, n)
         return await asyncio.gather(
@@ -173,7 +188,7 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
         if answer.finish_reason not in ("stop", "length"):
             return Ballot(labels, (), "probabilities", f"finish_reason {answer.finish_reason}")
         if said.casefold() not in (label.casefold() for label in labels):
-            # "A closer look ..." begins with the token of a verdict and is none.
+            # "A closer look ..." begins with the token of a verdict without being one.
             return Ballot(labels, (), "probabilities", f"no verdict: {said[:60]!r}")
         masses = masses_of(answer.logprobs or (), labels)
         total = sum(masses)
@@ -185,14 +200,14 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def masses_of(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> tuple[float, ...]:
-    """The probability of each label at the first token that holds a letter or digit.
+    """The probability of each label at the first token that contains a letter or digit.
 
-    A token counts for the one label that it is, or that it begins; ``" Yes"`` and ``"[[yes"`` are ``yes``.
+    A token counts for the only label that it equals or begins; ``" Yes"`` and ``"[[yes"`` are ``yes``.
     """
     masses = [0.0] * len(labels)
     position = next((t for t in tokens if re.search(r"\w", t.token)), None)
     if position is not None:
-        # The sampled token may stand among its own alternatives.
+        # The sampled token may be among its own alternatives as well.
         candidates = {position.token: position.logprob} | {s.token: s.logprob for s in position.top}
         for token, logprob in candidates.items():
             fits = _fits(token, labels)
@@ -202,7 +217,7 @@ def masses_of(tokens: Sequence[TokenLogprob], labels: Sequence[str]) -> tuple[fl
 
 
 def _fits(token: str, labels: Sequence[str]) -> list[int]:
-    """The labels that ``token`` is or begins."""
+    """The labels that ``token`` equals or begins."""
     word = re.search(r"\w+", token)
     if word is None:
         return []
@@ -212,7 +227,7 @@ def _fits(token: str, labels: Sequence[str]) -> list[int]:
 
 
 def read_marked(answer: Completion, labels: Sequence[str]) -> str | Unread:
-    """The label that stands in double brackets at the very end of a finished answer, and nowhere else."""
+    """The label in double brackets at the very end of a finished answer, which must be the only one."""
     pattern = r"\[\[\s*(" + "|".join(re.escape(label) for label in labels) + r")\s*\]\]"
     said = read_ending(answer, pattern)
     if isinstance(said, Unread):
@@ -221,7 +236,7 @@ def read_marked(answer: Completion, labels: Sequence[str]) -> str | Unread:
 
 
 def read_ending(answer: Completion, pattern: str) -> str | Unread:
-    """Group 1 of the only match of ``pattern``, which must end a finished answer; case does not count."""
+    """Group 1 of the only match of ``pattern``, which must end a finished answer. Ignores case."""
     if not answer.finished:
         return Unread(f"finish_reason {answer.finish_reason}")
     found = list(re.finditer(pattern, answer.text, re.IGNORECASE))

@@ -1,13 +1,15 @@
-"""Backward verification (FOBAR, arXiv 2308.07758): does a candidate answer give back the question's numbers?
+"""Backward verification (FOBAR, arXiv 2308.07758): does a candidate answer lead back to the question's
+numbers?
 
-A number of the question is masked, the candidate is given as the answer, and the number is asked for. A
-candidate is backed by how often it is recovered. Formula and constants as the project's notes give them
-(from memory of the paper, not checked at the source): P_f is the share of the votes, P_b(c) is in proportion
-to Z_c + 1e-8, and P(c) to P_f^alpha * P_b^(1 - alpha), alpha 0.5. The prompt is ours.
+A number of the question is masked, the candidate is given as the answer, and the model is asked for the
+number. A candidate is supported by how often the number is recovered. Formula and constants follow the
+project's notes, which were not checked against the paper: P_f is the share of the votes, P_b(c) is
+proportional to Z_c + 1e-8, and P(c) to P_f^alpha * P_b^(1 - alpha) with alpha 0.5. The prompt is the
+project's own.
 
-Ours too: a number equal to one in *any* candidate is never masked, so that none is given away and all
-candidates stand the same trials; and a number is masked wherever it stands, since its second mention would
-tell it.
+Also the project's own: a number equal to one in *any* candidate is never masked, so that no candidate gives
+it away and all have the same trials; and a number is masked everywhere in the question, since a second
+mention would give it away.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ Reason step by step, then end with a line "The answer is N", N being the value o
 
 
 class Number(Struct, frozen=True):
-    """A number in a text: its plain form (``1200.5``) and the characters ``start:end`` that write it."""
+    """A number in a text: its plain form (``1200.5``) and the characters ``start:end`` that it takes up."""
 
     value: str
     start: int
@@ -50,7 +52,7 @@ class Number(Struct, frozen=True):
 
 
 class Masked(Struct, frozen=True):
-    """A question in which the unknown ``name`` stands for the number ``value``, wherever it stood."""
+    """A question in which the unknown ``name`` replaces the number ``value`` everywhere."""
 
     question: str
     value: str
@@ -60,7 +62,7 @@ class Masked(Struct, frozen=True):
 class Backed(Struct, frozen=True):
     """A candidate: its votes, how many of ``trials`` recovered a number, and its three probabilities.
 
-    ``backward`` is ``None`` where nothing could be masked (or there was nothing to choose).
+    ``backward`` is ``None`` if nothing could be masked or there was only one candidate.
     """
 
     label: str
@@ -73,9 +75,9 @@ class Backed(Struct, frozen=True):
 
 
 class BackwardRanking(Struct, frozen=True):
-    """All candidates in the order in which they were first voted for, and the masked ``values``.
+    """All candidates in the order of their first votes, and the masked ``values``.
 
-    ``excluded`` counts the samples that had no label.
+    ``excluded`` counts the samples without a label.
     """
 
     candidates: tuple[Backed, ...]
@@ -84,7 +86,7 @@ class BackwardRanking(Struct, frozen=True):
 
     @property
     def best(self) -> str | None:
-        """The label of the highest score; ``None`` for a tie, or where there is no candidate."""
+        """The label with the highest score; ``None`` for a tie or without candidates."""
         top = max((c.score for c in self.candidates), default=0.0)
         first = [c.label for c in self.candidates if math.isclose(c.score, top)]
         return first[0] if len(first) == 1 else None
@@ -93,8 +95,8 @@ class BackwardRanking(Struct, frozen=True):
 def numbers(text: str) -> tuple[Number, ...]:
     """The numbers of ``text``, in digits or in words ("twenty-five", "3.5 million"), in order.
 
-    No numbers: ordinals ("3rd", "third"), digits inside a name ("x2"), and "one" and "a" alone, which
-    mostly count nothing. A sign is not part of a number here.
+    Not taken as numbers: ordinals ("3rd", "third"), digits inside a name ("x2"), and "one" and "a" alone,
+    which rarely count anything. A sign is not part of a number here.
     """
     found: list[Number] = []
     for run in _runs(text):
@@ -112,7 +114,7 @@ def numbers(text: str) -> tuple[Number, ...]:
 
 
 def _runs(text: str) -> list[list[re.Match[str]]]:
-    """Tokens that nothing but a blank or a hyphen parts, in runs."""
+    """Runs of tokens that are separated only by a space or a hyphen."""
     runs: list[list[re.Match[str]]] = []
     for token in _TOKEN.finditer(text):
         if runs and _JOINT.fullmatch(text, runs[-1][-1].end(), token.start()):
@@ -136,9 +138,9 @@ def _numeral(words: Sequence[str], at: int) -> tuple[str, int] | None:
 
 
 def maskings(question: str, candidates: Sequence[str]) -> tuple[Masked, ...]:
-    """``question`` with one number masked at a time, in order; empty if there is none that may be.
+    """``question`` with one number masked at a time, in order; empty if no number can be masked.
 
-    A value that stands in the text of any candidate is left alone.
+    A value that occurs in the text of any candidate is not masked.
     """
     given = {n.value for c in candidates for n in numbers(c)}
     found = numbers(question)
@@ -156,9 +158,9 @@ def _replaced(text: str, found: Sequence[Number], value: str, name: str) -> str:
 
 
 def recovers(answer: str, value: str) -> bool:
-    """Whether ``answer`` ends in the number ``value``, in its box, after "the answer is", or its last line.
+    """Whether ``answer`` gives the number ``value`` in its box, after "the answer is", or in its last line.
 
-    Of several numbers there the last one counts.
+    If there are several numbers, the last one counts.
     """
     found = extract(answer)
     if found is None:
@@ -167,7 +169,7 @@ def recovers(answer: str, value: str) -> bool:
     if not said:
         return False
     before = found.text[max(0, said[-1].start - 8) : said[-1].start]
-    # "= -5" is negative; "20 - 5" and "20-5" end in a number that is taken away.
+    # "= -5" is negative; "20 - 5" and "20-5" end in a number that is subtracted.
     negative = re.search(r"(?:^|[^\w)\s])\s*[-−]$|\s[-−]$", before) is not None
     return not negative and said[-1].value == value
 
@@ -177,7 +179,7 @@ def _one(text: str) -> tuple[Number, ...]:
 
 
 def backward_shares(recovered: Sequence[int], *, epsilon: float = EPSILON) -> list[float]:
-    """P_b: in proportion to Z_c + ``epsilon``."""
+    """P_b, proportional to Z_c + ``epsilon``; sums to 1."""
     whole = sum(recovered) + epsilon * len(recovered)
     return [(z + epsilon) / whole for z in recovered]
 
@@ -189,14 +191,19 @@ def posterior(
     alpha: float = 0.5,
     epsilon: float = EPSILON,
 ) -> list[float]:
-    """P(c), in proportion to P_f^alpha * P_b^(1 - alpha); without ``recovered`` P_f, the votes' share.
+    """P(c), proportional to P_f^alpha * P_b^(1 - alpha); without ``recovered`` it is P_f, the share of the
+    votes.
 
     Raises ``ValueError`` for no votes, negative counts, different lengths, or ``alpha`` outside [0, 1].
     """
     if not 0 <= alpha <= 1 or epsilon <= 0:
-        raise ValueError(f"alpha is {alpha}, epsilon {epsilon}: alpha is in [0, 1], epsilon above 0")
+        raise ValueError(
+            f"alpha is {alpha} and epsilon {epsilon}; alpha must be in [0, 1] and epsilon above 0"
+        )
     if sum(votes) <= 0 or min(votes) < 0 or (recovered and min(recovered) < 0):
-        raise ValueError(f"votes {list(votes)}, recovered {recovered}: counts with at least one vote")
+        raise ValueError(
+            f"votes {list(votes)} and recovered {recovered} must be counts, with at least one vote"
+        )
     forward = [v / sum(votes) for v in votes]
     if recovered is None:
         return forward
@@ -206,7 +213,7 @@ def posterior(
 
 
 def prompt(masked: Masked, candidate: str) -> str:
-    """The question that asks for the masked number, ``candidate`` being the answer."""
+    """The prompt that asks for the masked number, given ``candidate`` as the answer."""
     return fill(_PROMPT, question=masked.question, candidate=candidate, name=masked.name)
 
 
@@ -221,18 +228,19 @@ async def rank(
     max_masked: int | None = None,
     alpha: float = 0.5,
 ) -> BackwardRanking:
-    """Rank the answers of forward samples by votes and by what they give back.
+    """Rank the answers of forward samples by their votes and by the numbers that they recover.
 
-    ``labels`` holds one answer for each forward sample: the text that stands for its class of equivalent
+    ``labels`` has one answer for each forward sample: the text that represents its class of equivalent
     answers, the same for the whole class; ``None`` for a sample without an answer. Each of the question's
-    numbers (the first ``max_masked`` of them) is asked for ``samples`` times under each candidate, so
-    ``samples * masked * candidates`` completions are drawn, all at once: give a ``Session``, which paces
-    them. Answers cut off recover nothing. Nothing is drawn where there are fewer than two candidates.
-    Raises what the engine raises, and ``RecipeError`` for ``samples`` or ``max_masked`` below 1.
+    numbers (at most the first ``max_masked``) is asked for ``samples`` times with each candidate, so
+    ``samples * masked * candidates`` completions are requested at once; pass a ``Session``, which paces them.
+    An answer that is cut off recovers nothing. With fewer than two candidates nothing is requested.
+    Raises the engine's errors, and ``RecipeError`` for ``samples`` or ``max_masked`` below 1.
     """
     if samples < 1 or (max_masked is not None and max_masked < 1):
         raise RecipeError(
-            f"backward check: samples {samples}, max_masked {max_masked}.", remedy="Give numbers from 1 on."
+            f"backward check: samples is {samples} and max_masked is {max_masked}.",
+            remedy="Give numbers of at least 1.",
         )
     votes = Counter(label for label in labels if label is not None)
     excluded = len(labels) - votes.total()

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 from gristmill.core.engine import Ability, Completion, Engine, Request
 from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
@@ -25,6 +27,7 @@ _CHAT_TOKEN = re.compile(
 
 
 Way = Literal["auto", "probabilities", "text", "json"]
+Winner = Literal["first", "second", "tie"]
 _CHARS_PER_TOKEN = 4
 _FRAME = 1200
 """Characters that a prompt has beside the texts to be judged, about; for estimates only."""
@@ -51,6 +54,40 @@ class ModelVerifier(Protocol):
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Verdict:
         """Judge ``completion``, an answer to ``problem``; ``reference`` may be blank where none is needed."""
+        ...
+
+
+class Comparison(Struct, frozen=True):
+    """Two answers compared. ``winner`` is ``None`` where it could not be told.
+
+    ``first`` and ``second`` are their strengths: for a judge the probability (or share of votes) that the one
+    is better, averaged over both orders; for a checklist the scores. ``orders`` holds the judge's probability
+    that the first is better, with the first shown first and shown second.
+    """
+
+    winner: Winner | None
+    first: float | None = None
+    second: float | None = None
+    orders: tuple[float, float] | None = None
+    detail: str = ""
+
+
+class Comparer(Protocol):
+    """A model verifier that compares two answers to one problem."""
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What the engine must be able to do."""
+        ...
+
+    async def compare(
+        self, first: str, second: str, *, problem: str, engine: Engine, seed: int
+    ) -> Comparison:
+        """Which of the two is better. Raises what ``engine`` raises."""
+        ...
+
+    def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
+        """Bounds on what one comparison will cost."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Model verifiers for callers that are not asynchronous: an event loop, an engine and a log in a thread."""
+"""Model verifiers for synchronous callers: an event loop, an engine and a log in a thread."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def asks_a_model(verifier: Any) -> bool:
 
 
 class Host:
-    """A model verifier with an engine, opened at the first call; ``submit`` may be called from any thread.
+    """A model verifier with an engine, opened at the first call; ``submit`` can be called from any thread.
 
-    Completions go through the log at ``log`` (``None``: one that is deleted at the end), so that the same
-    texts are paid for once. A request that is refused, or fails however often it is tried, makes an
-    ``error`` verdict; what ends a run (``RunStopped``, ``LogError``) is raised to every caller.
+    Completions are kept in the log at ``log`` (``None``: a temporary one), so that the same texts are paid
+    for once. A request that is refused, or that fails on every try, results in an ``error`` verdict; errors
+    that end a run (``RunStopped``, ``LogError``) are raised to every caller.
     """
 
     def __init__(
         self, verifier: ModelVerifier, engine: EngineOptions, *, log: str | Path | None = None, seed: int = 0
     ) -> None:
-        """Raises ``RecipeError`` for an engine that cannot do what the verifier needs."""
+        """Raises ``RecipeError`` for an engine without an ability that the verifier needs."""
         self._verifier = verifier
         self._options = engine
         self._log_path = log
@@ -60,15 +60,15 @@ class Host:
         self._opened = ExitStack()
 
     def submit(self, *texts: str) -> Future[Verdict]:
-        """The verdict to come on a completion, by a reference, to a problem.
+        """The future verdict on a completion, given a reference and optionally a problem.
 
-        The same texts are judged with the same seed, and so alike.
+        The same texts are judged with the same seed.
         """
         loop = self._open()
         return asyncio.run_coroutine_threadsafe(self._judge(*texts), loop)
 
     def verdicts(self, calls: Sequence[tuple[str, ...]]) -> list[Verdict]:
-        """The verdicts on many calls, in order, as many at once as the engine takes."""
+        """The verdicts on many calls, in order, with as many at a time as the engine allows."""
         return [verdict.result() for verdict in [self.submit(*texts) for texts in calls]]
 
     async def _judge(self, completion: str, reference: str, problem: str) -> Verdict:
@@ -107,7 +107,7 @@ class Host:
             return loop
 
     def close(self) -> None:
-        """End the engine. Calls that are at work are cancelled; further ones open it again."""
+        """Close the engine. Unfinished calls are cancelled; further calls open it again."""
         with self._lock:
             self._loop = None
             self._opened.close()

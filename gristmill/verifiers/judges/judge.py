@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -16,12 +16,9 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill_messages, require
 from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.judges.asking import Asking, Ballot, Unread, read_ending
-from gristmill.verifiers.judges.base import bounds, draw, fence, needs_of, quote, quoted
-
-Winner = Literal["first", "second", "tie"]
+from gristmill.verifiers.judges.base import Comparison, Winner, bounds, draw, fence, needs_of, quote, quoted
 
 RIGHT, WRONG = "correct", "incorrect"
 _RANKING = r"\[\[\s*([0-9]+(?:\s*>\s*[0-9]+)*)\s*\]\]"
@@ -55,40 +52,6 @@ _LISTWISE = Message(
 )
 
 
-class Comparison(Struct, frozen=True):
-    """Two answers compared. ``winner`` is ``None`` where it could not be told.
-
-    ``first`` and ``second`` are their strengths: for a judge the probability (or share of votes) that the one
-    is better, averaged over both orders; for a checklist the scores. ``orders`` holds the judge's probability
-    that the first is better, with the first shown first and shown second.
-    """
-
-    winner: Winner | None
-    first: float | None = None
-    second: float | None = None
-    orders: tuple[float, float] | None = None
-    detail: str = ""
-
-
-class Comparer(Protocol):
-    """A model verifier that compares two answers to one problem."""
-
-    @property
-    def needs(self) -> frozenset[Ability]:
-        """What the engine must be able to do."""
-        ...
-
-    async def compare(
-        self, first: str, second: str, *, problem: str, engine: Engine, seed: int
-    ) -> Comparison:
-        """Which of the two is better. Raises what ``engine`` raises."""
-        ...
-
-    def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
-        """Bounds on what one comparison will cost."""
-        ...
-
-
 class Ranking(Struct, frozen=True):
     """Several answers in order. ``order`` holds their indices, best first; empty where none could be read.
 
@@ -105,7 +68,7 @@ class Ranking(Struct, frozen=True):
     detail: str = ""
 
 
-class Judge(Rewarding, frozen=True, forbid_unknown_fields=True):
+class Judge(Struct, frozen=True, forbid_unknown_fields=True):
     """Judges with any engine.
 
     Called with a reference: whether the completion comes to its result; the score is the share of
@@ -118,23 +81,35 @@ class Judge(Rewarding, frozen=True, forbid_unknown_fields=True):
     """
 
     grades: Annotated[int, Meta(ge=2, le=100)] = 5
+    """The highest grade, where there is no reference."""
     accept: Annotated[float, Meta(ge=1)] = 4
+    """The mean grade from which on an answer is ``correct``."""
     tie: bool = False
+    """Offer the word *tie* in comparisons; half of its share goes to each side."""
     shuffles: Annotated[int, Meta(ge=1, le=100)] = 4
+    """Orders in which a list of answers is put before the model."""
     aggregate: Literal["borda", "majority"] = "borda"
+    """How the orders are joined: mean ranks (``borda``) or the most first places (``majority``)."""
     asking: Asking = Asking()
+    """How the model is asked and its answer read."""
     pointwise: tuple[Message, ...] = (SYSTEM, _POINTWISE)
+    """The prompt that compares an answer with a reference."""
     graded: tuple[Message, ...] = (SYSTEM, _GRADED)
+    """The prompt that grades an answer."""
     pairwise: tuple[Message, ...] = (SYSTEM, _PAIRWISE)
+    """The prompt that compares two answers."""
     listwise: tuple[Message, ...] = (SYSTEM, _LISTWISE)
+    """The prompt that orders several answers."""
     list_text: str = (
         "Give your reasons in brief. Then end with the numbers in double brackets, written only once and as "
         "the last thing, such as [[2 > 1]] for two."
     )
+    """How the order is to be written, as text."""
     list_json: str = (
         'Answer with one JSON object and nothing else: {"reason": "...", "ranking": [...]}, with the '
         "numbers of all responses, best first."
     )
+    """How the order is to be written, as JSON."""
 
     def __post_init__(self) -> None:
         if self.accept > self.grades:
@@ -142,10 +117,12 @@ class Judge(Rewarding, frozen=True, forbid_unknown_fields=True):
                 f"accept is {self.accept:g}, over the highest of {self.grades} grades.",
                 remedy=f"Set accept to at most {self.grades}.",
             )
-        require("pointwise", self.pointwise, "reference", "response", "answer_with")
-        require("graded", self.graded, "response", "answer_with")
-        require("pairwise", self.pairwise, "response_a", "response_b", "answer_with")
-        require("listwise", self.listwise, "responses", "answer_with")
+        told = ("problem", "fence")
+        compared = (*told, "reference", "criteria")
+        require("pointwise", self.pointwise, "reference", "response", "answer_with", known=told)
+        require("graded", self.graded, "response", "answer_with", known=(*told, "grades"))
+        require("pairwise", self.pairwise, "response_a", "response_b", "answer_with", known=compared)
+        require("listwise", self.listwise, "responses", "answer_with", known=(*told, "count"))
 
     @property
     def needs(self) -> frozenset[Ability]:

@@ -8,8 +8,7 @@ from typing import Any, cast
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import locate
-from gristmill.verifiers.judges.base import ModelVerifier
-from gristmill.verifiers.judges.judge import Comparer
+from gristmill.verifiers.judges.base import Comparer, ModelVerifier
 from gristmill.verifiers.loading import load
 
 
@@ -21,7 +20,7 @@ def load_model_verifier(kind: str, options: Mapping[str, Any]) -> ModelVerifier:
     found = _load(kind, options)
     if not inspect.iscoroutinefunction(type(found).__call__):
         raise RecipeError(
-            f"{kind} judges no answer by itself.", remedy="Use judge, or another that judges one answer."
+            f"{kind} does not judge single answers.", remedy="Use judge, or another that judges one answer."
         )
     return cast(ModelVerifier, found)
 
@@ -33,7 +32,7 @@ def load_comparer(kind: str, options: Mapping[str, Any]) -> Comparer:
     """
     found = _load(kind, options)
     if not hasattr(found, "compare"):
-        raise RecipeError(f"{kind} compares no two answers.", remedy="Use judge, checklist or salmon.")
+        raise RecipeError(f"{kind} does not compare two answers.", remedy="Use judge, checklist or salmon.")
     return cast(Comparer, found)
 
 

@@ -1,10 +1,10 @@
 """The option-shuffle check (ACRE, arXiv 2510.10104): does the reasoning lead to the answer, or the letter?
 
 The reasoning of a completion is kept, the options are put in another order, and the question is asked again.
-An answer that follows from the reasoning stays the same in content. The letters of options are taken out
-of the reasoning (a letter becomes its option's content), and so is the final answer itself: neither may tell
-the model what to say. The rules are the project's; the paper's three reward coefficients are not known to
-us, so those of ``reward`` are ours.
+An answer that follows from the reasoning keeps its content. The letters of options are removed from the
+reasoning (a letter is replaced by its option's content), and so is the final answer, since either would tell
+the model what to say. The rules are the project's own, and so are the coefficients of ``reward``, since
+the paper's three were not available.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from gristmill.core.errors import GristmillError
 from gristmill.core.prompts import fill
 from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure
 from gristmill.verifiers.judges.base import bounds
@@ -60,7 +59,7 @@ _LETTERS = (
     r"|excludes?|excluding|between|rules? out|ruling out|leaves|leaving|only|not|so|thus|hence|therefore"
     rf"|go with|going with)[\s:*]+)(?P<named>{_LIST})"
     r"|(?P<bracketed>\(LETTER\))"
-    # "B is wrong": only a verb tells the letter from a word, and only where a clause begins
+    # "B is wrong": only a verb shows that it is a letter and not a word, and only where a clause begins
     rf"|(?<![\w'’])(?P<subject>{_LIST})(?=\s+(?:is|are|was|were|can|cannot|can't|must|would|could|does|seems?|"
     r"fits?|match(?:es)?|says?|states?)\b)"
 )
@@ -70,7 +69,7 @@ _CLAUSE = re.compile(
 
 
 class OrderChange(StrEnum):
-    """What became of an answer when the options were shuffled."""
+    """How an answer changed when the options were shuffled."""
 
     RIGHT = "both right and agree"
     WRONG = "agree and wrong"
@@ -79,9 +78,9 @@ class OrderChange(StrEnum):
 
 
 class ShuffleCheck(Struct, frozen=True):
-    """One check. ``before`` and ``after`` are the contents chosen, ``None`` where none could be read.
+    """One check. ``before`` and ``after`` are the chosen contents, ``None`` if none could be read.
 
-    ``order[i]`` is the place that the option shown at ``i`` had before; empty where nothing was asked.
+    ``order[i]`` is the index that the option shown at ``i`` had before; empty if the model was not asked.
     """
 
     change: OrderChange
@@ -93,7 +92,7 @@ class ShuffleCheck(Struct, frozen=True):
 
 
 class ShuffleRates(Struct, frozen=True):
-    """Counts of checks by what became of them; rates are of the decided, ``None`` if there are none."""
+    """Counts of checks by their results. Rates are shares of the decided ones, ``None`` if there are none."""
 
     right: int
     wrong: int
@@ -102,26 +101,26 @@ class ShuffleRates(Struct, frozen=True):
 
     @property
     def consistency(self) -> float | None:
-        """The share of answers that stayed, right or wrong."""
+        """The share of answers that stayed the same, right or wrong."""
         decided = self.right + self.wrong + self.changed
         return (self.right + self.wrong) / decided if decided else None
 
 
 def movable(options: Sequence[str]) -> bool:
-    """Whether the options mean the same in any order: none speaks of others ("none of these")."""
+    """Whether the options mean the same in any order: none refers to others ("none of these")."""
     return not any(_FIXED.search(_lowered(option)) for option in options)
 
 
 def _lowered(option: str) -> str:
-    """Small letters, except for single capitals, which may be the names of options."""
+    """Lower case, except for single capitals, which may be the names of options."""
     return re.sub(r"[^\W\d_]{2,}", lambda m: m[0].lower(), option)
 
 
 def split_answer(completion: str) -> tuple[str, str]:
-    """The reasoning and the final answer, which begins with the sentence that gives it.
+    """The reasoning and the final answer, which begins with the sentence that states it.
 
-    That is the first sentence on the last line with "the answer is", "Answer:", a box or ``####``; or a last
-    line that is nothing but a letter. Without either the second part is empty.
+    That is the first sentence on the last line with "the answer is", "Answer:", a box or ``####``, or a last
+    line that is only a letter. Without either the second part is empty.
     """
     rows = completion.rstrip().splitlines()
     for at in range(len(rows) - 1, -1, -1):
@@ -139,8 +138,8 @@ def split_answer(completion: str) -> tuple[str, str]:
 def strip_letters(reasoning: str, options: Sequence[str]) -> str:
     """``reasoning`` with the letters that name options replaced by those options' contents.
 
-    "Option B", "(B)", "B is wrong", "between B and C", "B. Paris" at the start of a line (which becomes
-    "Paris"). A capital in no such place ("vitamin C", "A dog") stays. Letters beyond the options stay too.
+    Such letters are in "Option B", "(B)", "B is wrong", "between B and C", and "B. Paris" at the start of a
+    line (which becomes "Paris"). Other capitals ("vitamin C", "A dog") and letters beyond the options stay.
     """
     known = LETTERS[: len(options)]
 
@@ -156,7 +155,7 @@ def strip_letters(reasoning: str, options: Sequence[str]) -> str:
             return found[0]
         return (found["lead"] or "") + contents(found["named"] or found["subject"] or found["bracketed"])
 
-    # One pass, so that a content put in is not looked at again.
+    # One pass, so that an inserted content is not searched for letters again.
     return re.sub(_LETTERS.replace("LETTER", f"[{known}]"), replaced, reasoning)
 
 
@@ -165,7 +164,7 @@ def _option(letter: str, options: Sequence[str]) -> str:
 
 
 def chosen(completion: str, options: Sequence[str]) -> str | None:
-    """The content of the option that ``completion`` settles on; ``None`` where ``Choice`` can read none."""
+    """The content of the option that ``completion`` chooses; ``None`` if ``Choice`` cannot read one."""
     verdict = Choice()(completion, key(options, options[0]))
     if not verdict.decided or verdict.extracted is None:
         return None
@@ -173,7 +172,7 @@ def chosen(completion: str, options: Sequence[str]) -> str | None:
 
 
 def compare(before: str | None, after: str | None, answer: str) -> OrderChange:
-    """What became of an answer: contents before and after, and the right option's content."""
+    """How an answer changed, from the contents before and after and the right option's content."""
     if before is None or after is None:
         return OrderChange.UNDECIDED
     if _plain(before) != _plain(after):
@@ -199,13 +198,13 @@ def rates(checks: Sequence[ShuffleCheck]) -> ShuffleRates:
 def reward(
     check: ShuffleCheck, *, right: float = 1.0, wrong: float = 0.2, changed: float = 0.0
 ) -> float | None:
-    """A graded reward, highest only for answers that are right and stay; ``None`` where undecided."""
+    """A graded reward, highest for answers that are right and stay the same; ``None`` if undecided."""
     worth = {OrderChange.RIGHT: right, OrderChange.WRONG: wrong, OrderChange.CHANGED: changed}
     return worth.get(check.change)
 
 
 def verdict(check: ShuffleCheck) -> Verdict:
-    """``correct`` for an answer that is right and stays; ``unparseable`` where that could not be told."""
+    """``correct`` for an answer that is right and stays the same; ``unparseable`` if that is undecided."""
     if check.change is OrderChange.UNDECIDED:
         return unparseable("option shuffle", check.why, check.before)
     detail = f"before: {check.before}; after: {check.after}"
@@ -225,10 +224,10 @@ async def check_options(
 ) -> ShuffleCheck:
     """Ask ``question`` again with the reasoning of ``completion`` and its ``options`` shuffled.
 
-    ``question`` comes without its options, ``answer`` is the right option's letter or content. One
-    completion is drawn, none where the check cannot be made: options that speak of each other or are
-    equal, no readable answer, no reasoning before it. Raises what the engine raises, and
-    ``GristmillError`` for fewer than two options or an ``answer`` that is none of them.
+    ``question`` does not include its options; ``answer`` is the right option's letter or content. One
+    completion is requested, or none if the check is impossible: options that refer to each other or are
+    equal, no readable answer, no reasoning before it. Raises the engine's errors, and ``GristmillError`` for
+    fewer than two options or an ``answer`` that is not one of them.
     """
     right = _content(answer, options)
     shown = shuffle(options, seed)
@@ -238,7 +237,7 @@ async def check_options(
     if len({_plain(o) for o in options}) < len(options):
         return ShuffleCheck(OrderChange.UNDECIDED, before, why="two options are equal")
     if not movable(options):
-        return ShuffleCheck(OrderChange.UNDECIDED, before, why="the options speak of each other")
+        return ShuffleCheck(OrderChange.UNDECIDED, before, why="the options refer to each other")
     if before is None:
         return ShuffleCheck(OrderChange.UNDECIDED, why="no answer could be read")
     if not reasoning:
@@ -260,23 +259,25 @@ def _content(answer: str, options: Sequence[str]) -> str:
     if len(letter) == 1 and letter in LETTERS[: len(options)]:
         return options[LETTERS.index(letter)]
     raise GristmillError(
-        f"the answer {answer!r} is none of {len(options)} options.",
+        f"the answer {answer!r} is not one of the {len(options)} options.",
         remedy="Give its letter or its text, as in the options.",
     )
 
 
-class OptionShuffle(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``check_options`` as a model verifier: right only for an answer that is right and stays.
+class OptionShuffle(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``check_options`` as a model verifier: correct only for an answer that is right and stays the same.
 
-    The reference is as for ``Choice``. The options are its own, else those that the problem lists; the
-    question is asked again without that list. ``error`` where there are no options, or the answer is none.
+    The reference is as for ``Choice``. The options are the reference's or, if it has none, those that the
+    problem lists; the question is asked again without that list. ``error`` without options, or if the
+    reference's answer is not one of them.
     """
 
     sampling: Sampling = Sampling(temperature=0.0)
+    """How the second answer is sampled."""
 
     @property
     def needs(self) -> frozenset[Ability]:
-        """Nothing but chat."""
+        """No ability except chat."""
         return frozenset({Ability.CHAT})
 
     def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:

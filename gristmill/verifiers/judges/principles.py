@@ -1,4 +1,4 @@
-"""SALMON's preference by principles (arXiv 2310.05910): a judge's logit gaps, joined by a fixed formula."""
+"""SALMON's preference by principles (arXiv 2310.05910): a judge's logit gaps, combined by a fixed formula."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Engine
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import Estimate
-from gristmill.verifiers.judges.judge import Comparison, Judge
+from gristmill.verifiers.judges.base import Comparison
+from gristmill.verifiers.judges.judge import Judge
 
 _LEAST = 1e-6
-"""A word that is not among the listed tokens is taken to have this probability, so that gaps stay finite."""
+"""The assumed probability of a word that is not among the listed tokens, so that gaps stay finite."""
 
 
 class Gap(NamedTuple):
@@ -31,19 +32,19 @@ class Gap(NamedTuple):
 
     @property
     def agreed(self) -> float:
-        """The mean of both, or 0 where they do not have the same sign."""
+        """The mean of both, or 0 if their signs differ."""
         return (self.ahead + self.behind) / 2 if min(self) > 0 or max(self) < 0 else 0.0
 
 
 class Dominant(Struct, frozen=True):
-    """The principle whose score is the greatest in size, and whom it favours."""
+    """The principle with the largest absolute score, and the response that it favours."""
 
     index: int
     winner: Literal["first", "second"]
 
 
 class Drawn(NamedTuple):
-    """A principle drawn for one comparison, by its place; ``negated`` turns it into its opposite."""
+    """A principle drawn for one comparison, by its index; ``negated`` turns it into its opposite."""
 
     principle: int
     negated: bool
@@ -59,15 +60,15 @@ async def principle_gaps(
     engine: Engine,
     seed: int,
 ) -> tuple[Gap | None, ...]:
-    """The gap by each principle, each judged alone in two orders; ``None`` where one could not be read.
+    """The gap by each principle, each judged alone in both orders; ``None`` if one could not be read.
 
-    Raises ``RecipeError`` where the judge does not read probabilities: text has no logits.
+    Raises ``RecipeError`` if the judge does not read probabilities, since text has no logits.
     """
     if judge.tie or judge.asking.way(engine, ("A", "B")) != "probabilities":
         raise RecipeError(
-            "principle gaps need token probabilities of two words.",
-            remedy="Use an engine with log-probabilities, a judge without tie, asking.votes 1 and "
-            "asking.read auto or probabilities.",
+            "principle gaps need the token probabilities of two words.",
+            remedy="Use an engine with log-probabilities, a judge without tie, asking.votes: 1 and "
+            "asking.read: auto or probabilities.",
         )
     found = await asyncio.gather(
         *(
@@ -86,8 +87,8 @@ def _logit(probability: float) -> float:
 def principle_variances(gaps: Sequence[Sequence[Gap]]) -> tuple[float, ...]:
     """The population variance over the data of each principle's agreed gap.
 
-    ``gaps``: one sequence a principle, with its gap on each pair of responses. The paper's code takes the
-    variances as given; this way to get them is ours.
+    ``gaps``: one sequence per principle, with its gap on each pair of responses. The authors' code takes the
+    variances as given; computing them like this is the project's own choice.
     """
     return tuple(_variance([gap.agreed for gap in own]) for own in gaps)
 
@@ -102,9 +103,9 @@ def principle_scores(
 ) -> tuple[float, ...]:
     """The score of each principle: its agreed gap divided by its variance, the sign flipped if negated.
 
-    Divided by the variance and not by the standard deviation, as in the authors' code. Raises
+    As in the authors' code it is divided by the variance and not by the standard deviation. Raises
     ``ValueError`` for sequences of unequal length and for a variance that is not positive: a principle
-    that is the same on every pair tells nothing and must be left out.
+    that is the same on every pair carries no information and must be left out.
     """
     signs = [-1.0 if n else 1.0 for n in negated] if negated else [1.0] * len(gaps)
     for i, variance in enumerate(variances):
@@ -114,7 +115,7 @@ def principle_scores(
 
 
 def dominant(scores: Sequence[float]) -> Dominant | None:
-    """The principle of the greatest absolute score, the first of equals; ``None`` where all are 0."""
+    """The principle with the largest absolute score, the first of equal ones; ``None`` if all are 0."""
     index = max(range(len(scores)), key=lambda i: abs(scores[i]), default=None)
     if index is None or scores[index] == 0:
         return None
@@ -122,10 +123,13 @@ def dominant(scores: Sequence[float]) -> Dominant | None:
 
 
 def draw_principles(count: int, seed: int, *, most: int = 8, rate: float = 0.2) -> tuple[Drawn, ...]:
-    """Principles for one comparison, out of ``count``: a number from Geometric(``rate``), drawn again until
-    it is at most ``most`` (and ``count``), without repetition; each negated with probability one half."""
+    """Principles for one comparison, out of ``count``, without repetition; each is negated with probability
+    1/2.
+
+    How many is drawn from Geometric(``rate``) until it is at most ``most`` (and ``count``).
+    """
     if count < 1 or most < 1 or not 0 < rate <= 1:
-        raise ValueError(f"cannot draw from {count} principles, at most {most}, at rate {rate}")
+        raise ValueError(f"cannot draw at most {most} of {count} principles at rate {rate}")
     rng = random.Random(seed)
     number = 0
     while not 1 <= number <= min(most, count):
@@ -136,30 +140,34 @@ def draw_principles(count: int, seed: int, *, most: int = 8, rate: float = 0.2) 
 
 
 class Principle(Struct, frozen=True, forbid_unknown_fields=True):
-    """A principle, and the variance of its agreed gap over the data (``principle_variances``)."""
+    """A principle by which two answers are compared."""
 
     text: Annotated[str, Meta(min_length=1)]
+    """The principle in words."""
     variance: Annotated[float, Meta(gt=0)] = 1.0
+    """The variance of its agreed gap over your data (see ``principle_variances``), above 0."""
     negated: bool = False
+    """Whether the answer that follows the principle less is the better one."""
 
 
 class Salmon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Compares two answers as SALMON does: the principle of the greatest score in size decides.
+    """Compares two answers as SALMON does: the principle with the largest absolute score decides.
 
-    The variances are of the user's data and given with the principles; 1.0 for all of them compares the
-    gaps as they are. Its engine must give token probabilities.
+    Its engine must return token probabilities.
     """
 
     principles: Annotated[tuple[Principle, ...], Meta(min_length=1)]
+    """The principles, at least one. If all have the variance 1.0, the gaps are compared as they are."""
     judge: Judge = Judge()
+    """How each principle is judged."""
 
     @property
     def needs(self) -> frozenset[Ability]:
-        """Token probabilities: text has no logits."""
+        """Token probabilities, since text has no logits."""
         return frozenset({Ability.CHAT, Ability.LOGPROBS})
 
     def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
-        """Two orders a principle."""
+        """Two questions per principle, one for each order."""
         one = self.judge.estimate_pair(first, second, problem=problem)
         count = len(self.principles)
         least, most = one.completions_min * count, one.completions_max * count
@@ -168,7 +176,8 @@ class Salmon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     async def compare(
         self, first: str, second: str, *, problem: str, engine: Engine, seed: int
     ) -> Comparison:
-        """Whom the dominant principle favours; a tie where every score is 0, open where one is unread."""
+        """The answer that the dominant principle favours; a tie if all scores are 0, open if one is
+        unread."""
         texts = [p.text for p in self.principles]
         gaps = await principle_gaps(
             self.judge, texts, first, second, problem=problem, engine=engine, seed=seed

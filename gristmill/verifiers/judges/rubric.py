@@ -1,6 +1,6 @@
 """Judging by written rules: checklists (TICK) and contrastive rubrics (OpenRubrics).
 
-Every row of a checklist is put to the model in a call of its own, so that no row colours another.
+Every row of a checklist is put to the model in a separate call, so that no row influences another.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from gristmill.core.engine import Ability, Engine, Message, Request, Sampling
 from gristmill.core.prompts import fill_messages, require
 from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import Check, decided, unparseable
 from gristmill.verifiers.judges.asking import Asking, Unread
-from gristmill.verifiers.judges.base import bounds, needs_of, quoted
-from gristmill.verifiers.judges.judge import SYSTEM, Comparison, Judge
+from gristmill.verifiers.judges.base import Comparison, bounds, needs_of, quoted
+from gristmill.verifiers.judges.judge import SYSTEM, Judge
 
 Line = Annotated[str, Meta(min_length=1)]
 
@@ -55,24 +54,32 @@ _WRITE_RUBRIC = Message(
 )
 
 
-class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
+class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
     """TICK (arXiv 2410.03608): yes/no questions, each asked in its own call; the score is the share of yes.
 
-    ``questions``, where given, are asked of every problem; else the engine writes at most ``limit`` for each
-    problem, from the problem alone. ``correct`` from a share of ``accept`` on. The reference is not used.
+    The reference is not used.
     """
 
     questions: tuple[Line, ...] = ()
+    """The questions for every problem; if there are none, the engine writes some for each problem, from the
+    problem alone."""
     limit: Annotated[int, Meta(ge=1, le=50)] = 8
+    """The largest number of questions that the engine writes, 1 to 50."""
     accept: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """The lowest share of yes, in (0, 1], that is ``correct``."""
     asking: Asking = Asking()
+    """How a question is asked."""
     writing: Sampling = Sampling(temperature=0.0, max_tokens=1024)
+    """How the questions are sampled."""
     write: tuple[Message, ...] = (_WRITER, _WRITE_CHECKLIST)
+    """The prompt that asks for questions, with ``{problem}``, ``{limit}`` and ``{fence}``."""
     ask: tuple[Message, ...] = (SYSTEM, _ASK)
+    """The prompt for one question, with ``{problem}``, ``{response}``, ``{question}``, ``{answer_with}`` and
+    ``{fence}``."""
 
     def __post_init__(self) -> None:
-        require("write", self.write, "problem")
-        require("ask", self.ask, "response", "question", "answer_with")
+        require("write", self.write, "problem", known=("limit", "fence"))
+        require("ask", self.ask, "response", "question", "answer_with", known=("problem", "fence"))
 
     @property
     def needs(self) -> frozenset[Ability]:
@@ -80,11 +87,11 @@ class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
         return needs_of(self.asking.read)
 
     def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
-        """A question a row; where the rows are to be written, that too, and ``limit`` of them at most."""
+        """One question per row; if the rows are to be written, also that, and at most ``limit`` rows."""
         return self._estimate(1, problem, completion)
 
     def estimate_pair(self, first: str, second: str, *, problem: str) -> Estimate:
-        """As ``estimate``, with every row asked of both answers."""
+        """As ``estimate``, with every row asked for both answers."""
         return self._estimate(2, problem, first, second)
 
     def _estimate(self, answers: int, problem: str, *texts: str) -> Estimate:
@@ -101,7 +108,7 @@ class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
     async def __call__(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Verdict:
-        """Check one answer. Undecided where the rows that could not be read might turn the outcome."""
+        """Check one answer. Undecided if the rows that could not be read might change the outcome."""
         if not completion.strip():
             return unparseable("no answer", "the completion is empty")
         questions = await self.questions_for(problem, engine=engine, seed=seed)
@@ -111,7 +118,7 @@ class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
         return tally(checks, self.accept)
 
     async def questions_for(self, problem: str, *, engine: Engine, seed: int) -> tuple[str, ...] | Unread:
-        """The questions for a problem: those given, else those that the engine writes."""
+        """The questions for a problem: those of ``questions``, or those that the engine writes."""
         if self.questions:
             return self.questions
         values = quoted(seed, problem=problem) | {"limit": str(self.limit)}
@@ -122,7 +129,7 @@ class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
     async def check(
         self, completion: str, questions: Sequence[str], *, problem: str, engine: Engine, seed: int
     ) -> tuple[Check, ...]:
-        """One row a question; ``passed`` is ``None`` where the answer could not be read, or is tied."""
+        """One row per question; ``passed`` is ``None`` if the answer could not be read or is tied."""
         return await ask_each(self.asking, self.ask, completion, questions, problem, engine, seed)
 
     async def compare(
@@ -130,7 +137,7 @@ class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
     ) -> Comparison:
         """Which of two answers has the greater share of yes, on the same questions; equal shares are a tie.
 
-        Open where any row of either could not be read.
+        Open if any row of either answer could not be read.
         """
         questions = await self.questions_for(problem, engine=engine, seed=seed)
         if isinstance(questions, Unread):
@@ -150,19 +157,24 @@ class Checklist(Rewarding, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class BinaryPrinciples(Rewarding, frozen=True, forbid_unknown_fields=True):
-    """RLBFF: whether one response satisfies each of ``principles``, yes or no, each asked alone.
+class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
+    """RLBFF: whether a response satisfies each of several principles, yes or no, each asked alone.
 
-    The score is the share satisfied; ``correct`` from ``accept`` on. The reference is not used.
+    The score is the share that is satisfied. The reference is not used.
     """
 
     principles: Annotated[tuple[Line, ...], Meta(min_length=1)]
+    """The principles, at least one."""
     accept: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """The lowest share, in (0, 1], that is ``correct``."""
     asking: Asking = Asking()
+    """How a principle is asked about."""
     ask: tuple[Message, ...] = (SYSTEM, _ASK_PRINCIPLE)
+    """The prompt for one principle, with ``{problem}``, ``{response}``, ``{question}``, ``{answer_with}`` and
+    ``{fence}``."""
 
     def __post_init__(self) -> None:
-        require("ask", self.ask, "response", "question", "answer_with")
+        require("ask", self.ask, "response", "question", "answer_with", known=("problem", "fence"))
 
     @property
     def needs(self) -> frozenset[Ability]:
@@ -170,7 +182,7 @@ class BinaryPrinciples(Rewarding, frozen=True, forbid_unknown_fields=True):
         return needs_of(self.asking.read)
 
     def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
-        """A question a principle."""
+        """One question per principle."""
         asking = self.asking
         rows = len(self.principles)
         return bounds(rows, asking.votes, asking.read, asking.sampling.max_tokens, problem, completion)
@@ -184,7 +196,7 @@ class BinaryPrinciples(Rewarding, frozen=True, forbid_unknown_fields=True):
         return tally(await self.check(completion, problem=problem, engine=engine, seed=seed), self.accept)
 
     async def check(self, completion: str, *, problem: str, engine: Engine, seed: int) -> tuple[Check, ...]:
-        """One row a principle; ``passed`` is ``None`` where the answer could not be read, or is tied."""
+        """One row per principle; ``passed`` is ``None`` if the answer could not be read or is tied."""
         return await ask_each(self.asking, self.ask, completion, self.principles, problem, engine, seed)
 
 
@@ -197,7 +209,7 @@ async def ask_each(
     engine: Engine,
     seed: int,
 ) -> tuple[Check, ...]:
-    """Put each yes/no question about ``completion`` in a call of its own."""
+    """Ask each yes/no question about ``completion`` in a separate call."""
 
     async def one(question: str) -> Check:
         values = quoted(seed, problem=problem, response=completion, question=question)
@@ -214,8 +226,8 @@ def share(checks: Sequence[Check]) -> float | None:
 
 
 def tally(checks: Sequence[Check], accept: float) -> Verdict:
-    """``correct`` where the share of yes is at least ``accept`` even if every unread row were a no,
-    ``incorrect`` where it would be below even if each were a yes; else undecided."""
+    """``correct`` if the share of yes is at least ``accept`` even if every unread row were a no,
+    ``incorrect`` if it is below even if every unread row were a yes, otherwise undecided."""
     yes, unread = (sum(c.passed is value for c in checks) for value in (True, None))
     rule = f"yes to {yes} of {len(checks)}" + (f", {unread} unread" if unread else "")
     detail = "; ".join(f"{c.name}: {c.why}" for c in checks if not c.passed)
@@ -226,7 +238,7 @@ def tally(checks: Sequence[Check], accept: float) -> Verdict:
 
 
 def macro(lists: Iterable[Sequence[Check]]) -> float | None:
-    """The mean over prompts of their shares of yes; ``None`` where nothing could be read."""
+    """The mean over prompts of their shares of yes; ``None`` if nothing could be read."""
     shares = [s for checks in lists if (s := share(checks)) is not None]
     return sum(shares) / len(shares) if shares else None
 
@@ -237,21 +249,22 @@ def drfr(lists: Iterable[Sequence[Check]]) -> float | None:
 
 
 class Contrast(Struct, frozen=True):
-    """Two answers to one problem of which it is known which is better."""
+    """Two answers to one problem, of which one is known to be better."""
 
     preferred: str
     rejected: str
 
 
 class Rubric(Struct, frozen=True):
-    """Rules for the answers to one problem: what it demands, and what it leaves unsaid."""
+    """Rules for the answers to one problem: its explicit demands, and what makes an answer good beyond
+    them."""
 
     hard_rules: tuple[Line, ...]
     principles: tuple[Line, ...]
 
     @property
     def text(self) -> str:
-        """The rules as a judge reads them."""
+        """The rules as they are shown to a judge."""
         parts = (("Hard rules", self.hard_rules), ("Principles", self.principles))
         return "\n".join(
             line for name, rules in parts if rules for line in (f"{name}:", *(f"- {r}" for r in rules))
@@ -264,9 +277,9 @@ RubricOutcome = Literal[
 
 
 class RubricTrial(Struct, frozen=True):
-    """What became of a rubric: only a ``kept`` one should be used.
+    """The result of testing a rubric; only a ``kept`` one should be used.
 
-    ``comparisons`` are the judge's on the held-out pairs, the preferred answer as the first.
+    ``comparisons`` are the judge's for the held-out pairs, with the preferred answer as the first.
     """
 
     outcome: RubricOutcome
@@ -278,19 +291,25 @@ class RubricTrial(Struct, frozen=True):
 class ContrastiveRubric(Struct, frozen=True, forbid_unknown_fields=True):
     """OpenRubrics (arXiv 2510.07743): rules written from a preferred and a rejected answer, then tested.
 
-    A rubric is kept if ``judge``, given the rubric, recovers the known preference of every held-out pair in
-    both orders. The pair that it was written from is never among them, and a rule that repeats
-    ``quoted_words`` words in a row of either of its answers (and not of the problem) rules it out: such a
-    rubric knows the answer by its wording. Both are stricter than the paper.
+    A rubric is kept if the judge, given the rubric, finds the known preference of every held-out pair in both
+    orders. The pair that it was written from is never one of them, and a rubric with a rule that quotes one
+    of its answers is dropped, since it recognises the answer by its wording. Both are stricter than the
+    paper.
     """
 
     judge: Judge = Judge()
+    """How the held-out pairs are judged."""
     quoted_words: Annotated[int, Meta(ge=2)] = 8
+    """A rule quotes an answer if it repeats this many of its words in a row (that are not in the problem);
+    at least 2."""
     writing: Sampling = Sampling(temperature=0.0, max_tokens=1024)
+    """How the rubric is sampled."""
     write: tuple[Message, ...] = (_WRITER, _WRITE_RUBRIC)
+    """The prompt that asks for a rubric, with ``{problem}``, ``{preferred}``, ``{rejected}`` and
+    ``{fence}``."""
 
     def __post_init__(self) -> None:
-        require("write", self.write, "problem", "preferred", "rejected")
+        require("write", self.write, "problem", "preferred", "rejected", known=("fence",))
         require("judge.pairwise", self.judge.pairwise, "criteria")
 
     async def __call__(
@@ -341,7 +360,7 @@ class _Questions(Struct, frozen=True):
 
 
 def _questions(text: str) -> tuple[str, ...]:
-    """The questions of a JSON answer, blank and repeated ones left out."""
+    """The questions of a JSON answer, without blank and repeated ones."""
     found = msgspec.json.decode(text, type=_Questions).questions
     kept = tuple(dict.fromkeys(q.strip() for q in found if q.strip()))
     if not kept:
@@ -357,7 +376,7 @@ def _rubric(text: str) -> Rubric:
 
 
 def _repeats(rubric: Rubric, source: Contrast, problem: str, count: int) -> str:
-    """The first run of ``count`` words that a rule takes from an answer and not from the problem."""
+    """The first run of ``count`` words that a rule shares with an answer but not with the problem."""
     own = _runs(problem, count)
     theirs = (_runs(source.preferred, count) | _runs(source.rejected, count)) - own
     for rule in (*rubric.hard_rules, *rubric.principles):

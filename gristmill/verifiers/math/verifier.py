@@ -8,9 +8,9 @@ from functools import cache, lru_cache
 from typing import Annotated
 
 import msgspec
+from msgspec import Struct
 
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.math import decide
 from gristmill.verifiers.math import tree as t
@@ -24,7 +24,7 @@ _NEAR = 1e-4
 Tolerance = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 
-class Math(Rewarding, frozen=True, forbid_unknown_fields=True):
+class Math(Struct, frozen=True, forbid_unknown_fields=True):
     r"""Judge the final answer of a completion against a reference, plain text or LaTeX, boxed or not.
 
     Exact answers are compared exactly. If either side is a decimal fraction or in scientific notation,

@@ -25,6 +25,7 @@ from typing import Any, Self
 import msgspec
 
 from gristmill.core.errors import GristmillError, RecipeError
+from gristmill.core.machine import cores
 from gristmill.core.registry import locate
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.verifiers.guard import failure
@@ -69,7 +70,7 @@ class Pool:
         self._options = msgspec.json.encode(options or {}).decode()
         self._verifier = verifier
         self._target = verifier if ":" in verifier else locate("verifiers", verifier)
-        self._size = workers if workers is not None else min(_cores(), 4)
+        self._size = workers if workers is not None else min(cores(), 4)
         self._deadline = deadline
         self._memory_mb = memory_mb
         for name, value in (("workers", self._size), ("deadline", deadline), ("memory_mb", memory_mb)):
@@ -316,10 +317,6 @@ class _Worker:
         self._complaint.seek(0)
         lines = self._complaint.read().decode("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _environment() -> dict[str, str]:

@@ -1,7 +1,8 @@
-"""Is the arithmetic that a text writes out true? A right answer by a false equation is not worth imitating.
+"""Checks the arithmetic that a text writes out: a right answer by a false equation should not be imitated.
 
-Only what can be decided exactly is looked at: statements such as ``3 * 4 + 1 = 13`` or ``7 != 8`` between
-expressions of plain numbers, in chains too (``2 + 3 = 5 = 5``). Everything else is passed over.
+Only statements that can be decided exactly are checked: ``3 * 4 + 1 = 13`` or ``7 != 8`` between expressions
+of plain numbers, also in chains (``2 + 3 = 5 = 5``). Everything else is ignored. Own code, since sympy would
+parse far more than that and can be kept busy for minutes by a hostile text.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def statements(text: str) -> list[tuple[str, bool]]:
     for run in _RUN.finditer(text):
         before, after = text[: run.start()].rstrip()[-1:], text[run.end() : run.end() + 1]
         if before in tuple("+-*/^=≠<>") or (before.isalnum() and run[0][0] == "-"):
-            continue  # the left side began earlier, with something that is no number
+            continue  # the left side began earlier, with something that is not a number
         parts = _RELATION.split(run[0])
         # "= 5 apples" ends in a number, "= 5x" and "= 5^2" do not.
         if (after.isalpha() or after in tuple("^_{\\%!")) and not parts[-1].endswith(" "):
@@ -48,7 +49,7 @@ def statements(text: str) -> list[tuple[str, bool]]:
 
 
 def sound(text: str, *, at_least: int = 0) -> bool:
-    """Whether no arithmetic statement of ``text`` is false, and there are ``at_least`` so many of them."""
+    """Whether ``text`` has at least ``at_least`` arithmetic statements, and none of them is false."""
     found = statements(text)
     return len(found) >= at_least and all(true for _, true in found)
 
@@ -98,7 +99,7 @@ def _product(tokens: list[str]) -> tuple[Fraction, list[str]]:
 
 
 def _atom(tokens: list[str]) -> tuple[Fraction, list[str]]:
-    """A number, a bracket or a negated atom. ``IndexError`` or ``ValueError`` where there is none."""
+    """A number, a bracket or a negated atom. ``IndexError`` or ``ValueError`` if there is none."""
     if tokens[0] == "-":
         value, rest = _atom(tokens[1:])
         return -value, rest

@@ -1,8 +1,8 @@
 r"""Multiple choice: which option a completion settles on, by its letter or by its content.
 
-A final answer is looked for in this order: the last ``\boxed{}`` and its line; the last line that claims an
-answer ("The answer is B", "Answer: (B)", "so C", "option C is correct"; "option B is wrong" claims
-nothing); the last line if it begins as an answer does ("(B)", "B.", "**B**", the content of an option).
+A final answer is searched for in this order: the last ``\boxed{}`` and its line; the last line that claims an
+answer ("The answer is B", "Answer: (B)", "so C", "option C is correct", but not "option B is wrong"); the
+last line if it begins as an answer does ("(B)", "B.", "**B**", the content of an option).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from msgspec import Struct
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.rules.short_answer import find_whole, tokens, undecorated
@@ -29,7 +28,7 @@ LIMIT = 2_000
 """The longest line that is read as a final answer, in characters."""
 
 _CLAIMS = 50
-"""So many last claims of an answer are looked at."""
+"""At most this many of the last claims of an answer are read."""
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\}){0,300})\}")
 _LETTER = r"[\s*:\"'`$]*\(?\[?(?:\\text(?:bf)?\{\s*\(?)?([A-Z])(?![\w'’])"
@@ -38,7 +37,7 @@ _CLAIM = re.compile(
     r"(?:\*\*)?+[\s:]*+"
     r"|\b(?i:so|thus|hence|therefore|leaves|leaves only|leaves us with|leaving|choose|chose|pick|select|think"
     r"|believe|go with|going with),?[ ](?i:it is |it's |it must be |the |option |choice |answer |is ){0,4}"
-    # A capital that begins a word, or a sentence about it, is no letter of an option.
+    # A capital that begins a word or a sentence about it is not an option's letter.
     r"(?=\([A-Z]\)|[A-Z]\b(?!['’]|\s+(?!(?:is|because|since|and|or)\b)[a-z]))"
     r"|\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:correct|right|best|true|answer)\b",
 )
@@ -58,32 +57,37 @@ _OPTION = re.compile(r"(?:^|(?<=\s))[(\[]?([A-Z])[)\].:](?=\s)", re.MULTILINE)
 
 
 class OptionKey(Struct, frozen=True, forbid_unknown_fields=True):
-    """A reference in JSON: the ``options``, or the ``problem`` whose text lists them, and the ``answer``, a
-    letter or an option's content."""
+    """A reference in JSON, with the options that its answer is one of."""
 
     answer: str
+    """The right option's letter or content."""
     options: tuple[str, ...] = ()
+    """The contents of the options, in the order of their letters."""
     problem: str = ""
+    """A text that lists the options, used if ``options`` is empty."""
 
 
-class Choice(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Judge which of several options a completion settles on.
+class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Judge which of several options a completion chooses.
 
-    The reference is a letter, an option's content, or the JSON of a ``OptionKey``; its options go before
-    ``options`` here. Without any options, only letters can be compared. ``match`` may allow only
-    the ``letter`` or only the ``content``; by content, options may stand in any order, so a ``OptionKey`` for
-    the shuffled options (``shuffle``) gives the same verdicts.
+    The reference is a letter, an option's content, or the JSON of an ``OptionKey``. Without any options, only
+    letters can be compared.
 
-    Several different final answers ("A or B", two boxes) are ``incorrect``, whatever is right.
-    ``unparseable``: no final answer, one that speaks of several options, a letter whose content is another
-    option's, or a letter beyond the options. ``error``: the reference is no option, or could be two.
+    Several different final answers ("A or B", two boxes) are ``incorrect``, whichever is right.
+    ``unparseable``: no final answer, one that speaks of several options, a letter followed by another
+    option's content, or a letter beyond the options. ``error``: the reference is not an option, or could be
+    two.
     """
 
     options: tuple[str, ...] = ()
+    """The contents of the options, in the order of their letters; the reference's own options replace
+    them."""
     match: Literal["either", "letter", "content"] = "either"
+    """Whether an option may be named by its ``letter``, its ``content`` or ``either``. By content the order
+    of the options does not matter, so an ``OptionKey`` with shuffled options gives the same verdicts."""
 
     def __call__(self, completion: str, reference: str) -> Verdict:
-        """Judge ``completion``; ``extracted`` is the letter, with the content where options are known."""
+        """Judge ``completion``; ``extracted`` is the letter, with the content if the options are known."""
         return guarded(self._verify, completion, reference)
 
     def _verify(self, completion: str, reference: str) -> Verdict:
@@ -120,18 +124,18 @@ class Choice(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def read_key(reference: str) -> OptionKey:
-    """The reference as a ``OptionKey``. ``ValueError`` if it is JSON of another shape, or blank."""
+    """The reference as an ``OptionKey``. ``ValueError`` if it is blank or JSON of another shape."""
     text = reference.strip()
     key = msgspec.json.decode(text, type=OptionKey) if text.startswith("{") else OptionKey(text)
     if not key.answer.strip():
         raise ValueError("the reference has no answer")
     if len(key.options) > len(LETTERS):
-        raise ValueError(f"{len(key.options)} options; {len(LETTERS)} have letters")
+        raise ValueError(f"{len(key.options)} options are more than the {len(LETTERS)} letters")
     return key
 
 
 def _gold(answer: str, options: Sequence[str]) -> int | str:
-    """The index of the right option, or why there is none."""
+    """The index of the right option, or a sentence that says why there is none."""
     letter = _letter_alone(answer)
     by_content = [i for i, option in enumerate(options) if _plain(option) == _plain(answer)]
     readings = set(by_content)
@@ -162,11 +166,12 @@ class _Reader:
         self.letters = match != "content"
         self.plain = [_plain(o) for o in options] if match != "letter" else []
         normal = [tuple(tokens(o)) for o in options] if match != "letter" else []
-        # Where dropping punctuation makes two options one ("x-1", "x/1"), only the exact text counts.
+        # If two options are equal without punctuation ("x-1", "x/1"), only the exact text counts.
         self.normal = normal if len(set(normal)) == len(normal) else []
 
     def read(self, segment: str) -> set[int] | str:
-        """Indices of the options that ``segment`` names; or what is wrong with it."""
+        """The indices of the options that ``segment`` names, or a sentence that says what is wrong with
+        it."""
         segment = undecorated(segment[:LIMIT])
         whole = self._equal(segment)
         alone = _letter_alone(segment) if self.letters else None
@@ -190,11 +195,11 @@ class _Reader:
         content = self._equal(segment[end:].lstrip(" \t.:)]}-–—*,"))
         if len(found) == 1 and content and not content & found:
             letter, other = head[1], LETTERS[min(content)]
-            return f"the letter {letter} stands with the content of {other}"
+            return f"the letter {letter} is followed by the content of {other}"
         return found
 
     def joined(self, segment: str) -> bool:
-        """Whether a segment that names several options gives them as alternatives, and not one among others."""
+        """Whether a segment that names several options gives them as alternatives."""
         segment = undecorated(segment[:LIMIT])
         if self.letters and (head := _HEAD.match(segment)) and _is_letter(head, segment):
             return True
@@ -231,7 +236,7 @@ def _is_letter(head: re.Match[str], segment: str) -> bool:
 
 
 def final_segments(completion: str, reader: _Reader) -> tuple[str, list[str]]:
-    """Where the final answer stands: the rule that found it, and the texts there that name an option."""
+    """Find the final answer: the rule that found it, and the texts there that name an option."""
     kept = lines(completion)
     for line in reversed(kept):
         if ("\\boxed" in line or "\\fbox" in line) and (boxes := _BOX.findall(line[-LIMIT:])):
@@ -239,15 +244,15 @@ def final_segments(completion: str, reader: _Reader) -> tuple[str, list[str]]:
     text = "\n".join(kept)
     # The last line with a claim in it, and all claims of that line.
     segments: list[str] = []
-    row = last = 0
+    row = later = 0
     for claim in list(_CLAIM.finditer(text))[-_CLAIMS:][::-1]:
-        if segments and (claim.start() < row or _CORRECTED.search(text, claim.end(), last)):
+        if segments and (claim.start() < row or _CORRECTED.search(text, claim.end(), later)):
             break
         end = text.find("\n", claim.end())
         segment = claim[1] or text[claim.end() : end if end >= 0 else None][:LIMIT]
         if not re.match(r"(?:not|n't|none)\b", segment) and _names(reader, segment):
             segments.append(segment)
-            last = claim.start()
+            later = claim.start()
             row = text.rfind("\n", 0, claim.start()) + 1
     if segments:
         return "claim", segments
@@ -261,13 +266,13 @@ def _names(reader: _Reader, segment: str) -> bool:
 
 
 def read_options(problem: str) -> tuple[str, ...]:
-    """The options that a problem's text lists as ``(A) ...``, ``A. ...`` or ``A) ...``, on lines of their own
-    or in one; empty unless they run A, B, ... without a gap. The last complete list counts."""
+    """The options that a problem's text lists as ``(A) ...``, ``A. ...`` or ``A) ...``, on one line or on
+    separate lines; empty unless they run A, B, ... without a gap. The last complete list counts."""
     return split_options(problem)[1]
 
 
 def split_options(problem: str) -> tuple[str, tuple[str, ...]]:
-    """A problem's text before its list of options (all of it where there is none), and ``read_options``."""
+    """A problem's text before its list of options (the whole text without a list), and the options."""
     marks = list(_OPTION.finditer(problem))
     starts = [i for i, mark in enumerate(marks) if mark[1] == "A"]
     for start in reversed(starts):
@@ -285,20 +290,20 @@ def split_options(problem: str) -> tuple[str, tuple[str, ...]]:
 
 
 class Shuffled(Struct, frozen=True):
-    """Options in another order; ``order[i]`` is the place that the option now at ``i`` had before."""
+    """Options in another order; ``order[i]`` is the index that the option now at ``i`` had before."""
 
     options: tuple[str, ...]
     order: tuple[int, ...]
 
     def original(self, letter: str) -> str:
-        """The letter that the option now called ``letter`` had before. ``ValueError`` if there is none."""
+        """The letter that the option now at ``letter`` had before. ``ValueError`` for an unknown letter."""
         index = LETTERS.find(letter.strip().upper()) if letter.strip() else -1
         if not 0 <= index < len(self.order):
             raise ValueError(f"{letter!r} is none of the {len(self.order)} options")
         return LETTERS[self.order[index]]
 
     def shown(self, letter: str) -> str:
-        """The letter that the option once called ``letter`` has now. ``ValueError`` if there is none."""
+        """The letter that the option formerly at ``letter`` has now. ``ValueError`` for an unknown letter."""
         index = LETTERS.find(letter.strip().upper()) if letter.strip() else -1
         if index not in self.order:
             raise ValueError(f"{letter!r} is none of the {len(self.order)} options")
@@ -306,9 +311,9 @@ class Shuffled(Struct, frozen=True):
 
 
 def shuffle(options: Sequence[str], seed: int) -> Shuffled:
-    """``options`` in a random order that is never the old one (ACRE, arXiv 2510.10104).
+    """``options`` in a random order that is never the given one (ACRE, arXiv 2510.10104).
 
-    Same seed, same order. ``GristmillError`` for fewer than two options, or more than have letters.
+    One seed always gives the same order. ``GristmillError`` for fewer than two options or more than 26.
     """
     if not 2 <= len(options) <= len(LETTERS):
         raise GristmillError(

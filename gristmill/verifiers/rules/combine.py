@@ -1,22 +1,21 @@
-"""Several verifiers as one, every part's verdict kept.
+"""Several verifiers as one that keeps the verdict of every part.
 
 One rule holds in every mode: a part that is undecided (``unparseable``, ``timeout``, ``error``) is not
-wrong. The whole is decided only if it would come out the same however the undecided parts had; else it is
-undecided, as ``error`` if some part was, then ``timeout``, then ``unparseable``. So:
+wrong. The whole is decided only if no outcome of the undecided parts could change it; otherwise it is
+undecided: ``error`` if a part is, else ``timeout`` if a part is, else ``unparseable``. So:
 
-- ``all``: one wrong part makes it wrong; otherwise an undecided part leaves it undecided. Score: the least.
-- ``any``: one right part makes it right; otherwise an undecided part leaves it undecided. Score: the
-  greatest.
-- ``majority``: right if more than half of all parts are right, wrong if no longer possible (an even split
-  is wrong). Score: the share of right ones.
-- ``weighted``: right if the weighted mean of scores is at least ``threshold`` with every undecided part
-  at 0, wrong if it is under it with every one at 1. Score: the weighted mean.
-- ``hierarchical`` (HERON): parts in order of importance. Each part's score is put on one of ``levels``
-  levels, and the levels are read as digits of one number, so that any step of a part outweighs all later
-  parts together. Right from ``threshold`` on, with the undecided parts at the bottom and at the top as in
-  ``weighted``. With two levels and threshold 0.5, right means that the first part is.
+- ``all``: one wrong part makes it wrong; otherwise an undecided part makes it undecided. Score: the lowest.
+- ``any``: one right part makes it right; otherwise an undecided part makes it undecided. Score: the highest.
+- ``majority``: right if more than half of all parts are right, wrong if that is no longer possible (so an
+  even split is wrong). Score: the share of right parts.
+- ``weighted``: right if the weighted mean of the scores is at least ``threshold`` with every undecided part
+  at 0, wrong if it is below ``threshold`` with every undecided part at 1. Score: the weighted mean.
+- ``hierarchical`` (HERON): parts in order of importance. Each part's score is rounded to one of ``levels``
+  levels, and the levels are the digits of one number, so that any step of a part outweighs all later parts
+  together. Right from ``threshold`` on, with the undecided parts at the lowest and at the highest level as in
+  ``weighted``. With two levels and threshold 0.5, right means that the first part is right.
 
-Scores are of the decided parts alone.
+Scores are computed from the decided parts only.
 """
 
 from __future__ import annotations
@@ -28,12 +27,11 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import locate
 from gristmill.core.verdicts import Outcome, Verdict, Verifier
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.loading import load
@@ -42,38 +40,41 @@ Mode = Literal["all", "any", "majority", "weighted", "hierarchical"]
 _WORST_FIRST = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.UNPARSEABLE)
 
 
-class Combine(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """One verdict from those of ``parts``, by ``mode``; the module says how undecided parts count.
+class Combine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """One verdict from those of several parts; the module says how undecided parts count.
 
-    A part is ``{kind: NAME, ...options}`` of a registered verifier or, from Python, any callable verifier.
-    They run one after another in this process: run the whole in ``isolation.Pool``, or give ``Pool.verify``
-    of several pools for a deadline each. ``weights`` (default: equal) go with ``weighted``, in order.
-
-    ``references``: ``shared`` gives every part the same reference; with ``by_part`` the reference is a JSON
-    object from the parts' names to theirs (a string, or any JSON), and a part without one gets "".
-    Names are the kinds, and ``KIND#2`` for the second of a kind.
-
-    The verdict's ``detail`` is a JSON object from the parts' names to their verdicts.
+    The parts run one after another in this process: run the whole in a ``Pool``, or pass ``Pool.verify`` of
+    several pools for a deadline each. The verdict's ``detail`` is a JSON object from the parts' names to
+    their verdicts. A part's name is its kind, and ``KIND#2`` for the second of a kind.
     """
 
     parts: Annotated[tuple[Any, ...], Meta(min_length=1)]
+    """The verifiers, each as ``{kind: NAME, ...options}`` or, from Python, as a callable; at least one."""
     mode: Mode = "all"
+    """How the parts' verdicts are combined; the module describes the modes."""
     weights: tuple[Annotated[float, Meta(ge=0, le=1e9)], ...] | None = None
+    """For mode ``weighted`` one weight per part, in order, 0 to 1e9 and not all 0; ``null`` for equal
+    ones."""
     threshold: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """For ``weighted`` and ``hierarchical`` the lowest score that is right, in (0, 1]."""
     levels: Annotated[int, Meta(ge=2, le=1000)] = 2
+    """For ``hierarchical`` the number of levels that a part's score is rounded to, 2 to 1000."""
     references: Literal["shared", "by_part"] = "shared"
+    """``shared`` gives every part the same reference. With ``by_part`` the reference is a JSON object from
+    the parts' names to their references (a string or any JSON); a part without one gets an empty string."""
 
     def __post_init__(self) -> None:
         if not self.parts:
-            raise RecipeError("combine: there are no parts.", remedy="Give one at least.")
+            raise RecipeError("combine: there are no parts.", remedy="Give at least one part.")
         if self.weights is not None and self.mode != "weighted":
             raise RecipeError(
-                "combine: weights go with mode: weighted only.", remedy="Leave one of them out."
+                "combine: weights can only be used with mode: weighted.",
+                remedy="Set mode: weighted, or leave out weights.",
             )
         if self.weights is not None and (len(self.weights) != len(self.parts) or not any(self.weights)):
             raise RecipeError(
-                f"combine: the weights {list(self.weights)} do not fit {len(self.parts)} parts.",
-                remedy="Give one weight a part, in order, not all of them zero.",
+                f"combine: the weights {list(self.weights)} do not match the {len(self.parts)} parts.",
+                remedy="Give one weight per part, in order, not all of them zero.",
             )
         _ = self.named  # builds the parts, so that a bad one is an error here and now
 
@@ -89,7 +90,7 @@ class Combine(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return built
 
     def prepare(self) -> None:
-        """Do what the parts' modules want done before a deadline counts (``prepare_worker``)."""
+        """Call the ``prepare_worker`` of the parts' modules, before any deadline counts."""
         for verifier in self.named.values():
             if isinstance(verifier, Combine):
                 verifier.prepare()
@@ -100,14 +101,16 @@ class Combine(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, 
                 prepare()
 
     def __call__(self, completion: str, reference: str) -> Verdict:
-        """Judge ``completion`` by all the parts; none is left out, whatever the others say."""
+        """Judge ``completion`` by all parts, whatever the verdicts of the others are."""
         return guarded(self._verify, completion, reference)
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         try:
             references = self._references(reference)
         except ValueError as error:
-            return failure("reference unparseable", f"no JSON object of references: {error}")
+            return failure(
+                "reference unparseable", f"the reference is not a JSON object of references: {error}"
+            )
         verdicts = {n: guarded(v, completion, references[n]) for n, v in self.named.items()}
         return merge(verdicts, self.mode, weights=self.weights, threshold=self.threshold, levels=self.levels)
 
@@ -116,7 +119,7 @@ class Combine(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, 
             return dict.fromkeys(self.named, reference)
         given = msgspec.json.decode(reference, type=dict[str, Any])
         if unknown := given.keys() - self.named.keys():
-            raise ValueError(f"no part is called {', '.join(sorted(unknown))}")
+            raise ValueError(f"no part has the name {', '.join(sorted(unknown))}")
         texts = {n: v if isinstance(v, str) else msgspec.json.encode(v).decode() for n, v in given.items()}
         return dict.fromkeys(self.named, "") | texts
 
@@ -128,7 +131,9 @@ def build(part: Any) -> tuple[str, Verifier]:
     """
     if not isinstance(part, Mapping):
         if not callable(part):
-            raise RecipeError(f"combine: {part!r} is no verifier.", remedy="Write {kind: NAME, ...options}.")
+            raise RecipeError(
+                f"combine: {part!r} is not a verifier.", remedy="Write {kind: NAME, ...options}."
+            )
         return getattr(part, "__name__", type(part).__name__), part
     kind = part.get("kind")
     if not isinstance(kind, str):
@@ -164,7 +169,7 @@ def _bounds(
     threshold: float,
     levels: int,
 ) -> tuple[float, float, float, float]:
-    """With the undecided parts at worst and at best: two values; the score; and the least right value."""
+    """The values with the undecided parts at worst and at best, the score, and the lowest right value."""
     known = [s for s in scores if s is not None]
     right, wrong = (sum(v.outcome is o for v in parts) for o in (Outcome.CORRECT, Outcome.INCORRECT))
     share = right / (right + wrong) if known else 0.0
@@ -200,13 +205,13 @@ def lexicographic(scores: Sequence[float], levels: int = 2) -> float:
     each rounded to one of ``levels`` even levels. (Exact up to 2**53 combinations.)"""
     value = 0
     for score in scores:
-        # Half up: Python's own rounding would make 0.5 the lower of two levels.
+        # Rounded half up, since Python's own rounding would make 0.5 the lower of two levels.
         value = value * levels + min(int(score * (levels - 1) + 0.5), levels - 1)
     return float(value / (levels ** len(scores) - 1))
 
 
 class NumberComparison(NamedTuple):
-    """Which of two answers is better, and the criterion that told (``None`` for a tie)."""
+    """Which of two answers is better, and the criterion that decided (``None`` for a tie)."""
 
     better: Literal["first", "second", "tie"]
     by: str | None
@@ -217,8 +222,8 @@ def compare(
 ) -> NumberComparison:
     """HERON's comparison of two answers by the same criteria, the most important first.
 
-    The first criterion whose scores differ by more than its margin (default 0) decides. One that is
-    undecided for either answer separates nothing, and the next is asked.
+    The first criterion whose scores differ by more than its margin (default 0) decides. A criterion that is
+    undecided for either answer is skipped.
     """
     for name, verdict in first.items():
         one, other = _score(verdict), _score(second[name])

@@ -1,4 +1,4 @@
-"""What an instruction asks for and a program can check: counts, keywords, casing, beginnings, JSON ..."""
+"""Requirements of an instruction that a program can check: counts, keywords, casing, beginnings, JSON ..."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import Check, all_of
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.rules.formats import (
@@ -61,8 +60,7 @@ _COUNTED: dict[str, Callable[[str], Sequence[object]]] = {
 
 
 class Count(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="count"):
-    """From ``min`` to ``max`` of something. Sections are Markdown headings, placeholders ``[name]``,
-    highlights ``*so*`` or ``**so**``, and capital words have no small letter."""
+    """There are from ``min`` to ``max`` of something."""
 
     of: Literal[
         "chars",
@@ -76,8 +74,12 @@ class Count(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
         "highlights",
         "capital_words",
     ]
+    """What is counted. Sections are Markdown headings, placeholders have the form ``[name]``, highlights are
+    ``*so*`` or ``**so**``, and capital words have no lower-case letter."""
     min: Whole | None = None
+    """The lowest number allowed; ``null`` for no limit."""
     max: Whole | None = None
+    """The highest number allowed; ``null`` for no limit."""
 
     def __post_init__(self) -> None:
         bounded(self.min, self.max, f"count of {self.of}")
@@ -90,16 +92,18 @@ class Count(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
 class Keywords(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="keywords"
 ):
-    """Words or phrases that must stand there as a whole, in any case, and ones that must not."""
+    """Words or phrases that must occur, and others that must not, as whole words and in any case."""
 
     present: tuple[str, ...] = ()
+    """Those that must all occur."""
     absent: tuple[str, ...] = ()
+    """Those that must not occur."""
 
     def __post_init__(self) -> None:
         stated(bool(self.present or self.absent), "keywords", "present or absent")
 
     def check(self, text: str) -> Check:
-        """Whether all and none of them are there."""
+        """Whether all of ``present`` and none of ``absent`` occur."""
         missing = [w for w in self.present if not occurrences(text, w)]
         extra = [w for w in self.absent if occurrences(text, w)]
         why = [f"{w!r} is missing" for w in missing] + [f"{w!r} is there" for w in extra]
@@ -109,47 +113,51 @@ class Keywords(
 class Frequency(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="frequency"
 ):
-    """A word or phrase that stands there as a whole from ``min`` to ``max`` times."""
+    """A word or phrase occurs from ``min`` to ``max`` times, as whole words and in any case."""
 
     word: str
+    """The word or phrase."""
     min: Whole | None = None
+    """The lowest number allowed; ``null`` for no limit."""
     max: Whole | None = None
+    """The highest number allowed; ``null`` for no limit."""
 
     def __post_init__(self) -> None:
         bounded(self.min, self.max, f"frequency of {self.word!r}")
 
     def check(self, text: str) -> Check:
-        """Whether it is there often enough and not too often."""
+        """Whether the number of times is within the bounds."""
         return within(f"frequency of {self.word!r}", occurrences(text, self.word), self.min, self.max)
 
 
 class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="case"):
-    """All letters that have a case are ``upper`` or ``lower``, and there is one at least."""
+    """All letters that have a case are of one case, and there is at least one."""
 
     of: Literal["upper", "lower"]
+    """The case."""
 
     def check(self, text: str) -> Check:
-        """Whether the casing is that."""
+        """Whether all letters have that case."""
         return Check(f"case {self.of}", text.isupper() if self.of == "upper" else text.islower(), "it is not")
 
 
 class Affix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="affix"):
-    """The text, without blanks around it, starts with ``start`` and ends with ``end``, to the letter; the
+    """The text, without white space around it, starts and ends with given texts, compared exactly; only the
     kinds of quotation marks and of accents do not matter."""
 
     start: str = ""
+    """The text that it must start with; empty for any."""
     end: str = ""
+    """The text that it must end with; empty for any."""
 
     def __post_init__(self) -> None:
         stated(bool(self.start or self.end), "affix", "start or end")
 
     def check(self, text: str) -> Check:
-        """Whether it starts and ends so."""
-        body = plain(text).strip()
-        why = (
-            [] if body.startswith(plain(self.start)) else [f"it starts with {body[: len(self.start)][:60]!r}"]
-        )
-        if not body.endswith(plain(self.end)):
+        """Whether it starts and ends with these texts."""
+        body, start, end = plain(text).strip(), plain(self.start), plain(self.end)
+        why = [] if body.startswith(start) else [f"it starts with {body[: len(start)][:60]!r}"]
+        if not body.endswith(end):
             why.append(f"it ends with {body[-len(self.end) :][-60:]!r}")
         return Check("affix", not why, ", ".join(why))
 
@@ -157,21 +165,22 @@ class Affix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
 class Without(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="without"
 ):
-    """None of these characters, such as ``","``."""
+    """None of certain characters occurs."""
 
     characters: Annotated[str, Meta(min_length=1)]
+    """The characters, such as ``","``; at least one."""
 
     def check(self, text: str) -> Check:
-        """Whether none of them is there."""
+        """Whether none of them occurs."""
         there = sorted(set(self.characters) & set(text))
         return Check("without", not there, f"{''.join(there)!r} is there")
 
 
 class Quoted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="quoted"):
-    """The whole text stands between double quotation marks."""
+    """The whole text is enclosed in double quotation marks."""
 
     def check(self, text: str) -> Check:
-        """Whether it does."""
+        """Whether it is enclosed."""
         body = text.strip()
         quoted = any(len(body) > 1 and body.startswith(a) and body.endswith(b) for a, b in _QUOTES)
         return Check("quoted", quoted, "it is not")
@@ -181,7 +190,7 @@ class Json(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
     """The whole text, or the only fenced block in it, is JSON."""
 
     def check(self, text: str) -> Check:
-        """Whether it is."""
+        """Whether it is JSON."""
         why = json_fault(text)
         return Check("json", not why, why)
 
@@ -189,15 +198,16 @@ class Json(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
 class Language(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="language"
 ):
-    """The text is in the language ``code``; see ``text.language`` for what can be told."""
+    """The text is in a certain language."""
 
     code: str
+    """The language's code, one of ``text.LANGUAGES``."""
 
     def __post_init__(self) -> None:
         known_language(self.code, "constraints")
 
     def check(self, text: str) -> Check:
-        """Whether it is; undecided where that cannot be told."""
+        """Whether it is in that language; undecided if the language cannot be recognised."""
         return in_language(text, self.code)
 
 
@@ -222,17 +232,16 @@ Constraint = (
 )
 
 
-class Constraints(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Judge a completion by a list of checks: ``{check: count, of: words, max: 100}`` and the like.
+class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Judge a completion by a list of checks such as ``{check: count, of: words, max: 100}``.
 
-    The checks are those of ``checks``, or if there are none, those that the reference holds as a JSON list.
-    ``correct`` if all are satisfied; the score is the share that is. A text without a word in it satisfies
-    none. A language that cannot be told leaves
-    the verdict ``unparseable`` unless something else fails. A reference that is no list of checks is
-    an ``error``.
+    ``correct`` if all pass; the score is the share that passes. An empty text passes none. A language that
+    cannot be recognised makes the verdict ``unparseable`` unless another check fails. A reference that is not
+    a list of checks is an ``error``.
     """
 
     checks: tuple[Constraint, ...] = ()
+    """The checks; if there are none, those of the reference, which is then a JSON list of checks."""
 
     def __call__(self, completion: str, reference: str = "") -> Verdict:
         """Judge ``completion``."""
@@ -244,14 +253,14 @@ class Constraints(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             try:
                 checks = msgspec.json.decode(reference, type=tuple[Constraint, ...])
             except (ValueError, RecursionError, RecipeError) as error:
-                return failure("reference unparseable", f"no list of checks: {error}")
+                return failure("reference unparseable", f"the reference is not a list of checks: {error}")
         if not checks:
             return failure("reference unparseable", "the list of checks is empty")
         return all_of(of_some_text(completion, [c.check(completion) for c in checks]))
 
 
 def occurrences(text: str, phrase: str) -> int:
-    """How often ``phrase`` stands in ``text`` as whole words, in any case, with any blanks between them.
+    """How often ``phrase`` occurs in ``text`` as whole words, in any case, with any white space between them.
 
     Accents may be characters of their own, quotation marks of any kind, and Markdown's marks stand at the
     words. In scripts that are written without spaces a phrase need not stand apart.

@@ -8,23 +8,22 @@ from functools import cached_property
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import Check, all_of
 from gristmill.verifiers.guard import guarded
 from gristmill.verifiers.text import words as t
 
 Band = tuple[Annotated[int, Meta(ge=0)] | None, Annotated[int, Meta(ge=0)] | None]
-"""The least and the most, each included; ``None`` (``null``) for no limit on that side."""
+"""The lowest and the highest value allowed; ``None`` (``null``) for no limit on that side."""
 Share = Annotated[float, Meta(ge=0, le=1)]
 
 # At the start of a line, so that an opening mark that is never closed is met once.
 _FENCE = re.compile(r"^[ \t]*+```[a-zA-Z]{0,10}[ \t]*+\n(.*?)\n[ \t]*+```", re.DOTALL | re.MULTILINE)
 _REFUSAL_SPAN = 400
-"""A refusal is looked for in so many first characters."""
+"""A refusal is searched for in this many characters at the beginning."""
 _HELP = (
     r"(?:help|assist|comply|fulfill?|answer (?:that|this)|provide|do that|discuss|engage|generate|create"
     r"|write|share"
@@ -48,41 +47,46 @@ _REFUSAL = re.compile(
 )
 
 
-class Format(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """Judge the form of a completion; the reference is not read. ``correct`` if every check given passes.
+class Format(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Judge the form of a completion. The reference is not used.
 
-    - ``pattern``: a regular expression (Python's ``re``) that is found in the text, or with ``whole`` covers
-      all of it; ``forbidden_pattern``: one that is not found. Nothing here keeps a catastrophic expression
-      (``(a+)+$``) from running on: run the verifier in ``isolation.Pool``, whose deadline kills it.
-    - ``json_schema``: the text, or its only fenced block, is JSON that the schema admits. References to
-      other documents are not followed.
-    - ``sections``: titles that must stand as headings (``## Title``, ``**Title**``, ``Title:``), in any
-      case, and with ``ordered`` in this order.
-    - ``chars``, ``words``, ``lines`` (not blank): bands, as ``[10, 200]`` or ``[null, 200]``.
-    - ``language``: one of ``text.LANGUAGES``. A text whose language cannot be told is ``unparseable``
-      unless another check fails.
-    - ``repeated_ngrams``, ``repeated_lines``: the largest share of n-grams (of ``ngram`` words) and lines
-      that may be repeats of earlier ones.
-    - ``refusal``: ``forbidden`` or ``required``; see ``is_refusal``.
+    ``correct`` if all checks that are set pass. The score is the share of checks that pass; ``detail`` names
+    every check that failed and why. A text whose language cannot be recognised is ``unparseable`` unless
+    another check fails.
 
-    An empty text passes none. The score is the share of checks passed; ``detail`` names every one that
-    failed and why.
+    An empty text passes no check. Some regular expressions (``(a+)+$``) can run almost forever and are not
+    stopped here: run the verifier in a ``Pool``, which kills it at its deadline.
     """
 
     pattern: str | None = None
+    """A regular expression (Python's ``re``) that must be found in the text."""
     whole: bool = False
+    """Whether ``pattern`` must match the whole text."""
     forbidden_pattern: str | None = None
+    """A regular expression that must not be found in the text."""
     json_schema: dict[str, Any] | None = None
+    """The text, or its only fenced block, must be JSON that is valid under this schema. References to other
+    documents are not followed."""
     sections: tuple[str, ...] = ()
+    """Titles that must occur as headings (``## Title``, ``**Title**``, ``Title:``), in any case."""
     ordered: bool = False
+    """Whether ``sections`` must occur in the given order."""
     chars: Band | None = None
+    """The lowest and highest number of characters, as ``[10, 200]`` or ``[null, 200]``."""
     words: Band | None = None
+    """The lowest and highest number of words."""
     lines: Band | None = None
+    """The lowest and highest number of lines that are not blank."""
     language: str | None = None
+    """The language of the text, one of ``text.LANGUAGES``."""
     ngram: Annotated[int, Meta(ge=1, le=50)] = 4
+    """The number of words in an n-gram of ``repeated_ngrams``, 1 to 50."""
     repeated_ngrams: Share | None = None
+    """The largest share of n-grams that may repeat an earlier one, 0 to 1."""
     repeated_lines: Share | None = None
+    """The largest share of lines that may repeat an earlier one, 0 to 1."""
     refusal: Literal["forbidden", "required"] | None = None
+    """Whether the text must not or must decline to answer; see ``is_refusal``."""
 
     def __post_init__(self) -> None:
         for name in ("pattern", "forbidden_pattern"):
@@ -91,7 +95,9 @@ class Format(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, d
         if self.json_schema is not None:
             schema_validator(self.json_schema)
         if all(getattr(self, name) in (None, ()) for name in _CHECKED):
-            raise RecipeError("format: no check is given.", remedy=f"Give some of {', '.join(_CHECKED)}.")
+            raise RecipeError(
+                "format: there is nothing to check.", remedy=f"Set any of {', '.join(_CHECKED)}."
+            )
 
     def __call__(self, completion: str, reference: str = "") -> Verdict:
         """Judge ``completion``."""
@@ -140,10 +146,10 @@ _CHECKED = tuple(name for name in Format.__struct_fields__ if name not in ("whol
 
 
 def is_refusal(text: str) -> bool:
-    """Whether ``text`` declines to answer, by the phrases that models decline with, in English only.
+    """Whether ``text`` declines to answer, recognised by the English phrases with which models decline.
 
-    Looked for in the first 400 characters, where refusals stand. It is made to be precise: a refusal in
-    other words is missed, an "I cannot recommend this book enough" is not taken for one.
+    Only the first 400 characters are searched. The phrases are chosen for precision: a refusal in other words
+    is missed, but "I cannot recommend this book enough" is not mistaken for one.
     """
     return _REFUSAL.search(text[:_REFUSAL_SPAN]) is not None
 
@@ -159,7 +165,7 @@ def read_json(text: str) -> Any:
 
 
 def json_fault(text: str, validator: Any = None) -> str:
-    """What keeps ``text`` from being JSON (of the validator's schema); empty if nothing does."""
+    """Why ``text`` is not JSON (or not valid under the validator's schema); empty if it is."""
     try:
         value = read_json(text)
     except ValueError as error:
@@ -169,9 +175,9 @@ def json_fault(text: str, validator: Any = None) -> str:
 
 
 def schema_validator(schema: dict[str, Any]) -> Any:
-    """A validator of ``schema`` (draft 2020-12 unless it says another) that never fetches anything.
+    """A validator for ``schema`` (draft 2020-12 unless it names another) that never downloads anything.
 
-    ``RecipeError`` for a schema that is none.
+    ``RecipeError`` for an invalid schema.
     """
     try:
         import jsonschema
@@ -183,36 +189,37 @@ def schema_validator(schema: dict[str, Any]) -> Any:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         raise RecipeError(
-            f"json_schema is no JSON Schema: {error.json_path}: {error.message}",
+            f"json_schema is not a valid JSON Schema: {error.json_path}: {error.message}",
             remedy="Correct the schema; https://json-schema.org explains its keywords.",
         ) from None
     return kind(schema, registry=referencing.Registry())
 
 
 def compiled(pattern: str, where: str) -> re.Pattern[str]:
-    """``pattern`` compiled; ``RecipeError`` if it is no regular expression."""
+    """``pattern`` compiled; ``RecipeError`` if it is not a valid regular expression."""
     try:
         return re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
         raise RecipeError(
-            f"{where} {pattern!r} is no regular expression: {error}.",
+            f"{where}: {pattern!r} is not a valid regular expression: {error}.",
             remedy="See the syntax of Python's re module.",
         ) from None
 
 
 def known_language(code: str, where: str) -> None:
-    """``RecipeError`` unless the language can be told."""
+    """``RecipeError`` for a language that cannot be recognised."""
     if code not in t.LANGUAGES:
         raise RecipeError(
-            f"{where}: the language {code!r} cannot be told.", remedy=f"Known: {', '.join(t.LANGUAGES)}."
+            f"{where}: the language {code!r} cannot be recognised.",
+            remedy=f"Choose one of {', '.join(t.LANGUAGES)}.",
         )
 
 
 def in_language(text: str, code: str) -> Check:
-    """Whether ``text`` is in the language ``code``; undecided where its language cannot be told."""
+    """Whether ``text`` is in the language ``code``; undecided if its language cannot be recognised."""
     found = t.language(text)
     if found is None:
-        return Check("language", None, "the language of the text cannot be told")
+        return Check("language", None, "the language of the text cannot be recognised")
     return Check("language", found == code, f"{found}, not {code}")
 
 
@@ -224,7 +231,7 @@ def of_some_text(text: str, checks: Sequence[Check]) -> list[Check]:
 
 
 def within(name: str, count: int, low: int | None, high: int | None) -> Check:
-    """Whether ``count`` is neither under ``low`` nor over ``high``."""
+    """Whether ``count`` is at least ``low`` and at most ``high``."""
     if low is not None and count < low:
         return Check(name, False, f"{count}, under {low}")
     if high is not None and count > high:

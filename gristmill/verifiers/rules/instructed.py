@@ -211,10 +211,10 @@ def bounded(low: int | None, high: int | None, what: str) -> None:
     """``RecipeError`` unless one bound is given at least, and none is over the other."""
     stated(low is not None or high is not None, what, "min or max")
     if low is not None and high is not None and low > high:
-        raise RecipeError(f"constraints: {what}: min {low} is over max {high}.", remedy="Swap them.")
+        raise RecipeError(f"constraints: {what}: min {low} is greater than max {high}.", remedy="Swap them.")
 
 
 def stated(given: bool, what: str, fields: str) -> None:
     """``RecipeError`` for a check that asks for nothing."""
     if not given:
-        raise RecipeError(f"constraints: {what} asks for nothing.", remedy=f"Give {fields}.")
+        raise RecipeError(f"constraints: {what} has nothing to check.", remedy=f"Give {fields}.")

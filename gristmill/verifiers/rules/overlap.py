@@ -6,11 +6,10 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, read_references, unparseable
 from gristmill.verifiers.guard import failure, guarded
 
@@ -18,20 +17,23 @@ LIMIT = 100_000
 """The longest completion that is scored, in characters."""
 
 
-class Bleu(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """Score a completion by sentence BLEU against the reference, or all those of a JSON list of references.
+class Bleu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Score a completion by sentence BLEU against the reference, or against all of a JSON list of references.
 
-    The score is sacrebleu's, divided by 100, with the ``smooth`` and ``tokenize`` of sacrebleu and the
-    effective order (n-grams longer than the text do not count). From ``threshold`` on the outcome is
-    ``correct``: BLEU knows no right and wrong, so where only the score is used, any value will do.
-
-    ``unparseable`` for an empty completion, or one over ``LIMIT``. ``MissingExtraError`` without sacrebleu.
+    The score is sacrebleu's divided by 100, with its effective order (n-grams longer than the text do not
+    count). ``unparseable`` for an empty completion or one of more than ``LIMIT`` characters.
+    ``MissingExtraError`` without sacrebleu.
     """
 
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.3
+    """The lowest score, 0 to 1, that counts as ``correct``. BLEU itself does not divide texts into right and
+    wrong; where only the score is used, the threshold does not matter."""
     smooth: Literal["exp", "floor", "add-k", "none"] = "exp"
+    """sacrebleu's smoothing of n-grams that do not match."""
     tokenize: Literal["13a", "intl", "char", "zh", "none"] = "13a"
+    """sacrebleu's tokenizer."""
     lowercase: bool = False
+    """Whether case is ignored."""
 
     def __post_init__(self) -> None:
         if find_spec("sacrebleu") is None:

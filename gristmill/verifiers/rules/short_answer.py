@@ -1,9 +1,10 @@
 """Short answers: normalised exact match and token F1, with numbers, dates and labels compared as such.
 
-The normalisation is SQuAD's (small letters, no punctuation, no articles, single spaces), but for four things
+The normalisation is SQuAD's (lower case, no punctuation, no articles, single spaces) except for four things
 that it gets wrong: numbers are compared as numbers (``3.5`` is not ``35``), punctuation between two digits
-separates them (``1-0`` is not ``10``), ``+ # = < > ^`` stay (``C++`` is not ``C``), and an answer that is
-nothing but an article or a mark ("A", "?") is kept.
+separates them (``1-0`` is not ``10``), ``+ # = < > ^`` stay (``C++`` is not ``C``), and an answer that
+consists only of an article or a mark ("A", "?") is kept. Because of these it is written here: the libraries
+with a SQuAD metric (evaluate, torchmetrics) have the original's.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.base import Rewarding
 from gristmill.verifiers.evidence import decided, read_references, unparseable
 from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.math import last_box
@@ -31,7 +31,7 @@ LIMIT = 20_000
 """The longest extracted answer that is compared, in characters."""
 
 _LAYERS = 6
-"""So many layers of decoration are taken off; a bound, since a text may be nothing but layers."""
+"""At most this many layers of decoration are removed, since a hostile text may consist of nothing else."""
 
 _MARKER = re.compile(
     # Possessive, so that no run of blanks is read twice.
@@ -47,30 +47,26 @@ _NEGATION = "not never no non un nor cannot isn't isn’t wasn't wasn’t aren't
 _NEGATIONS = frozenset(_NEGATION.split())
 
 
-class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Judge a short answer against one reference, or a JSON list of aliases of which the best counts.
-
-    ``metric``: ``exact`` (normalised), ``f1`` (of the normalised tokens, as SQuAD; an answer whose F1 is
-    ``threshold`` or more is ``correct``), or ``contains`` (a reference stands in the answer, word for word:
-    "art" is not in "party"), which a list of guesses passes too.
-
-    ``extract`` says where the answer stands: ``marker`` (a box, "the answer is", "answer:", ``####``; the
-    last of them), ``last_line``, ``first_sentence``, ``whole``; ``auto`` is a marker if there is one, else
-    the last line. The rule of the verdict tells which it was.
-
-    ``date_order``: how ``1/2/2020`` is read. ``undecided`` makes it ``unparseable`` where it matters. If the
-    answer and a reference are both dates, they are compared as such and nothing else is.
-
-    ``labels``: the closed set that answers come from. Then the answer must be, or name, exactly one of
-    them as a whole: "supported" is found neither in "not_supported" nor in "partially supported" if those
-    are labels too, nor behind a "not". No label, several, or a negated one is ``unparseable``.
-    """
+class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Judge a short answer against one reference, or a JSON list of aliases of which the best counts."""
 
     metric: Literal["exact", "f1", "contains"] = "exact"
+    """``exact``: equal after normalisation. ``f1``: the F1 of the normalised tokens, as in SQuAD.
+    ``contains``: the answer contains a reference as whole words ("art" is not in "party"); a list of guesses
+    passes that as well."""
     threshold: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    """The lowest F1 that counts as ``correct``, in (0, 1]."""
     extract: Extract = "auto"
+    """Where the answer is: after the last ``marker`` (a box, "the answer is", "answer:", ``####``), in the
+    ``last_line``, the ``first_sentence`` or the ``whole`` text. ``auto``: after a marker if there is one,
+    otherwise in the last line. The verdict's rule says which it was."""
     date_order: Literal["undecided", "day_first", "month_first"] = "undecided"
+    """How ``1/2/2020`` is read; ``undecided`` makes it ``unparseable`` if it matters. An answer and a
+    reference that are both dates are compared only as dates."""
     labels: tuple[str, ...] = ()
+    """The set that answers come from. The answer must be, or contain as a whole, exactly one label:
+    "supported" is not found in "not_supported" or "partially supported" if those are labels too, nor after a
+    "not". No label, several labels or a negated label are ``unparseable``."""
 
     def __post_init__(self) -> None:
         joined = Counter(_label_words(label) for label in self.labels)
@@ -78,7 +74,7 @@ class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if same:
             raise RecipeError(
                 f"short_answer: the labels {list(self.labels)} are not distinct words: {same}.",
-                remedy="Labels differ in more than case, '-' and '_'.",
+                remedy="Give labels that differ in more than case, '-' and '_'.",
             )
 
     def __call__(self, completion: str, reference: str) -> Verdict:
@@ -144,14 +140,14 @@ class ShortAnswer(Rewarding, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ShortExtracted(NamedTuple):
-    """An answer and where it stood."""
+    """An answer and where it was found."""
 
     text: str
     by: str
 
 
 def extract(text: str, how: Extract = "auto") -> ShortExtracted | None:
-    """The answer that ``text`` ends in or holds, without decoration; ``None`` if ``marker`` finds none."""
+    """The answer in ``text``, without decoration; ``None`` if ``marker`` finds none."""
     if how in ("auto", "marker"):
         marked = _marked(text)
         if marked is not None or how == "marker":
@@ -167,7 +163,7 @@ def extract(text: str, how: Extract = "auto") -> ShortExtracted | None:
 
 
 def _marked(text: str) -> ShortExtracted | None:
-    """What the last box holds, or else what follows the last marker on its line, up to a sentence's end."""
+    """The content of the last box, or what follows the last marker on its line, up to a sentence's end."""
     if (box := last_box(text)) is not None:
         return ShortExtracted(undecorated(box), "box")
     for marker in reversed(list(_MARKER.finditer(text))):
@@ -210,7 +206,7 @@ def tokens(text: str) -> list[str]:
 
 
 def _pieces(chunk: str) -> list[str]:
-    """The words of a run of text without spaces: a number stays whole, other punctuation goes."""
+    """The words of a text without spaces: a number stays whole, other punctuation is removed."""
     core = chunk.strip("\"'“”‘’()[]{}*_`,;:!?.%")
     signed = chunk.lstrip("\"'“”‘’([{*_`")
     if signed[:1] == "." and signed[1:2] == core[:1] and core[:1].isdigit():
@@ -237,8 +233,8 @@ def f1(answer: Sequence[str], gold: Sequence[str]) -> float:
 
 
 def find_whole(sequence: Sequence[str], patterns: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
-    """Where ``patterns`` stand in ``sequence``: (pattern, position) pairs, the longest at each place, none
-    overlapping. A pattern that is part of a longer one found there is not found in it."""
+    """Where ``patterns`` occur in ``sequence``: (pattern, position) pairs, the longest at each position, none
+    overlapping. A pattern is not found inside a longer one."""
     by_first: dict[str, list[int]] = {}
     for index in sorted(range(len(patterns)), key=lambda i: -len(patterns[i])):
         if patterns[index]:
@@ -256,7 +252,7 @@ def find_whole(sequence: Sequence[str], patterns: Sequence[Sequence[str]]) -> li
 
 
 def whole_labels(text: str, labels: Sequence[str]) -> list[tuple[int, bool]]:
-    """Each place where ``text`` names one of ``labels`` as a whole: which, and whether a "not" goes before.
+    """Each place where ``text`` names one of ``labels`` as a whole: which, and whether a "not" precedes it.
 
     Case does not matter, and "not_supported", "not-supported" and "not supported" are one label; but
     "partially_supported" is one word, in which "supported" is not found.

@@ -10,15 +10,15 @@ import msgspec
 from gristmill.verifiers.rules.short_answer import tokens
 
 Grouping = Callable[[Sequence[str]], list[list[int]]]
-"""From answers to the classes of equal ones, each as its indices; classes in order of their first."""
+"""Maps answers to the classes of equal ones, each as its indices, in order of their first members."""
 
 
 class Votes(msgspec.Struct, frozen=True, kw_only=True):
-    """The classes that answers fall into. Indices are those of the answers given.
+    """The classes of equal answers. Indices are those of the given answers.
 
-    ``classes``: the indices of each class in order, classes in order of their first. ``totals``: the weight
-    of each class (without weights the count). ``undecided``: the indices of answers that cannot vote:
-    ``None``, and texts without any letter or digit.
+    ``classes``: the indices of each class in order, classes in order of their first members. ``totals``: the
+    weight of each class (without weights, its size). ``undecided``: the indices of answers that cannot vote,
+    which are ``None`` and texts without any letter or digit.
     """
 
     classes: tuple[tuple[int, ...], ...]
@@ -27,17 +27,17 @@ class Votes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def winner(self) -> int | None:
-        """The class of the largest total, of several the one whose first answer is the earliest."""
+        """The class with the largest total; of several, the one whose first answer is the earliest."""
         return self.totals.index(max(self.totals)) if self.totals else None
 
     @property
     def index(self) -> int | None:
-        """The index of the winner's first answer; ``None`` where none could vote."""
+        """The index of the winner's first answer; ``None`` if no answer could vote."""
         return None if self.winner is None else self.classes[self.winner][0]
 
     @property
     def tied(self) -> tuple[int, ...]:
-        """The classes that share the largest total, if there are several; else none."""
+        """The classes that share the largest total, if there are several; otherwise empty."""
         if not self.totals:
             return ()
         best = max(self.totals)
@@ -46,7 +46,7 @@ class Votes(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """The share of each class in the answers that voted, by count whatever the weights. Sums to 1."""
+        """The share of each class in the answers that voted, by count and not by weight. Sums to 1."""
         voted = sum(map(len, self.classes))
         return tuple(len(one) / voted for one in self.classes)
 
@@ -67,7 +67,7 @@ def vote(
 
     ``group`` is ``gristmill.verifiers.math.group`` by default; ``group_texts`` is for other answers. It is
     given each different text once. ``weights``, one for each answer, are any finite numbers, such as the
-    scores of a reward model; the weight of an answer that cannot vote counts nowhere.
+    scores of a reward model; the weight of an answer that cannot vote is not counted.
 
     ``ValueError`` if ``weights`` has another length or a number that is not finite.
     """
@@ -83,7 +83,7 @@ def vote(
             undecided.append(i)
         else:
             places.setdefault(answer, []).append(i)
-    # First by what is written alike, which most samples are: equal meaning is sought among the rest.
+    # Identical texts first, as most samples are; only different texts are compared by meaning.
     unique = list(places)
     found = (group or _mathematical)(unique) if len(unique) > 1 else [[0]] * len(unique)
     classes = sorted(sorted(i for at in one for i in places[unique[at]]) for one in found)
@@ -99,25 +99,18 @@ def vote(
 def majority(answers: Sequence[str | None], *, group: Grouping | None = None) -> int | None:
     """The index of the first answer of the largest class (self-consistency: Wang et al. 2023, section 2).
 
-    Of classes equally large, the one that was given first. ``None`` if no answer can vote.
+    Of several equally large classes, the one that occurs first. ``None`` if no answer can vote.
     """
     return vote(answers, group=group).index
 
 
-def weighted_majority(
-    answers: Sequence[str | None], weights: Sequence[float], *, group: Grouping | None = None
-) -> int | None:
-    """The index of the first answer of the class with the largest sum of weights; ties as ``majority``."""
-    return vote(answers, weights, group=group).index
-
-
 def can_vote(answer: str) -> bool:
-    """Whether there is anything in ``answer`` that another could agree with."""
+    """Whether ``answer`` contains a letter or digit, so that another answer can agree with it."""
     return any(c.isalnum() or c in "∞∅" for c in answer)
 
 
 def group_texts(answers: Sequence[str]) -> list[list[int]]:
-    """The classes of texts with the same words and numbers, whatever their case, articles and stops."""
+    """The classes of texts with the same words and numbers, ignoring case, articles and full stops."""
     classes: dict[tuple[str, ...], list[int]] = {}
     for i, answer in enumerate(answers):
         classes.setdefault(tuple(tokens(answer)), []).append(i)
@@ -125,6 +118,6 @@ def group_texts(answers: Sequence[str]) -> list[list[int]]:
 
 
 def _mathematical(answers: Sequence[str]) -> list[list[int]]:
-    from gristmill.verifiers.math import group  # only where it is wanted
+    from gristmill.verifiers.math import group  # only if it is needed
 
     return group(answers)

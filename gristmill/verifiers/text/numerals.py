@@ -1,4 +1,8 @@
-"""Numbers and dates as people write them, in one form each."""
+"""Numbers and dates as people write them, each in one plain form.
+
+Own code, since libraries such as dateutil or dateparser guess (``1/2/2020`` gets one reading, and missing
+parts come from today), and a verdict must not depend on a guess or on the day.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _LITERAL = re.compile(
 )
 _ORDINAL = re.compile(r"([0-9]{1,15})(?:st|nd|rd|th)")
 _SCALABLE = 40
-"""The most characters of a literal that a following "million" is multiplied into."""
+"""A literal longer than this many characters is not multiplied by a following "million"."""
 
 Order = Literal["undecided", "day_first", "month_first"]
 
@@ -165,7 +169,7 @@ _NUMERIC = re.compile(rf"([0-9]{{1,2}})([-/.])([0-9]{{1,2}})\2{_YEAR}")
 
 
 def dates(text: str, order: Order = "undecided") -> tuple[str, ...]:
-    """The readings of ``text`` as a date, in ISO form; empty if it is none.
+    """The readings of ``text`` as a date, in ISO form; empty if it is not a date.
 
     Reads ``31 January 2020``, ``Jan. 31st, 2020``, ``2020-01-31``, ``31/01/2020``, ``January 2020`` (gives
     ``2020-01``) and the like, with years of four digits. ``1/2/2020`` has two readings, day first and

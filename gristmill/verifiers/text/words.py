@@ -1,4 +1,9 @@
-"""What a text is made of: words, sentences, paragraphs, headings, its language. All in linear time."""
+"""The parts of a text: words, sentences, paragraphs, headings, and its language. All in linear time.
+
+Own code, since it decides verdicts and must be exact, small and safe with hostile text: language detectors
+(langdetect, lingua, fastText) guess on short texts, are large or need a model, and sentence splitters (nltk,
+spacy) need data of their own.
+"""
 
 from __future__ import annotations
 
@@ -33,18 +38,18 @@ _PLAIN_HEADING = re.compile(r"[ \t]{0,3}(?:\*\*)?([^\W\d_][^:*\n]{0,80}?)(?:\*\*
 
 
 def words(text: str) -> list[str]:
-    """Words as a reader counts them: "don't" and "well-known" are one each, and so is each Han or kana
+    """Words as a reader counts them: "don't" and "well-known" count as one each, and so does each Han or kana
     character, since finding words among those needs a dictionary."""
     return _WORD.findall(text)
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences, found by their end marks. A line break alone ends none.
+    """Sentences, found by their end marks. A line break alone does not end a sentence.
 
-    A full stop after an abbreviation or a single capital ("J. Bach", "the U.S. Navy") or before a
-    small letter ends none either, so "vitamin C. Then ..." is taken for one sentence. In a text without
-    any capital a small letter may begin one. Marks that the next sentence is glued to end one if a capital
-    follows: "It ends.Then it goes on".
+    Neither does a full stop after an abbreviation or a single capital ("J. Bach", "the U.S. Navy") or before
+    a lower-case letter, so "vitamin C. Then ..." counts as one sentence. In a text without any capital a
+    lower-case letter may begin one. A mark that the next sentence is glued to ends one if a capital follows:
+    "It ends.Then it goes on".
     """
     found, start = [], 0
     small = text == text.lower()
@@ -101,7 +106,7 @@ def headings(text: str) -> list[str]:
 
 
 def sections(text: str) -> list[str]:
-    """Headings in the widest sense, in order: also what stands before a colon at the start of a line."""
+    """Headings in the widest sense, in order: also the text before a colon at the start of a line."""
     titles = []
     for line in text.splitlines():
         if marked := headings(line):
@@ -112,7 +117,7 @@ def sections(text: str) -> list[str]:
 
 
 def repetition(parts: list[str], n: int = 1) -> float:
-    """The share of n-grams of ``parts`` that stood there before; 0.0 where there are fewer than two."""
+    """The share of n-grams of ``parts`` that repeat an earlier one; 0.0 if there are fewer than two."""
     grams = list(zip(*(parts[i:] for i in range(n)), strict=False))
     return 1 - len(set(grams)) / len(grams) if len(grams) > 1 else 0.0
 
@@ -150,17 +155,17 @@ _STOP_WORDS = {
     }.items()
 }
 LANGUAGES = ("ar", "el", "he", "hi", "ja", "ko", "ru", "th", "uk", "zh", *sorted(_STOP_WORDS))
-"""What ``language`` can answer."""
+"""The languages that ``language`` can recognise."""
 _SAMPLE = 20_000
 
 
 def language(text: str) -> str | None:
     """The language of most of ``text`` (its first 20,000 characters), of ``LANGUAGES``; ``None`` if unsure.
 
-    Scripts that one language of the set uses decide by themselves, so Marathi is taken for Hindi and
-    Bulgarian for Russian: only what is in the set can be told apart. Persian and Urdu are not taken for
-    Arabic. Latin script is decided by stop words: at least three, a tenth of all words, and half as many
-    again as for any other language, so short texts and languages outside the set mostly give ``None``.
+    A script that only one language of the set uses decides alone, so Marathi is taken for Hindi and Bulgarian
+    for Russian: only the languages of the set are distinguished. Persian and Urdu are not taken for Arabic.
+    Latin script is decided by stop words: at least three, a tenth of all words, and one and a half times as
+    many as for any other language, so short texts and languages outside the set mostly give ``None``.
     """
     text = text[:_SAMPLE]
     letters = {name: len(pattern.findall(text)) for name, pattern in _SCRIPT.items()}

@@ -1,0 +1,1 @@
+"""What ``gristmill new plugin`` writes: one small part of each kind, to be changed into another."""

@@ -1,0 +1,179 @@
+"""What a recipe is made of: the keys as they are written, and the parts that they name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from gristmill.core.errors import RecipeError
+from gristmill.core.exports import Export
+from gristmill.core.registry import locate, names, suggest
+from gristmill.pipelines.sources.source import Source
+from gristmill.verifiers.loading import load as load_verifier
+from gristmill.verifiers.pool.in_process import InProcess, pool_for
+from gristmill.verifiers.pool.pool import Pool
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+"""What the names of recipes, stages and exported files match: safe as the name of a file."""
+
+# In Python '$' also matches before a last line break.
+Name = Annotated[str, Meta(pattern=rf"^{NAME}$(?!\n)")]
+Count = Annotated[int, Meta(ge=1)]
+PartName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$(?!\n)")]
+"""Of engines, verifiers and sources. No dots: in ``--set engines.NAME.tries=3`` they divide."""
+
+
+class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A verifier, and the processes in which it decides."""
+
+    kind: str = "math"
+    """The name under which it is registered."""
+    workers: Count | None = None
+    """Its processes; ``null`` is one a core, at most 4."""
+    deadline: Annotated[float, Meta(gt=0)] = 2.0
+    """Seconds after which one decision is given up, with the verdict ``timeout``."""
+    memory_mb: Count = 1024
+    """MiB of address space that a process may take."""
+    options: dict[str, Any] = {}
+    """The verifier's own options."""
+
+    def open(self) -> Pool | InProcess:
+        """The worker processes; they start at the first verdict."""
+        return Pool(
+            self.kind,
+            workers=self.workers,
+            deadline=self.deadline,
+            memory_mb=self.memory_mb,
+            options=self.options,
+        )
+
+    def check(self, place: str) -> None:
+        """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
+        if self.kind not in names("verifiers"):
+            remedy = suggest(self.kind, names("verifiers"))
+            raise RecipeError(f"{place}.kind: {self.kind!r} is not a registered verifier.", remedy=remedy)
+        if not self.options:
+            return
+        try:
+            load_verifier(locate("verifiers", self.kind), self.options)
+        except (RecipeError, ImportError, AttributeError) as e:
+            remedy = e.remedy if isinstance(e, RecipeError) else "Install or repair the package it is from."
+            raise RecipeError(f"{place}.options: {getattr(e, 'message', e)}", remedy=remedy) from e
+
+
+class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
+    """A verifier that is an object, in a pipeline composed in Python; ``kind`` says where it is from."""
+
+    verifier: Any = None
+    """The function or object itself."""
+
+    def open(self) -> Pool | InProcess:
+        """Worker processes, or this one where they cannot import it (a warning says so)."""
+        settings = {"workers": self.workers, "deadline": self.deadline, "memory_mb": self.memory_mb}
+        return pool_for(self.verifier, **settings)
+
+
+class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a run has made enough. It then ends as a complete run of what there is."""
+
+    stage: Name | None = None
+    """The stage whose rows are counted."""
+    rows: Count | None = None
+    """End when the stage has kept this many rows."""
+    at_most: Count | None = None
+    """Take no more than this many rows of the source that the stage is made from."""
+    minutes: Annotated[float, Meta(gt=0)] | None = None
+    """Begin no further row after this time."""
+
+    def __post_init__(self) -> None:
+        if (self.rows is None) != (self.stage is None):
+            raise ValueError("'rows' and 'stage' go together")
+        if self.at_most is not None and self.rows is None:
+            raise ValueError("'at_most' goes with 'rows' and 'stage'")
+
+
+class EngineEntry(Struct, frozen=True):
+    """An engine: the name it has in the recipe, and the options Struct registered as ``kind``."""
+
+    name: str
+    kind: str
+    options: Any
+
+    def same_as(self, other: EngineEntry) -> bool:
+        """Whether both describe one engine, whatever their names."""
+        return (self.kind, self.options) == (other.kind, other.options)
+
+
+class ExportEntry(Struct, frozen=True):
+    """An export: its registered name, the stage or source whose records it reads, and the file's name."""
+
+    format: str
+    reads_from: str
+    path: str
+    export: Export
+
+
+class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The keys of a recipe, with engines, stages and exports as they are written."""
+
+    name: Name
+    """The run's name: its directory is ``runs/NAME``."""
+    engine: dict[str, Any]
+    """The engine that stages ask: ``kind`` and that kind's options."""
+    stages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
+    """The stages, in order. Each reads the one before it, or what its ``from`` names."""
+    source: Source | None = None
+    """Where the rows come from, if from one place. Its name is ``source``."""
+    sources: dict[PartName, Source] = {}
+    """Several sources by their names; the first is what the first stage reads if it names nothing."""
+    seed: int = 0
+    """All randomness derives from it."""
+    verifier: VerifierOptions = VerifierOptions()
+    """The verifier that judges answers against references."""
+    verifiers: dict[PartName, VerifierOptions] = {}
+    """Further verifiers, by the names that stages call them."""
+    exports: list[dict[str, Any]] = []
+    """Files in trainers' formats, written at the end."""
+    limit: Count | None = None
+    """Take only the first rows of each source."""
+    until: Until | None = None
+    """When to end before the source does."""
+    rows_in_flight: Count | None = None
+    """Rows at work at a time; ``null``: one and a half for each request that may be in flight."""
+    part_rows: Count = 10_000
+    """Rows in a Parquet part, at most."""
+    engines: dict[PartName, dict[str, Any]] = {}
+    """Further engines, by the names that stages call them."""
+
+
+class StageKeys(Struct, frozen=True, kw_only=True):
+    """The keys of a stage beside its own options."""
+
+    stage: str
+    """The name under which the stage is registered."""
+    as_: Name | None = msgspec.field(default=None, name="as")
+    """Its name in this recipe; by default the one it is registered under."""
+    from_: str | list[str] | None = msgspec.field(default=None, name="from")
+    """The source or stage that it reads, or a list of them; by default the stage before it."""
+    engine: str | None = None
+    """The one of the recipe's ``engines`` that it asks in place of ``engine``."""
+
+
+class ExportKeys(Struct, frozen=True, kw_only=True):
+    """The keys of an export beside its own options."""
+
+    format: str
+    """The name under which the format is registered."""
+    from_: str | None = msgspec.field(default=None, name="from")
+    """The stage or source that it reads; by default the last that has what the format needs."""
+    path: Name | None = None
+    """The file's name in the run's exports folder."""
+
+
+class EngineKeys(Struct, frozen=True, kw_only=True):
+    """The key of an engine beside its own options."""
+
+    kind: str
+    """The name under which the engine is registered."""

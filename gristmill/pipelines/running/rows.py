@@ -1,0 +1,35 @@
+"""The rows of a recipe's sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from gristmill.core.stages import Rejection
+from gristmill.pipelines.recipe.recipe import Recipe
+from gristmill.pipelines.sources import source as sources
+
+
+def read_sources(recipe: Recipe, limits: Mapping[int, int] | None = None) -> dict[int, Iterator[Any]]:
+    """The rows of every source, by its node, up to the recipe's limit and its own among ``limits``."""
+    found = {}
+    for node, source in zip(recipe.graph.sources, recipe.sources.values(), strict=True):
+        given = [n for n in (recipe.limit, (limits or {}).get(node)) if n is not None]
+        found[node] = limited(sources.read(source), min(given, default=None))
+    return found
+
+
+def kept_sources(recipe: Recipe) -> frozenset[int]:
+    """The sources whose rows are written to their folder: a filter, a relation or an export reads them."""
+    exported = {recipe.graph.find(entry.reads_from) for entry in recipe.exports}
+    return frozenset(i for i in recipe.graph.sources if i in exported or recipe.graph.tables_behind(i))
+
+
+def limited(rows: Iterator[Any], limit: int | None) -> Iterator[Any]:
+    """The rows up to the ``limit``-th that can be used."""
+    taken = 0
+    for row in rows:
+        yield row
+        taken += not isinstance(row, Rejection)
+        if taken == limit:
+            return

@@ -1,0 +1,328 @@
+"""A walk that does the work: stages are called, and what they make is written to the run directory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from gristmill.core.contracts import Ids, check_table, checked
+from gristmill.core.engine import BorrowedEngine, Completion, Engine, Request
+from gristmill.core.errors import (
+    ContractError,
+    EngineError,
+    GristmillError,
+    RowRejected,
+    RunError,
+    RunStopped,
+)
+from gristmill.core.stages import REJECTED_REASON, Context, Rejection, Relation
+from gristmill.core.verdicts import Verdict
+from gristmill.pipelines.recipe.graph import Graph, GraphNode
+from gristmill.pipelines.rundir import parts
+from gristmill.pipelines.rundir.directory import RunDir, StageDir
+from gristmill.pipelines.rundir.parts import Parts
+from gristmill.pipelines.rundir.summary import StageCounts
+from gristmill.pipelines.running.walk import Observer, Visit, carried
+
+STAGE_ERROR = "stage error"
+TIME_OVER = "not tried: the time was over"
+PROBE = 100
+"""A row stage that fails with a bug on more than half of its first this many rows stops the run."""
+
+Verify = Callable[[str, str], Awaitable[Verdict]]
+
+
+class StageEngine(BorrowedEngine):
+    """The engine as one stage sees it: what the stage uses is counted."""
+
+    def __init__(self, engine: Engine, counts: StageCounts) -> None:
+        super().__init__(engine)
+        self._counts = counts
+
+    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
+        """What the engine answers."""
+        completions = await self._engine.generate(request, first=first, n=n)
+        self._counts.completions += len(completions)
+        for completion in completions:
+            self._counts.tokens_in += completion.prompt_tokens
+            self._counts.tokens_out += completion.completion_tokens
+        return completions
+
+
+class Tools(Struct, frozen=True):
+    """What stages may use: the main engine and the further ones, the main verifier and the further ones."""
+
+    engine: Engine
+    engines: Mapping[str, Engine]
+    verify: Verify
+    verifiers: Mapping[str, Verify] = {}
+
+    def context(self, node: GraphNode, seed: int, counts: StageCounts) -> Context:
+        """The context of a stage, by which all that it uses is counted."""
+
+        def count(verdict: Verdict) -> None:
+            counts.verdicts[verdict.outcome.value] += 1
+
+        def counted(verify: Verify) -> Verify:
+            async def judge(completion: str, reference: str) -> Verdict:
+                verdict = await verify(completion, reference)
+                count(verdict)
+                return verdict
+
+            return judge
+
+        own = self.engine if node.engine is None else self.engines[node.engine]
+        return Context(
+            StageEngine(own, counts),
+            counted(self.verify),
+            seed,
+            {name: StageEngine(e, counts) for name, e in self.engines.items()},
+            count,
+            {name: counted(v) for name, v in self.verifiers.items()},
+        )
+
+
+class _RowRun:
+    """A row stage at work."""
+
+    def __init__(self, graph: Graph, index: int, tools: Tools, seed: int, counts: StageCounts) -> None:
+        node = graph.nodes[index]
+        assert node.row_stage is not None
+        self.stage = node.row_stage
+        self.name = node.name
+        self.writes = node.writes
+        self.makes = self.stage.writes
+        self.context = tools.context(node, seed, counts)
+        self.ids = Ids()
+        self.done = self.errors = 0
+        self.last_error = ""
+
+
+class Work(Observer[None]):
+    """A graph at work in a run directory. ``counts`` are of every node in order.
+
+    ``at`` names what is running, ``done`` of ``total`` rows (``None``: not known here) are through it.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        rundir: RunDir,
+        tools: Tools,
+        *,
+        seed: int,
+        part_rows: int,
+        kept: frozenset[int] = frozenset(),
+        settle: Callable[[], Awaitable[None]] | None = None,
+        probe: int = PROBE,
+        until: float | None = None,
+    ) -> None:
+        """``kept`` are the sources whose rows are written, because something reads them. ``probe`` is the
+        number of rows by which a stage with a bug is known; 0 lets none stop the run. ``until`` is the time
+        (``time.monotonic``) after which no further row is begun.
+
+        ``settle`` is awaited before an error that has nothing to do with the engines ends the run: it
+        lets the requests in flight come home and into the log.
+        """
+        self.graph = graph
+        self.sources: dict[int, Iterator[Any]] = {}
+        """The rows of each source; what is not there is read from the folder of its node."""
+        self.given: dict[int, Iterator[Any]] = {}
+        """The rows behind a node where they are not those of its folder: a task's share."""
+        self.at = graph.nodes[0].name
+        self.done = 0
+        self.total: int | None = None
+        self.out_of_time = False
+        self._of_table = False
+        self._rundir = rundir
+        self._seed = seed
+        self._part_rows = part_rows
+        self._kept = kept
+        self._settle = settle
+        self._probe = probe
+        self._until = until
+        self.counts = [StageCounts(node.name) for node in graph.nodes]
+        self._runs = {
+            i: _RowRun(graph, i, tools, seed, self.counts[i])
+            for i, node in enumerate(graph.nodes)
+            if node.row_stage is not None
+        }
+        self._parts: dict[int, Parts] = {}
+
+    def folder(self, index: int) -> StageDir:
+        """The folder of a node."""
+        return self._rundir.stage(index, self.graph.nodes[index].name)
+
+    @property
+    def folders(self) -> list[str]:
+        """The names of all folders that a complete run has."""
+        return [self.folder(i).name for i in range(len(self.graph.nodes))]
+
+    def rows(self, root: int) -> Iterator[Any]:
+        """What is set in ``sources``, else the rows that were written."""
+        if root in self.given:
+            return self.given[root]
+        if root in self.sources:
+            return self.sources[root]
+        return parts.read(self.folder(root).path, self.graph.nodes[root].writes)
+
+    def over(self, root: int) -> bool:
+        """Whether the time is over, for rows of a source; those of a table come to ``record``."""
+        return root in self.sources and root not in self.given and self._late()
+
+    def record(self, item: Any) -> Any:
+        """The item itself; a row of a table that the time is over for is rejected by what reads it."""
+        if self._of_table and self._late():
+            return Rejection(item.id, TIME_OVER)
+        return item
+
+    def _late(self) -> bool:
+        self.out_of_time = self.out_of_time or (self._until is not None and time.monotonic() >= self._until)
+        return self.out_of_time
+
+    async def begin(self, root: int, members: list[int]) -> None:
+        """Open the files of what streams."""
+        nodes = self.graph.nodes
+        source = nodes[root].stage is None and root in self.sources
+        self._of_table = root not in self.sources and root not in self.given
+        self.at = ", ".join(nodes[i].name for i in members) or nodes[root].name
+        self.done, self.total = 0, None if source else self.counts[root].rows_out
+        for i in [root] * source + members:
+            record = nodes[i].writes if i != root or root in self._kept else None
+            self._parts[i] = Parts(self.folder(i), record, self._part_rows)
+
+    async def end(self, root: int, members: list[int]) -> None:
+        """Put the files in place."""
+        for i in members:
+            self._check_bugs(self._runs[i], min(self._runs[i].done, self._probe))
+        for i in [root] * (root in self._parts) + members:
+            await asyncio.to_thread(self._parts.pop(i).finish)
+
+    async def call(self, node: int, record: Any) -> Visit[None]:
+        """One record through one stage. This is the boundary at which a bug in a stage costs one row."""
+        run = self._runs[node]
+        try:
+            results = await run.stage(record, run.context)
+            kept, rejected = checked(run.name, run.stage, record, results, (run.makes, run.writes))
+        except RowRejected as error:
+            run.done += 1
+            return Visit(node, (), (Rejection(record.id, error.reason, error.message),))
+        except EngineError as error:
+            run.done += 1
+            return Visit(node, (), (Rejection(record.id, "engine error", str(error)),))
+        except ContractError as error:
+            return Visit(node, (), (await self._stage_error(run, record, error),))
+        except GristmillError:
+            raise
+        except Exception as error:  # noqa: BLE001 a stage may be anybody's code, and one row must not end the run
+            return Visit(node, (), (await self._stage_error(run, record, error),))
+        run.done += 1
+        if run.writes is not run.makes:
+            kept = [carried(made, record, run.writes) for made in kept]
+        return Visit(node, kept, rejected)
+
+    async def _stage_error(self, run: _RowRun, record: Any, error: Exception) -> Rejection:
+        run.done += 1
+        run.errors += 1
+        run.last_error = f"{type(error).__name__}: {error}"
+        if run.errors == 1:
+            trace = "".join(traceback.format_exception(error))
+            self._rundir.note(f"stage {run.name!r} failed on record {record.id!r}:\n{trace}")
+        if self._has_bug(run, self._probe) and self._settle:
+            await self._settle()
+        self._check_bugs(run, self._probe)
+        return Rejection(record.id, STAGE_ERROR, run.last_error)
+
+    def _has_bug(self, run: _RowRun, probed: int) -> bool:
+        return run.done <= self._probe and run.errors * 2 > probed
+
+    def _check_bugs(self, run: _RowRun, probed: int) -> None:
+        if self._has_bug(run, probed):
+            raise RunStopped(
+                f"stage {run.name!r} failed on {run.errors} of its first {run.done} rows, "
+                f"at last with {run.last_error}.",
+                remedy=f"The traceback of the first failure is in {self._rundir.path / 'log.txt'}.",
+            )
+
+    async def emit(self, item: Any, visits: list[Visit[None]]) -> None:
+        """Count and write what came of one row."""
+        self.done += 1
+        for index, kept, rejected, _ in visits:
+            if index not in self._parts:  # a row of a table that was not tried: its readers say so
+                visits = [Visit(i, (), rejected) for i in self.graph.children(index)]
+                await self.emit(item, visits)
+                self.done -= 1
+                continue
+            if index in self._runs:
+                kept, repeated = self._runs[index].ids.fresh(kept)
+                rejected = (*rejected, *repeated) if repeated else rejected
+            counts = self.counts[index]
+            counts.rows_in += 1
+            counts.rows_out += len(kept)
+            for rejection in rejected:
+                counts.rejected[rejection.reason] += 1
+            try:
+                await self._parts[index].add(kept, rejected)
+            except RunError:
+                if self._settle:
+                    await self._settle()
+                raise
+
+    async def table(self, node: int) -> bool:
+        """Run a filter or relation in a thread."""
+        self.at = self.graph.nodes[node].name
+        await asyncio.to_thread(self.run_table, node)
+        return True
+
+    def run_table(self, index: int) -> None:
+        """Run a filter or relation and write what it gives; blocks."""
+        node, counts = self.graph.nodes[index], self.counts[index]
+        counts.rows_in = sum(self.counts[i].rows_out for i in node.inputs)
+        writer = Parts(self.folder(index), node.writes, self._part_rows)
+        frames = [parts.scan(self.folder(i).path, self.graph.nodes[i].writes) for i in node.inputs]
+        try:
+            kept, rejected = tabled(node, frames, self._seed)
+        except GristmillError:
+            raise
+        except Exception as error:
+            self._rundir.note(f"stage {node.name!r} failed:\n{traceback.format_exc()}")
+            raise RunStopped(
+                f"stage {node.name!r} failed: {type(error).__name__}: {error}.",
+                remedy=f"The traceback is in {self._rundir.path / 'log.txt'}.",
+            ) from error
+        for piece in kept.iter_slices(self._part_rows):
+            writer.add_frame(piece)
+        for piece in rejected.iter_slices(self._part_rows):
+            writer.add_dropped([Rejection(*row) for row in piece.rows()])
+        counts.rows_out = kept.height
+        for reason, rows in rejected.group_by("reason").len().sort("reason").rows():
+            counts.rejected[reason] = rows
+        writer.finish()
+
+
+def tabled(node: GraphNode, frames: list[Any], seed: int) -> tuple[Any, Any]:
+    """What a filter or relation makes of lazy frames: the rows that it keeps, id and reason of the others.
+
+    Raises what the stage raises, and ``RunStopped`` where its rows break the contract.
+    """
+    import polars as pl
+
+    stage = node.table_stage
+    assert stage is not None
+    # Not the streaming engine: it may add floats up in another order on every run.
+    if isinstance(stage, Relation):
+        frame = stage(frames, seed).collect(engine="in-memory")
+        if REJECTED_REASON not in frame.columns:
+            frame = frame.with_columns(pl.lit(None, pl.String).alias(REJECTED_REASON))
+        check_table(node.name, stage, None, frame)
+    else:
+        frame = stage(frames[0], seed).collect(engine="in-memory")
+        check_table(node.name, stage, frames[0].select("id").collect()["id"], frame)
+    kept = frame.filter(pl.col(REJECTED_REASON).is_null()).select(node.writes.__struct_fields__)
+    rejected = frame.filter(pl.col(REJECTED_REASON).is_not_null())
+    return kept, rejected.select("id", pl.col(REJECTED_REASON).alias("reason"))

@@ -1,0 +1,89 @@
+"""Messages as data sets hold them: lists in several spellings, plain texts, and transcripts in one text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from gristmill.core.errors import RowRejected
+from gristmill.pipelines.sources.values import kind, short
+
+Chat = list[dict[str, str]]
+
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "prompter": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+}
+_DIALOGUE = re.compile(r"(?:^|\n\n)(Human|Assistant):")
+"""Before each turn of HH-RLHF (arXiv 2204.05862); the text begins with one."""
+_MARKED = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
+"""Between the turns of a prompt of HelpSteer2 (arXiv 2406.08673), which begins with the user's."""
+
+
+def chat(value: Any, role: str) -> Chat:
+    """The messages in ``value``: a list of them (role and content, or from and value), a single one, a
+    transcript of "Human:" and "Assistant:", or a plain text, which is one of ``role``."""
+    if isinstance(value, str):
+        if value.lstrip("\n").startswith(("Human:", "Assistant:")) and value.startswith("\n\n"):
+            return _turns(_DIALOGUE.split(value)[1:])
+        return [_message(role, value)]
+    if isinstance(value, dict):
+        value = [value]
+    if not isinstance(value, list):
+        raise RowRejected("not messages", f"the messages are {kind(value)}; they must be a list or a text.")
+    found = [_read(one) for one in value]
+    return [m for m in found if m["content"].strip() or m["role"] != "system"]
+
+
+def marked(text: str) -> Chat:
+    """The messages of a HelpSteer2 prompt."""
+    return _turns(["User", *_MARKED.split(text)])
+
+
+def _turns(parts: list[str]) -> Chat:
+    """Messages of speakers and texts in turn. An open last turn of the assistant's is none."""
+    speakers = [("assistant" if name == "Assistant" else "user") for name in parts[::2]]
+    turns = list(zip(speakers, (text.strip() for text in parts[1::2]), strict=True))
+    if turns and turns[-1] == ("assistant", ""):
+        turns.pop()
+    return [_message(role, text) for role, text in turns]
+
+
+def _message(role: str, text: str) -> dict[str, str]:
+    if not text.strip():
+        raise RowRejected("message is empty", f"a message of the {role} has no text.")
+    return {"role": role, "content": text}
+
+
+def _read(one: Any) -> dict[str, str]:
+    if not isinstance(one, dict):
+        raise RowRejected("not messages", f"a message is {kind(one)}; it must be an object.")
+    name = one.get("role", one.get("from"))
+    role = _ROLES.get(name.lower()) if isinstance(name, str) else None
+    if role is None:
+        raise RowRejected(
+            "unknown role", f"a message is of the role {short(name)}; known: {', '.join(_ROLES)}."
+        )
+    if one.get("tool_calls"):
+        raise RowRejected("message calls tools", "records hold text; calls of tools would be lost.")
+    text = _content(one.get("content", one.get("value")))
+    return {"role": role, "content": text} if role == "system" else _message(role, text)
+
+
+def _content(value: Any) -> str:
+    """The text of a message, which may be in parts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        found = [part.get("text") for part in value if isinstance(part, dict) and part.get("type") == "text"]
+        if len(found) == len(value) and all(isinstance(text, str) for text in found):
+            return "".join(map(str, found))
+    raise RowRejected("content is not text", f"the content of a message is {kind(value)}; it must be text.")

@@ -1,0 +1,232 @@
+"""Preference pairs: chosen and rejected sides, and the best against the worst of rated responses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from gristmill.core.errors import RowRejected
+from gristmill.core.records import Pair
+from gristmill.core.stages import Rejection
+from gristmill.pipelines.sources.chats import Chat, chat, marked
+from gristmill.pipelines.sources.columns import Located
+from gristmill.pipelines.sources.layouts import INSIDE, Layout
+from gristmill.pipelines.sources.options import Source
+from gristmill.pipelines.sources.reading import Reader
+from gristmill.pipelines.sources.values import digest, is_nothing, kind, number
+
+_ATTRIBUTES = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
+"""HelpSteer's ratings of a response."""
+Scores = dict[str, float]
+
+
+class Pairs(Reader):
+    """Pairs of one layout, with the scores of their sides where they are known.
+
+    Rejected: ties, equal sides, and sides that do not continue one prompt.
+    """
+
+    def __init__(self, source: Source, where: str, layout: Layout) -> None:
+        super().__init__(source, where, Pair, layout.parts, layout.needed)
+        self.layout = layout
+
+    def convert(self, found: Iterator[Located]) -> Iterator[Struct | Rejection]:
+        """Each row as a pair, or rejected; of HelpSteer's ratings, each run of rows with one prompt."""
+        if self.layout.form == "attributes":
+            found = self._together(found)
+        return super().convert(found)
+
+    def _record(self, row: dict[str, Any], own_id: str | None) -> Struct:
+        form = self.layout.form
+        if form == "sides":
+            return self._sides(row, own_id)
+        if form == "strength":
+            return self._strength(row, own_id)
+        if form == "ratings":
+            return self._best_and_worst(row, own_id, self._zipped(row))
+        listed = row["completions"] if form == "attributes" else self._part("completions", row)
+        if not isinstance(listed, list):
+            raise RowRejected("completions are not a list", f"they are {kind(listed)}.")
+        return self._best_and_worst(row, own_id, [one for one in listed if isinstance(one, dict)])
+
+    def _sides(self, row: dict[str, Any], own_id: str | None) -> Struct:
+        chosen, rejected = self._part("chosen", row), self._part("rejected", row)
+        prompt = self.columns.given("prompt", row)
+        sent = [] if is_nothing(prompt) else chat(prompt, "user")
+        system = self.columns.given("system", row)
+        if not is_nothing(system) and not any(m["role"] == "system" for m in sent):
+            sent = [*chat(system, "system"), *sent]
+        scores: dict[str, Scores] = {}
+        for side in ("chosen", "rejected"):
+            value = self.columns.given(f"{side}_score", row)
+            if not is_nothing(value):
+                scores[side] = {"": _rating(value, f"{side} score")}
+        sides = chat(chosen, "assistant"), chat(rejected, "assistant")
+        return self._pair(row, own_id, sent, sides, (scores.get("chosen", {}), scores.get("rejected", {})))
+
+    def _strength(self, row: dict[str, Any], own_id: str | None) -> Struct:
+        """HelpSteer2's and 3's preferences: below 0 the first response is better, above it the second."""
+        strength = _rating(self._part("strength", row), "preference")
+        if not strength:
+            raise RowRejected("tie", "the preference is 0: neither response is better.")
+        sides = chat(self._part("first", row), "assistant"), chat(self._part("second", row), "assistant")
+        better, worse = sides if strength < 0 else sides[::-1]
+        # The strength itself stays in ``meta``.
+        return self._pair(row, own_id, self._asked(row), (better, worse), ({}, {}), keep=("strength",))
+
+    def _zipped(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """distilabel's form: a list of responses and one of their ratings."""
+        said, ratings = self._part("generations", row), self._part("ratings", row)
+        if not (isinstance(said, list) and isinstance(ratings, list) and len(said) == len(ratings)):
+            raise RowRejected(
+                "ratings do not fit", "'generations' and 'ratings' must be lists of one length."
+            )
+        return [{"response": s, "overall_score": r} for s, r in zip(said, ratings, strict=True)]
+
+    def _best_and_worst(
+        self, row: dict[str, Any], own_id: str | None, listed: list[dict[str, Any]]
+    ) -> Struct:
+        key = self.source.columns.get(INSIDE)
+        rated = [(score, one) for one in listed if (score := _score(one, key)) is not None]
+        if len(rated) < 2:
+            raise RowRejected("too few ratings", f"{len(rated)} of {len(listed)} responses have a score.")
+        best, worst = max(rated, key=lambda r: r[0]), min(rated, key=lambda r: r[0])
+        sides = chat(best[1].get("response"), "assistant"), chat(worst[1].get("response"), "assistant")
+        models = {
+            f"{side}_model": one["model"]
+            for side, (_, one) in (("chosen", best), ("rejected", worst))
+            if "model" in one
+        }
+        scores = [
+            {"": score} | {a: float(one[a]) for a in _ATTRIBUTES if _is_number(one.get(a))}
+            for score, one in (best, worst)
+        ]
+        return self._pair(row, own_id, self._asked(row), sides, (scores[0], scores[1]), more=models)
+
+    def _asked(self, row: dict[str, Any]) -> Chat:
+        prompt = self._part("prompt", row)
+        helpsteer = self.layout.name == "helpsteer" and isinstance(prompt, str)
+        return marked(prompt) if helpsteer else chat(prompt, "user")
+
+    def _pair(
+        self,
+        row: dict[str, Any],
+        own_id: str | None,
+        sent: Chat,
+        sides: tuple[Chat, Chat],
+        scores: tuple[Scores, Scores],
+        *,
+        keep: tuple[str, ...] = (),
+        more: Mapping[str, Any] | None = None,
+    ) -> Struct:
+        if scores[0] and scores[1] and scores[0][""] == scores[1][""]:
+            raise RowRejected("tie", f"both sides have the score {scores[0]['']:g}.")
+        prompt, chosen, rejected = _apart(sent, *sides)
+        problem_id = self.columns.value("problem_id", row)
+        if not isinstance(problem_id, str | int) or is_nothing(problem_id):
+            problem_id = digest(msgspec.json.encode(prompt).decode()).hex()
+        fields = {
+            "problem_id": number(problem_id) or problem_id,
+            "kind": self.layout.name,
+            "prompt": prompt,
+            "chosen": chosen,
+            "rejected": rejected,
+            "scores": [
+                {"name": side + (name and f"_{name}"), "value": value}
+                for side, found in zip(("chosen", "rejected"), scores, strict=True)
+                for name, value in found.items()
+            ],
+        }
+        used = self.columns.used(row, (part for part in self.layout.parts if part not in keep))
+        used |= {"completions"} if self.layout.form == "attributes" else set()
+        return self._made(row, own_id, fields, used, more)
+
+    def _part(self, field: str, row: dict[str, Any]) -> Any:
+        value = self.columns.given(field, row)
+        if value is None:
+            raise self.columns.lacks(field, row)
+        return value
+
+    def _together(self, found: Iterator[Located]) -> Iterator[Located]:
+        """Consecutive rows of one prompt as one row, which has them under ``completions``."""
+        first: Located | None = None
+        listed: list[dict[str, Any]] = []
+        asked: Any = None
+        for row in found:
+            value = row.value
+            prompt = self.columns.value("prompt", value) if isinstance(value, dict) else None
+            if first is not None and isinstance(value, dict) and prompt == asked:
+                listed.append(self._rated(value))
+                continue
+            if first is not None:
+                yield _grouped(first, listed)
+            first, listed, asked = None, [], prompt
+            if isinstance(value, dict):
+                first, listed = row, [self._rated(value)]
+            else:
+                yield row
+        if first is not None:
+            yield _grouped(first, listed)
+
+    def _rated(self, row: dict[str, Any]) -> dict[str, Any]:
+        said = self.columns.given("response", row)
+        return row | {"response": said, "helpfulness": self.columns.given("helpfulness", row)}
+
+
+def _grouped(first: Located, listed: list[dict[str, Any]]) -> Located:
+    assert isinstance(first.value, dict)
+    shared = {k: v for k, v in first.value.items() if all(one.get(k) == v for one in listed)}
+    own = {k: v for k, v in shared.items() if k not in ("response", *_ATTRIBUTES)}
+    return first._replace(value=own | {"completions": listed})
+
+
+def _apart(sent: Chat, chosen: Chat, rejected: Chat) -> tuple[Chat, Chat, Chat]:
+    """The prompt and what each side adds to it. Sides may begin with the prompt, or with more of it."""
+    n = len(sent)
+    if n and chosen[:n] == sent and rejected[:n] == sent:
+        chosen, rejected = chosen[n:], rejected[n:]
+    prompt = list(sent)
+    while len(chosen) > 1 and len(rejected) > 1 and chosen[0] == rejected[0]:
+        prompt, chosen, rejected = [*prompt, chosen[0]], chosen[1:], rejected[1:]
+    if chosen == rejected:
+        raise RowRejected("equal sides", "the chosen side is the rejected one.")
+    for side, name in ((chosen, "chosen"), (rejected, "rejected")):
+        if not side or side[0]["role"] != "assistant":
+            raise RowRejected(
+                "sides do not continue one prompt",
+                f"the {name} side does not begin with the assistant's turn.",
+            )
+    if not prompt:
+        raise RowRejected("no prompt", "neither a prompt is given, nor do both sides begin with one.")
+    return prompt, chosen, rejected
+
+
+def _score(one: Mapping[str, Any], key: str | None) -> float | None:
+    """The score of a rated response: under ``key``, else UltraFeedback's overall score, its fine-grained one,
+    or the mean of its annotations' ratings, or HelpSteer's helpfulness."""
+    for name in (key,) if key else ("overall_score", "fine-grained_score", "helpfulness"):
+        value = one.get(name)
+        if not is_nothing(value):
+            return _rating(value, name)
+    aspects = one.get("annotations")
+    if key or not isinstance(aspects, dict):
+        return None
+    ratings = [a["Rating"] for a in aspects.values() if isinstance(a, dict) and _is_number(a.get("Rating"))]
+    return sum(map(float, ratings)) / len(ratings) if ratings else None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _rating(value: Any, what: str) -> float:
+    if isinstance(value, bool) or not _is_number(value):
+        raise RowRejected("score is not a number", f"the {what} is {kind(value)}.")
+    return float(value)

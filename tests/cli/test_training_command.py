@@ -1,0 +1,65 @@
+"""The configuration of ``gristmill train sft``, and what it says without the extra."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+from typer.testing import CliRunner
+
+from gristmill.cli.train import app, read, table
+from gristmill.core.errors import MissingExtraError, RecipeError
+from gristmill.train.sft import Lora, TrainingMetrics
+
+SHIPPED = ROOT / "data" / "training" / "refusal.yaml"
+
+
+def test_the_shipped_configuration_is_read_with_overrides() -> None:
+    options = read(SHIPPED, ["seed=7", "lora.r=4", "learning_rate=1.0e-3"])
+    assert (options.seed, options.learning_rate, options.gpu) == (7, 1e-3, False)
+    assert options.lora == Lora(r=4, alpha=32)
+    assert read(SHIPPED, ["lora=null"]).lora is None
+
+
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("learning_rat=1", "learning_rat: unknown key.*learning_rate"),
+        ("learning_rate=0", "learning_rate: 0 is refused"),
+        ("learning_rate=1e-3", "write 1.0e-3"),
+        ("lora.targets=[]", r"lora\.targets"),
+        ("accumulate=3", "3 does not divide the batch of 8"),
+        ("dtype=float16", "dtype: 'float16' is refused"),
+    ],
+)
+def test_a_bad_option_is_refused_with_its_place(override: str, rule: str) -> None:
+    with pytest.raises(RecipeError, match=rule):
+        read(SHIPPED, [override])
+
+
+def test_a_folder_without_weights_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text('{"text": "a"}\n')
+    config = tmp_path / "c.yaml"
+    config.write_text(f"model: {tmp_path}\ndata: {tmp_path / 'data.jsonl'}\noutput: {tmp_path / 'out'}\n")
+    result = CliRunner().invoke(app, ["sft", str(config)])
+    assert isinstance(result.exception, RecipeError) and "gristmill train weights" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    if importlib.util.find_spec("torch"):
+        pytest.skip("torch is installed here")
+    for name in ("config.json", "model.safetensors", "data.jsonl"):
+        (tmp_path / name).write_text("{}")
+    config = tmp_path / "c.yaml"
+    config.write_text(f"model: {tmp_path}\ndata: {tmp_path / 'data.jsonl'}\noutput: {tmp_path / 'out'}\n")
+    result = CliRunner().invoke(app, ["sft", str(config)])
+    assert isinstance(result.exception, MissingExtraError)
+    assert "pip install 'gristmill[train]'" in str(result.exception)
+
+
+def test_the_table_holds_every_number() -> None:
+    shown = table(TrainingMetrics(1500, 2, 120_000, 30_000, 10**8, 10**6, 376, 2.5, 0.25, 61.5, "abc"))
+    assert "120,000" in shown and "2.5" in shown and "0.25" in shown and "abc" not in shown

@@ -1,0 +1,117 @@
+"""``union`` and ``mix``: whose rows, how many, and in which order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from table_rows import out, problems, rejected, sample, samples
+
+from gristmill.core.errors import GristmillError, RecipeError
+from gristmill.filters import Concat, Mix
+
+
+def table(name: str, rows: int) -> pl.LazyFrame:
+    return problems(*(f"{name}{i}" for i in range(rows)))
+
+
+def of(frame: pl.DataFrame) -> list[str]:
+    """The table that each row is from."""
+    return [row[0] for row in frame["id"]]
+
+
+def test_union_has_all_rows_one_table_after_another() -> None:
+    made = out(Concat(), table("a", 2), table("b", 1), table("a", 3))
+    assert made["id"].to_list() == ["a0", "a1", "b0", "a0#2", "a1#2", "a2"]
+    assert Concat().rows_max([2, 1, 3]) == 6
+
+
+def test_union_takes_the_columns_of_the_first() -> None:
+    rows = samples(sample("a")).rename({"id": "old"}).rename({"problem_id": "id"})
+    more = rows.with_columns(level=pl.lit(3, pl.Int64))
+    assert out(Concat(), problems("z"), more).rows() == [
+        ("z", "What is z?", "3", None, "{}"),
+        ("a", "What is a?", "3", 3, "{}"),
+    ]
+    with pytest.raises(RecipeError, match=r"table 1 has the column 'level' \(Int64\); table 2 has none"):
+        Concat()([problems(), rows.head(0)], 0)
+    with pytest.raises(RecipeError, match="table 2 has it as String"):
+        Concat()([problems(), more.with_columns(level=pl.lit("3"))], 0)
+
+
+LENGTHS = st.lists(st.integers(1, 40), min_size=2, max_size=4)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=LENGTHS, data=st.data(), until=st.sampled_from(["shortest", "upsample"]))
+def test_shares_are_within_one_row_of_the_weights(lengths: list[int], data: Any, until: Any) -> None:
+    weights = data.draw(
+        st.lists(st.sampled_from([0.1, 0.5, 1.0, 2.0, 3.0]), min_size=len(lengths), max_size=len(lengths))
+    )
+    names = "abcd"[: len(lengths)]
+    frames = [table(name, n) for name, n in zip(names, lengths, strict=True)]
+    mixed = of(out(Mix(weights, until), *frames))
+    found = Counter(mixed)
+    ends = [n / w for n, w in zip(lengths, weights, strict=True)]
+    scale = min(ends) if until == "shortest" else max(ends)
+    for name, length, weight in zip(names, lengths, weights, strict=True):
+        assert abs(found[name] - scale * weight) <= 0.5 + 1e-9
+        assert found[name] <= length if until == "shortest" else found[name] >= length
+    # Every stretch from the start has the proportions, not only the whole.
+    for name, weight in zip(names, weights, strict=True):
+        for rows, have in enumerate(accumulate(row == name for row in mixed), 1):
+            assert abs(have - rows * weight / sum(weights)) <= len(lengths)
+
+
+def test_the_rest_is_rejected_and_repeats_have_ids_of_their_own() -> None:
+    frames = table("a", 4), table("b", 10)
+    told = rejected(Mix([2, 1]), *frames)
+    assert set(told.values()) == {"mix: above its share"}
+    assert Counter(name[0] for name in told) == {"b": 8}
+    made = out(Mix([2, 1], until="upsample"), *frames)
+    assert Counter(of(made)) == {"a": 20, "b": 10}
+    assert {"a0", "a0#2", "a0#5"} <= set(made["id"])
+
+
+def test_all_has_every_row_once_and_the_rest_at_the_end() -> None:
+    mixed = out(Mix([2, 1], until="all"), table("a", 4), table("b", 10))
+    assert Counter(of(mixed)) == {"a": 4, "b": 10}
+    assert Counter(of(mixed)[:6]) == {"a": 4, "b": 2}
+
+
+def test_the_order_follows_the_seed_and_not_that_of_the_rows() -> None:
+    frames = table("a", 20), table("b", 20)
+    first = out(Mix(), *frames, seed=1)
+    assert out(Mix(), *(f.reverse() for f in frames), seed=1).equals(first)
+    assert not out(Mix(), *frames, seed=2).equals(first)
+
+
+def test_weights_by_name() -> None:
+    mix = Mix({"easy": 1, "hard": 3})
+    assert mix.for_inputs(["hard", "easy"]) == Mix([3, 1])
+    assert Mix([1, 2]).for_inputs(["hard", "easy"]) == Mix([1, 2])
+    with pytest.raises(RecipeError, match="weights are for easy, hard, and the tables are easy, web"):
+        mix.for_inputs(["easy", "web"])
+    with pytest.raises(RecipeError, match="by name"):
+        mix([table("a", 1), table("b", 1)], 0)
+
+
+def test_a_table_without_rows_is_said_to_be_empty() -> None:
+    with pytest.raises(GristmillError, match=r"table 2 has no rows \(the tables have 3, 0\)"):
+        Mix()([table("a", 3), table("b", 0)], 0)
+    assert len(out(Mix(until="all"), table("a", 3), table("b", 0))) == 3
+
+
+def test_bounds_and_weights_that_do_not_fit() -> None:
+    assert Mix([1, 1]).rows_max([5, 9]) == 14
+    assert Mix([2, 1], "upsample").rows_max([4, 10]) == 30
+    with pytest.raises(RecipeError, match="3 weights for 2 tables"):
+        Mix([1, 1, 1])([table("a", 1), table("b", 1)], 0)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"weights": [1, 0]}, Mix)

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gristmill.core.engine import Request
+from gristmill.core.errors import MissingExtraError
+from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.engines.scripted import ScriptedEngine
+from gristmill.verifiers.grounding.claims import facts, split
+from gristmill.verifiers.grounding.support import GroundingPassage
+from gristmill.verifiers.grounding.verifier import Grounding, GroundingReport, ground, judge_support
+
+TOWER = (
+    "The Eiffel Tower is a wrought-iron lattice tower in Paris, France. It was completed in 1889 and is 330 "
+    "metres tall. It was designed by the company of Gustave Eiffel."
+)
+LOUVRE = (
+    "The Louvre is the world's most-visited museum. It had 8.9 million visitors in 2023. The museum is not "
+    "free for adults. The World Health Organization praised it."
+)
+PASSAGES = json.dumps([TOWER, {"id": "wiki", "title": "Louvre", "text": LOUVRE}])
+
+
+def report(verdict: Verdict) -> GroundingReport:
+    return msgspec.json.decode(verdict.detail, type=GroundingReport)
+
+
+def statuses(answer: str, passages: str = PASSAGES, **options: Any) -> list[str]:
+    return [f.status for f in report(Grounding(**options)(answer, passages)).sentences]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Paris is big.[2] It is old [1, 3]. So.", ["Paris is big.[2]", "It is old [1, 3].", "So."]),
+        ("It fell. [2] Then it rose. [1]", ["It fell. [2]", "Then it rose. [1]"]),
+        ("Dr. Smith et al. [2] found it.", ["Dr. Smith et al. [2] found it."]),
+        (
+            "It rose by 3.5 percent, e.g. in the U.S. Navy.",
+            ["It rose by 3.5 percent, e.g. in the U.S. Navy."],
+        ),
+        ("Call `a.b[2]. C` now. Then stop.", ["Call `a.b[2]. C` now.", "Then stop."]),
+        ("1. One here.\n2. Two\n- Three", ["One here.", "Two", "Three"]),
+        ("Text\n```py\nx = a[1]. B\n```\nEnd.", ["Text", "```py\nx = a[1]. B\n```", "End."]),
+        ("```\nunclosed. Code", ["```\nunclosed. Code"]),
+        ("One line\ngoes on. Two", ["One line\ngoes on.", "Two"]),
+        ("", []),
+        (" \n\n ", []),
+    ],
+)
+def test_sentences_stand_where_they_are_said_to(text: str, parts: list[str]) -> None:
+    assert [text[s.start : s.end] for s in split(text)] == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "cited"),
+    [
+        ("It is [2].", ["2"]),
+        ("It is.[2][3] So", ["2", "3"]),
+        ("It is [1, 3-4].", ["1, 3-4"]),
+        ("See [doc.a].", ["doc.a"]),
+        ("In `x[2]` it is, in [1999] too.", []),
+    ],
+)
+def test_citations_are_read_outside_code(text: str, cited: list[str]) -> None:
+    first = split(text, ["doc.a"])[0]
+    assert list(first.cited) == cited
+    assert not cited or "[" not in first.text
+
+
+def test_facts_of_a_sentence() -> None:
+    found = facts('However, NASA paid Marie Curie 3.5 million in 1969, one of the "very large prizes".')
+    assert found.numbers == ("3500000", "1969")
+    assert found.names == ("NASA", "Marie", "Curie")
+    assert found.quotes == ("very large prizes",)
+    assert facts("London is big, however small.").possible == ("London",)
+    assert facts("I'm sure that one of the two first.").numbers == ("2",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "by"),
+    [
+        ("It was completed in 1889 and is 330 metres tall.", "quote"),
+        ("Completed in 1889, the Eiffel Tower is 330 metres tall.", "lexical"),
+        ("The tower was designed by Gustave Eiffel's company.", "lexical"),
+        ("In 2023 the Louvre had 8,900,000 visitors.", "lexical"),
+        ("The WHO praised the Louvre.", "lexical"),
+        ("The museum isn't free for adults.", "lexical"),
+        ('The Louvre is "the world\'s most-visited museum".', "quote"),
+    ],
+)
+def test_what_is_supported(answer: str, by: str) -> None:
+    verdict = Grounding()(answer, PASSAGES)
+    [found] = report(verdict).sentences
+    assert (verdict.outcome, verdict.score, found.by) == (Outcome.CORRECT, 1.0, by)
+
+
+@pytest.mark.parametrize(
+    ("answer", "missing"),
+    [
+        ("Completed in 1887, the Eiffel Tower is 330 metres tall.", ["1887"]),
+        ("The Eiffel Tower, a wrought-iron lattice tower in London, is 330 metres tall.", ["London"]),
+        ("The Eiffel Tower was designed by the company of Gustave Flaubert.", ["Flaubert"]),
+        ("In 2023 the Louvre had nine million visitors.", ["9000000"]),
+        ('The museum is called "the best museum of the world".', ["the best museum of the world"]),
+        ("The French and the Austrian tower is in Paris.", ["Austrian"]),
+    ],
+)
+def test_a_fact_of_no_passage_outweighs_any_overlap(answer: str, missing: list[str]) -> None:
+    verdict = Grounding(lexical=0.01, embedding=0.01)(answer, PASSAGES)
+    [found] = report(verdict).sentences
+    assert (verdict.outcome, list(found.missing), found.by) == (Outcome.INCORRECT, missing, "facts")
+    assert not found.open
+    assert found.evidence, "the nearest place is shown"
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("The museum is free for adults.", "negation"),
+        ("London has the Eiffel Tower, a wrought-iron lattice tower completed in 1889.", "'London'"),
+        ("The museum sells very cheap ice cream.", "too few words"),
+        ("The Louvre was completed in 1889 and is 330 metres tall.", "another passage"),
+    ],
+)
+def test_what_words_leave_open_is_unsupported_without_a_judge(answer: str, why: str) -> None:
+    verdict = Grounding()(answer, PASSAGES)
+    [found] = report(verdict).sentences
+    assert verdict.outcome is Outcome.INCORRECT
+    assert found.open
+    assert why in found.why
+
+
+def test_several_places_may_be_joined() -> None:
+    answer = "The tower was completed in 1889 and the museum had 8.9 million visitors."
+    assert statuses(answer) == ["unsupported"]
+    assert statuses(answer, places=2) == ["supported"]
+    assert statuses(answer + " [1][2]", places=2) == ["supported"]
+    [found] = report(Grounding(places=2)(answer[:-1] + " [1][2].", PASSAGES)).sentences
+    assert [(c.mark, c.found) for c in found.citations] == [("1", "right"), ("2", "right")]
+
+
+def test_the_score_is_the_share_and_unsupported_spans_are_offsets() -> None:
+    answer = "It was completed in 1889. It is 331 metres tall. It is in Paris, France."
+    verdict = Grounding()(answer, PASSAGES)
+    found = report(verdict)
+    assert verdict.score == pytest.approx(2 / 3)
+    assert verdict.rule == "2 of 3 claims supported"
+    assert [answer[a:b] for a, b in found.unsupported] == ["It is 331 metres tall."]
+    place = found.sentences[0].evidence[0]
+    assert "completed in 1889" in TOWER[place.start : place.end]
+    assert place.passage == 1
+    assert Grounding(accept=0.66)(answer, PASSAGES).correct
+    assert not Grounding(accept=0.67)(answer, PASSAGES).correct
+
+
+@pytest.mark.parametrize(
+    ("answer", "found", "status"),
+    [
+        ("The tower is 330 metres tall [1].", [("1", "right")], "supported"),
+        ("The tower is 330 metres tall.[1]", [("1", "right")], "supported"),
+        ("The tower is 330 metres tall [2].", [("2", "wrong")], "unsupported"),
+        ("The tower is 330 metres tall [wiki].", [("wiki", "wrong")], "unsupported"),
+        ("The tower is 330 metres tall [1, 2].", [("1", "right"), ("2", "wrong")], "unsupported"),
+        ("The tower is 330 metres tall [1][9].", [("1", "right"), ("9", "out of range")], "unsupported"),
+        ("The tower is 330 metres tall [0].", [("0", "out of range")], "unsupported"),
+        ("The tower is 330 metres tall.", [("", "missing")], "supported"),
+        ("The Louvre had 8.9 million visitors in 2023 [wiki].", [("wiki", "right")], "supported"),
+        ("The tower is 331 metres tall [1].", [("1", "wrong")], "unsupported"),
+        ("The tower is 331 metres tall.", [], "unsupported"),
+    ],
+)
+def test_citations_right_wrong_missing_and_out_of_range(
+    answer: str, found: list[tuple[str, str]], status: str
+) -> None:
+    [sentence] = report(Grounding()(answer, PASSAGES)).sentences
+    assert [(c.mark, c.found) for c in sentence.citations] == found
+    assert sentence.status == status
+
+
+def test_citations_may_be_required_or_only_reported() -> None:
+    assert statuses("The tower is 330 metres tall.", citations="require") == ["unsupported"]
+    assert statuses("The tower is 330 metres tall [1].", citations="require") == ["supported"]
+    assert statuses("The tower is 330 metres tall [2].", citations="report") == ["supported"]
+    verdict = Grounding(citations="report")("The tower is 330 metres tall [2][7].", PASSAGES)
+    assert report(verdict).citations == {"wrong": 1, "out of range": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The passages do not say who won.",
+        "The provided documents don't mention Napoleon or 1815.",
+        "This is not mentioned in the given passages.",
+        "There is not enough information to answer.",
+        "It cannot be determined from the context.",
+        "None of the information in the sources tells it, and no details are in the sources.",
+        "I don't know.",
+    ],
+)
+def test_an_abstention_is_its_own_outcome(answer: str) -> None:
+    verdict = Grounding()(answer, PASSAGES)
+    assert (verdict.outcome, verdict.rule, verdict.score) == (Outcome.UNPARSEABLE, "abstained", None)
+    assert report(verdict).counts == {"abstained": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("The passages do not say who won, but it was Rome in 1998.", ["abstained", "unsupported"]),
+        ("Although the sources do not say it, the tower is in Rome.", ["abstained", "unsupported"]),
+        ("The sources do not say; the tower is 330 metres tall.", ["abstained", "supported"]),
+        ("There is no evidence of life in the tower.", ["unsupported"]),
+        ("I don't know. It is 330 metres tall.", ["abstained", "supported"]),
+    ],
+)
+def test_an_abstention_hides_no_claim(answer: str, expected: list[str]) -> None:
+    assert statuses(answer) == expected
+
+
+def test_what_claims_nothing_is_not_counted_unless_it_has_numbers() -> None:
+    answer = "# The Facts\nThree facts follow:\nIs it so?\n\nIt is 330 metres tall."
+    assert statuses(answer)[0] == "no claim"
+    assert statuses("# The Facts\nIs it so?") == ["no claim", "no claim"]
+    assert Grounding()("# The Facts", PASSAGES).rule == "no claim"
+    assert statuses("# Built in 1789") == ["unsupported"]
+
+
+@pytest.mark.parametrize(
+    ("reference", "outcome"),
+    [
+        ("", Outcome.ERROR),
+        ("{}", Outcome.ERROR),
+        ('["a", 3]', Outcome.ERROR),
+        ('[{"id": 1, "text": "a"}, {"id": "1", "text": "b"}]', Outcome.ERROR),
+        ("[" * 100_000, Outcome.ERROR),
+        ("[]", Outcome.INCORRECT),
+        ('["", "  "]', Outcome.INCORRECT),
+    ],
+)
+def test_references(reference: str, outcome: Outcome) -> None:
+    assert Grounding()("The tower is tall.", reference).outcome is outcome
+
+
+def test_an_empty_answer_and_one_too_long_are_unparseable() -> None:
+    assert Grounding()("", PASSAGES).rule == "no answer"
+    assert Grounding()("a. " * 100_000, PASSAGES).rule == "too long"
+
+
+def test_an_encoder_that_is_not_installed_is_told() -> None:
+    with pytest.raises(MissingExtraError, match="pip install sentence-transformers"):
+        Grounding(encoder="all-MiniLM-L6-v2")
+
+
+TOPICS = ("museum tickets entry price pay", "tower tall metres height high")
+
+
+def embed(text: str) -> Sequence[float]:
+    return [float(sum(w in text.lower() for w in topic.split())) for topic in TOPICS] + [0.1]
+
+
+def judged(answer: str, *says: str, passages: str = PASSAGES, **more: Any) -> tuple[Verdict, list[str]]:
+    asked: list[str] = []
+
+    def reply(request: Request, index: int) -> str:
+        asked.append(request.messages[-1].content)
+        return says[min(len(asked), len(says)) - 1]
+
+    verdict = asyncio.run(ground(answer, passages, ScriptedEngine(reply), seed=1, **more))
+    return verdict, asked
+
+
+def test_the_embedding_level_decides_before_the_judge_and_after_the_facts() -> None:
+    verdict, asked = judged("Its height is great.", "[[unsupported]]", embed=embed)
+    assert (verdict.outcome, asked) == (Outcome.CORRECT, [])
+    assert report(verdict).sentences[0].by == "embedding"
+    verdict, asked = judged("Its height is 400 feet.", "[[supported]]", embed=embed)
+    assert (verdict.outcome, asked) == (Outcome.INCORRECT, [])
+
+
+def test_the_judge_decides_what_is_open_and_only_that() -> None:
+    answer = "The tower is 330 metres tall. Adults must buy a ticket for the museum. It is 17 years old."
+    verdict, asked = judged(answer, "It follows. [[supported]]")
+    assert [f.status for f in report(verdict).sentences] == ["supported", "supported", "unsupported"]
+    assert len(asked) == 1
+    assert "Adults must buy a ticket" in asked[0]
+    assert LOUVRE in asked[0] and TOWER in asked[0]
+    verdict, _ = judged(answer, "No. [[unsupported]]")
+    assert verdict.score == pytest.approx(1 / 3)
+
+
+def test_a_cited_passage_is_judged_before_all() -> None:
+    answer = "Adults must buy a ticket [1]."
+    verdict, asked = judged(answer, "[[unsupported]]", "[[supported]]")
+    assert len(asked) == 2
+    assert LOUVRE not in asked[0] and LOUVRE in asked[1]
+    [found] = report(verdict).sentences
+    assert (found.status, found.citations[0].found) == ("unsupported", "wrong")
+    verdict, asked = judged(answer.replace("1", "2"), "[[supported]]")
+    assert (len(asked), verdict.outcome) == (1, Outcome.CORRECT)
+    assert report(verdict).sentences[0].citations[0].found == "right"
+
+
+def test_a_judge_that_cannot_be_read_decides_nothing() -> None:
+    verdict, _ = judged("Adults must buy a ticket.", "Hm, supported or unsupported?")
+    assert (verdict.outcome, verdict.rule) == (Outcome.UNPARSEABLE, "judge unread")
+    verdict, _ = judged("Adults must buy a ticket. It is 17 years old.", "Hm.")
+    assert verdict.outcome is Outcome.INCORRECT, "it is wrong whatever the judge had said"
+
+
+def test_a_judge_tells_its_shares() -> None:
+    engine = ScriptedEngine(lambda request, index: "[[supported]]")
+    ballot = asyncio.run(judge_support("It is so.", [GroundingPassage("It is so.")], engine, 1))
+    assert ballot.best == "supported"
+
+
+def test_a_long_answer_and_long_passages_take_linear_time() -> None:
+    draw = random.Random(1)
+    words = [f"w{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}x" for i in range(500)]
+    text = " ".join(" ".join(draw.choices(words, k=15)).capitalize() + "." for _ in range(1200))
+    start = time.process_time()
+    verdict = Grounding()(text[:50_000], json.dumps([text, text[::-1]]))
+    assert verdict.decided
+    assert time.process_time() - start < 20
+
+
+@pytest.mark.parametrize(
+    "piece", ["[", "[1", "[1][", "`", '"', "the passages ", "``` ", "A. ", "not in ", "[1] "]
+)
+def test_hostile_repetition_ends_soon(piece: str) -> None:
+    start = time.process_time()
+    Grounding()(piece * (100_000 // len(piece)), PASSAGES)
+    assert time.process_time() - start < 20
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.sampled_from("aA1.[]`#\n \"“'?!,-é的\ud800"), max_size=80))
+def test_any_text_gets_a_verdict_and_spans_in_order(text: str) -> None:
+    verdict = Grounding()(text, PASSAGES)
+    assert verdict.outcome is not Outcome.ERROR, verdict.detail
+    spans = [(s.start, s.end) for s in split(text)]
+    assert all(0 <= a < b <= len(text) for a, b in spans)
+    assert all(b <= c for (_, b), (c, _) in pairwise(spans))
