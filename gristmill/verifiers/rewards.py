@@ -20,7 +20,7 @@ from gristmill.verifiers.judges.base import ModelVerifier
 from gristmill.verifiers.judges.host import Host, asks_a_model
 from gristmill.verifiers.judges.loading import load_model_verifier
 from gristmill.verifiers.pool.in_process import pool_maker
-from gristmill.verifiers.worth import Undecided, Worth, strict
+from gristmill.verifiers.worth import RewardScale, Undecided, strict
 
 if TYPE_CHECKING:
     from gristmill.engines.options import EngineOptions
@@ -112,7 +112,7 @@ def as_trl_reward(
     ``verifier`` is a registered name, ``MODULE:OBJECT``, a function, or a verifier with its options, such as
     ``Math(tolerance_relative=0.1)``. One of a notebook or script runs in this process, without a deadline,
     which a warning says. ``reference`` is the data set's column with the reference answers. ``right``,
-    ``wrong``, ``undecided`` and ``graded`` say what verdicts are worth (see ``Worth``); TRL leaves a
+    ``wrong``, ``undecided`` and ``graded`` say what verdicts are worth (see ``RewardScale``); TRL leaves a
     completion with ``None`` out of this reward. ``settings`` are passed to ``Pool``: workers, deadline,
     memory_mb, options. A verifier that can be ``strict`` is, unless its options say otherwise.
 
@@ -120,7 +120,7 @@ def as_trl_reward(
     with the ``problem``, of whose conversation the last message counts; ``reference=""`` gives it none.
     ``settings`` are then those of ``Host``: log, seed; and ``options`` for a verifier given by name.
     """
-    worth = Worth(right, wrong, undecided, graded)
+    worth = RewardScale(right, wrong, undecided, graded)
     lazy = _lazy(verifier, engine, settings)
 
     def column(columns: Mapping[str, Any], name: str, what: str) -> Any:
@@ -165,7 +165,7 @@ def as_verl_reward(
     all settings are as for ``as_trl_reward``, but verl takes no ``None``; with an ``engine``, ``problem`` is
     the key of ``extra_info`` that holds the problem's text.
     """
-    worth = Worth(right, wrong, undecided, graded)
+    worth = RewardScale(right, wrong, undecided, graded)
     lazy = _lazy(verifier, engine, settings)
 
     def compute_score(

@@ -16,7 +16,7 @@ Undecided = float | None | Mapping[str, float | None]
 _UNDECIDED = (Outcome.UNPARSEABLE, Outcome.TIMEOUT, Outcome.ERROR)
 
 
-class Worth(Struct, frozen=True):
+class RewardScale(Struct, frozen=True):
     """From a verdict to a reward.
 
     A decided verdict with a score is worth ``wrong + (right - wrong) * score``, so that a BLEU of .489 is

@@ -26,7 +26,7 @@ from gristmill.verifiers.rules.constraints import Constraints, Quoted
 from gristmill.verifiers.rules.formats import Format
 from gristmill.verifiers.rules.overlap import Bleu
 from gristmill.verifiers.rules.short_answer import ShortAnswer
-from gristmill.verifiers.worth import Worth, strict
+from gristmill.verifiers.worth import RewardScale, strict
 
 BUILT_IN = (
     *("math", "short_answer", "choice", "format", "constraints"),
@@ -157,19 +157,19 @@ def test_a_score_is_the_reward_where_there_is_one() -> None:
 @pytest.mark.parametrize(
     ("worth", "outcome", "score", "reward"),
     [
-        (Worth(), Outcome.INCORRECT, 0.489, 0.489),
-        (Worth(right=2.0, wrong=-1.0, undecided=-1.0), Outcome.INCORRECT, 0.5, 0.5),
-        (Worth(graded=False), Outcome.INCORRECT, 0.489, 0.0),
-        (Worth(), Outcome.CORRECT, None, 1.0),
-        (Worth(), Outcome.TIMEOUT, None, None),
-        (Worth(undecided=-0.5), Outcome.ERROR, None, -0.5),
-        (Worth(undecided={"timeout": -1.0, "error": None}), Outcome.TIMEOUT, None, -1.0),
-        (Worth(undecided={"timeout": -1.0, "error": None}), Outcome.ERROR, None, None),
-        (Worth(undecided={"timeout": -1.0, "error": None}), Outcome.UNPARSEABLE, None, 0.0),
+        (RewardScale(), Outcome.INCORRECT, 0.489, 0.489),
+        (RewardScale(right=2.0, wrong=-1.0, undecided=-1.0), Outcome.INCORRECT, 0.5, 0.5),
+        (RewardScale(graded=False), Outcome.INCORRECT, 0.489, 0.0),
+        (RewardScale(), Outcome.CORRECT, None, 1.0),
+        (RewardScale(), Outcome.TIMEOUT, None, None),
+        (RewardScale(undecided=-0.5), Outcome.ERROR, None, -0.5),
+        (RewardScale(undecided={"timeout": -1.0, "error": None}), Outcome.TIMEOUT, None, -1.0),
+        (RewardScale(undecided={"timeout": -1.0, "error": None}), Outcome.ERROR, None, None),
+        (RewardScale(undecided={"timeout": -1.0, "error": None}), Outcome.UNPARSEABLE, None, 0.0),
     ],
 )
 def test_what_verdicts_are_worth(
-    worth: Worth, outcome: Outcome, score: float | None, reward: float | None
+    worth: RewardScale, outcome: Outcome, score: float | None, reward: float | None
 ) -> None:
     assert worth.of(Verdict(outcome, score=score)) == reward
 

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from gristmill.verifiers.code.wire import Coder, Graph, Wire, base_of
+from gristmill.verifiers.code.wire import Coder, SharedObjects, Wire, base_of
 
 OPERATORS = (
     *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"),
@@ -108,7 +108,7 @@ class _Host(Coder):
 
     def answer(self, asked: dict[str, Any]) -> None:
         """Do what is asked, and say what came of it."""
-        graph = Graph()
+        graph = SharedObjects()
         answer: dict[str, Any]
         try:
             if asked["do"] == "plain":
@@ -143,7 +143,7 @@ class _Host(Coder):
             return asyncio.run(_waited(first))
         return _DONE[what](*operands)
 
-    def other(self, value: Any, graph: Graph, depth: int) -> Any:
+    def other(self, value: Any, graph: SharedObjects, depth: int) -> Any:
         if isinstance(value, _Theirs):
             return ["yours", value.number]
         if type(value) is defaultdict:
@@ -160,7 +160,7 @@ class _Host(Coder):
         view = [] if base is None else [self.encode(base, graph, depth + 1)]
         return ["mine", self._number(value), type(value).__name__, callable(value), *view]
 
-    def strange(self, kind: str, rest: list[Any], graph: Graph) -> Any:
+    def strange(self, kind: str, rest: list[Any], graph: SharedObjects) -> Any:
         if kind == "yours":
             return self.held[rest[0]]
         if kind == "named":
@@ -187,7 +187,7 @@ class _Theirs:
         self._host, self.number = host, number
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        host, graph = self._host, Graph()
+        host, graph = self._host, SharedObjects()
         host.wire.send({"call": self.number, "packed": host.pack((args, kwargs), graph)})
         while "do" in (answer := host.wire.receive()):  # their function may call ours
             host.answer(answer)

@@ -82,7 +82,7 @@ class Ended(NamedTuple):
     why: str = ""
 
 
-class Place:
+class SandboxPlace:
     """A launcher in a sandbox, started when made. ``program`` and ``setup`` are all that it learns of.
 
     ``failed`` says why it is of no use, if it is not: because it could not be started, or was ended since.
@@ -183,7 +183,7 @@ class Place:
             subprocess.run(everyone, **who, capture_output=True, check=False)
         _remove(self._work)
 
-    def __enter__(self) -> Place:
+    def __enter__(self) -> SandboxPlace:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -219,7 +219,7 @@ class Task:
     """One process that a place was asked for, and what has come of it so far."""
 
     def __init__(
-        self, place: Place, kind: bytes, given: int, extra: Sequence[int] = (), report: int = -1
+        self, place: SandboxPlace, kind: bytes, given: int, extra: Sequence[int] = (), report: int = -1
     ) -> None:
         """Ask for it. ``given`` is what it reads; ``report`` takes its reports, a pipe of ours by default."""
         self.place = place

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from gristmill.verifiers.code.guest import OPERATORS, told
 from gristmill.verifiers.code.separation import Inseparable, borrowed, check_apart, library
-from gristmill.verifiers.code.wire import Coder, Graph, Wire, base_of
+from gristmill.verifiers.code.wire import Coder, SharedObjects, Wire, base_of
 
 _MOST_ITEMS = 100_000
 """Items of an iterator that a test gives to the program, which gets them all at once."""
@@ -111,7 +111,7 @@ class _Bench(Coder):
 
     def ask(self, what: str, *operands: Any) -> Any:
         """What the program answers; raises what it raises."""
-        graph = Graph()
+        graph = SharedObjects()
         try:
             packed = self.pack(operands, graph)
         except RecursionError:
@@ -125,7 +125,7 @@ class _Bench(Coder):
 
     def _called(self, asked: dict[str, Any]) -> None:
         """The program calls a function of the test's that it was given."""
-        graph = Graph()
+        graph = SharedObjects()
         arguments = self._read(asked, graph)
         try:
             args, kwargs = arguments
@@ -139,7 +139,7 @@ class _Bench(Coder):
             return
         self._send({"packed": self.pack(found, graph)})
 
-    def _read(self, message: dict[str, Any], graph: Graph) -> Any:
+    def _read(self, message: dict[str, Any], graph: SharedObjects) -> Any:
         try:
             return self.unpack(message["packed"], graph)
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
@@ -163,7 +163,7 @@ class _Bench(Coder):
         self.lost = self.lost or why[:300]
         raise _Lost(why)
 
-    def _error(self, answer: dict[str, Any], graph: Graph) -> BaseException:
+    def _error(self, answer: dict[str, Any], graph: SharedObjects) -> BaseException:
         """The error that the program raised, of its type or one that stands for it here."""
         try:
             kind = self.decode(answer["type"], graph)
@@ -179,7 +179,7 @@ class _Bench(Coder):
         found = self.classes.get(name) or getattr(builtins, str(name), None)
         return found if isinstance(found, type) and issubclass(found, BaseException) else None
 
-    def other(self, value: Any, graph: Graph, depth: int) -> Any:
+    def other(self, value: Any, graph: SharedObjects, depth: int) -> Any:
         """What the program is given of an object that is no data."""
         if isinstance(value, Foreign):
             return ["yours", value._number]
@@ -202,7 +202,7 @@ class _Bench(Coder):
             return ["theirs", len(self._given) - 1]
         return self.refuse(f"the test gives the program a {type(value).__name__}, which cannot be sent to it")
 
-    def strange(self, kind: str, rest: list[Any], graph: Graph) -> Any:
+    def strange(self, kind: str, rest: list[Any], graph: SharedObjects) -> Any:
         """What the test gets for an object that the program keeps."""
         if kind == "yours":
             return self._given[rest[0]]

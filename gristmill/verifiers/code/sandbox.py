@@ -16,7 +16,7 @@ from typing import Literal
 
 from gristmill.core.errors import RecipeError
 from gristmill.verifiers.code.place import Sandbox, SandboxLimits
-from gristmill.verifiers.code.trial import Text, Trial
+from gristmill.verifiers.code.trial import ProgramText, ProgramTrial
 from gristmill.verifiers.code.walls import landlock_version
 
 Kind = Literal["auto", "bubblewrap", "unshare", "none"]
@@ -69,7 +69,7 @@ def _problem(kind: Literal["bubblewrap", "unshare", "none"], drops: bool) -> str
         Path(folder, "file").touch()
         Path(folder).chmod(0o755)
         request = {"function": "probe", "args": [server.getsockname()[1], folder], "kwargs": {}}
-        with Trial(Text(_PROBE), limits, Sandbox(kind, drops)) as trial:
+        with ProgramTrial(ProgramText(_PROBE), limits, Sandbox(kind, drops)) as trial:
             ended = trial.call(request)
     report = ended.reports[-1] if ended.reports else {}
     if "value" not in report:

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from gristmill.verifiers.code import launcher
-from gristmill.verifiers.code.place import Ended, Place, Sandbox, SandboxLimits, Task, given, watch
+from gristmill.verifiers.code.place import Ended, Sandbox, SandboxLimits, SandboxPlace, Task, given, watch
 
 
-class Text(NamedTuple):
+class ProgramText(NamedTuple):
     """A program. ``setup`` runs before it; ``fenced``: whether the text is known to be meant as a program."""
 
     program: str
@@ -20,20 +20,20 @@ class Text(NamedTuple):
     fenced: bool = True
 
 
-class Trial:
+class ProgramTrial:
     """Runs a program's tests. Use it in a ``with`` statement, at whose end all of it is gone.
 
     A sandbox is started for the program with the first test, and one for the texts of asserts with the first
     of these; one that was ended from within is replaced.
     """
 
-    def __init__(self, text: Text, limits: SandboxLimits, sandbox: Sandbox) -> None:
+    def __init__(self, text: ProgramText, limits: SandboxLimits, sandbox: Sandbox) -> None:
         self._text, self._limits, self._sandbox = text, limits, sandbox
         self._open = contextlib.ExitStack()
-        self._place: Place | None = None
-        self._bench: Place | None = None
+        self._place: SandboxPlace | None = None
+        self._bench: SandboxPlace | None = None
 
-    def __enter__(self) -> Trial:
+    def __enter__(self) -> ProgramTrial:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,15 +74,15 @@ class Trial:
         watch([task], self._limits)
         return task.ended(self._limits)
 
-    def _program(self) -> Place:
+    def _program(self) -> SandboxPlace:
         self._place = self._fresh(self._place, self._text.program, self._text.setup)
         return self._place
 
-    def _fresh(self, place: Place | None, program: str, setup: str) -> Place:
+    def _fresh(self, place: SandboxPlace | None, program: str, setup: str) -> SandboxPlace:
         if place is not None and not place.failed:
             return place
         fenced = self._text.fenced
-        made = Place(self._sandbox, self._limits, program=program, setup=setup, fenced=fenced)
+        made = SandboxPlace(self._sandbox, self._limits, program=program, setup=setup, fenced=fenced)
         return self._open.enter_context(made)
 
 

@@ -28,7 +28,7 @@ from gristmill.verifiers.code.results import (
     verdict_on,
 )
 from gristmill.verifiers.code.sandbox import Kind, choose
-from gristmill.verifiers.code.trial import Text, Trial
+from gristmill.verifiers.code.trial import ProgramText, ProgramTrial
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure, guarded
 
@@ -130,7 +130,9 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if not program.strip():
             return unparseable("no code", "the program is empty")
         sandbox = self._sandbox()
-        with Trial(Text(program, tests.setup, block is not None), self._limits(), sandbox) as trial:
+        with ProgramTrial(
+            ProgramText(program, tests.setup, block is not None), self._limits(), sandbox
+        ) as trial:
             if end := _not_about_tests(trial.check(), program, block is not None):
                 return end
             told: list[Told] = []
@@ -149,7 +151,7 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self.output_kb,
         )
 
-    def _runs(self, tests: Suite, trial: Trial) -> Iterator[tuple[str, Callable[[], tuple[str, str]]]]:
+    def _runs(self, tests: Suite, trial: ProgramTrial) -> Iterator[tuple[str, Callable[[], tuple[str, str]]]]:
         """Each test's name and what runs it and says how it went: the result and why."""
         for i, stdin in enumerate(tests.stdin):
             yield f"stdin {i}", partial(self._script, trial, stdin)
@@ -158,7 +160,7 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for i, call in enumerate(tests.calls):
             yield f"call {i}", partial(self._call, trial, call)
 
-    def _script(self, trial: Trial, case: StdinCase) -> tuple[str, str]:
+    def _script(self, trial: ProgramTrial, case: StdinCase) -> tuple[str, str]:
         ended = trial.script(case.input)
         if met := self._met(ended):
             return met
@@ -168,7 +170,7 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return PASSED, ""
         return WRONG, f"printed {ended.stdout!r}"
 
-    def _call(self, trial: Trial, case: CallCase) -> tuple[str, str]:
+    def _call(self, trial: ProgramTrial, case: CallCase) -> tuple[str, str]:
         ended = trial.call({"function": case.function, "args": case.args, "kwargs": case.kwargs})
         if met := self._met(ended):
             return met
@@ -178,7 +180,7 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         value = report["value"]
         return (PASSED, "") if same(value, case.expected, self.tolerance) else (WRONG, f"returned {value!r}")
 
-    def _assert(self, trial: Trial, text: str) -> tuple[str, str]:
+    def _assert(self, trial: ProgramTrial, text: str) -> tuple[str, str]:
         program, judge = trial.asserted(text)
         if met := self._met(program) or self._met(judge):
             return met

@@ -73,7 +73,7 @@ class Wire:
         return bytes(data)
 
 
-class Graph:
+class SharedObjects:
     """The objects that can change of one request and its answer, by number."""
 
     def __init__(self) -> None:
@@ -106,15 +106,15 @@ class Coder:
     def __init__(self) -> None:
         self.classes: dict[str, type] = {}
 
-    def other(self, value: Any, graph: Graph, depth: int) -> Any:
+    def other(self, value: Any, graph: SharedObjects, depth: int) -> Any:
         """The encoding of what is no data."""
         raise NotImplementedError
 
-    def strange(self, kind: str, rest: list[Any], graph: Graph) -> Any:
+    def strange(self, kind: str, rest: list[Any], graph: SharedObjects) -> Any:
         """The object that the other end means by an encoding of its own."""
         raise NotImplementedError
 
-    def pack(self, value: Any, graph: Graph) -> dict[str, Any]:
+    def pack(self, value: Any, graph: SharedObjects) -> dict[str, Any]:
         """``value``, and all that it refers to or that has changed since it was sent."""
         root = self.encode(value, graph)
         table = []
@@ -125,7 +125,7 @@ class Coder:
                 table.append([number, *entry])
         return {"root": root, "table": table}
 
-    def unpack(self, message: dict[str, Any], graph: Graph) -> Any:
+    def unpack(self, message: dict[str, Any], graph: SharedObjects) -> Any:
         """The value of a message; objects of the request that changed at the other end change here."""
         for number, kind, contents in message["table"]:
             graph.sent[number] = [kind, contents]
@@ -135,7 +135,7 @@ class Coder:
             self._fill(graph.objects[number], kind, contents, graph)
         return self.decode(message["root"], graph)
 
-    def encode(self, value: Any, graph: Graph, depth: int = 0) -> Any:
+    def encode(self, value: Any, graph: SharedObjects, depth: int = 0) -> Any:
         """One value as JSON, its changeable parts by their numbers."""
         kind = type(value)
         if value is None or kind in (bool, float, str):
@@ -156,7 +156,7 @@ class Coder:
             return ["numpy", name if name.isalnum() else "", self.encode(value.tolist(), graph, depth + 1)]
         return self.other(value, graph, depth)
 
-    def decode(self, given: Any, graph: Graph) -> Any:
+    def decode(self, given: Any, graph: SharedObjects) -> Any:
         """The value that ``given`` stands for."""
         if not isinstance(given, list):
             if isinstance(given, dict):
@@ -180,7 +180,7 @@ class Coder:
     def _shared(self, value: Any) -> bool:
         return type(value).__name__ in self.classes and type(getattr(value, "__dict__", None)) is dict
 
-    def _contents(self, value: Any, graph: Graph) -> list[Any]:
+    def _contents(self, value: Any, graph: SharedObjects) -> list[Any]:
         if isinstance(value, list | set | deque):
             return [type(value).__name__, [self.encode(item, graph) for item in value]]
         if isinstance(value, dict):
@@ -195,7 +195,7 @@ class Coder:
         owner: Any = self.classes[kind.removeprefix("object ")]
         return owner.__new__(owner)
 
-    def _fill(self, value: Any, kind: str, contents: Any, graph: Graph) -> None:
+    def _fill(self, value: Any, kind: str, contents: Any, graph: SharedObjects) -> None:
         if kind == "list":
             value[:] = [self.decode(item, graph) for item in contents]
         elif kind == "deque":

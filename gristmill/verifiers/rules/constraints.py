@@ -21,11 +21,11 @@ from gristmill.verifiers.rules.formats import (
     within,
 )
 from gristmill.verifiers.rules.instructed import (
+    DividedParts,
     FirstWord,
     Letters,
     Numbered,
     OneOf,
-    Parts,
     Postscript,
     Repeats,
     Title,
@@ -226,7 +226,7 @@ Constraint = (
     | Title
     | FirstWord
     | Repeats
-    | Parts
+    | DividedParts
     | Numbered
     | OneOf
 )

@@ -121,7 +121,9 @@ class Repeats(
         return Check("repeats", bool(t.words(rest)), "nothing follows the prompt")
 
 
-class Parts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="parts"):
+class DividedParts(
+    Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="parts"
+):
     """From ``min`` to ``max`` parts with text in them, divided by ``mark``, which may also stand at the ends.
 
     Two different responses are ``{check: parts, mark: "******", min: 2, max: 2, different: true}``.
@@ -188,7 +190,7 @@ class OneOf(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
 
 
 def highlights(text: str) -> list[str]:
-    """What stands in Markdown emphasis, ``*so*`` or ``**so**``."""
+    """The texts in Markdown emphasis, ``*so*`` or ``**so**``."""
     return [one or other for one, other in _HIGHLIGHT.findall(text)]
 
 

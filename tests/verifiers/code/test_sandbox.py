@@ -17,7 +17,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.verifiers.code import sandbox as module
 from gristmill.verifiers.code.place import Ended, Sandbox, SandboxLimits
 from gristmill.verifiers.code.sandbox import choose
-from gristmill.verifiers.code.trial import Text, Trial
+from gristmill.verifiers.code.trial import ProgramText, ProgramTrial
 from gristmill.verifiers.code.walls import landlock_version
 
 AS_ROOT = os.geteuid() == 0
@@ -44,7 +44,7 @@ def closed(request: pytest.FixtureRequest) -> Sandbox:
 
 
 def ran(sandbox: Sandbox, program: str, limits: SandboxLimits = BRIEF, stdin: str = "") -> Ended:
-    with Trial(Text(textwrap.dedent(program)), limits, sandbox) as trial:
+    with ProgramTrial(ProgramText(textwrap.dedent(program)), limits, sandbox) as trial:
         return trial.script(stdin)
 
 
@@ -292,7 +292,7 @@ def test_the_launcher_ends_when_its_caller_is_killed(anywhere: Sandbox, tmp_path
     script.write_text(
         "from gristmill.verifiers.code.sandbox import *\n"
         f"sandbox = choose({anywhere.kind!r}, allow_root=True)\n"
-        f"with Trial(Text({program!r}), SandboxLimits(wall_seconds=60), sandbox) as trial:\n"
+        f"with ProgramTrial(ProgramText({program!r}), SandboxLimits(wall_seconds=60), sandbox) as trial:\n"
         "    trial.script('')\n"
     )
     with subprocess.Popen([sys.executable, script], cwd=ROOT) as caller:
