@@ -63,6 +63,7 @@ def contentless(text: str) -> bool:
     """
     if len(text) > 2_000:
         return False
+    text = re.sub(r"\b(?:first|now|next|then), ", "", text, flags=re.IGNORECASE)
     phrases = re.split(r"[.:;,!?\n，。：；！？、*#>_`~|()\[\]{}\"“”]+|(?<!\w)-|-(?!\w)", text)
     return all(_says_nothing(phrase) for phrase in phrases)
 
