@@ -45,18 +45,20 @@ _BETWEEN_DIGITS = re.compile(r"(?<=\d)[^\w\s.,+#=<>^](?=\d)|(?<=\d),(?=\d)")
 _LABEL_WORD = re.compile(r"\w++(?:[-_.'’]\w++)*+")
 _NEGATION = (
     "not never no non un nor neither cannot cant isnt wasnt arent werent doesnt didnt dont wont wouldnt "
-    "couldnt shouldnt hasnt havent hardly scarcely without lacks lack fails failed unable nothing rather than "
-    "instead far"
+    "couldnt shouldnt hasnt havent hardly scarcely without lacks lack fails failed unable nothing rather "
+    "than instead far whether wrong false incorrect"
 )
 _NEGATIONS = frozenset(_NEGATION.split())
 _DEGREE = "partially partly barely mostly somewhat largely weakly slightly half nearly almost only"
 _DEGREES = frozenset(_DEGREE.split())
 _FILLER = (
-    "a an the be been being is are was were it to of as at all so quite really very fully entirely completely "
-    "wholly totally strictly exactly directly explicitly clearly actually truly well adequately sufficiently "
-    "necessarily considered deemed called labelled labeled said from than any either"
+    "a an the be been being is are was were it this that to of as at all so quite really very fully entirely "
+    "completely wholly totally strictly exactly directly explicitly clearly actually truly well adequately "
+    "sufficiently necessarily considered deemed called labelled labeled say said from than any either "
+    "evidence claim"
 )
 _FILLERS = frozenset(_FILLER.split())
+_PARTED = re.compile(r"[.;:!?,\n]")
 _CONTRACTED = re.compile(r"['’]")
 
 
@@ -273,8 +275,8 @@ def find_whole(sequence: Sequence[str], patterns: Sequence[Sequence[str]]) -> li
 class LabelPlace(NamedTuple):
     """A place where a text names a label: which, and how.
 
-    ``denied``: a word such as "not" or "neither" governs it. ``weakened``: a degree stands before it that is
-    not part of it. ``alternative``: an "or" or "and" joins it to the label before it.
+    ``denied``: a word such as "not" or "whether" governs it, or it is asked. ``weakened``: a degree stands at
+    it that is not part of it. ``alternative``: an "or" or "and" joins it to the label before it.
     """
 
     label: int
@@ -300,17 +302,27 @@ def whole_labels(text: str, labels: Sequence[str]) -> list[LabelPlace]:
     end = 0
     for index, at in find_whole(words, patterns):
         before = at
-        while before > end and words[before - 1] in _FILLERS:
+        stop = max(end, _sentence(text, found, at))
+        while before > stop and words[before - 1] in _FILLERS:
             before -= 1
         between = set(words[end:at]) - _FILLERS
         joined = bool(places) and between <= {"or", "and", "nor"}
         cut = text[found[at - 1].end() : found[at].start()] if at else ""
         alternative = joined and (bool(between) or "/" in cut)
-        word = words[before - 1] if before > end else ""
-        denied = word in _NEGATIONS or (alternative and places[-1].denied)
-        places.append(LabelPlace(index // 2, denied, not denied and word in _DEGREES, alternative))
+        word = words[before - 1] if before > stop else ""
         end = at + len(patterns[index])
+        asked = text[found[end - 1].end() :].lstrip("\"'*_ ").startswith("?")
+        denied = asked or word in _NEGATIONS or (alternative and places[-1].denied)
+        weakened = not denied and bool(_DEGREES & {word, *words[end : end + 2]})
+        places.append(LabelPlace(index // 2, denied, weakened, alternative))
     return places
+
+
+def _sentence(text: str, found: Sequence[re.Match[str]], at: int) -> int:
+    """The first of the words before ``found[at]`` that no full stop, comma or the like parts from it."""
+    while at > 0 and not _PARTED.search(text[found[at - 1].end() : found[at].start()]):
+        at -= 1
+    return at
 
 
 def _joined(word: str) -> str:
