@@ -1,30 +1,28 @@
-"""The final answer in a completion: boxed, after ``####`` or a phrase, or the last expression."""
+"""The final answer in a completion: boxed, after ``####`` or a phrase, the whole text, or its last statement."""
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import NamedTuple
 
-SEARCH = 20_000
-"""Characters before the last closing brace, and at the end of a text, in which an answer is looked for."""
+from gristmill.verifiers.math.boxes import SEARCH, boxes
+from gristmill.verifiers.math.prose import is_mathematics, stated
 
-_NEAR = 2_000
-"""The last number is looked for in so many last characters."""
-
-# Several backslashes: a model may escape its own. An escaped brace is text, not a group.
-_BRACE = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_JOINER = re.compile(
-    r"[\s,;$.]*(?:(?:and|or|\\(?:text|mbox)\s*\{\s*(?:and|or)\s*\}|\\(?:quad|qquad))[\s,;$]*)?"
+# "answer" stands before the answer; "result" and "solution" may stand before one on the way.
+_PHRASE = re.compile(
+    r"\b(?:answer|(result|solution|conclusion))\b(?:\s+(?:to|of|for)\s[^.:\n=]{1,80}?)?[*_`]{0,3}\s*"
+    r"(?:(?:is|are|was|equals|would be|will be|should be|must be|comes (?:out )?to)\b|:|=|\n|(?=\s[-$\\(]?\d))"
+    r"[\s:*_`]*",
+    re.IGNORECASE,
 )
-_PHRASE = re.compile(r"(?:answer|result|solution)\s*(?:is|:|equals|=)\s*:?\**", re.IGNORECASE)
-_CLAUSE = re.compile(r"\n|(?<!\\)[.!?](?=\s|\Z)|,?\s(?:because|since|which|where|as|so|for)\s")
-_NUMBER = re.compile(
-    r"(?:(?<![\w)])[-+−])?\$?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+|(?=\.\d))(?:\.\d+)?(?:[eE][+-]?\d+)?"
-    r"(?:\s?/\s?\d+)?%?"
-)
-_PLAIN = re.compile(r"[\w\s.,;:=<>+\-−*/^(){}\[\]|\\$%!°'±√π∞≤≥]+")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_STOP = re.compile(r"\n|(?<!\\)[.!?](?=\s|\Z)")
+_MARKUP = re.compile(r"[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}(?![\w{(])|^\s*#{1,6}\s+", re.MULTILINE)
+_OPENERS = {"\\[": "\\]", "$$": "$$", "\\(": "\\)"}
+_CONCLUSION = re.compile(r"\b(?:so|hence|thus|therefore|altogether)\b", re.IGNORECASE)
+_LONGEST = 1_000
+"""Characters of a sentence at most."""
+_SENTENCES = 3
+"""Sentences from the end of a text in which a statement is looked for."""
 
 
 class Extracted(NamedTuple):
@@ -34,109 +32,138 @@ class Extracted(NamedTuple):
     how: str
 
 
+class Found(NamedTuple):
+    """The readings of a text's final answer, the likeliest first; why there is none."""
+
+    readings: tuple[Extracted, ...]
+    problem: str = ""
+
+
 def extract(text: str) -> Extracted | None:
     r"""The final answer of ``text``; ``None`` if there is none.
 
     ``how`` is ``boxed``, ``####``, ``phrase``, ``whole text`` or ``last expression``, tried in this order.
-    Boxes that only a comma, ``and`` or ``or`` separates are one answer of several parts.
+    Boxes that only a comma, ``and``, ``or`` or the like separate are one answer of several parts. Where a
+    sentence may be read in several ways this is the likeliest. Reasoning is not taken away: see
+    ``gristmill.core.answers.final_answer``.
     """
-    boxes = _boxes(text)
-    if boxes:
-        return Extracted(", ".join(dict.fromkeys(boxes)), "boxed")
-    tail = text[-SEARCH:].strip()
-    at = tail.rfind("####")
-    if at >= 0 and (marked := tail[at + 4 :].lstrip("# ").partition("\n")[0].strip()):
-        return Extracted(marked, "####")
-    phrase = next(iter(deque(_PHRASE.finditer(tail), maxlen=1)), None)
-    if phrase is not None and (found := _after_phrase(tail[phrase.end() :])):
-        return Extracted(found, "phrase")
-    if _is_answer(tail):
-        return Extracted(tail, "whole text")
-    found = _last_expression(tail)
-    return Extracted(found, "last expression") if found else None
+    found = find(text)
+    return found.readings[0] if found.readings else None
 
 
 def last_box(text: str) -> str | None:
     r"""The content of the last complete ``\boxed{}`` that is not blank; ``None`` if there is none."""
-    boxes = _boxes(text)
-    return boxes[-1] if boxes else None
+    found = boxes(text).contents
+    return found[-1] if found else None
 
 
-def _boxes(text: str) -> list[str]:
-    """The contents of the last box and of those that only a joiner separates from it."""
-    if "box" not in text:
-        return []
-    end = text.rfind("}") + 1  # nothing closes behind it
-    start = max(0, max(text.rfind("boxed", 0, end), text.rfind("fbox", 0, end)) - SEARCH)
-    closed: list[tuple[int, int, str]] = []
-    last = -1  # of the complete boxes, the one that opens last, with the place of its content
-    groups: list[tuple[int, int] | None] = []
-    window = text[start : min(end, start + 3 * SEARCH)]
-    for token in _BRACE.finditer(window):
-        if token[0] == "}":
-            group = groups.pop() if groups else None
-            if group is not None and (inside := window[group[1] : token.start()].strip()):
-                closed.append((group[0], token.end(), inside))
-                if last < 0 or group[0] > closed[last][0]:
-                    last = len(closed) - 1
-        elif token[0][-1] == "{" and token[0] != r"\{":
-            groups.append((token.start(), token.end()) if token[0] != "{" else None)
-    if last < 0:
-        return []
-    chain = [closed[last]]
-    for box in reversed(closed[:last]):
-        gap = window[box[1] : chain[0][0]] if box[1] <= chain[0][0] else "nested"
-        if len(gap) > 40 or not _JOINER.fullmatch(gap):
-            break
-        chain.insert(0, box)
-    return [inside for _, _, inside in chain]
+def find(text: str) -> Found:
+    """All readings of the final answer of ``text``."""
+    boxed = boxes(text)
+    if boxed.unfinished:
+        return Found((), "the last box was never closed")
+    if boxed.contents:
+        return Found((Extracted(", ".join(dict.fromkeys(boxed.contents)), "boxed"),))
+    tail = text[-SEARCH:].strip()
+    at = tail.rfind("####")
+    if at >= 0 and (marked := tail[at + 4 :].lstrip("# ").partition("\n")[0].strip()):
+        if is_mathematics(marked):
+            return Found((Extracted(marked, "####"),))
+        if statement := stated(marked, first=True):
+            return Found(tuple(Extracted(r, "####") for r in statement))
+    return _phrased(tail) or _unphrased(tail)
 
 
-def _after_phrase(rest: str) -> str:
+def _phrased(tail: str) -> Found | None:
+    answer = weak = None
+    if "nswer" in tail or "NSWER" in tail or "esult" in tail or "olution" in tail or "onclusion" in tail:
+        for phrase in _PHRASE.finditer(tail):
+            if phrase[1] is None:
+                answer = phrase
+            else:
+                weak = phrase
+    if answer is None and weak is None:
+        return None
+    phrase = answer or weak
+    assert phrase is not None
+    rest = tail[phrase.end() :]
+    readings = _after(rest)
+    if not readings:
+        return None
+    found = [Extracted(r, "phrase") for r in readings]
+    if answer is None and rest.strip().count("\n") + len(_STOP.findall(rest.strip())) > 1:
+        later = _unphrased(rest)  # "the result is 5. ... So there are 7": which one is not said
+        found += [r._replace(how="phrase") for r in later.readings]
+    return Found(tuple(dict.fromkeys(found)))
+
+
+def _after(rest: str) -> tuple[str, ...]:
+    """The readings of what follows a phrase."""
     rest = rest.strip(" \t\n*:")
-    if rest.startswith(("\\[", "$$", "\\(")):
-        closer = {"\\[": "\\]", "$$": "$$", "\\(": "\\)"}[rest[:2]]
-        inside = rest[2:].partition(closer)[0]
-        return inside.strip()
-    clause = rest
-    for stop in _CLAUSE.finditer(rest):
-        if (
-            rest.count("$", 0, stop.start()) - rest.count("\\$", 0, stop.start()) & 1
-            and "$" in rest[stop.end() :]
-        ):
-            continue  # inside $...$
-        clause = rest[: stop.start()]
-        break
-    clause = clause.strip(" *")
-    if "$" in clause.replace("\\$", ""):
-        pieces = clause.split("$")
-        words = sum(len(_WORD.findall(p)) for p in pieces[::2])
-        if words > 3 and len(pieces) > 2:
-            return pieces[1].strip()
-    return clause
+    if closer := _OPENERS.get(rest[:2]):
+        inside, closed, behind = rest[2:].partition(closer)
+        if closed and not _sentence(behind).strip(" .*"):
+            return (inside.strip(),)
+    clause = _sentence(rest).strip(" *`_")
+    return _readings(clause, first=True)
+
+
+def _readings(clause: str, *, first: bool) -> tuple[str, ...]:
+    clause = clause.strip()
+    if not clause:
+        return ()
+    bare = clause.strip("$ ") if clause.count("$") == 2 else clause
+    if any(c.isdigit() or c in "\\=^" for c in bare) or len(bare) <= 2:
+        if is_mathematics(bare):
+            # "It is 5!" may be five or its factorial.
+            return (clause, clause[:-1]) if bare.endswith("!") and "\\" not in bare else (clause,)
+        if statement := stated(_MARKUP.sub("", clause), first=first):
+            return statement
+        return ()
+    return (clause,) if first and not _NEGATED.search(clause) else ()
+
+
+_NEGATED = re.compile(r"\b(?:not|unknown|unclear|never|cannot)\b", re.IGNORECASE)
+
+
+def _sentence(text: str) -> str:
+    """The first sentence of a text; a stop between dollar signs or in brackets ends none."""
+    for stop in _STOP.finditer(text, 0, _LONGEST):
+        at = stop.start()
+        if stop[0] != "\n" and "$" in text[stop.end() :]:
+            if (text.count("$", 0, at) - text.count("\\$", 0, at)) & 1:
+                continue
+        return text[:at] if stop[0] != "!" or not text[at - 1 : at].isdigit() else text[: at + 1]
+    return text[:_LONGEST]
+
+
+def _unphrased(tail: str) -> Found:
+    """The answer of a text without a phrase: all of it, or its last statement."""
+    if _is_answer(tail):
+        return Found((Extracted(tail, "whole text"),))
+    for sentence in _last_sentences(tail):
+        statement = stated(_MARKUP.sub("", sentence), first=False)
+        if statement:
+            return Found(tuple(Extracted(r, "last expression") for r in statement))
+    return Found((), "no answer in the text, and no box")
+
+
+def _last_sentences(tail: str) -> list[str]:
+    """The last sentences, the last first."""
+    near = tail[-_SENTENCES * _LONGEST :]
+    for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
+        if near.rstrip(" .").endswith(closing) and (at := near.rfind(opening, 0, near.rfind(closing))) >= 0:
+            return [near[at:]]
+    ends = [m.end() for m in _STOP.finditer(near) if m.end() < len(near)]
+    starts = [0, *ends] if len(near) == len(tail) else ends  # a beginning out of sight is none
+    found = [near[a:b].strip() for a, b in zip(starts, [*starts[1:], len(near)], strict=True)]
+    return [s for s in reversed(found) if any(map(str.isalnum, s))][:_SENTENCES]
 
 
 def _is_answer(text: str) -> bool:
-    """Whether a text as a whole is an answer: one line, no sentence."""
-    if not text or len(text) > 2_000 or "\n" in text or _PLAIN.fullmatch(text) is None:
+    """Whether a text is nothing but an answer."""
+    if len(text) > _LONGEST or "\n\n" in text:
         return False
-    if text.endswith((".", "!", "?")) and " " in text:
-        return False
-    words = _WORD.findall(text)
-    has_mathematics = any(c in "0123456789=+\\^<>" for c in text)
-    return (len(words) <= 1 and has_mathematics) or len(words) == 1 == len(text.split()) or len(text) <= 2
-
-
-def _last_expression(tail: str) -> str:
-    """The last thing between dollar signs or brackets, or else the last number."""
-    for opening, closing in (("\\[", "\\]"), ("\\(", "\\)"), ("$", "$")):
-        end = tail.rfind(closing)
-        if end > 0 and (start := tail.rfind(opening, 0, end)) >= 0 and tail[start - 1 : start] != "\\":
-            inside = tail[start + len(opening) : end].strip("$ \n")
-            if inside and any(c.isalnum() for c in inside):
-                return inside
-    near = tail[-_NEAR:]
-    last = next(iter(deque(_NUMBER.finditer(near), maxlen=1)), None)
-    if last is None or (last.start() == 0 and len(tail) > _NEAR):  # its beginning is out of sight
-        return ""
-    return last[0]
+    if len(text) <= 2 or (len(text.split()) == 1 and text.isalpha()):
+        return True
+    return any(c in "0123456789=+\\^<>" for c in text) and is_mathematics(text)

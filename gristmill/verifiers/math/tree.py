@@ -4,6 +4,8 @@ A tree is hashable and compares by value:
 
 - ``("n", Fraction)``, ``("s", name)``, ``("c", "pi" | "e" | "i" | "inf")``
 - ``("+", terms)``, ``("*", factors)``, ``("^", base, exponent)``, ``("f", name, arguments)``
+- ``("meet" | "minus", two sets)``, ``("ratio", terms)``, ``("congruence", operators, modulus, sides)``,
+  ``("such", what, conditions)``
 - ``("tuple", opening, closing, items)``, ``("set", items)``, ``("list", items)``, ``("union", items)``,
   ``("matrix", columns, items)``, ``("rel", operators, sides)``,
   ``("sum" | "prod", variable, first, last, body)``
@@ -22,7 +24,9 @@ from typing import Any
 import msgspec
 
 Tree = tuple[Any, ...]
-COLLECTIONS = frozenset({"tuple", "set", "list", "union", "matrix"})
+COLLECTIONS = frozenset(
+    {"tuple", "set", "list", "union", "meet", "minus", "matrix", "ratio", "congruence", "such"}
+)
 _SMALL_PRIMES = tuple(p for p in range(2, 1000) if all(p % q for q in range(2, int(p**0.5) + 1)))
 
 
