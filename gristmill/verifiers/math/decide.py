@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from fractions import Fraction
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gristmill.verifiers.math import tree as t
 from gristmill.verifiers.math.compare import MathComparison
@@ -17,6 +16,8 @@ from gristmill.verifiers.math.tree import LimitError, Limits, Tree
 from gristmill.verifiers.math.units import unit_ratio
 
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?")
+_ARITHMETIC = re.compile(r"[-(\d][-\d +*/=().]*")
+_FRACTIONAL = re.compile(r"\.\d*[1-9]")
 _CALCULUS = re.compile(r"\\(?:prod|sum|i*int|oint|lim)(?![A-Za-z])|[∑∏∫]")
 _REORDERED = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _LETTER_UNIT = re.compile(r"(.*\d)\s+([a-zA-Z])")
@@ -50,19 +51,24 @@ def reading(raw: str, limits: Limits, memo: int = 0) -> Reading:
     """Read an answer, the last ``memo`` readings being kept. ``LimitError`` if it goes beyond a limit."""
     if len(raw) > limits.length:
         raise LimitError(f"the answer has {len(raw):,} characters, over {limits.length:,}", "length")
-    return _readings(memo)(raw, limits)
+    found: Reading = _readings(memo)(raw, limits)
+    return found
 
 
 @cache
-def _readings(memo: int) -> Callable[[str, Limits], Reading]:
-    return lru_cache(memo)(_read)
+def _readings(memo: int) -> Any:
+    _MEMOS.append(found := lru_cache(memo)(_read))
+    return found
+
+
+_MEMOS: list[Any] = []
 
 
 def _read(raw: str, limits: Limits) -> Reading:
     if _NUMBER.fullmatch(raw) and len(raw) <= limits.digits:  # the most frequent answers, without detours
         decimal = "." in raw and raw.rstrip("0")[-1] != "."
         return Reading(Answer(raw, raw, False, decimal, False, "", ""), (t.num(Fraction(raw)),), "")
-    answer = read(raw)
+    answer = _arithmetic(raw) or read(raw)
     if answer.kind == "time":
         return Reading(answer, _trees(answer.key.partition(" ")[0], limits)[0], "")
     if answer.prose or answer.kind or not answer.text:
@@ -71,6 +77,14 @@ def _read(raw: str, limits: Limits) -> Reading:
         return Reading(answer, (), "characters that show the text in another order")
     trees, problem = _trees(answer.text, limits)
     return Reading(answer, trees, problem)
+
+
+def _arithmetic(raw: str) -> Answer | None:
+    """A text of plain numbers and signs, in which there is no layout to take off."""
+    text = raw.strip()
+    if _ARITHMETIC.fullmatch(text) is None or ".(" in text or text.endswith("."):
+        return None
+    return Answer(text, text.replace(" ", ""), False, _FRACTIONAL.search(text) is not None, False, "", "")
 
 
 def _trees(text: str, limits: Limits) -> tuple[tuple[Tree, ...], str]:
@@ -91,7 +105,8 @@ def _trees(text: str, limits: Limits) -> tuple[tuple[Tree, ...], str]:
 
 def forget() -> None:
     """Empty the memo of readings."""
-    _readings.cache_clear()
+    for memo in _MEMOS:
+        memo.cache_clear()
 
 
 def same_text(a: Answer, b: Answer) -> bool:

@@ -10,15 +10,20 @@ from gristmill.verifiers.math.prose import is_mathematics, stated
 
 # "answer" stands before the answer; "result" and "solution" may stand before one on the way.
 _PHRASE = re.compile(
-    r"\b(?:answer|(result|solution|conclusion))\b(?:\s+(?:to|of|for)\s[^.:\n=]{1,80}?)?[*_`]{0,3}\s*"
+    r"\b(?:answer|result|solution|conclusion)s?\b(?:\s+(?:to|of|for)\s[^.:\n=]{1,80}?)?[*_`]{0,3}\s*"
     r"(?:(?:is|are|was|equals|would be|will be|should be|must be|comes (?:out )?to)\b|:|=|\n|(?=\s[-$\\(]?\d))"
     r"[\s:*_`]*",
     re.IGNORECASE,
 )
 _STOP = re.compile(r"\n|(?<!\\)[.!?](?=\s|\Z)")
-_MARKUP = re.compile(r"[*_`]{1,3}(?=\S)|(?<=\S)[*_`]{1,3}(?![\w{(])|^\s*#{1,6}\s+", re.MULTILINE)
+# Marks of Markdown: never what may be a product or a power.
+_MARKUP = re.compile(
+    r"(?<![\w)\]}])[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}(?![\w({\\$-]|\.\d)|`+|^\s*#{1,6}\s+", re.MULTILINE
+)
 _OPENERS = {"\\[": "\\]", "$$": "$$", "\\(": "\\)"}
-_CONCLUSION = re.compile(r"\b(?:so|hence|thus|therefore|altogether)\b", re.IGNORECASE)
+_MATHEMATICAL = re.compile(r"[\d\\=^+<>]")
+_MENTIONS = 20
+"""So many mentions of an answer, from the end of a text, are looked at."""
 _LONGEST = 1_000
 """Characters of a sentence at most."""
 _SENTENCES = 3
@@ -75,26 +80,32 @@ def find(text: str) -> Found:
 
 
 def _phrased(tail: str) -> Found | None:
-    answer = weak = None
-    if "nswer" in tail or "NSWER" in tail or "esult" in tail or "olution" in tail or "onclusion" in tail:
-        for phrase in _PHRASE.finditer(tail):
-            if phrase[1] is None:
-                answer = phrase
-            else:
-                weak = phrase
-    if answer is None and weak is None:
-        return None
-    phrase = answer or weak
-    assert phrase is not None
+    phrase, weak = _last_phrase(tail, "nswer"), False
+    if phrase is None:
+        found_weak = [m for word in ("esult", "olution", "onclusion") if (m := _last_phrase(tail, word))]
+        if not found_weak:
+            return None
+        phrase, weak = max(found_weak, key=lambda m: m.start()), True
     rest = tail[phrase.end() :]
     readings = _after(rest)
     if not readings:
         return None
-    found = [Extracted(r, "phrase") for r in readings]
-    if answer is None and rest.strip().count("\n") + len(_STOP.findall(rest.strip())) > 1:
-        later = _unphrased(rest)  # "the result is 5. ... So there are 7": which one is not said
-        found += [r._replace(how="phrase") for r in later.readings]
-    return Found(tuple(dict.fromkeys(found)))
+    if weak and len(_STOP.findall(rest.strip())) > 1:
+        # "the result is 5. ... So there are 7": which one is not said
+        readings = tuple(dict.fromkeys((*readings, *(r.text for r in _unphrased(rest).readings))))
+    return Found(tuple(Extracted(r, "phrase") for r in readings))
+
+
+def _last_phrase(tail: str, word: str) -> re.Match[str] | None:
+    """The last place where ``word``, less its first letter, announces an answer."""
+    at = len(tail)
+    for _ in range(_MENTIONS):
+        at = tail.rfind(word, 0, at)
+        if at <= 0:
+            break
+        if (found := _PHRASE.match(tail, at - 1)) is not None:
+            return found
+    return None
 
 
 def _after(rest: str) -> tuple[str, ...]:
@@ -112,8 +123,10 @@ def _readings(clause: str, *, first: bool) -> tuple[str, ...]:
     clause = clause.strip()
     if not clause:
         return ()
+    if clause.isdecimal():
+        return (clause,)
     bare = clause.strip("$ ") if clause.count("$") == 2 else clause
-    if any(c.isdigit() or c in "\\=^" for c in bare) or len(bare) <= 2:
+    if len(bare) <= 2 or _MATHEMATICAL.search(bare) is not None:
         if is_mathematics(bare):
             # "It is 5!" may be five or its factorial.
             return (clause, clause[:-1]) if bare.endswith("!") and "\\" not in bare else (clause,)
@@ -162,8 +175,8 @@ def _last_sentences(tail: str) -> list[str]:
 
 def _is_answer(text: str) -> bool:
     """Whether a text is nothing but an answer."""
-    if len(text) > _LONGEST or "\n\n" in text:
+    if not text or len(text) > _LONGEST or "\n\n" in text:
         return False
     if len(text) <= 2 or (len(text.split()) == 1 and text.isalpha()):
         return True
-    return any(c in "0123456789=+\\^<>" for c in text) and is_mathematics(text)
+    return _MATHEMATICAL.search(text) is not None and is_mathematics(text)

@@ -186,7 +186,10 @@ class _Parser(TokenStream):
         if mark and (len(exponent) > 6 or abs(int(exponent)) > self.limits.exponent):
             raise LimitError(f"an exponent over {self.limits.exponent:,}", "exponent")
         self.advance()
-        value = Fraction(mantissa + "0" if mantissa.endswith(".") else mantissa)
+        if mantissa.isdigit():
+            value = Fraction(int(mantissa))
+        else:
+            value = Fraction(mantissa + "0" if mantissa.endswith(".") else mantissa)
         if mark:
             value *= Fraction(10) ** int(exponent)
         return ("n", self.limits.bounded(value))

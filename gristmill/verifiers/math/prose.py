@@ -9,6 +9,7 @@ words do not say which one is meant, all of them are given, and a verdict needs 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from gristmill.verifiers.math.tokens import FUNCTIONS, is_word
@@ -24,7 +25,9 @@ _PIECE = re.compile(
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<stop>[,;:.?])|(?P<other>\S)"
 )
-_WORDS_IN_COMMAND = re.compile(r"\\(?:text|mbox|textbf|mathrm|textit|textrm)\s*\{([^{}]*)\}")
+_WORDS_IN_COMMAND = re.compile(
+    r"\\(?:text|mbox|textbf|mathrm|textit|textrm|begin|end|operatorname|mathbf|mathit|mathsf)\*?\s*\{([^{}]*)\}"
+)
 _TURN = frozenset(
     "is are was were equals equal makes make gives give leaves becomes so thus hence therefore then yields"
     " get gets means namely left".split()  # noqa: SIM905
@@ -45,6 +48,7 @@ _BETWEEN = frozenset(
 _WHOLES = frozenset("total sum amount value number cost price average mean maximum minimum product".split())  # noqa: SIM905
 _SUMS = re.compile(r"\s*(?:[^\W\d]+\s){0,3}?(?:in (?:all|total)|altogether|total|overall)\b")
 _TURNED = re.compile(r"(?:comes?|came|amounts?|adds? up|works? out|equal|equals|evaluates?|simplifies|reduces)\s*$")
+_SPOKEN_MINUS = re.compile(r"\A(?:minus|negative)\s*", re.IGNORECASE)
 _NEGATION = frozenset("not never isn't aren't wasn't cannot no neither nor".split())  # noqa: SIM905
 _ARTICLES = frozenset(("a", "A", "I"))
 _RELATION = frozenset("=<>≤≥≈≠")
@@ -66,19 +70,22 @@ class Candidate(NamedTuple):
 
 def is_mathematics(text: str) -> bool:
     """Whether a text holds no words beside mathematics: letters of it are symbols, functions or units."""
-    bare = _WORDS_IN_COMMAND.sub(" ", text)
+    bare = _WORDS_IN_COMMAND.sub(" ", text) if "\\" in text else text
     for found in _WORD.finditer(bare):
         run = found[0]
-        if len(run) > 2 and is_word(run) and not (known(run) and _AT_END.match(bare, found.end())):
-            return False
-        if len(run) == 2 and run.lower() in _SHORT_WORDS:
+        if len(run) == 1 or run in FUNCTIONS:
+            continue
+        if known(run) is not None and run != "in":
+            if _AT_END.match(bare, found.end()) is None:
+                return False
+        elif is_word(run) or (len(run) == 2 and run.lower() in _SHORT_WORDS):
             return False
     return True
 
 
 _AT_END = re.compile(r"[\sA-Za-z/^23.{}°%$]*\Z")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
-_SHORT_WORDS = frozenset("is he we it so to of at by if as no my up us me do go am an be on".split())  # noqa: SIM905
+_SHORT_WORDS = frozenset("is in he we it so to of at by if as no my up us me do go am an be on".split())  # noqa: SIM905
 
 
 class _Scan:
@@ -105,7 +112,7 @@ class _Scan:
 
     def flush(self) -> None:
         if self.start >= 0 and self.solid and not self.negated:
-            text = self.clause[self.start : self.end]
+            text = _SPOKEN_MINUS.sub("-", self.clause[self.start : self.end])
             role = "aside" if self.aside else self.role
             if not role and len(text) < 3 and text.isalpha():
                 role = "name"
@@ -139,6 +146,11 @@ class _Scan:
     def word(self, word: str, at: int, end: int) -> bool:
         """A word of the language. ``False`` if nothing behind it counts."""
         low = word.lower()
+        if low in _MINUS and self.start < 0:
+            self.role = self.standing()
+            self.begin(at)
+            self.pending = True
+            return True
         self.flush()
         if low in _NEGATION or low.endswith("n't"):
             self.negated = True
@@ -324,6 +336,8 @@ def stated(clause: str, *, first: bool) -> tuple[str, ...]:
     ``first``: whether the clause is an answer by itself, as behind "Answer:", so that what it begins with
     is the answer and what follows a remark; else the last of several results is the likeliest.
     """
+    if (only := _only_number(clause)) is not None:
+        return (_with_unit(clause, only),)
     found = candidates(clause)
     if not found:
         return ()
@@ -340,6 +354,22 @@ def stated(clause: str, *, first: bool) -> tuple[str, ...]:
         return (", ".join(dict.fromkeys(texts)),)
     likeliest = texts[0] if first else texts[-1]
     return tuple(dict.fromkeys((likeliest, *texts)))
+
+
+def _only_number(clause: str) -> Candidate | None:
+    """The number of a clause that has just one, not negated, and no other mathematics."""
+    if _SIGNS.search(clause) is not None:
+        return None
+    digit = _DIGIT.search(clause)
+    found = None if digit is None else _NUMBER.search(clause, max(digit.start() - 1, 0))
+    if found is None or _DIGIT.search(clause, found.end()) is not None:
+        return None
+    if found.start() and not (clause[found.start() - 1].isspace() or clause[found.start() - 1] in "(`"):
+        return None
+    before = clause[: found.start()].lower().split()
+    if not _UNUSUAL.isdisjoint(before) or any(w.endswith("n't") for w in before):
+        return None
+    return Candidate(found.start(), found.end(), found[0], "", False)
 
 
 def _unfinished_sums_out(chosen: list[Candidate]) -> list[Candidate]:
@@ -359,20 +389,27 @@ def _with_unit(clause: str, found: Candidate) -> str:
     if not text[-1:].isdigit() and text[-1:] not in ("}", ")"):
         return text
     behind = _UNIT_BEHIND.match(clause, found.end)
-    if behind is None:
-        return text
-    words = behind[0].strip()
+    return text if behind is None else text + _unit_in(behind[0].strip())
+
+
+@lru_cache(maxsize=4096)
+def _unit_in(words: str) -> str:
+    """The unit that some words begin with, as it is written behind a number; empty if they begin with none."""
     while words:
-        if words.split()[-1].lower() in _NO_UNITS:
-            words = words.rpartition(" ")[0]
-            continue
         if words in ("percent", "per cent"):
-            return text + "%"
-        if words.lower().replace(".", "") in ("am", "pm") or (len(words) > 0 and measure(words) is not None):
-            return f"{text} \\text{{ {words}}}"
+            return "%"
+        if words.rpartition(" ")[2].lower() not in _NO_UNITS and (
+            words.lower().replace(".", "") in ("am", "pm") or measure(words) is not None
+        ):
+            return f" \\text{{ {words}}}"
         words = words.rpartition(" ")[0]
-    return text
+    return ""
 
 
+_NUMBER = re.compile(r"(?:(?<![\w\s-])-|(?<=[a-z]\s)-|\A-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![-'’\w])")
+_SIGNS = re.compile(r"[\\^={}\[\]$€£_<>|*/+%!≤≥≈±×÷√:]")
+_DIGIT = re.compile(r"\d")
+_MINUS = frozenset(("minus", "negative"))
+_UNUSUAL = _NEGATION | _MINUS
 _NO_UNITS = frozenset(("in", "a", "at", "as", "an", "is"))
 _UNIT_BEHIND = re.compile(r"\s?(?:[^\W\d_]+\.?(?:\^?[23])?(?:[ /·](?=[^\W\d_])|$|(?=\W))){1,4}")

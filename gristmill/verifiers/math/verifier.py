@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -21,6 +21,7 @@ from gristmill.verifiers.math.decide import Reading, Rules
 from gristmill.verifiers.math.extract import extract, find
 from gristmill.verifiers.math.sampling import fingerprint
 from gristmill.verifiers.math.tree import LimitError, Limits, Tree
+from gristmill.verifiers.math.units import measure
 
 _NEAR = 1e-4
 """Answers whose fingerprints differ by more, relatively, are not compared by ``group``."""
@@ -101,11 +102,29 @@ def _verify(options: Math, completion: str, reference: str) -> Verdict:
 
 
 @cache
-def _memo(size: int) -> Callable[[Math, str, str, str], Verdict]:
-    return lru_cache(size)(_judged)
+def _memo(size: int) -> Any:
+    _MEMOS.append(found := lru_cache(size)(_judged))
+    return found
+
+
+_MEMOS: list[Any] = []
+_UNIT = re.compile(r"\s?\\text\s?\{([^{}\d:]*)\}")
+
+
+def _is_unit(answer: str, at: int) -> bool:
+    """Whether nothing but a unit stands at ``at``."""
+    found = _UNIT.fullmatch(answer, at)
+    return found is not None and measure(found[1].strip()) is not None
 
 
 def _judged(options: Math, answer: str, reference: str, how: str) -> Verdict:
+    if (  # the most frequent of all: the number itself, perhaps with a unit
+        reference.isdecimal()
+        and reference.isascii()
+        and answer.startswith(reference)
+        and (len(answer) == len(reference) or _is_unit(answer, len(reference)))
+    ):
+        return decided(True, rule="same text", extracted=answer, detail=how)
     gold = extract(reference) if "boxed" in reference or "fbox" in reference else None
     wanted = gold.text if gold else reference.strip()
     try:
@@ -134,7 +153,8 @@ _NO_VALUE = re.compile(r"\\?\s*0\s*/\s*0|\\[dt]?frac\s*\{\s*0\s*\}\s*\{\s*0\s*\}
 
 def forget() -> None:
     """Empty the memo of verdicts and of readings, as a benchmark of first passes needs."""
-    _memo.cache_clear()
+    for memo in _MEMOS:
+        memo.cache_clear()
     decide.forget()
 
 
