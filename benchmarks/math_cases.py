@@ -4,7 +4,8 @@
 
 A file of pairs has one JSON object a line: ``gold``, ``response``, ``equal``. A file of forms is a JSON list
 of sentences; they are filled from the first ``--golds`` problems of GSM8K: ``{a}`` is the answer, ``{e}`` the
-last expression of the reference solution, ``{u}`` a unit, ``{b}`` another number. Every filled form is right.
+last expression of the reference solution, ``{u}`` a unit, ``{b}`` another number. Every filled form is right:
+forms with ``{e}`` are left out where the last expression is not the answer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from gristmill.verifiers.math import verify
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-_CALCULATION = re.compile(r"<<([^<>=]*)=[^<>]*>>")
+_CALCULATION = re.compile(r"<<([^<>=]*)=([^<>]*)>>")
 _UNIT = re.compile(r"####|\d[\d,.]*\s+([a-z]{3,})")
 Judge = Callable[[str, str], str]
 
@@ -33,12 +34,13 @@ def filled(forms: list[str], gsm8k: Path, count: int) -> Iterator[tuple[str, str
     for line in gsm8k.read_text().splitlines()[:count]:
         solution = json.loads(line)["answer"]
         gold = solution.rpartition("####")[2].strip()
-        expressions = _CALCULATION.findall(solution)
+        calculations = _CALCULATION.findall(solution)
+        sound = bool(calculations) and calculations[-1][1].strip() == gold.replace(",", "")
         units = [found for found in _UNIT.findall(solution) if found]
-        for form in forms:
+        for form in forms if sound else [f for f in forms if "{e}" not in f]:
             values = {
                 "{a}": gold,
-                "{e}": expressions[-1] if expressions else gold,
+                "{e}": calculations[-1][0] if calculations else gold,
                 "{u}": units[-1] if units else "apples",
                 "{b}": str(len(solution) % 89 + 2),
             }

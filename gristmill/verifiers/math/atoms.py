@@ -36,6 +36,7 @@ class Grammar(Protocol):
     here: str
     spaced: bool
     in_set: int
+    in_angle: int
     indices: set[str]
 
     def advance(self) -> None:
@@ -264,7 +265,10 @@ def applied(p: Grammar, name: str) -> Tree:
     inverse = exponent == t.MINUS and name in ("sin", "cos", "tan")
     if inverse:
         name, exponent = f"arc{name}", None
+    angle = name in ("sin", "cos", "tan", "cot", "sec", "csc")
+    p.in_angle += angle
     arguments = operands(p)
+    p.in_angle -= angle
     found = function(p, name, arguments)
     if base is not None:
         if name not in ("log", "log10") or len(arguments) != 1:
@@ -287,7 +291,7 @@ def operands(p: Grammar) -> tuple[Tree, ...]:
         p.advance()
     factors = [scalar(p.factor())]
     while p.kind in (1, 2, 3) and p.here not in STOPS and p.here.lstrip("\\") not in FUNCTIONS:
-        if p.here in (r"\cdot", r"\times", r"\div", "and", "or") or is_word(p.here):
+        if p.here in (r"\cdot", r"\times", r"\div", "and", "or") or (p.kind == 3 and is_word(p.here)):
             break
         factors.append(scalar(p.factor()))
     found = t.multiply(p.limits, factors)

@@ -135,6 +135,8 @@ class MathComparison:
         """A list of one value written in several ways is that value; a ratio of two numbers their quotient."""
         if collection[0] == "list" and DOTS not in collection[1]:
             found = [self.equal(x, value) for x in collection[1]]
+            if len({str(n) for n, _ in self.assignments(collection)}) > 1 and not all(found):
+                return None if True in found else False  # which of several things was asked for?
             return False if False in found else None if None in found else True
         if collection[0] == "ratio" and len(collection[1]) == 2:
             return self.equal(t.divide(self.limits, *collection[1]), value)
@@ -224,7 +226,7 @@ class MathComparison:
 
     def assignments(self, tree: Tree) -> tuple[tuple[Tree, Tree], ...]:
         """The names and values of ``x = 3, y = 2`` or ``(x, y) = (3, 2)``; none for other trees."""
-        if tree[0] != "list" or not all(x[0] == "rel" and x[1] == ("=",) for x in tree[1]):
+        if tree[0] != "list" or not all(x[0] == "rel" and set(x[1]) == {"="} for x in tree[1]):
             return ()
         found = [self.stated(x) for x in tree[1]]
         if any(f is None or f.name is None for f in found):
@@ -296,6 +298,10 @@ class MathComparison:
     def relation_and_value(self, relation: Tree, other: Tree) -> bool | None:
         """An equation that states a value, or an inequality that is a set, against a value."""
         self.rule = "structure"
+        if (several := forms.componentwise(relation)) is not None and other[0] == "list":
+            return self.equal(several, other)
+        if other[0] == "list" and other[1] and all(x[0] == "rel" for x in other[1]) and not sets.is_set(relation):
+            return self.collection_and_value(other, relation)
         try:
             found = self.stated(relation)
         except ContradictionError:
@@ -388,6 +394,8 @@ class MathComparison:
             return None
         if t.symbols(first) != t.symbols(second) or t.ZERO in (first, second):
             return False
+        if a[1][0] in ("=", "!=") and (found := self.solved(first, second)) is not None:
+            return found
         fixed = dict.fromkeys(t.symbols(first), Fraction(7, 5))
         ratio = t.divide(
             self.limits, substituted(self.limits, first, fixed), substituted(self.limits, second, fixed)
@@ -399,6 +407,14 @@ class MathComparison:
         return self._sampled(
             first, t.multiply(self.limits, (ratio, second)), float(self.relative), self.logarithm or None
         )
+
+    def solved(self, a: Tree, b: Tree) -> bool | None:
+        """Whether ``a = 0`` and ``b = 0`` say the same of a symbol that both are linear in; else ``None``."""
+        for name in sorted(t.symbols(a)):
+            solutions = [forms.solution(self.limits, tree, name) for tree in (a, b)]
+            if solutions[0] is not None and solutions[1] is not None:
+                return self._sampled(*solutions, float(self.relative), self.logarithm or None)
+        return None
 
 
 def substituted(limits: Limits, tree: Tree, values: dict[str, Fraction]) -> Tree:

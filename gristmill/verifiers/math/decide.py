@@ -17,6 +17,7 @@ from gristmill.verifiers.math.units import unit_ratio
 
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?")
 _ARITHMETIC = re.compile(r"[-(\d][-\d +*/=().]*")
+_REPEATING = re.compile(r"\.\d*\(")
 _FRACTIONAL = re.compile(r"\.\d*[1-9]")
 _CALCULUS = re.compile(r"\\(?:prod|sum|i*int|oint|lim)(?![A-Za-z])|[∑∏∫]")
 _REORDERED = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -82,7 +83,7 @@ def _read(raw: str, limits: Limits) -> Reading:
 def _arithmetic(raw: str) -> Answer | None:
     """A text of plain numbers and signs, in which there is no layout to take off."""
     text = raw.strip()
-    if _ARITHMETIC.fullmatch(text) is None or ".(" in text or text.endswith("."):
+    if _ARITHMETIC.fullmatch(text) is None or _REPEATING.search(text) or text.endswith("."):
         return None
     return Answer(text, text.replace(" ", ""), False, _FRACTIONAL.search(text) is not None, False, "", "")
 

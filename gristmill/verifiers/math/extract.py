@@ -6,6 +6,8 @@ import re
 from typing import NamedTuple
 
 from gristmill.verifiers.math.boxes import SEARCH, boxes
+from gristmill.verifiers.math.layout import tidy
+from gristmill.verifiers.math.normal import kind
 from gristmill.verifiers.math.prose import is_mathematics, stated
 
 # "answer" stands before the answer; "result" and "solution" may stand before one on the way.
@@ -16,12 +18,14 @@ _PHRASE = re.compile(
     re.IGNORECASE,
 )
 _STOP = re.compile(r"\n|(?<!\\)[.!?](?=\s|\Z)")
-# Marks of Markdown: never what may be a product or a power.
-_MARKUP = re.compile(
-    r"(?<![\w)\]}])[*_]{1,3}(?=\S)|(?<=\S)[*_]{1,3}(?![\w({\\$-]|\.\d)|`+|^\s*#{1,6}\s+", re.MULTILINE
-)
+# Marks of Markdown in pairs: never what may be a product or a power.
+_MARKUP = re.compile(r"(?<![\w)\]}\\])(\*{1,3}|_{1,3}|`{1,3})(?=[^\s*])(.+?)(?<=\S)\1(?![\w({])|^\s*#{1,6}\s+")
+_CLOSERS = re.compile(r"(?<=\S)(?:\*{1,3}|`{1,3})(?=[\s,;:!?)]|\.(?!\d)|\Z)")
 _OPENERS = {"\\[": "\\]", "$$": "$$", "\\(": "\\)"}
 _MATHEMATICAL = re.compile(r"[\d\\=^+<>]")
+_WORDED = re.compile(r"\\(?:text|mbox|textbf|mathrm)\s*\{([^{}\\]*)\}|([^\\{}$^_]*)")
+"""A box that holds nothing but text."""
+_DIGIT = re.compile(r"\d")
 _MENTIONS = 20
 """So many mentions of an answer, from the end of a text, are looked at."""
 _LONGEST = 1_000
@@ -68,7 +72,14 @@ def find(text: str) -> Found:
     if boxed.unfinished:
         return Found((), "the last box was never closed")
     if boxed.contents:
-        return Found((Extracted(", ".join(dict.fromkeys(boxed.contents)), "boxed"),))
+        contents = tuple(dict.fromkeys(boxed.contents))
+        worded = _WORDED.fullmatch(contents[0]) if len(contents) == 1 else None
+        inside = (worded[1] or worded[2]) if worded else ""
+        if _DIGIT.search(inside) and not is_mathematics(inside) and not kind(tidy(inside)):
+            phrase = _PHRASE.search(inside)
+            if readings := _readings(inside[phrase.end() :] if phrase else inside, first=True):
+                return Found(tuple(Extracted(r, "boxed") for r in readings))
+        return Found((Extracted(", ".join(contents), "boxed"),))
     tail = text[-SEARCH:].strip()
     at = tail.rfind("####")
     if at >= 0 and (marked := tail[at + 4 :].lstrip("# ").partition("\n")[0].strip()):
@@ -88,8 +99,8 @@ def _phrased(tail: str) -> Found | None:
         phrase, weak = max(found_weak, key=lambda m: m.start()), True
     rest = tail[phrase.end() :]
     readings = _after(rest)
-    if not readings:
-        return None
+    if not readings:  # "The answer is not 5. It is 6."
+        return None if weak else _unphrased(rest[len(_sentence(rest.lstrip(" \t\n*:"))) :].strip())
     if weak and len(_STOP.findall(rest.strip())) > 1:
         # "the result is 5. ... So there are 7": which one is not said
         readings = tuple(dict.fromkeys((*readings, *(r.text for r in _unphrased(rest).readings))))
@@ -120,7 +131,7 @@ def _after(rest: str) -> tuple[str, ...]:
 
 
 def _readings(clause: str, *, first: bool) -> tuple[str, ...]:
-    clause = clause.strip()
+    clause = _plain(clause.strip())
     if not clause:
         return ()
     if clause.isdecimal():
@@ -130,10 +141,17 @@ def _readings(clause: str, *, first: bool) -> tuple[str, ...]:
         if is_mathematics(bare):
             # "It is 5!" may be five or its factorial.
             return (clause, clause[:-1]) if bare.endswith("!") and "\\" not in bare else (clause,)
-        if statement := stated(_MARKUP.sub("", clause), first=first):
+        if statement := stated(clause, first=first):
             return statement
         return ()
     return (clause,) if first and not _NEGATED.search(clause) else ()
+
+
+def _plain(text: str) -> str:
+    """``text`` without Markdown around its parts."""
+    if "*" not in text and "`" not in text and "_" not in text and "#" not in text:
+        return text
+    return _CLOSERS.sub("", _MARKUP.sub(lambda m: m[2] or "", text))
 
 
 _NEGATED = re.compile(r"\b(?:not|unknown|unclear|never|cannot)\b", re.IGNORECASE)
@@ -155,7 +173,7 @@ def _unphrased(tail: str) -> Found:
     if _is_answer(tail):
         return Found((Extracted(tail, "whole text"),))
     for sentence in _last_sentences(tail):
-        statement = stated(_MARKUP.sub("", sentence), first=False)
+        statement = stated(_plain(sentence), first=False)
         if statement:
             return Found(tuple(Extracted(r, "last expression") for r in statement))
     return Found((), "no answer in the text, and no box")
@@ -164,11 +182,13 @@ def _unphrased(tail: str) -> Found:
 def _last_sentences(tail: str) -> list[str]:
     """The last sentences, the last first."""
     near = tail[-_SENTENCES * _LONGEST :]
+    if (shown := near.rfind("\\end{")) >= 0 and any(map(str.isdigit, behind := near[near.find("}", shown) + 1 :])):
+        near = behind  # what stands behind a display
     for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
         if near.rstrip(" .").endswith(closing) and (at := near.rfind(opening, 0, near.rfind(closing))) >= 0:
             return [near[at:]]
     ends = [m.end() for m in _STOP.finditer(near) if m.end() < len(near)]
-    starts = [0, *ends] if len(near) == len(tail) else ends  # a beginning out of sight is none
+    starts = [0, *ends] if tail.endswith(near) and len(near) < _SENTENCES * _LONGEST else ends  # a beginning out of sight is none
     found = [near[a:b].strip() for a, b in zip(starts, [*starts[1:], len(near)], strict=True)]
     return [s for s in reversed(found) if any(map(str.isalnum, s))][:_SENTENCES]
 

@@ -45,14 +45,15 @@ def stated(relation: Tree, equal: Equal) -> Stated | None:
     name = relation[2][0] if names else None
     if not names and len(sides) == 2 and is_name(sides[1]) and not is_name(sides[0]):
         return Stated(sides[0], sides[1])
-    if not names and not any(t.symbols(s) for s in sides):
-        name = None
-    elif not names and len(relation[2]) > 2 and is_sum(sides[0]):
-        name, sides, signs = sides[0], sides[1:], signs[1:]
-    elif not names and len(relation[2]) == 2:
-        return None
-    elif t.symbols(sides[-1]) != t.symbols(sides[0]) and not names:
-        return None
+    if not names and any(t.symbols(s) for s in sides):
+        if t.symbols(sides[-1]) or sides[-1][0] in t.COLLECTIONS:
+            if not all(equal(sides[0], s) for s in sides[1:]):
+                return None  # an equation; else two ways to write one expression
+        elif len(sides) == 2 and (len(t.symbols(sides[0])) < 2 or sides[1] == t.ZERO):
+            return None  # an equation that is to be solved, or that describes a curve
+        else:
+            while t.symbols(sides[0]):
+                name, sides, signs = sides[0], sides[1:], signs[1:]
     return _value(sides, signs, name, equal)
 
 
@@ -61,7 +62,7 @@ def _value(sides: tuple[Tree, ...], signs: tuple[str, ...], name: Tree | None, e
     while exact <= len(signs) and signs[exact - 1] != "~":
         exact += 1
     for a, b in zip(sides[: exact - 1], sides[1:exact], strict=True):
-        if equal(a, b) is False:
+        if not (t.symbols(a) or t.symbols(b)) and equal(a, b) is False:
             raise ContradictionError("the sides of an equation are different")
     about = sides[exact] if exact < len(sides) else None
     if about is not None and far(sides[exact - 1], about):
@@ -102,11 +103,6 @@ def _geometric(tree: Tree) -> bool:
     if tree[0] == "^":
         return _geometric(tree[1]) and bool(tree[2][0] == "n")
     return bool(tree[0] == "s" and tree[1][:1].isupper()) or tree in (("s", "angle"), ("s", "triangle"))
-
-
-def is_sum(tree: Tree) -> bool:
-    """``m + n``, ``a + b + c``: what is asked for in many problems."""
-    return bool(tree[0] == "+" and all(x[0] in ("s", "*") for x in tree[1])) or is_name(tree)
 
 
 def opaque(tree: Tree) -> bool:
@@ -177,6 +173,32 @@ def renamed(limits: Limits, tree: Tree, old: str, new: Tree) -> Tree:
     if kind == "f":
         return ("f", tree[1], tuple(renamed(limits, x, old, new) for x in tree[2]))
     return tree
+
+
+def solution(limits: Limits, tree: Tree, name: str) -> Tree | None:
+    """What a symbol is where ``tree`` is 0, if the tree is a sum of terms linear in it; ``None`` for others."""
+    terms = tree[1] if tree[0] == "+" else (tree,)
+    slope: list[Tree] = []
+    rest: list[Tree] = []
+    for term in terms:
+        factors = term[1] if term[0] == "*" else (term,)
+        if name not in t.symbols(term):
+            rest.append(term)
+        elif ("s", name) in factors and sum(name in t.symbols(f) for f in factors) == 1:
+            slope.append(t.multiply(limits, [f for f in factors if f != ("s", name)]))
+        else:
+            return None
+    if not slope:
+        return None
+    return t.negate(limits, t.divide(limits, t.add(limits, rest), t.add(limits, slope)))
+
+
+def componentwise(relation: Tree) -> Tree | None:
+    """``(x, y) = (3, 2)`` as the list ``x = 3, y = 2``; ``None`` for other relations."""
+    sides = relation[2]
+    if relation[1] != ("=",) or any(s[0] != "tuple" for s in sides) or len(sides[0][3]) != len(sides[1][3]):
+        return None
+    return ("list", tuple(("rel", ("=",), pair) for pair in zip(sides[0][3], sides[1][3], strict=True)))
 
 
 def without_constant(limits: Limits, tree: Tree) -> tuple[Tree, str] | None:

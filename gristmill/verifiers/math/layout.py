@@ -18,7 +18,7 @@ _LAYOUT = re.compile(
 _DRESSED = re.compile(
     r"\\(?:underline|uline|num|mathnormal|ensuremath|boldsymbol|bm|pmb|mathstrut|bold|mathop|mathord|cancelto"
     r"|(?:text)?color\s*\{[^{}]*\}|color\s*\[[^\]]*\]\s*\{[^{}]*\}|colorbox\s*\{[^{}]*\}"
-    r"|[hv]space\*?\s*\{[^{}]*\}|phantom\s*\{[^{}]*\}|large|Large|small|strut)(?![A-Za-z])"
+    r"|[hv]space\*?\s*\{[^{}]*\}|phantom\s*\{[^{}]*\}|large|Large|small|strut|cancel|bcancel|xcancel)(?![A-Za-z])"
 )
 _WRAPPED = re.compile(
     r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|texttt|operatorname|hbox"
@@ -88,6 +88,7 @@ _MODULO = re.compile(
     rf"\s*\{{?\s*(\d+|[A-Za-z])\s*\}}?\s*\)?\)?\s*"
 )
 _CASES = re.compile(r"\\begin\s*\{(cases|aligned|align\*?|gathered|array)\}(?:\s*\{[lcr|]*\})?([^&]*)\\end\s*\{\1\}", re.DOTALL)
+_SPACED_DIGITS = re.compile(rf"{OPEN}\s*\d(?: [\d,.])+\s*{CLOSE}")
 _NUMERAL = re.compile(rf"{OPEN}\s*((?:and|or)\s+)?([A-Za-z]+(?:[ -][A-Za-z]+)*)\s*{CLOSE}")
 _ANSWER = re.compile(rf"[{OPEN}\s]*(?:final\s+)?answer\s*(?::|is)\s*", re.IGNORECASE)
 _ESCAPED = re.compile(r"\\\\(?=(?:d?frac|sqrt|text|pi|cdot|times|left|right|boxed|infty|pm|in|le|ge)(?![A-Za-z]))")
@@ -161,6 +162,7 @@ def _latex(text: str) -> str:
             break
         text = wrapped
     if OPEN in text:
+        text = _SPACED_DIGITS.sub(lambda m: m[0].replace(" ", ""), text)
         text = _NUMERAL.sub(_numeral, re.sub(rf"{OPEN}\s*{OPEN}|{CLOSE}\s*{CLOSE}", lambda m: m[0][0], text))
     text = _DEGREES.sub("° ", text)
     text = _PRIMES.sub(lambda m: "'" * (m[1] or m[2]).count("prime"), text)

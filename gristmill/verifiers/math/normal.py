@@ -61,8 +61,8 @@ def read(raw: str) -> Answer:
     """Set apart what is not mathematics in ``raw``."""
     money = _money(raw)
     text = tidy(raw)
-    if kind := _kind(text):
-        return kind
+    if (special := kind(text)) is not None:
+        return special
     letter = ""
     found = _CHOICE.fullmatch(text)
     if found is not None and not _MORE.match(found[3]):
@@ -95,7 +95,7 @@ def _money(raw: str) -> str:
     return "" if found is None else _CURRENCIES.get(found[0], "dollar")
 
 
-def _kind(text: str) -> Answer | None:
+def kind(text: str) -> Answer | None:
     """A time of day, an ordinal or a date; ``None`` for other texts."""
     if (found := _TIME.fullmatch(text)) is not None:
         half = "noon" if found[4] else (found[3] or "").lower()
@@ -203,6 +203,14 @@ def plain_thousands(text: str) -> str:
     """Commas and spaces that separate thousands taken out, where no bracket is open."""
     if " " in text:
         text = _SPACED.sub(lambda m: m[0].replace(" ", ""), text)
-    if "," not in text or "(" in text or "{" in text or "[" in text:
+    if "," not in text:
         return text
-    return _THOUSANDS.sub(lambda m: m[0].replace(",", ""), text)
+    if "(" not in text and "{" not in text and "[" not in text:
+        return _THOUSANDS.sub(lambda m: m[0].replace(",", ""), text)
+    return _THOUSANDS.sub(lambda m: m[0] if _inside(text, m.start()) else m[0].replace(",", ""), text)
+
+
+def _inside(text: str, at: int) -> bool:
+    """Whether a bracket is open at ``at``."""
+    before = text[:at]
+    return any(before.count(a) > before.count(b) for a, b in ("()", "[]", "{}"))

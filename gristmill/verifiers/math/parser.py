@@ -219,6 +219,8 @@ class _Parser(TokenStream):
                 base = t.multiply(self.limits, (scalar(base), ("n", Fraction(1, 100))))
             elif self.here == "°":
                 self.advance()
+                if self.in_angle:
+                    base = t.multiply(self.limits, (scalar(base), ("n", Fraction(1, 180)), ("c", "pi")))
             else:
                 break
         self.depth -= 1

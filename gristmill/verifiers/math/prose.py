@@ -30,13 +30,20 @@ _WORDS_IN_COMMAND = re.compile(
 )
 _TURN = frozenset(
     "is are was were equals equal makes make gives give leaves becomes so thus hence therefore then yields"
-    " get gets means namely left".split()  # noqa: SIM905
+    " get gets means namely left has have had total altogether obtain implies follows meaning giving yielding".split()  # noqa: SIM905
 )
 """What follows these is the result, and what stood before was on the way to it."""
 _REASON = frozenset(
     "because since which where after when if while obtained given using assuming whenever although though"
     " considering based provided unless including plus-minus compared instead as leaving".split()  # noqa: SIM905
 )
+_LEADING = frozenset(
+    "since because if when with after given as for although while using out from before having whenever".split()  # noqa: SIM905
+)
+"""A clause that begins with one of these says under what circumstances, up to its comma."""
+_SELECTING = frozenset(("of", "from", "among", "between"))
+_GIVES = re.compile(r"\s+(?:[a-z]+\s)?(?:gives?|means|is|equals?|yields?|makes|leaves|simplifies|implies|leads)\b")
+_BOUND = re.compile(r"\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller) than|between|up to|over|under)\s*\Z")
 _CIRCUMSTANCE = frozenset(
     "in of per for from by with within before over under every each at than out into on during among until"
     " without through across to about-face step case problem part question option".split()  # noqa: SIM905
@@ -56,6 +63,9 @@ _HEDGED = frozenset(("or", "and", "either", "maybe", "perhaps", "possibly", "alt
 _BLANK = frozenset(("\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad"))
 
 
+_DEMOTED = {"": "before", "before": "earlier"}
+
+
 class Candidate(NamedTuple):
     """A run of mathematics in a clause, and how it stands there."""
 
@@ -63,7 +73,7 @@ class Candidate(NamedTuple):
     end: int
     text: str
     role: str
-    """``""`` for a main one, else ``circumstance``, ``aside`` or ``name``."""
+    """``""`` for a main one; ``before`` or ``earlier`` if a result came later; ``circumstance``, ``aside``, ``name``."""
     joined: bool
     """Whether only "or", "and" or a comma stands between it and the candidate before."""
 
@@ -103,6 +113,10 @@ class _Scan:
         self.role, self.aside = "", 0
         self.joined = False
         self.negated = self.over = False
+        self.leading = False
+        """Whether a clause such as "Since ..., " is being read, or one that begins with "in which"."""
+        self.stopped = True
+        """Whether a comma, or nothing, stands before the next word."""
         self.words: list[str] = []
         """The words since the candidate before."""
 
@@ -114,7 +128,7 @@ class _Scan:
         if self.start >= 0 and self.solid and not self.negated:
             text = _SPOKEN_MINUS.sub("-", self.clause[self.start : self.end])
             role = "aside" if self.aside else self.role
-            if not role and len(text) < 3 and text.isalpha():
+            if not role and len(bare := text.strip("$\\() ")) < 3 and bare.isalpha():
                 role = "name"
             self.found.append(Candidate(self.start, self.end, text, role, self.joined))
             self.words = []
@@ -132,6 +146,10 @@ class _Scan:
 
     def standing(self) -> str:
         """What the words before say a candidate is."""
+        if self.leading:
+            return "circumstance"
+        if len(self.words) > 2 and "the" in self.words[-3:-1] and not _SELECTING.isdisjoint(self.words[-4:-1]):
+            return "circumstance"  # "of the integers f(1), f(2)"
         for i in range(len(self.words) - 1, -1, -1):
             word = self.words[i]
             if word in _BETWEEN:
@@ -152,6 +170,12 @@ class _Scan:
             self.pending = True
             return True
         self.flush()
+        stopped = self.stopped
+        self.stopped = stopped and low in _CIRCUMSTANCE  # ", of which"
+        if stopped and low in _LEADING and not self.has_main():
+            self.leading = True
+        elif low in ("which", "whom"):
+            return self.relative(stopped=stopped, end=end)
         if low in _NEGATION or low.endswith("n't"):
             self.negated = True
         elif low in _TURN or (low == "to" and self.words and _TURNED.search(self.words[-1])):
@@ -164,12 +188,25 @@ class _Scan:
         self.words.append(low)
         return True
 
+    def relative(self, *, stopped: bool, end: int) -> bool:
+        """A clause with "which": what it gives is a result, else it is a remark or a circumstance."""
+        if self.words[-1:] == ["from"] or _GIVES.match(self.clause, end):
+            self.turn()
+        elif stopped and self.has_main():
+            return False
+        else:
+            self.leading = True
+        self.words.append("which")
+        return True
+
     def has_main(self) -> bool:
         return any(not c.role for c in self.found)
 
     def turn(self) -> None:
         """What was found is on the way to what comes."""
-        self.found = [c._replace(role="before") if not c.role else c for c in self.found]
+        if self.leading or not self.has_main():
+            return
+        self.found = [c._replace(role=_DEMOTED.get(c.role, c.role)) for c in self.found]
 
 
 def candidates(clause: str) -> list[Candidate]:
@@ -213,9 +250,7 @@ def _step(
         scan.operand(start, end, joins=mixed or (not spaced and last in ("sign", "command", "close", "word")))
     elif kind == "math":
         scan.flush()
-        scan.role = scan.standing()
-        scan.start, scan.end, scan.solid = start, end, True
-        scan.flush()
+        _formula(scan, start, end)
     elif kind == "word":
         if _is_symbol(scan, piece, start, end, spaced=spaced, last=last):
             scan.operand(start, end, joins=True)
@@ -235,6 +270,28 @@ def _step(
         scan.flush()
         scan.joined = False
     return True
+
+
+def _formula(scan: _Scan, start: int, end: int) -> None:
+    """Mathematics between delimiters. "With $T=1, x=2$": a comma ends the circumstance there too."""
+    parts = [(start, end)]
+    if scan.leading and (comma := _parted(scan.clause, start, end)):
+        parts = [(start, comma), (comma + 1, end)]
+    for begin, stop in parts:
+        scan.role = scan.standing()
+        scan.start, scan.end, scan.solid = begin, stop, True
+        scan.flush()
+        scan.leading = scan.leading and len(parts) == 1
+
+
+def _parted(clause: str, start: int, end: int) -> int:
+    """The last comma outside of brackets; 0 if there is none."""
+    depth = found = 0
+    for at in range(start, end):
+        depth += (clause[at] in "([{") - (clause[at] in ")]}")
+        if clause[at] == "," and depth == 0:
+            found = at
+    return found
 
 
 def _is_mixed(clause: str, start: int, at: int) -> bool:
@@ -290,7 +347,8 @@ def _sign(scan: _Scan, piece: str, start: int, end: int, *, spaced: bool) -> Non
 def _bracket(scan: _Scan, piece: str, start: int, end: int, *, spaced: bool, last: str, opens: bool) -> None:
     if opens:
         inside = scan.start >= 0 and (scan.pending or scan.depth or not spaced)
-        first = scan.start < 0 and not scan.aside and (start == 0 or last in ("stop", "sign") or _turned(scan))
+        words = _WORDED.match(scan.clause, end) is not None
+        first = scan.start < 0 and not scan.aside and not words and (start == 0 or last in ("stop", "sign") or _turned(scan))
         if inside or (first and piece != "{"):
             if scan.start < 0:
                 scan.role = scan.standing()
@@ -306,6 +364,9 @@ def _bracket(scan: _Scan, piece: str, start: int, end: int, *, spaced: bool, las
     else:
         scan.flush()
         scan.aside = max(scan.aside - 1, 0)
+
+
+_WORDED = re.compile(r"\s*[A-Za-z]{2,}")
 
 
 def _turned(scan: _Scan) -> bool:
@@ -324,7 +385,8 @@ def _stop(scan: _Scan, piece: str, start: int, end: int) -> bool:
     if piece == ":":
         scan.turn()
     if piece in ",;":
-        scan.negated = False
+        scan.negated = scan.leading = False
+        scan.stopped, scan.words = True, []
     elif piece in ".?" and scan.has_main() and (not after or after.isspace()):
         return False
     return True
@@ -336,12 +398,17 @@ def stated(clause: str, *, first: bool) -> tuple[str, ...]:
     ``first``: whether the clause is an answer by itself, as behind "Answer:", so that what it begins with
     is the answer and what follows a remark; else the last of several results is the likeliest.
     """
+    if "$ $" in clause:
+        clause = _BROKEN.sub(r"\1 ", clause)
+    digit = _DIGIT.search(clause) if first else None
+    if digit is not None and _BOUND.search(clause, 0, digit.start()):
+        return ()  # "at least 5" is no number
     if (only := _only_number(clause)) is not None:
         return (_with_unit(clause, only),)
     found = candidates(clause)
     if not found:
         return ()
-    for role in ("", "before", "circumstance", "aside", "name"):
+    for role in ("", "before", "earlier", "circumstance", "aside", "name"):
         chosen = [c for c in found if c.role == role]
         if chosen:
             break
@@ -382,10 +449,11 @@ def _unfinished_sums_out(chosen: list[Candidate]) -> list[Candidate]:
 def _with_unit(clause: str, found: Candidate) -> str:
     """The text of a candidate, with the unit behind it where that is one of measure or money."""
     text = found.text
-    if text.startswith(("$$", "\\(", "\\[")):
-        text = text[2:-2].strip()
-    elif text.startswith("$") and text.endswith("$"):
-        text = text[1:-1].strip()
+    for opening, closing in (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$")):
+        if text.startswith(opening) and (opening != "$" or not text[1:2].isdigit() or text.endswith("$")):
+            text = text.removeprefix(opening)
+        text = text.removesuffix(closing) if len(text) > len(closing) else text
+    text = text.strip()
     if not text[-1:].isdigit() and text[-1:] not in ("}", ")"):
         return text
     behind = _UNIT_BEHIND.match(clause, found.end)
@@ -395,6 +463,7 @@ def _with_unit(clause: str, found: Candidate) -> str:
 @lru_cache(maxsize=4096)
 def _unit_in(words: str) -> str:
     """The unit that some words begin with, as it is written behind a number; empty if they begin with none."""
+    words = words.rstrip(".")
     while words:
         if words in ("percent", "per cent"):
             return "%"
@@ -409,6 +478,8 @@ def _unit_in(words: str) -> str:
 _NUMBER = re.compile(r"(?:(?<![\w\s-])-|(?<=[a-z]\s)-|\A-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![-'’\w])")
 _SIGNS = re.compile(r"[\\^={}\[\]$€£_<>|*/+%!≤≥≈±×÷√:]")
 _DIGIT = re.compile(r"\d")
+_BROKEN = re.compile(r"([=+-])\s*\$\s+\$")
+"""A formula that was broken between two lines."""
 _MINUS = frozenset(("minus", "negative"))
 _UNUSUAL = _NEGATION | _MINUS
 _NO_UNITS = frozenset(("in", "a", "at", "as", "an", "is"))

@@ -100,13 +100,9 @@ def compare(
 def _in_sight(values: Mapping[str, Fraction], integral: set[str]) -> bool:
     """Whether a point counts against expressions only one of which has a value there.
 
-    Of several symbols, people take all but one for positive; and whole numbers begin at 1.
+    Of several symbols, people take all but one for positive; and formulas in whole numbers begin somewhere.
     """
-    return (
-        all(values.values())
-        and sum(v < 0 for v in values.values()) < 2
-        and all(values[name] > 0 for name in integral)
-    )
+    return not integral and all(values.values()) and sum(v < 0 for v in values.values()) < 2
 
 
 @cache

@@ -100,6 +100,8 @@ class TokenStream:
         self.kind, self.here, self.spaced = 0, "", False
         self.in_set = 0
         """How many sets are open: there a colon or a bar means "such that"."""
+        self.in_angle = 0
+        """How many arguments of trigonometric functions are open: there a degree is a number."""
         self.indices: set[str] = set()
         """The indices of the sums and products that are being read: here ``i`` is a number to count with."""
         self.advance()
