@@ -68,7 +68,9 @@ def pairs_report(name: str, rows: list[dict[str, object]], judges: dict[str, Jud
                 print(f"  {'=' if row['equal'] else '#'} {row['gold']!r} | {row['response']!r} | {outcome}"
                       f" | {verdict.extracted!r} | {verdict.rule}: {verdict.detail}")  # fmt: skip
         rate = len(rows) / (time.perf_counter() - start)
-        print(f"| {name} | {who} | {len(rows)} | {', '.join(f'{k} {v}' for k, v in counts.items())} | {rate:,.0f}/s |")
+        print(
+            f"| {name} | {who} | {len(rows)} | {', '.join(f'{k} {v}' for k, v in counts.items())} | {rate:,.0f}/s |"
+        )
 
 
 def forms_report(

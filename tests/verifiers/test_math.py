@@ -72,7 +72,7 @@ UNDECIDED = [
     (r"\boxed{\frac{1}{2}", "2", Outcome.UNPARSEABLE, "unfinished"),
     ("<think>It is \\boxed{7}", "7", Outcome.UNPARSEABLE, "unfinished"),
     ("<answer>7", "7", Outcome.UNPARSEABLE, "unfinished"),
-    ("He has 7 pears and then there were 8 plums", "7", Outcome.UNPARSEABLE, "ambiguous"),
+    ("There are 7 pears, and 8 plums lie there", "7", Outcome.UNPARSEABLE, "ambiguous"),
     (r"\boxed{2+4=5}", "5", Outcome.UNPARSEABLE, "undecided"),
     (r"\boxed{x}", "0/0", Outcome.ERROR, "reference unparseable"),
     (r"\boxed{)(}", "7", Outcome.UNPARSEABLE, "not mathematics"),
@@ -124,7 +124,7 @@ def test_last_box(text: str, content: str | None) -> None:
 
 def test_many_open_boxes_take_linear_time(pool: Pool) -> None:
     assert pool.verify(r"\boxed{3} " + r"\boxed{" * 200_000, "3").rule == "unfinished"
-    assert pool.verify(r"\boxed{3} " + r"\boxed{}" * 200_000, "3").correct
+    assert pool.verify(r"\boxed{}" * 200_000 + r"\boxed{3}", "3").correct
 
 
 HOSTILE = [

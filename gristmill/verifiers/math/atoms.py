@@ -320,7 +320,16 @@ def function(p: Grammar, name: str, arguments: tuple[Tree, ...]) -> Tree:
 def matrix(p: Grammar) -> Tree:
     r"""A matrix; ``\begin`` has been read."""
     kind = raw(p)
-    if kind.rstrip("*") not in ("pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "smallmatrix", "array", "Vmatrix"):
+    if kind.rstrip("*") not in (
+        "pmatrix",
+        "bmatrix",
+        "matrix",
+        "vmatrix",
+        "Bmatrix",
+        "smallmatrix",
+        "array",
+        "Vmatrix",
+    ):
         raise ParseError(f"an environment {kind!r}")
     if kind == "array":
         raw(p)

@@ -22,7 +22,9 @@ class MathComparison:
     that a verdict must hold for base e and for base 10.
     """
 
-    def __init__(self, limits: Limits, relative: float, absolute: float, logarithm: int | None = None) -> None:
+    def __init__(
+        self, limits: Limits, relative: float, absolute: float, logarithm: int | None = None
+    ) -> None:
         self.limits = limits
         # Of the numbers as they are written: 1e-6 means 1/10^6.
         self.relative, self.absolute = (Fraction(str(x)) if x else Fraction(0) for x in (relative, absolute))
@@ -300,7 +302,12 @@ class MathComparison:
         self.rule = "structure"
         if (several := forms.componentwise(relation)) is not None and other[0] == "list":
             return self.equal(several, other)
-        if other[0] == "list" and other[1] and all(x[0] == "rel" for x in other[1]) and not sets.is_set(relation):
+        if (
+            other[0] == "list"
+            and other[1]
+            and all(x[0] == "rel" for x in other[1])
+            and not sets.is_set(relation)
+        ):
             return self.collection_and_value(other, relation)
         try:
             found = self.stated(relation)

@@ -19,7 +19,9 @@ _PHRASE = re.compile(
 )
 _STOP = re.compile(r"\n|(?<!\\)[.!?](?=\s|\Z)")
 # Marks of Markdown in pairs: never what may be a product or a power.
-_MARKUP = re.compile(r"(?<![\w)\]}\\])(\*{1,3}|_{1,3}|`{1,3})(?=[^\s*])(.+?)(?<=\S)\1(?![\w({])|^\s*#{1,6}\s+")
+_MARKUP = re.compile(
+    r"(?<![\w)\]}\\])(\*{1,3}|_{1,3}|`{1,3})(?=[^\s*])(.+?)(?<=\S)\1(?![\w({])|^\s*#{1,6}\s+"
+)
 _CLOSERS = re.compile(r"(?<=\S)(?:\*{1,3}|`{1,3})(?=[\s,;:!?)]|\.(?!\d)|\Z)")
 _OPENERS = {"\\[": "\\]", "$$": "$$", "\\(": "\\)"}
 _MATHEMATICAL = re.compile(r"[\d\\=^+<>]")
@@ -182,14 +184,18 @@ def _unphrased(tail: str) -> Found:
 def _last_sentences(tail: str) -> list[str]:
     """The last sentences, the last first."""
     near = tail[-_SENTENCES * _LONGEST :]
-    if (shown := near.rfind("\\end{")) >= 0 and any(map(str.isdigit, behind := near[near.find("}", shown) + 1 :])):
+    if (shown := near.rfind("\\end{")) >= 0 and any(
+        map(str.isdigit, behind := near[near.find("}", shown) + 1 :])
+    ):
         near = behind  # what stands behind a display
     for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
         if near.rstrip(" .").endswith(closing) and (at := near.rfind(opening, 0, near.rfind(closing))) >= 0:
             return [near[at:]]
     ends = [m.end() for m in _STOP.finditer(near) if m.end() < len(near)]
-    starts = [0, *ends] if tail.endswith(near) and len(near) < _SENTENCES * _LONGEST else ends  # a beginning out of sight is none
-    found = [near[a:b].strip() for a, b in zip(starts, [*starts[1:], len(near)], strict=True)]
+    starts = (
+        [0, *ends] if tail.endswith(near) and len(near) < _SENTENCES * _LONGEST else ends
+    )  # a beginning out of sight is none
+    found = [near[a:b].strip() for a, b in zip(starts, [*starts[1:], len(near)][: len(starts)], strict=True)]
     return [s for s in reversed(found) if any(map(str.isalnum, s))][:_SENTENCES]
 
 

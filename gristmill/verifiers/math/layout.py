@@ -52,9 +52,13 @@ _SPELLINGS = {
 }
 _DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))")
 _PRIMES = re.compile(r"\^\s*(?:\{\s*((?:\\prime\s*)+)\}|(\\prime)(?![A-Za-z]))")
-_SPLIT_NUMBER = re.compile(r"(?<=\d)(?:,\s*\\!\s*|\{,\}\s*|\\[,!;:]\s*|\\thinspace\s*|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))")
+_SPLIT_NUMBER = re.compile(
+    r"(?<=\d)(?:,\s*\\!\s*|\{,\}\s*|\\[,!;:]\s*|\\thinspace\s*|[\u00a0\u2009\u202f])(?=\d{3}(?!\d))"
+)
 _OVER = re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}|\A([^{}]*)\\over(?![a-z])(.*)\Z", re.DOTALL)
-_FIELD = re.compile(r"\\(?:mathbb|mathbf|Bbb|mathds)\s*\{?\s*([RZNQC])\s*\}?(?![A-Za-z])|\\([RZNQ])(?![A-Za-z])|([ℝℤℕℚℂ])")
+_FIELD = re.compile(
+    r"\\(?:mathbb|mathbf|Bbb|mathds)\s*\{?\s*([RZNQC])\s*\}?(?![A-Za-z])|\\([RZNQ])(?![A-Za-z])|([ℝℤℕℚℂ])"
+)
 _FIELDS = dict(zip("ℝℤℕℚℂ", "RZNQC", strict=True))
 _ALL_REALS = re.compile(
     rf"[\s{OPEN}]*(?:(?:x|y|n)\s*(?:is|can be)\s*)?(?:the\s+)?(?:set of\s+)?(?:all|any|every)\s+(?:the\s+)?reals?"
@@ -65,8 +69,30 @@ _REPEATING = re.compile(
     r"(?<![\d.])(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))|\((\d+)\)(?=\s*(?:\Z|[,;)=}])))"
 )
 _CIRCLED: dict[int, str | int | None] = str.maketrans(
-    {"−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/", "⁄": "/"}
-    | {"∕": "/", "，": ",", "（": "(", "）": ")", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "٬": ",", "…": r"\ldots "}
+    {
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "‐": "-",
+        "‑": "-",
+        "×": "*",
+        "·": "*",
+        "⋅": "*",
+        "∙": "*",
+        "÷": "/",
+        "⁄": "/",
+    }
+    | {
+        "∕": "/",
+        "，": ",",
+        "（": "(",
+        "）": ")",
+        "\u00a0": " ",
+        "\u2009": " ",
+        "\u202f": " ",
+        "٬": ",",
+        "…": r"\ldots ",
+    }
     | {"≈": r"\approx ", "⩽": "≤", "⩾": "≥", "∖": r"\setminus ", "∨": " or ", "∧": " and ", "∩": r"\cap "}
     | {"∣": "|", "⇒": r"\Rightarrow ", "∴": r"\therefore ", "″": "''", "：": ":", "°": "° "}
 )
@@ -87,11 +113,16 @@ _MODULO = re.compile(
     rf"\(?\s*(?:\\pmod|\\mod|\(\s*\\bmod|\(\s*[{OPEN}\s]*mod(?:ulo)?[\s{CLOSE}]*|{OPEN}\s*mod(?:ulo)?\s*{CLOSE})"
     rf"\s*\{{?\s*(\d+|[A-Za-z])\s*\}}?\s*\)?\)?\s*"
 )
-_CASES = re.compile(r"\\begin\s*\{(cases|aligned|align\*?|gathered|array)\}(?:\s*\{[lcr|]*\})?([^&]*)\\end\s*\{\1\}", re.DOTALL)
+_CASES = re.compile(
+    r"\\begin\s*\{(cases|aligned|align\*?|gathered|array)\}(?:\s*\{[lcr|]*\})?([^&]*)\\end\s*\{\1\}",
+    re.DOTALL,
+)
 _SPACED_DIGITS = re.compile(rf"{OPEN}\s*\d(?: [\d,.])+\s*{CLOSE}")
 _NUMERAL = re.compile(rf"{OPEN}\s*((?:and|or)\s+)?([A-Za-z]+(?:[ -][A-Za-z]+)*)\s*{CLOSE}")
 _ANSWER = re.compile(rf"[{OPEN}\s]*(?:final\s+)?answer\s*(?::|is)\s*", re.IGNORECASE)
-_ESCAPED = re.compile(r"\\\\(?=(?:d?frac|sqrt|text|pi|cdot|times|left|right|boxed|infty|pm|in|le|ge)(?![A-Za-z]))")
+_ESCAPED = re.compile(
+    r"\\\\(?=(?:d?frac|sqrt|text|pi|cdot|times|left|right|boxed|infty|pm|in|le|ge)(?![A-Za-z]))"
+)
 """A model that escapes its own backslashes."""
 _GROUPS = 50
 """Pairs of braces around all of an answer that are taken off. With more it is nested too deeply to read."""
@@ -170,7 +201,9 @@ def _latex(text: str) -> str:
     if r"\over" in text:
         for _ in range(10):
             inner = _OVER.sub(
-                lambda m: rf"\frac{{{m[1] if m[1] is not None else m[3]}}}{{{m[2] if m[1] is not None else m[4]}}}",
+                lambda m: (
+                    rf"\frac{{{m[1] if m[1] is not None else m[3]}}}{{{m[2] if m[1] is not None else m[4]}}}"
+                ),
                 text,
             )
             if inner == text:

@@ -45,7 +45,9 @@ def _product(limits: Limits, a: Tree, b: Tree) -> Tree:
     if max(rows, inner, columns) > _SIDE:
         raise LimitError(f"a product of matrices larger than {_SIDE} by {_SIDE}", "items")
     entries = (
-        t.add(limits, [t.multiply(limits, (a[2][i * inner + k], b[2][k * columns + j])) for k in range(inner)])
+        t.add(
+            limits, [t.multiply(limits, (a[2][i * inner + k], b[2][k * columns + j])) for k in range(inner)]
+        )
         for i in range(rows)
         for j in range(columns)
     )

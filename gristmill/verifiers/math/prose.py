@@ -42,8 +42,12 @@ _LEADING = frozenset(
 )
 """A clause that begins with one of these says under what circumstances, up to its comma."""
 _SELECTING = frozenset(("of", "from", "among", "between"))
-_GIVES = re.compile(r"\s+(?:[a-z]+\s)?(?:gives?|means|is|equals?|yields?|makes|leaves|simplifies|implies|leads)\b")
-_BOUND = re.compile(r"\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller) than|between|up to|over|under)\s*\Z")
+_GIVES = re.compile(
+    r"\s+(?:[a-z]+\s)?(?:gives?|means|is|equals?|yields?|makes|leaves|simplifies|implies|leads)\b"
+)
+_BOUND = re.compile(
+    r"\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller) than|between|up to|over|under)\s*\Z"
+)
 _CIRCUMSTANCE = frozenset(
     "in of per for from by with within before over under every each at than out into on during among until"
     " without through across to about-face step case problem part question option".split()  # noqa: SIM905
@@ -54,7 +58,9 @@ _BETWEEN = frozenset(
 )
 _WHOLES = frozenset("total sum amount value number cost price average mean maximum minimum product".split())  # noqa: SIM905
 _SUMS = re.compile(r"\s*(?:[^\W\d]+\s){0,3}?(?:in (?:all|total)|altogether|total|overall)\b")
-_TURNED = re.compile(r"(?:comes?|came|amounts?|adds? up|works? out|equal|equals|evaluates?|simplifies|reduces)\s*$")
+_TURNED = re.compile(
+    r"(?:comes?|came|amounts?|adds? up|works? out|equal|equals|evaluates?|simplifies|reduces)\s*$"
+)
 _SPOKEN_MINUS = re.compile(r"\A(?:minus|negative)\s*", re.IGNORECASE)
 _NEGATION = frozenset("not never isn't aren't wasn't cannot no neither nor".split())  # noqa: SIM905
 _ARTICLES = frozenset(("a", "A", "I"))
@@ -148,7 +154,11 @@ class _Scan:
         """What the words before say a candidate is."""
         if self.leading:
             return "circumstance"
-        if len(self.words) > 2 and "the" in self.words[-3:-1] and not _SELECTING.isdisjoint(self.words[-4:-1]):
+        if (
+            len(self.words) > 2
+            and "the" in self.words[-3:-1]
+            and not _SELECTING.isdisjoint(self.words[-4:-1])
+        ):
             return "circumstance"  # "of the integers f(1), f(2)"
         for i in range(len(self.words) - 1, -1, -1):
             word = self.words[i]
@@ -240,9 +250,7 @@ def _totals(clause: str, end: int) -> bool:
     return "all" in clause or "tal" in clause and _SUMS.match(clause, end) is not None
 
 
-def _step(
-    scan: _Scan, kind: str, piece: str, span: tuple[int, int], *, spaced: bool, last: str
-) -> bool:
+def _step(scan: _Scan, kind: str, piece: str, span: tuple[int, int], *, spaced: bool, last: str) -> bool:
     """One piece of the clause. ``False`` where what counts has ended."""
     start, end = span
     if kind == "number":
@@ -303,9 +311,9 @@ def _is_mixed(clause: str, start: int, at: int) -> bool:
 def _is_symbol(scan: _Scan, piece: str, start: int, end: int, *, spaced: bool, last: str) -> bool:
     clause = scan.clause
     after = clause[end : end + 1]
-    tied = (not spaced and last in ("number", "sign", "command", "open", "close") and start > 0) or after in tuple(
-        "^_(="
-    )
+    tied = (
+        not spaced and last in ("number", "sign", "command", "open", "close") and start > 0
+    ) or after in tuple("^_(=")
     if last == "number" and known(piece) is not None:
         return False
     if after == "{":  # a command that lost its backslash
@@ -333,7 +341,12 @@ def _sign(scan: _Scan, piece: str, start: int, end: int, *, spaced: bool) -> Non
     if piece in _RELATION:
         scan.turn()
         scan.words.append("is")
-    elif piece in "-−–+±√|" and after and not after.isspace() and (spaced or start == 0 or not scan.clause[start - 1].isalpha()):
+    elif (
+        piece in "-−–+±√|"
+        and after
+        and not after.isspace()
+        and (spaced or start == 0 or not scan.clause[start - 1].isalpha())
+    ):
         scan.role = scan.standing()
         scan.begin(start)
         scan.pending = True
@@ -348,7 +361,12 @@ def _bracket(scan: _Scan, piece: str, start: int, end: int, *, spaced: bool, las
     if opens:
         inside = scan.start >= 0 and (scan.pending or scan.depth or not spaced)
         words = _WORDED.match(scan.clause, end) is not None
-        first = scan.start < 0 and not scan.aside and not words and (start == 0 or last in ("stop", "sign") or _turned(scan))
+        first = (
+            scan.start < 0
+            and not scan.aside
+            and not words
+            and (start == 0 or last in ("stop", "sign") or _turned(scan))
+        )
         if inside or (first and piece != "{"):
             if scan.start < 0:
                 scan.role = scan.standing()

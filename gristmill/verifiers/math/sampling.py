@@ -144,9 +144,7 @@ def _turns(tree: Tree) -> bool:
     return tree[0] == "*" and ("c", "pi") in tree[1] and bool(symbols(tree))
 
 
-def _points(
-    names: list[str], integral: set[str], a: _Traits, b: _Traits
-) -> Iterator[dict[str, Fraction]]:
+def _points(names: list[str], integral: set[str], a: _Traits, b: _Traits) -> Iterator[dict[str, Fraction]]:
     """Where to look: the same points in every process."""
     draw = random.Random("".join(names))  # noqa: S311 - points, not secrets
     for point in range(_SMOOTH_POINTS):
@@ -180,8 +178,14 @@ def _points(
 def _wide(numbers: frozenset[Fraction]) -> list[Fraction]:
     """Numbers far and near, on both sides of zero and of ``numbers``."""
     found = [Fraction(k) for k in range(-6, 13)]
-    found += [Fraction(2 * k + 1, 2) for k in range(-8, 9)] + [Fraction(1, 7), Fraction(-2, 9), Fraction(22, 7)]
-    found += [sign * Fraction(10) ** k * Fraction(37, 20) for sign in (1, -1) for k in (-3, 1, 2, 3, 4, 6, 9, 12)]
+    found += [Fraction(2 * k + 1, 2) for k in range(-8, 9)] + [
+        Fraction(1, 7),
+        Fraction(-2, 9),
+        Fraction(22, 7),
+    ]
+    found += [
+        sign * Fraction(10) ** k * Fraction(37, 20) for sign in (1, -1) for k in (-3, 1, 2, 3, 4, 6, 9, 12)
+    ]
     for number in sorted(numbers)[:24]:
         if 0 < number < 10**30:
             found += [s * number + d for s in (1, -1) for d in (0, Fraction(-3, 4), Fraction(4, 5))]
@@ -231,9 +235,7 @@ def _value(point: Point, tree: Tree) -> Value | None:
         return None
 
 
-def _differ(
-    point: Point, a: Value, b: Value, low: int, tolerance: tuple[float, float]
-) -> bool | None:
+def _differ(point: Point, a: Value, b: Value, low: int, tolerance: tuple[float, float]) -> bool | None:
     """Whether two values differ; ``None`` if the precision does not tell."""
     flint = point.flint
     difference = a - b
@@ -289,7 +291,9 @@ def _infinite(tree: Tree) -> bool:
 def number(tree: Tree) -> float | None:
     """A constant as a float, to order by; ``None`` if it is no real number."""
     if _infinite(tree):
-        return float("-inf") if tree[0] == "*" and tree[1][0][0] == "n" and tree[1][0][1] < 0 else float("inf")
+        return (
+            float("-inf") if tree[0] == "*" and tree[1][0][0] == "n" and tree[1][0][1] < 0 else float("inf")
+        )
     found = fingerprint(tree)
     return found.real if found is not None and not symbols(tree) and abs(found.imag) < 1e-12 else None
 
@@ -307,7 +311,9 @@ def fingerprint(tree: Tree) -> complex | None:
             return None
         ball = point.flint.acb(point.ball(value))
         real, imaginary = float(ball.real.mid()), float(ball.imag.mid())
-        if float(ball.real.rad()) > 1e-9 * max(abs(real), 1e-300) or not cmath.isfinite(complex(real, imaginary)):
+        if float(ball.real.rad()) > 1e-9 * max(abs(real), 1e-300) or not cmath.isfinite(
+            complex(real, imaginary)
+        ):
             return None
         return complex(real, imaginary)
 

@@ -71,7 +71,9 @@ def interval(tree: Tree) -> Content | None:
         return None
     if low > high or (low == high and (tree[1], tree[2]) != ("[", "]")):
         return None
-    return [Interval(Bound(low, int(tree[1] == "("), tree[3][0]), Bound(high, int(tree[2] == "]"), tree[3][1]))]
+    return [
+        Interval(Bound(low, int(tree[1] == "("), tree[3][0]), Bound(high, int(tree[2] == "]"), tree[3][1]))
+    ]
 
 
 def point(tree: Tree) -> Interval | None:

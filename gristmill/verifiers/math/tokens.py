@@ -50,9 +50,25 @@ RELATIONS |= {
     r"\geq": ">=",
     r"\geqslant": ">=",
 }
-RELATIONS |= {r"\ne": "!=", r"\neq": "!=", r"\lt": "<", r"\gt": ">", r"\in": "in", "∈": "in", r"\equiv": "≡", "≡": "≡"}
+RELATIONS |= {
+    r"\ne": "!=",
+    r"\neq": "!=",
+    r"\lt": "<",
+    r"\gt": ">",
+    r"\in": "in",
+    "∈": "in",
+    r"\equiv": "≡",
+    "≡": "≡",
+}
 RELATIONS |= {r"\approx": "~", r"\parallel": "∥", r"\perp": "⊥", r"\sim": "∼", r"\cong": "≅", r"\notin": "∉"}
-RELATIONS |= {r"\subset": "⊂", r"\subseteq": "⊆", r"\supset": "⊃", r"\supseteq": "⊇", r"\mid": "∣", r"\propto": "∝"}
+RELATIONS |= {
+    r"\subset": "⊂",
+    r"\subseteq": "⊆",
+    r"\supset": "⊃",
+    r"\supseteq": "⊇",
+    r"\mid": "∣",
+    r"\propto": "∝",
+}
 SYMMETRIC = frozenset("=≠∥⊥∼≅≡∝") | {"!="}
 TIMES = frozenset({"*", r"\cdot", r"\times", "·", "×", r"\ast", "∙"})
 OVER = frozenset({"/", r"\div", "÷"})
@@ -72,7 +88,12 @@ ACCENTS = frozenset(
 CLOSERS = frozenset(
     [")", "]", "}", r"\}", r"\rfloor", r"\rceil", r"\rangle", "&", r"\\", r"\end", ",", ";", ""]
 )
-STOPS = CLOSERS | set(RELATIONS) | set(UNION) | {":", r"\pmod", r"\bmod", "+", "-", "−", r"\pm", r"\mp", "±", "∓", "|", r"\vert", r"\mid"}
+STOPS = (
+    CLOSERS
+    | set(RELATIONS)
+    | set(UNION)
+    | {":", r"\pmod", r"\bmod", "+", "-", "−", r"\pm", r"\mp", "±", "∓", "|", r"\vert", r"\mid"}
+)
 _WORD_VOWELS = frozenset("aeiouyAEIOUY")
 
 
@@ -124,8 +145,12 @@ class TokenStream:
 
     @staticmethod
     def _whole(run: str) -> bool:
-        return run in FUNCTIONS or run in ("or", "and") or (len(run) > 1 and run in CONSTANTS) or is_word(run) or (
-            len(run) > 2 and run.isupper()
+        return (
+            run in FUNCTIONS
+            or run in ("or", "and")
+            or (len(run) > 1 and run in CONSTANTS)
+            or is_word(run)
+            or (len(run) > 2 and run.isupper())
         )
 
     @staticmethod
