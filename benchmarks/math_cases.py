@@ -18,9 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from verifiers import math_verify, ours_cold, prepare_worker
-
 from gristmill.verifiers.math import verify
+from verifiers import math_verify, ours_cold, prepare_worker
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -69,7 +68,8 @@ def pairs_report(name: str, rows: list[dict[str, object]], judges: dict[str, Jud
                       f" | {verdict.extracted!r} | {verdict.rule}: {verdict.detail}")  # fmt: skip
         rate = len(rows) / (time.perf_counter() - start)
         print(
-            f"| {name} | {who} | {len(rows)} | {', '.join(f'{k} {v}' for k, v in counts.items())} | {rate:,.0f}/s |"
+            f"| {name} | {who} | {len(rows)} | {', '.join(f'{k} {v}' for k, v in counts.items())}"
+            f" | {rate:,.0f}/s |"
         )
 
 

@@ -1,4 +1,4 @@
-"""Answers that strangers wrote, judged by hand: pairs rebuilt from public reports, and right answers in sentences."""
+"""Answers that strangers wrote, judged by hand: pairs from public reports, and right answers in sentences."""
 
 from __future__ import annotations
 

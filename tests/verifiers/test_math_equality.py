@@ -218,5 +218,5 @@ PIECES = st.sampled_from(ALPHABET.split())
 def test_no_text_breaks_it(text: str, reference: list[str]) -> None:
     for completion in (text, rf"\boxed{{{text}}}"):
         verdict = verify(completion, "".join(reference))
-        assert verdict.rule != "raised" or "math_verify" in verdict.detail, verdict
+        assert verdict.rule != "raised", verdict
         assert (verdict.score is None) == (not verdict.decided)

@@ -87,7 +87,7 @@ Known = tuple[str, str, bool]
 
 
 class Made:
-    """Pairs of known truth: an expression, what sympy makes of it, and what it would be with a small change."""
+    """Pairs of known truth: an expression, what sympy makes of it, and what it is with a small change."""
 
     def __init__(self, seed: int) -> None:
         import sympy

@@ -15,7 +15,8 @@ _TOKEN_BOX = re.compile(r"\\+(?:boxed|fbox)\s+(-?\d[\d.,]*\d|-?\d|[A-Za-z](?![A-
 _GAP = 80
 """The most characters between two boxes that are one answer."""
 _DRESSING = re.compile(
-    r"\\(?:text|mbox|textbf|mathrm)\s*\{([^{}]*)\}|\\[()\[\],;:! ]|\\(?:q?quad|\\|newline|lor|vee)(?![a-z])|[$~&*{}]"
+    r"\\(?:text|mbox|textbf|mathrm)\s*\{([^{}]*)\}|\\[()\[\],;:! ]|\\(?:q?quad|\\|newline|lor|vee)(?![a-z])"
+    r"|[$~&*{}]"
 )
 _NAMES = re.compile(r"(?<![A-Za-z])[A-Za-z](?:_\{?\w{1,4}\}?)?\s*=")
 _JOINING = frozenset(

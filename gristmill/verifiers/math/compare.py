@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from gristmill.verifiers.math import forms, sets
+from gristmill.verifiers.math import forms, sets, shapes
 from gristmill.verifiers.math import tree as t
 from gristmill.verifiers.math.forms import ContradictionError, Stated
 from gristmill.verifiers.math.sampling import SamplingFinding, compare, traits
@@ -67,12 +67,13 @@ class MathComparison:
             return None
         whole = (a[0] == "n" and a[1].denominator == 1) or (b[0] == "n" and b[1].denominator == 1)
         relative = 0.0 if whole else float(self.relative)
-        found = self._sampled(a, b, relative, self.logarithm or None)
+        found = self.sampled_as(a, b, relative, self.logarithm or None)
         if found is None or self.logarithm != 0 or not (traits(a).logarithm or traits(b).logarithm):
             return self._constants_apart(a, b) if found is False else found
-        return found if self._sampled(a, b, relative, 10) is found else None
+        return found if self.sampled_as(a, b, relative, 10) is found else None
 
-    def _sampled(self, a: Tree, b: Tree, relative: float, base: int | None) -> bool | None:
+    def sampled_as(self, a: Tree, b: Tree, relative: float, base: int | None) -> bool | None:
+        """By values, with a tolerance and a base of bare logarithms."""
         found = compare(a, b, relative, float(self.absolute), whole=self.whole, base=base)
         return None if found is SamplingFinding.UNSURE else found is SamplingFinding.EQUAL
 
@@ -88,7 +89,7 @@ class MathComparison:
         moved = rest
         for name in names:
             moved = forms.renamed(self.limits, moved, name, t.num(Fraction(3, 2)))
-        return self._sampled(rest, moved, 0.0, None)
+        return self.sampled_as(rest, moved, 0.0, None)
 
     def based(self, a: Tree, b: Tree) -> bool | None:
         """A numeral with a base: the base may be left out, as a unit may."""
@@ -103,15 +104,15 @@ class MathComparison:
         """Lists, sets, tuples, intervals, unions, ratios, congruences, families and matrices."""
         families = forms.family(a), forms.family(b)
         if any(families):
-            return self.families(*families)
+            return shapes.families(self, *families)
         if sets.is_set(a) or sets.is_set(b):
             return self.sets(a, b)
         if a[0] not in t.COLLECTIONS or b[0] not in t.COLLECTIONS:
             return self.collection_and_value(*((a, b) if a[0] in t.COLLECTIONS else (b, a)))
         if a[0] == b[0] == "ratio":
-            return self.ratios(a[1], b[1])
+            return shapes.ratios(self, a[1], b[1])
         if a[0] == b[0] == "congruence":
-            return self.congruences(a, b)
+            return shapes.congruences(self, a, b)
         if a[0] == b[0] == "minus":
             return self.ordered(a[1], b[1])
         if {a[0], b[0]} & {"ratio", "congruence", "minus", "such"}:
@@ -134,7 +135,7 @@ class MathComparison:
         return False
 
     def collection_and_value(self, collection: Tree, value: Tree) -> bool | None:
-        """A list of one value written in several ways is that value; a ratio of two numbers their quotient."""
+        """A list of one value written in several ways is that value; a ratio of two is their quotient."""
         if collection[0] == "list" and DOTS not in collection[1]:
             found = [self.equal(x, value) for x in collection[1]]
             if len({str(n) for n, _ in self.assignments(collection)}) > 1 and not all(found):
@@ -147,45 +148,6 @@ class MathComparison:
         if collection[0] == "set" and len(collection[1]) == 1:
             return None if self.equal(collection[1][0], value) is not False else False
         return False
-
-    def families(self, a: forms.Family | None, b: forms.Family | None) -> bool | None:
-        """Values over a parameter: equal if they are alike, or linear over ℤ and shifted by whole steps."""
-        if a is None or b is None:
-            return False
-        if a.field != b.field or len(a.values) != len(b.values):
-            return None
-        new = ("s", "§")
-        first, second = (
-            tuple(forms.renamed(self.limits, v, f.parameter, new) for v in f.values) for f in (a, b)
-        )
-        before, self.whole = self.whole, frozenset({"§"}) if a.field in "ℤℕ" else frozenset()
-        try:
-            if self.unordered(first, second):
-                return True
-            if a.field == "ℤ" and len(first) == len(second) == 1:
-                return self.progressions(first[0], second[0])
-        finally:
-            self.whole = before
-        return None
-
-    def progressions(self, a: Tree, b: Tree) -> bool | None:
-        """Whether ``a + b k`` and ``c + d k`` run through the same values for whole k."""
-
-        def at(tree: Tree, k: int) -> Tree:
-            return forms.renamed(self.limits, tree, "§", t.num(k))
-
-        def minus(x: Tree, y: Tree) -> Tree:
-            return t.add(self.limits, (x, t.negate(self.limits, y)))
-
-        steps = minus(at(a, 1), at(a, 0)), minus(at(b, 1), at(b, 0))
-        if not (self.equal(minus(at(a, 7), at(a, 5)), t.multiply(self.limits, (t.num(2), steps[0])))
-                and self.equal(minus(at(b, 7), at(b, 5)), t.multiply(self.limits, (t.num(2), steps[1])))):  # fmt: skip
-            return None
-        ratio = t.divide(self.limits, *steps)
-        shift = t.divide(self.limits, minus(at(a, 0), at(b, 0)), steps[0])
-        if ratio[0] != "n" or shift[0] != "n":
-            return None
-        return bool(abs(ratio[1]) == 1 and shift[1].denominator == 1)
 
     def sets(self, a: Tree, b: Tree) -> bool | None:
         """By content, where the bounds are constant; else part by part."""
@@ -202,29 +164,6 @@ class MathComparison:
         if a[0] == b[0] == "minus":
             return self.ordered(a[1], b[1])
         return None
-
-    def ratios(self, a: tuple[Tree, ...], b: tuple[Tree, ...]) -> bool | None:
-        """Equal up to a common factor."""
-        if len(a) != len(b):
-            return False
-        pairs = [
-            (t.multiply(self.limits, (a[0], y)), t.multiply(self.limits, (x, b[0])))
-            for x, y in zip(a[1:], b[1:], strict=True)
-        ]
-        return self.ordered(tuple(p[0] for p in pairs), tuple(p[1] for p in pairs))
-
-    def congruences(self, a: Tree, b: Tree) -> bool | None:
-        """The same modulus, the same left side if both have one, and residues that differ by multiples."""
-        modulus = self.equal(a[2], b[2])
-        if not modulus:
-            return modulus
-        if len(a[3]) == len(b[3]) and len(a[3]) > 1 and not self.ordered(a[3][:-1], b[3][:-1]):
-            return False if self.ordered(a[3][:-1], b[3][:-1]) is False else None
-        difference = t.add(self.limits, (a[3][-1], t.negate(self.limits, b[3][-1])))
-        quotient = t.divide(self.limits, difference, a[2])
-        if quotient[0] != "n":
-            return True if difference == t.ZERO else None
-        return bool(quotient[1].denominator == 1)
 
     def assignments(self, tree: Tree) -> tuple[tuple[Tree, Tree], ...]:
         """The names and values of ``x = 3, y = 2`` or ``(x, y) = (3, 2)``; none for other trees."""
@@ -347,7 +286,7 @@ class MathComparison:
             return True
         if sets.is_set(a) or sets.is_set(b):
             names = variable(a), variable(b)
-            if None not in names and (sets.is_set(a) and sets.is_set(b) or "in" in (*a[1], *b[1])):
+            if None not in names and ((sets.is_set(a) and sets.is_set(b)) or "in" in (*a[1], *b[1])):
                 return self.set_relations(a, b, same_name=names[0] == names[1])
         if len(a[1]) > 1 or len(b[1]) > 1 or "~" in (*a[1], *b[1]):
             return self.two_chains(a, b)
@@ -401,7 +340,7 @@ class MathComparison:
             return None
         if t.symbols(first) != t.symbols(second) or t.ZERO in (first, second):
             return False
-        if a[1][0] in ("=", "!=") and (found := self.solved(first, second)) is not None:
+        if a[1][0] in ("=", "!=") and (found := shapes.solved(self, first, second)) is not None:
             return found
         fixed = dict.fromkeys(t.symbols(first), Fraction(7, 5))
         ratio = t.divide(
@@ -411,17 +350,9 @@ class MathComparison:
             return None
         if a[1][0] not in ("=", "!=") and (ratio[0] != "n" or ratio[1] <= 0):
             return False
-        return self._sampled(
+        return self.sampled_as(
             first, t.multiply(self.limits, (ratio, second)), float(self.relative), self.logarithm or None
         )
-
-    def solved(self, a: Tree, b: Tree) -> bool | None:
-        """Whether ``a = 0`` and ``b = 0`` say the same of a symbol that both are linear in; else ``None``."""
-        for name in sorted(t.symbols(a)):
-            solutions = [forms.solution(self.limits, tree, name) for tree in (a, b)]
-            if solutions[0] is not None and solutions[1] is not None:
-                return self._sampled(*solutions, float(self.relative), self.logarithm or None)
-        return None
 
 
 def substituted(limits: Limits, tree: Tree, values: dict[str, Fraction]) -> Tree:

@@ -1,4 +1,4 @@
-"""The layers of a decision, cheapest first: text, exact numbers, structure, sampling. Each says only what is sure."""
+"""The layers of a decision, cheapest first: text, exact numbers, structure, sampling. Each must be sure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gristmill.verifiers.math.compare import MathComparison
 from gristmill.verifiers.math.normal import Answer, plain_thousands, read
 from gristmill.verifiers.math.parser import parse
 from gristmill.verifiers.math.tokens import ParseError
-from gristmill.verifiers.math.tree import LimitError, Limits, Tree
+from gristmill.verifiers.math.tree import LimitError, Limits, NoValueError, Tree
 from gristmill.verifiers.math.units import unit_ratio
 
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,9})?")
@@ -202,13 +202,21 @@ def _scaled(comparison: MathComparison, ours: Reading, theirs: Reading) -> bool 
                     continue
                 x = t.multiply(comparison.limits, (x, factor))
             for y in theirs.trees:
-                found = comparison.equal(x, y)
+                found = _equal(comparison, x, y)
                 if found:
                     return True
                 results.append(found)
     if None in results or _letter_units(ours, theirs, comparison):
         return None
     return False
+
+
+def _equal(comparison: MathComparison, x: Tree, y: Tree) -> bool | None:
+    """Whether two trees are equal; unsure where the comparison comes upon something without a value."""
+    try:
+        return comparison.equal(x, y)
+    except NoValueError:
+        return None
 
 
 def _is_degree(answer: Answer) -> bool:

@@ -1,4 +1,4 @@
-"""The final answer in a completion: boxed, after ``####`` or a phrase, the whole text, or its last statement."""
+"""The final answer in a completion: boxed, after ``####`` or a phrase, the whole text, its last statement."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import NamedTuple
 from gristmill.verifiers.math.boxes import SEARCH, boxes
 from gristmill.verifiers.math.layout import tidy
 from gristmill.verifiers.math.normal import kind
-from gristmill.verifiers.math.prose import is_mathematics, stated
+from gristmill.verifiers.math.prose import is_mathematics
+from gristmill.verifiers.math.statements import stated
 
 # "answer" stands before the answer; "result" and "solution" may stand before one on the way.
 _PHRASE = re.compile(
     r"\b(?:answer|result|solution|conclusion)s?\b(?:\s+(?:to|of|for)\s[^.:\n=]{1,80}?)?[*_`]{0,3}\s*"
-    r"(?:(?:is|are|was|equals|would be|will be|should be|must be|comes (?:out )?to)\b|:|=|\n|(?=\s[-$\\(]?\d))"
+    r"(?:(?:is|are|was|equals|(?:would|will|should|must) be|comes (?:out )?to)\b|:|=|\n|(?=\s[-$\\(]?\d))"
     r"[\s:*_`]*",
     re.IGNORECASE,
 )
@@ -163,9 +164,9 @@ def _sentence(text: str) -> str:
     """The first sentence of a text; a stop between dollar signs or in brackets ends none."""
     for stop in _STOP.finditer(text, 0, _LONGEST):
         at = stop.start()
-        if stop[0] != "\n" and "$" in text[stop.end() :]:
-            if (text.count("$", 0, at) - text.count("\\$", 0, at)) & 1:
-                continue
+        inside = (text.count("$", 0, at) - text.count("\\$", 0, at)) & 1
+        if inside and stop[0] != "\n" and "$" in text[stop.end() :]:
+            continue
         return text[:at] if stop[0] != "!" or not text[at - 1 : at].isdigit() else text[: at + 1]
     return text[:_LONGEST]
 

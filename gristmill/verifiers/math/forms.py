@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 from typing import NamedTuple
 
 from gristmill.verifiers.math import tree as t
@@ -61,7 +62,7 @@ def _value(sides: tuple[Tree, ...], signs: tuple[str, ...], name: Tree | None, e
     exact = 1
     while exact <= len(signs) and signs[exact - 1] != "~":
         exact += 1
-    for a, b in zip(sides[: exact - 1], sides[1:exact], strict=True):
+    for a, b in pairwise(sides[:exact]):
         if not (t.symbols(a) or t.symbols(b)) and equal(a, b) is False:
             raise ContradictionError("the sides of an equation are different")
     about = sides[exact] if exact < len(sides) else None
@@ -123,7 +124,7 @@ def expanded(limits: Limits, tree: Tree) -> Tree:
     if len(after) != 1 or not before or any(x[0] != "n" for x in (*before, *after)):
         return tree
     step = before[-1][1] - before[-2][1] if len(before) > 1 else Fraction(1)
-    steps = {b[1] - a[1] for a, b in zip(before, before[1:], strict=False)}
+    steps = {b[1] - a[1] for a, b in pairwise(before)}
     last: Fraction = after[0][1]
     if len(steps) > 1 or not step or (last - before[-1][1]) / step % 1 or (last - before[-1][1]) / step < 1:
         return tree
@@ -176,7 +177,7 @@ def renamed(limits: Limits, tree: Tree, old: str, new: Tree) -> Tree:
 
 
 def solution(limits: Limits, tree: Tree, name: str) -> Tree | None:
-    """What a symbol is where ``tree`` is 0, if the tree is a sum of terms linear in it; ``None`` for others."""
+    """What a symbol is where ``tree`` is 0, if the tree is a sum of terms linear in it; else ``None``."""
     terms = tree[1] if tree[0] == "+" else (tree,)
     slope: list[Tree] = []
     rest: list[Tree] = []

@@ -1,4 +1,4 @@
-"""Layout and spelling taken out of an answer: delimiters, fonts, spaces, and the many ways to write one thing."""
+"""Layout and spelling taken out of an answer: delimiters, fonts, spaces, the many ways to write one thing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ OPEN, CLOSE = "\x01", "\x02"
 
 _LAYOUT = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|scriptstyle|big[lrm]?|Big[lrm]?|bigg[lrm]?|Bigg[lrm]?|limits|rm|bf|it"
-    r"|quad|qquad|middle|hfill|nonumber|notag)(?![A-Za-z])\.?|\\[,;:! ()\[\]]|[$~€£¥₹]|\\\$|\\(?:euro|pounds)(?![A-Za-z])"
+    r"|quad|qquad|middle|hfill|nonumber|notag)(?![A-Za-z])\.?|\\[,;:! ()\[\]]|[$~€£¥₹]"
+    r"|\\\$|\\(?:euro|pounds)(?![A-Za-z])"
 )
 # What only dresses its argument, and what colours it.
 _DRESSED = re.compile(
@@ -61,14 +62,14 @@ _FIELD = re.compile(
 )
 _FIELDS = dict(zip("ℝℤℕℚℂ", "RZNQC", strict=True))
 _ALL_REALS = re.compile(
-    rf"[\s{OPEN}]*(?:(?:x|y|n)\s*(?:is|can be)\s*)?(?:the\s+)?(?:set of\s+)?(?:all|any|every)\s+(?:the\s+)?reals?"
-    rf"(?:\s+numbers?)?(?:\s+(?:x|y|n))?[\s{CLOSE}.]*",
+    rf"[\s{OPEN}]*(?:(?:x|y|n)\s*(?:is|can be)\s*)?(?:the\s+)?(?:set of\s+)?(?:all|any|every)\s+(?:the\s+)?"
+    rf"reals?(?:\s+numbers?)?(?:\s+(?:x|y|n))?[\s{CLOSE}.]*",
     re.IGNORECASE,
 )
 _REPEATING = re.compile(
     r"(?<![\d.])(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))|\((\d+)\)(?=\s*(?:\Z|[,;)=}])))"
 )
-_CIRCLED: dict[int, str | int | None] = str.maketrans(
+_REPLACED: dict[str, str] = (
     {
         "−": "-",
         "–": "-",
@@ -96,6 +97,7 @@ _CIRCLED: dict[int, str | int | None] = str.maketrans(
     | {"≈": r"\approx ", "⩽": "≤", "⩾": "≥", "∖": r"\setminus ", "∨": " or ", "∧": " and ", "∩": r"\cap "}
     | {"∣": "|", "⇒": r"\Rightarrow ", "∴": r"\therefore ", "″": "''", "：": ":", "°": "° "}
 )
+_CIRCLED: dict[int, str | None] = {ord(c): new for c, new in _REPLACED.items()}
 _CIRCLED |= {ord(c): None for c in "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u2061\u2062\u2063\u2064"}
 _CIRCLED |= {
     ord(c): " " + unicodedata.normalize("NFKC", c).replace("\u2044", "/") for c in "½¼¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"

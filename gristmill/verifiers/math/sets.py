@@ -23,7 +23,7 @@ class Bound(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """From one bound up to another: ``[1, 2)`` runs from at 1 to at 2, ``(1, 2]`` from behind 1 to behind 2."""
+    """From one bound up to another: ``[1, 2)`` is from at 1 to at 2, ``(1, 2]`` from behind 1 to behind 2."""
 
     low: Bound
     high: Bound

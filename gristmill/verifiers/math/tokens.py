@@ -74,16 +74,25 @@ TIMES = frozenset({"*", r"\cdot", r"\times", "·", "×", r"\ast", "∙"})
 OVER = frozenset({"/", r"\div", "÷"})
 UNION = {r"\cup": "union", "∪": "union", r"\cap": "meet", r"\setminus": "minus"}
 GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi omicron rho"
-    " varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi"
-    " Psi Omega hbar ell partial nabla Re Im aleph mho odot star circ triangle angle oplus wp imath jmath square"
-    " dagger bullet prime diamond heartsuit spadesuit".split()  # noqa: SIM905
+    str.split(
+        """
+        alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu
+        nu xi omicron rho varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta
+        Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell partial nabla Re Im aleph mho
+        odot star circ triangle angle oplus wp imath jmath square dagger bullet prime diamond
+        heartsuit spadesuit
+        """
+    )
 )
 """Commands that are symbols."""
 DOTS: Tree = ("s", "…")
 ACCENTS = frozenset(
-    r"\dot \ddot \bar \hat \vec \tilde \overline \widehat \widetilde \overrightarrow \mathcal \mathscr"
-    r" \mathfrak \overset".split()  # noqa: SIM905
+    str.split(
+        r"""
+        \dot \ddot \bar \hat \vec \tilde \overline \widehat \widetilde \overrightarrow \mathcal \mathscr
+        \mathfrak \overset
+        """
+    )
 )
 CLOSERS = frozenset(
     [")", "]", "}", r"\}", r"\rfloor", r"\rceil", r"\rangle", "&", r"\\", r"\end", ",", ";", ""]

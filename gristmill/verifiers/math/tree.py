@@ -37,6 +37,10 @@ class LimitError(ValueError):
         super().__init__(f"{message} (limits.{limit})")
 
 
+class NoValueError(ValueError):
+    """An expression has no value, as a division by zero has none."""
+
+
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds on what is read and computed before any answer is believed. Beyond them: ``unparseable``."""
 
@@ -150,7 +154,7 @@ def negate(limits: Limits, tree: Tree) -> Tree:
 
 
 def divide(limits: Limits, above: Tree, below: Tree) -> Tree:
-    """The quotient. ``ValueError`` for a division by zero."""
+    """The quotient. ``NoValueError`` for a division by zero."""
     return multiply(limits, (above, power(limits, below, MINUS)))
 
 
@@ -185,7 +189,7 @@ def _tower(tree: Tree) -> bool:
 
 def _number_power(limits: Limits, base: Fraction, e: Fraction) -> Tree:
     if base == 0 and e <= 0:
-        raise ValueError("a division by zero" if e < 0 else "zero to the zero")
+        raise NoValueError("a division by zero" if e < 0 else "zero to the zero")
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if bits > 1 and bits * abs(e) * 0.30103 > limits.digits:
         raise LimitError(f"a power with more than {limits.digits:,} digits", "digits")

@@ -130,8 +130,8 @@ def known(word: str) -> tuple[dict[str, int], Fraction] | None:
 @lru_cache(maxsize=4096)
 def measure(text: str) -> Measure | None:
     """What ``text`` ("square feet", "kg m/s^2", "miles per hour") measures; ``None`` if it is no unit."""
-    for command, sign in _GREEK.items():
-        text = text.replace(command, sign)
+    for command, letter in _GREEK.items():
+        text = text.replace(command, letter)
     text = text.replace("μ ", "μ").strip()
     dimension: dict[str, int] = {}
     size = Fraction(1)
@@ -142,7 +142,7 @@ def measure(text: str) -> Measure | None:
         if found is None:
             return None
         at = found.end()
-        word = found[1]
+        word: str = found[1] or ""
         if found[3] or word == "per":
             sign = -1
         elif found[2] or word in _POWERS_BEHIND:

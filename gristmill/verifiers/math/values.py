@@ -1,4 +1,4 @@
-"""Values of a tree at a point: exact rationals as long as possible, then balls (Arb) that hold the true value.
+"""Values of a tree at a point: exact rationals as long as possible, then balls (Arb) that hold the value.
 
 A ball is a number with a bound on its error, so that two that do not overlap are surely different. Nothing
 here runs away: the precision bounds what is computed, and what would need more becomes a ball that says so.

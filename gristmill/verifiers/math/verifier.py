@@ -50,7 +50,7 @@ class Math(Rewarding, frozen=True, forbid_unknown_fields=True):
     tolerance_absolute: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """The same, absolute; the wider of the two counts."""
     logarithm: Literal["undecided", "natural", "ten", "two"] = "undecided"
-    """The base of a bare ``\log``. Undecided: a verdict must hold for base e and for base 10."""
+    r"""The base of a bare ``\log``. Undecided: a verdict must hold for base e and for base 10."""
     reasoning_tags: tuple[str, ...] = REASONING_TAGS
     """The tags around a model's reasoning, without brackets: what follows the last closing one counts."""
     limits: Limits = Limits()
@@ -85,7 +85,7 @@ def _verify(options: Math, completion: str, reference: str) -> Verdict:
         rule = "unfinished" if found.problem.startswith("the last box") else "no answer"
         return unparseable(rule, found.problem if text.strip() else "the completion is empty")
     judged = _memo(options.memo)
-    verdicts = []
+    verdicts: list[Verdict] = []
     for answer, how in found.readings:
         if len(answer) > options.limits.length:
             return unparseable(
