@@ -18,8 +18,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from gristmill.verifiers.math import verify
-from verifiers import math_verify, ours_cold, prepare_worker
+from math_judges import math_verify, ours_cold
+
+from gristmill.verifiers.math import prepare_worker, verify
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

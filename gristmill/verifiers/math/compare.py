@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from gristmill.verifiers.math import forms, sets, shapes
 from gristmill.verifiers.math import tree as t
@@ -13,6 +14,11 @@ from gristmill.verifiers.math.tokens import DOTS, SYMMETRIC
 from gristmill.verifiers.math.tree import Limits, Tree
 
 _UNORDERED = frozenset({"set", "list", "union", "meet"})
+
+
+@lru_cache(maxsize=64)
+def _exact(value: float) -> Fraction:
+    return Fraction(str(value)) if value else Fraction(0)
 
 
 class MathComparison:
@@ -27,7 +33,7 @@ class MathComparison:
     ) -> None:
         self.limits = limits
         # Of the numbers as they are written: 1e-6 means 1/10^6.
-        self.relative, self.absolute = (Fraction(str(x)) if x else Fraction(0) for x in (relative, absolute))
+        self.relative, self.absolute = _exact(relative), _exact(absolute)
         self.logarithm = logarithm
         self.whole: frozenset[str] = frozenset()
         self.rule = "exact number"

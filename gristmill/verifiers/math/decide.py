@@ -92,7 +92,8 @@ def _trees(text: str, limits: Limits) -> tuple[tuple[Tree, ...], str]:
     """What a text may mean: with its thousands joined, and as it stands where that is something else."""
     trees: list[Tree] = []
     problem = ""
-    for form in dict.fromkeys((plain_thousands(text), text)):
+    joined = plain_thousands(text) if "," in text or " " in text else text
+    for form in (text,) if joined == text else (joined, text):
         try:
             trees.append(parse(form, limits))
         except ParseError as error:

@@ -162,10 +162,12 @@ _NEGATED = re.compile(r"\b(?:not|unknown|unclear|never|cannot)\b", re.IGNORECASE
 
 def _sentence(text: str) -> str:
     """The first sentence of a text; a stop between dollar signs or in brackets ends none."""
-    for stop in _STOP.finditer(text, 0, _LONGEST):
+    at = 0
+    while (stop := _STOP.search(text, at, _LONGEST)) is not None:
         at = stop.start()
-        inside = (text.count("$", 0, at) - text.count("\\$", 0, at)) & 1
+        inside = "$" in text and (text.count("$", 0, at) - text.count("\\$", 0, at)) & 1
         if inside and stop[0] != "\n" and "$" in text[stop.end() :]:
+            at = stop.end()
             continue
         return text[:at] if stop[0] != "!" or not text[at - 1 : at].isdigit() else text[: at + 1]
     return text[:_LONGEST]

@@ -203,6 +203,9 @@ def candidates(clause: str) -> list[Candidate]:
     at, length = 0, len(clause)
     last = ""
     while at < length:
+        if clause[at].isspace():
+            at += 1
+            continue
         found = _PIECE.match(clause, at)
         if found is None:
             at += 1

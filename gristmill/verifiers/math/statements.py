@@ -81,16 +81,20 @@ def _unfinished_sums_out(chosen: list[Candidate]) -> list[Candidate]:
 
 def _with_unit(clause: str, found: Candidate) -> str:
     """The text of a candidate, with the unit behind it where that is one of measure or money."""
-    text = found.text
-    for opening, closing in (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$")):
-        if text.startswith(opening) and (opening != "$" or not text[1:2].isdigit() or text.endswith("$")):
-            text = text.removeprefix(opening)
-        text = text.removesuffix(closing) if len(text) > len(closing) else text
-    text = text.strip()
+    text = found.text if found.text[-1:].isdigit() and found.text[:1].isdigit() else _undelimited(found.text)
     if not text[-1:].isdigit() and text[-1:] not in ("}", ")"):
         return text
     behind = _UNIT_BEHIND.match(clause, found.end)
     return text if behind is None else text + _unit_in(behind[0].strip())
+
+
+def _undelimited(text: str) -> str:
+    """Mathematics without the delimiters around it."""
+    for opening, closing in (("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$")):
+        if text.startswith(opening) and (opening != "$" or not text[1:2].isdigit() or text.endswith("$")):
+            text = text.removeprefix(opening)
+        text = text.removesuffix(closing) if len(text) > len(closing) else text
+    return text.strip()
 
 
 @lru_cache(maxsize=4096)

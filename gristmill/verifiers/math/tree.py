@@ -74,6 +74,8 @@ def num(value: int | Fraction) -> Tree:
     return ("n", Fraction(value))
 
 
+_NONE: frozenset[str] = frozenset()
+_NOTHING, _UNIT = Fraction(0), Fraction(1)
 ZERO, ONE, MINUS = num(0), num(1), num(-1)
 IMAGINARY: Tree = ("c", "i")
 INF: Tree = ("c", "inf")
@@ -81,7 +83,7 @@ INF: Tree = ("c", "inf")
 
 def add(limits: Limits, terms: Iterable[Tree]) -> Tree:
     """The sum, with like terms collected."""
-    total = Fraction(0)
+    total = _NOTHING
     parts: dict[Tree, Fraction] = {}
     stack = list(terms)
     for term in stack:
@@ -92,6 +94,8 @@ def add(limits: Limits, terms: Iterable[Tree]) -> Tree:
         else:
             factor, rest = split(term)
             parts[rest] = parts.get(rest, Fraction(0)) + factor
+    if not parts:
+        return ("n", total)
     found = [scaled(factor, rest) for rest, factor in parts.items() if factor]
     if total or not found:
         found.append(num(total))
@@ -115,7 +119,7 @@ def scaled(factor: Fraction, rest: Tree) -> Tree:
 
 def multiply(limits: Limits, factors: Iterable[Tree]) -> Tree:
     """The product, with the powers of one base collected and a plain number distributed over a sum."""
-    coefficient = Fraction(1)
+    coefficient = _UNIT
     powers: dict[Tree, list[Tree]] = {}
     stack = list(factors)
     for factor in stack:
@@ -128,6 +132,8 @@ def multiply(limits: Limits, factors: Iterable[Tree]) -> Tree:
             powers.setdefault(base, []).append(exponent)
     if not coefficient:
         return ZERO
+    if not powers:
+        return ("n", coefficient)
     found: list[Tree] = []
     for base, exponents in powers.items():
         whole = exponents[0] if len(exponents) == 1 else add(limits, exponents)
@@ -280,6 +286,8 @@ def binomial(limits: Limits, above: Tree, below: Tree) -> Tree:
 
 def symbols(tree: Tree) -> frozenset[str]:
     """The names of the free symbols."""
+    if tree[0] in ("n", "c"):
+        return _NONE
     if tree[0] == "s":
         return frozenset({tree[1]})
     if tree[0] in ("sum", "prod"):
