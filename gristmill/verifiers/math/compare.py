@@ -144,7 +144,7 @@ class MathComparison:
         """A list of one value written in several ways is that value; a ratio of two is their quotient."""
         if collection[0] == "list" and DOTS not in collection[1]:
             found = [self.equal(x, value) for x in collection[1]]
-            if len({str(n) for n, _ in self.assignments(collection)}) > 1 and not all(found):
+            if not all(found) and self.several(collection):
                 return None if True in found else False  # which of several things was asked for?
             return False if False in found else None if None in found else True
         if collection[0] == "ratio" and len(collection[1]) == 2:
@@ -163,6 +163,15 @@ class MathComparison:
             if listed[0] == "list" and not sets.is_set(listed) and not all(sets.is_set(x) for x in listed[1]):
                 return None
             return sets.same(first, second, self.equal)
+        if sets.scalar(a) or sets.scalar(b):
+            known = first if second is None else second
+            return (
+                None
+                if known is None or (len(known) == 1 and known[0].low.place == known[0].high.place)
+                else False
+            )
+        if {a[0], b[0]} == {"union", "list"} and all(x[0] == "tuple" for x in (*a[1], *b[1])):
+            return self.unordered(a[1], b[1])
         if a[0] == b[0] == "such":
             return True if len(a[2]) == len(b[2]) and self.unordered(a[2], b[2]) else None
         if a[0] == b[0] and a[0] in ("union", "meet"):
@@ -179,6 +188,13 @@ class MathComparison:
         if any(f is None or f.name is None for f in found):
             return ()
         return tuple((f.name, f.value) for f in found if f is not None and f.name is not None)
+
+    def several(self, collection: Tree) -> bool:
+        """Whether a list says something of several things, not several values of one."""
+        if not any(x[0] == "rel" for x in collection[1]):
+            return False
+        named = self.assignments(collection)
+        return not named or len({str(n) for n, _ in named}) > 1
 
     def assigned(
         self, a: Tree, b: Tree, first: tuple[tuple[Tree, Tree], ...], second: tuple[tuple[Tree, Tree], ...]
@@ -259,16 +275,26 @@ class MathComparison:
         except ContradictionError:
             return None
         if found is not None:
-            if relation[1] == ("in",) and other[0] not in t.COLLECTIONS:
-                return self.equal(found.value, other) or None if found.value[0] != "set" else False
             return self.value_or_about(found, other)
         if sets.is_set(relation) or other[0] in ("union", "meet", "minus", "such", "tuple", "list"):
             if other[0] in t.COLLECTIONS or other[0] == "rel":
                 return self.sets_or_intervals(relation, other)
             return False
         if len(relation[1]) == 1 and relation[1] == ("=",) and other[0] not in t.COLLECTIONS:
-            return None  # an equation that is not solved
+            return self.unsolved(relation, other)
         return None if other[0] in t.COLLECTIONS else False
+
+    def unsolved(self, relation: Tree, value: Tree) -> bool | None:
+        """An equation that states no value against one: another thing, unless it might be solved by it."""
+        left, right = relation[2]
+        names = t.symbols(left) | t.symbols(right)
+        if t.symbols(value):
+            return None
+        if len(names) != 1:
+            return False
+        solved = forms.renamed(self.limits, left, name := next(iter(names)), value)
+        fails = self.equal(solved, forms.renamed(self.limits, right, name, value)) is False
+        return False if fails and self.equal(right, value) is False else None
 
     def value_or_about(self, found: Stated, other: Tree) -> bool | None:
         """The value, or the decimal that it is said to be about, if the other side is a decimal."""

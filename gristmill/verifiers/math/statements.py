@@ -13,9 +13,7 @@ from gristmill.verifiers.math.prose import Candidate, candidates
 from gristmill.verifiers.math.units import measure
 from gristmill.verifiers.math.vocabulary import MINUS, NEGATION, NO_UNITS
 
-_BOUND = re.compile(
-    r"\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller) than|between|up to|over|under)\s*\Z"
-)
+_BOUND = re.compile(r"\b(?:at (?:least|most)|(?:more|less|fewer|greater|larger|smaller) than|between)\s*\Z")
 _NUMBER = re.compile(r"(?:(?<![\w\s-])-|(?<=[a-z]\s)-|\A-)?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?![-'’\w])")
 _SIGNS = re.compile(r"[\\^={}\[\]$€£_<>|*/+%!≤≥≈±×÷√:]")
 _DIGIT = re.compile(r"\d")
@@ -33,10 +31,14 @@ def stated(clause: str, *, first: bool) -> tuple[str, ...]:
     """
     if "$ $" in clause:
         clause = _BROKEN.sub(r"\1 ", clause)
-    digit = _DIGIT.search(clause) if first else None
-    if digit is not None and _BOUND.search(clause, 0, digit.start()):
+    if first and ("at " in clause or "than" in clause or "between" in clause) and _bounded(clause):
         return ()  # "at least 5" is no number
-    if (only := _only_number(clause)) is not None:
+    if not first and (turns := clause.rfind(" so ")) >= 0:
+        last = clause[turns:]  # what stands before "so" is on the way
+    else:
+        last = clause.rpartition("(")[0] if clause.endswith(")") else clause  # a remark in brackets is none
+    if (only := _only_number(last)) is not None:
+        clause = last
         return (_with_unit(clause, only),)
     found = candidates(clause)
     if not found:
@@ -54,6 +56,12 @@ def stated(clause: str, *, first: bool) -> tuple[str, ...]:
         return (", ".join(dict.fromkeys(texts)),)
     likeliest = texts[0] if first else texts[-1]
     return tuple(dict.fromkeys((likeliest, *texts)))
+
+
+def _bounded(clause: str) -> bool:
+    """Whether the first number of a clause is only a bound."""
+    digit = _DIGIT.search(clause)
+    return digit is not None and _BOUND.search(clause, 0, digit.start()) is not None
 
 
 def _only_number(clause: str) -> Candidate | None:

@@ -133,8 +133,8 @@ def _judged(options: Math, answer: str, reference: str, how: str) -> Verdict:
         return failure("reference unparseable", f"the reference {wanted[:100]!r} is beyond a limit: {error}")
     try:
         ours = decide.reading(answer, options.limits, options.readings)
-        same = decide.same_text(ours.answer, theirs.answer)
-        if _NO_VALUE.fullmatch(wanted) or not (same or decide.readable(theirs)):
+        readable = theirs.trees or decide.same_text(ours.answer, theirs.answer) or decide.readable(theirs)
+        if not readable or _NO_VALUE.fullmatch(wanted):
             why = f" ({theirs.problem})" if theirs.problem else ""
             return failure("reference unparseable", f"no answer can be read from {wanted[:100]!r}{why}")
         found = decide.judge(ours, theirs, options.limits, options.rules)
