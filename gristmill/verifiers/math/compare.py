@@ -332,6 +332,8 @@ class MathComparison:
             return self.ordered(a[2], b[2])
         if a[1][0] in ("=", "!=") and self.swapped(a[2], b[2]):
             return True
+        if a[1] == ("=",) and forms.shortened(a[2][0], b[2][0]):
+            return self.equal(a[2][1], b[2][1])
         return self.proportional(a, b)
 
     def set_relations(self, a: Tree, b: Tree, *, same_name: bool) -> bool | None:

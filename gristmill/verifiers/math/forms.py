@@ -99,6 +99,14 @@ def is_name(tree: Tree) -> bool:
     return kind == "^" and _geometric(tree)
 
 
+def shortened(a: Tree, b: Tree) -> bool:
+    """Whether of two symbols one is the other without its subscript."""
+    if a[0] != "s" or b[0] != "s":
+        return False
+    (first, _, low), (second, _, other) = a[1].partition("_"), b[1].partition("_")
+    return bool(first == second and not (low and other))
+
+
 def _geometric(tree: Tree) -> bool:
     """A capital letter, or a power of one, as in ratios of segments."""
     if tree[0] == "^":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from gristmill.verifiers.math.layout import CLOSE, OPEN, tidy
 from gristmill.verifiers.math.tokens import CONSTANTS, FUNCTIONS, is_word
-from gristmill.verifiers.math.units import measure
+from gristmill.verifiers.math.units import known, measure
 from gristmill.verifiers.text import numerals
 
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
@@ -37,8 +37,10 @@ _PROSE = re.compile(rf"[A-Za-z{OPEN}{CLOSE}\s.,'’\-()]+")
 _NO_UNIT = FUNCTIONS | CONSTANTS.keys() | {"and", "or", "in"}
 _BARE = frozenset("cm mm km kg mg ft yd hr sec min mL ml lb lbs oz mph kmh rad Hz hz eV keV MeV".split())  # noqa: SIM905
 _TAIL = re.compile(
-    rf"(?:{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}|\\(?:mu|Omega|cdot|circ|euro|pounds)(?![A-Za-z])|\^\s*\{{?\s*-?\d\s*\}}?|[/·*°%]|\s)+\Z"
+    rf"(?:{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}|\\(?:mu|Omega|circ|euro|pounds)(?![A-Za-z])|°)"
+    rf"(?:{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}|\\(?:mu|Omega|cdot|circ)(?![A-Za-z])|\^\s*\{{?\s*-?\d\s*\}}?|[/·*°%]|\s)*\Z"
 )
+_ANGLED = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
 _POWER = re.compile(r"\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d)\s*\Z")
 _PERCENT = re.compile(rf"[\s{OPEN}]*(?:%|per\s?cent|percentage|pct)[\s{CLOSE}.]*\Z")
 
@@ -61,6 +63,8 @@ def read(raw: str) -> Answer:
     """Set apart what is not mathematics in ``raw``."""
     money = _money(raw)
     text = tidy(raw)
+    if text.startswith(OPEN) and text.find(CLOSE) == len(text) - 1 and any(map(str.isdigit, text)):
+        text = text[1:-1].strip()  # a number in words' clothes
     if (special := kind(text)) is not None:
         return special
     letter = ""
@@ -135,12 +139,10 @@ def split_unit(text: str) -> tuple[str, str]:
     """The text before a unit, and the unit in a plain spelling (``""`` where there is none)."""
     found = _TAIL.search(text)
     if found is not None and found.start():
-        tail = text[found.start() :].strip()
-        at = tail.find(OPEN)
-        begins = tail.startswith((OPEN, "\\mu", "\\Omega", "\\circ", "\\euro", "\\pounds", "°"))
-        head = text[: found.start()].rstrip(" ,")
-        words = _plain(tail)
-        if begins and _takes_unit(head) and not _names_nothing(words, wrapped=at >= 0):
+        head, words = text[: found.start()].rstrip(" ,"), _plain(found[0].strip())
+        if "°" in words and _ANGLED.search(head):  # an angle that something is taken of
+            return text, ""
+        if _takes_unit(head) and not _names_nothing(words):
             return head, _unit_name(words)
     return _bare_unit(text)
 
@@ -150,9 +152,10 @@ def _takes_unit(head: str) -> bool:
     return bool(head.rstrip("( ,")) and head[-1] not in "^_=+-*(/,{" and not head.endswith((OPEN, "\\frac"))
 
 
-def _names_nothing(words: str, *, wrapped: bool) -> bool:
+def _names_nothing(words: str) -> bool:
+    """Whether words behind a number are no unit: functions, joiners, signs."""
     names = re.findall(r"[^\W\d_]+", words)
-    if any(n in _NO_UNIT for n in names) and names != ["in"]:
+    if any(n in _NO_UNIT and known(n) is None for n in names):
         return True
     return any(c in words for c in "=<>+") or (not names and "°" not in words and "circ" not in words)
 

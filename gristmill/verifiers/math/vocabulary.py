@@ -8,14 +8,14 @@ def _words(text: str) -> frozenset[str]:
 
 
 TURN = _words("""
-    is are was were equals equal makes make gives give leaves becomes so thus hence therefore then
+    leaving is are was were equals equal makes make gives give leaves becomes so thus hence therefore then
     yields get gets means namely left has have had total altogether obtain implies follows meaning
     giving yielding
 """)
 """What follows these is the result, and what stood before was on the way to it."""
 REASON = _words("""
     because since where after when if while obtained given using assuming whenever although though
-    considering based provided unless including compared instead as leaving
+    considering based provided unless including compared instead as
 """)
 """Behind a result, these begin a remark on it."""
 LEADING = _words("""
