@@ -8,8 +8,8 @@ from typing import NamedTuple
 from gristmill.verifiers.math.boxes import SEARCH, boxes
 from gristmill.verifiers.math.layout import tidy
 from gristmill.verifiers.math.normal import kind
-from gristmill.verifiers.math.prose import is_mathematics
-from gristmill.verifiers.math.statements import stated
+from gristmill.verifiers.math.prose import candidates, is_mathematics
+from gristmill.verifiers.math.statements import stated, with_unit
 
 # "answer" stands before the answer; "result" and "solution" may stand before one on the way.
 _PHRASE = re.compile(
@@ -49,6 +49,8 @@ class Found(NamedTuple):
 
     readings: tuple[Extracted, ...]
     problem: str = ""
+    clause: str = ""
+    """The sentence that was read; empty where an answer stood by itself."""
 
 
 def extract(text: str) -> Extracted | None:
@@ -61,6 +63,12 @@ def extract(text: str) -> Extracted | None:
     """
     found = find(text)
     return found.readings[0] if found.readings else None
+
+
+def mentioned(clause: str) -> list[str]:
+    """Everything mathematical that a sentence mentions, whatever its part in it."""
+    plain = _plain(_sentence(clause.lstrip(" \t\n*:")))
+    return list(dict.fromkeys(with_unit(plain, c) for c in candidates(plain)))[:_MENTIONS]
 
 
 def last_box(text: str) -> str | None:
@@ -107,7 +115,7 @@ def _phrased(tail: str) -> Found | None:
     if weak and len(_STOP.findall(rest.strip())) > 1:
         # "the result is 5. ... So there are 7": which one is not said
         readings = tuple(dict.fromkeys((*readings, *(r.text for r in _unphrased(rest).readings))))
-    return Found(tuple(Extracted(r, "phrase") for r in readings))
+    return Found(tuple(Extracted(r, "phrase") for r in readings), clause=rest[:_LONGEST])
 
 
 def _last_phrase(tail: str, word: str) -> re.Match[str] | None:
@@ -180,7 +188,7 @@ def _unphrased(tail: str) -> Found:
     for sentence in _last_sentences(tail):
         statement = stated(_plain(sentence), first=False)
         if statement:
-            return Found(tuple(Extracted(r, "last expression") for r in statement))
+            return Found(tuple(Extracted(r, "last expression") for r in statement), clause=sentence)
     return Found((), "no answer in the text, and no box")
 
 

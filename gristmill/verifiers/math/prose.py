@@ -15,6 +15,7 @@ from gristmill.verifiers.math.units import known
 from gristmill.verifiers.math.vocabulary import (
     BETWEEN,
     CIRCUMSTANCE,
+    CONCLUDING,
     HEDGED,
     LEADING,
     MINUS,
@@ -101,6 +102,8 @@ class _Scan:
         self.role, self.aside = "", 0
         self.joined = False
         self.negated = self.over = False
+        self.turned = ""
+        """Whether a word such as "is" or "so" stood behind what was found."""
         self.leading = False
         """Whether a clause such as "Since ..., " is being read, or one that begins with "in which"."""
         self.stopped = True
@@ -118,7 +121,7 @@ class _Scan:
             role = "aside" if self.aside else self.role
             if not role and len(bare := text.strip("$\\() ")) < 3 and bare.isalpha():
                 role = "name"
-            self.found.append(Candidate(self.start, self.end, text, role, self.joined))
+            self.add(Candidate(self.start, self.end, text, role, self.joined))
             self.words = []
             self.joined = True
         self.start, self.depth, self.solid, self.pending, self.role = -1, 0, False, False, ""
@@ -166,9 +169,13 @@ class _Scan:
             return self.relative(stopped=stopped, end=end)
         if low in NEGATION or low.endswith("n't"):
             self.negated = True
-        elif low in TURN or (low == "to" and self.words and _TURNED.search(self.words[-1])):
+        elif (
+            low in TURN
+            or self.amounts(low, end)
+            or (low == "to" and self.words and _TURNED.search(self.words[-1]))
+        ):
             if not self.aside:
-                self.turn()
+                self.turn(low)
         elif low in REASON and self.has_main() and not self.aside:
             return False
         if low not in HEDGED:
@@ -179,7 +186,7 @@ class _Scan:
     def relative(self, *, stopped: bool, end: int) -> bool:
         """A clause with "which": what it gives is a result, else it is a remark or a circumstance."""
         if self.words[-1:] == ["from"] or _GIVES.match(self.clause, end):
-            self.turn()
+            self.turn("which")
         elif stopped and self.has_main():
             return False
         else:
@@ -187,14 +194,26 @@ class _Scan:
         self.words.append("which")
         return True
 
+    def amounts(self, word: str, end: int) -> bool:
+        """Whether "a total of" or "left with" stands here."""
+        return (word == "total" and self.clause.startswith(" of", end)) or (
+            word == "left" and self.clause.startswith(" with", end)
+        )
+
     def has_main(self) -> bool:
         return any(not c.role for c in self.found)
 
-    def turn(self) -> None:
-        """What was found is on the way to what comes."""
-        if self.leading or not self.has_main():
-            return
-        self.found = [c._replace(role=_DEMOTED.get(c.role, c.role)) for c in self.found]
+    def turn(self, word: str = "") -> None:
+        """If another result comes, what was found is on the way to it; until a comma, or for good."""
+        if not self.leading and self.has_main():
+            self.turned = "for good" if word in CONCLUDING else self.turned or "until a comma"
+
+    def add(self, found: Candidate) -> None:
+        """One more candidate."""
+        if not found.role and self.turned:
+            self.found = [c._replace(role=_DEMOTED.get(c.role, c.role)) for c in self.found]
+            self.turned = ""
+        self.found.append(found)
 
 
 def candidates(clause: str) -> list[Candidate]:
@@ -382,6 +401,7 @@ def _stop(scan: _Scan, piece: str, start: int, end: int) -> bool:
         scan.turn()
     if piece in ",;":
         scan.negated = scan.leading = False
+        scan.turned = scan.turned if scan.turned == "for good" else ""
         scan.stopped, scan.words = True, []
     elif piece in ".?" and scan.has_main() and (not after or after.isspace()):
         return False

@@ -39,7 +39,7 @@ def stated(clause: str, *, first: bool) -> tuple[str, ...]:
         last = clause.rpartition("(")[0] if clause.endswith(")") else clause  # a remark in brackets is none
     if (only := _only_number(last)) is not None:
         clause = last
-        return (_with_unit(clause, only),)
+        return (with_unit(clause, only),)
     found = candidates(clause)
     if not found:
         return ()
@@ -49,7 +49,7 @@ def stated(clause: str, *, first: bool) -> tuple[str, ...]:
             break
     if len(chosen) > 1:
         chosen = _unfinished_sums_out(chosen)
-    texts = [_with_unit(clause, c) for c in chosen]
+    texts = [with_unit(clause, c) for c in chosen]
     if len(set(texts)) == 1:
         return (texts[0],)
     if all(c.joined for c in chosen[1:]):
@@ -87,7 +87,7 @@ def _unfinished_sums_out(chosen: list[Candidate]) -> list[Candidate]:
     return [*left, last]
 
 
-def _with_unit(clause: str, found: Candidate) -> str:
+def with_unit(clause: str, found: Candidate) -> str:
     """The text of a candidate, with the unit behind it where that is one of measure or money."""
     text = found.text if found.text[-1:].isdigit() and found.text[:1].isdigit() else _undelimited(found.text)
     if not text[-1:].isdigit() and text[-1:] not in ("}", ")"):

@@ -18,7 +18,7 @@ from gristmill.verifiers.guard import failure, guarded
 from gristmill.verifiers.math import decide
 from gristmill.verifiers.math import tree as t
 from gristmill.verifiers.math.decide import Reading, Rules
-from gristmill.verifiers.math.extract import extract, find
+from gristmill.verifiers.math.extract import extract, find, mentioned
 from gristmill.verifiers.math.sampling import fingerprint
 from gristmill.verifiers.math.tree import LimitError, Limits, Tree
 from gristmill.verifiers.math.units import measure
@@ -94,11 +94,20 @@ def _verify(options: Math, completion: str, reference: str) -> Verdict:
             )
         verdicts.append(judged(options, answer, reference, "" if how == "boxed" else f"read as: {how}"))
     first = verdicts[0]
-    if len({v.outcome for v in verdicts}) == 1 or first.outcome is Outcome.ERROR:
+    if first.outcome is Outcome.ERROR:
         return first
-    several = ", ".join(repr(answer[:50]) for answer, _ in found.readings[:4])
-    detail = f"read as: {found.readings[0].how}; it may say {several}"
-    return unparseable("ambiguous", detail, found.readings[0].text)
+    answers = [answer for answer, _ in found.readings]
+    if len({v.outcome for v in verdicts}) == 1:
+        if first.outcome is not Outcome.INCORRECT or not found.clause:
+            return first
+        # Sure to be wrong is only what does not even mention the right answer.
+        passed = (a for a in mentioned(found.clause) if a not in answers and len(a) < options.limits.length)
+        right = next((a for a in passed if judged(options, a, reference, "").correct), None)
+        if right is None:
+            return first
+        answers.append(right)
+    several = ", ".join(repr(answer[:50]) for answer in answers[:4])
+    return unparseable("ambiguous", f"read as: {found.readings[0].how}; it may say {several}", answers[0])
 
 
 @cache

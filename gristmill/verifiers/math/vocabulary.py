@@ -9,10 +9,12 @@ def _words(text: str) -> frozenset[str]:
 
 TURN = _words("""
     leaving is are was were equals equal makes make gives give leaves becomes so thus hence therefore then
-    yields get gets means namely left has have had total altogether obtain implies follows meaning
+    yields get gets means namely has have had  obtain implies follows meaning
     giving yielding
 """)
 """What follows these is the result, and what stood before was on the way to it."""
+CONCLUDING = _words("so thus hence therefore then means meaning implies follows namely which")
+"""Of these, the ones that a comma does not part from their result."""
 REASON = _words("""
     because since where after when if while obtained given using assuming whenever although though
     considering based provided unless including compared instead as
