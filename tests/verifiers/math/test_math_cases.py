@@ -13,7 +13,7 @@ from gristmill.core.verdicts import Outcome
 from gristmill.verifiers.math import verify
 
 HERE = Path(__file__).parent / "data"
-SHARED = Path(__file__).parents[3] / "shared"
+SHARED = Path(__file__).parents[4] / "shared"
 PAIRS = {"ours": HERE / "math_pairs.jsonl", "shared": SHARED / "cases" / "math.jsonl"}
 FORMS = {"ours": HERE / "math_forms.json", "shared": SHARED / "cases" / "sentences.json"}
 # Of each file, the share that must be judged as people do: what is missing is undecided, never wrong.
