@@ -127,7 +127,7 @@ BAD = [
     ("stages.0", {"stge": "sample"}, r"stages\[0\]: the key 'stage' is missing \(it has 'stge'\)", ""),
     ("stages.0.stage", "explore", r"stages\[0\]\.stage: unknown stage 'explore'", "explore_self_correction"),
     ("stages.0.as", "a/b", r"stages\[0\]\.as: 'a/b' is refused", ""),
-    ("stages.1.from", "nowhere", "'from: nowhere' names no source and no earlier stage", "Known"),
+    ("stages.1.from", "nowhere", "'from: nowhere' names no source and no stage", "Known"),
     (
         "stages.1.from",
         "source",
