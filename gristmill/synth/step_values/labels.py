@@ -80,7 +80,7 @@ class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
     2501.07301, section 2)."""
     keep: Literal["all", "mathematical"] = "all"
     """``mathematical`` reduces each step to its mathematics, and leaves out a step without any, with its
-    value."""
+    value. The step that gives the answer is kept as it is where its mathematics lack the answer."""
 
     reads: ClassVar[type[Struct]] = ValuedSolution
     writes: ClassVar[type[Struct]] = ProcessRow
@@ -108,15 +108,14 @@ class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The row of one kind; ``RowRejected`` where a step has no value of that kind."""
         steps: list[str] = []
         labels: list[Label] = []
-        for i, step in enumerate(record.steps):
-            text = step.text if self.keep == "all" else mathematical_part(step.text)
+        for i, text in enumerate(self._texts(record)):
             if text:
                 steps.append(text)
                 labels.append(self.label(record, i, kind))
             if self.cut_after_error and self.label(record, i, "hard").value == 0:
                 break
         if not steps:
-            raise RowRejected("no step with mathematics" if record.steps else "no steps")
+            raise RowRejected("no steps")
         counts = [label.counts for label in labels]
         intervals = [wilson(m.correct, m.decided, self.confidence) for _, _, m in labels]
         return ProcessRow(
@@ -133,6 +132,19 @@ class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
             kind=kind,
             solved=settled(record.verdict),
         )
+
+    def _texts(self, record: ValuedSolution) -> list[str]:
+        """What is kept of each step; empty for one that is left out."""
+        texts = [step.text for step in record.steps]
+        if self.keep == "all" or not texts:
+            return texts
+        answer = record.verdict.extracted or ""
+        holding = [i for i, text in enumerate(texts) if answer and answer in text]
+        gives = holding[-1] if holding else len(texts) - 1
+        parts = [mathematical_part(text) for text in texts]
+        if not parts[gives] or answer not in parts[gives]:
+            parts[gives] = texts[gives].strip()
+        return parts
 
     def label(self, record: ValuedSolution, index: int, kind: str) -> Label:
         """The label of step ``index``; ``RowRejected`` where it has none of that kind."""

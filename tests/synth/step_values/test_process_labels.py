@@ -186,8 +186,19 @@ def test_only_the_mathematics_of_a_step_may_be_kept() -> None:
     steps = tuple(Step(t, s.rollouts) for t, s in zip(texts, record.steps, strict=True))
     [row] = made(ProcessLabels(kinds=("soft",), keep="mathematical"), solution(steps))
     assert (row.steps, row.values, row.correct) == (("2 + 2 = 4", "$x=4$"), (1, 0), (8, 0))
+    said = Verdict(Outcome.INCORRECT, 0.0, "18")
+    ends = (
+        "That is 2 * 9 = 18.\n",
+        "We are done, as 1 + 1 = 2.\n",
+        "He has 18 apples.\n",
+        "I hope this helps!",
+    )
+    record = solution([Step(t, rollouts(1, 0)) for t in ends], said)
+    [row] = made(ProcessLabels(kinds=("soft",), keep="mathematical"), record)
+    assert row.steps == ("2 * 9 = 18", "1 + 1 = 2", "He has 18 apples.")
+    # Where the verdict names no answer, the last step is the one that gives it.
     found = made(ProcessLabels(kinds=("soft",), keep="mathematical"), solution(steps[1:2]))
-    assert found[0].reason == "no step with mathematics"
+    assert found[0].steps == ("That was easy.",)
 
 
 def test_kinds_are_checked_and_have_one_name() -> None:
