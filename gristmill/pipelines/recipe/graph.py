@@ -18,6 +18,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
 from gristmill.core.schema import gives, record_of
 from gristmill.core.stages import REJECTED_REASON, Filter, Relation, RowStage, Stage
+from gristmill.engines.options import NONE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SOURCE = "source"
@@ -213,6 +214,12 @@ class Graph:
         for stage, name, needs in self.wanted():
             kind, abilities = engines[name]
             missing = needs - abilities
+            if missing and name is None and kind == NONE:
+                raise RecipeError(
+                    f"stage {stage!r} needs an engine that can {' and '.join(sorted(missing))}, and the "
+                    "recipe names none.",
+                    remedy="Add 'engine: {kind: NAME}'; 'gristmill list engines' shows the kinds.",
+                )
             if missing:
                 which = f"{kind!r}" if name is None else f"{name!r} (of kind {kind!r})"
                 raise RecipeError(
