@@ -176,7 +176,7 @@ class Engine(Protocol):
 
 
 class EngineWrapper:
-    """An engine that stands in front of another one and forwards everything to ``self._engine``.
+    """An engine that wraps another one and forwards everything to ``self._engine``.
 
     A subclass overrides what it changes, mostly ``generate``. It opens and closes the engine behind it; where
     that is somebody else's to do, see ``BorrowedEngine``.

@@ -74,7 +74,7 @@ class Context(Struct, frozen=True):
     async def judge(self, completion: Completion, reference: str, *, begun: str = "") -> Verdict:
         """The verdict on a completion, after the text ``begun`` where it continues one.
 
-        One that was cut off is no answer, right or wrong: ``unparseable``, and counted as such.
+        One that was cut off is not an answer, right or wrong: ``unparseable``, and counted as such.
         """
         verdict = unfinished(completion)
         if verdict is None:

@@ -65,7 +65,8 @@ class ValuedSolution(Struct, frozen=True):
     ``verdict`` is that of its final answer. ``start`` and ``start_prover`` are the rollouts from the
     question alone. ``first_error`` is the index of the first wrong step as the ``scheme`` located it
     (the first prefix from which no rollout is right), -1 where it found none, ``None`` where it did not
-    decide; ``stopped`` says why sampling ended.
+    decide; ``stopped`` says why sampling ended. ``valued`` and ``screened`` say which rollouts are
+    ``evidence``.
     """
 
     id: str
@@ -80,14 +81,32 @@ class ValuedSolution(Struct, frozen=True):
     start: tuple[Judged, ...] = ()
     start_prover: tuple[Judged, ...] = ()
     first_error: int | None = None
+    valued: int = 0
+    """Of a search (any scheme but ``fixed``): how many rollouts each prefix has that was to be valued."""
+    screened: int = 0
+    """The first so many of ``start`` decided whether the problem was kept."""
+
+    def evidence(self, index: int) -> tuple[Judged, ...]:
+        """The policy's rollouts after step ``index`` (-1: from the question) whose number no outcome decided.
+
+        Only of these is the share of right ones unbiased, and an interval as wide as it says: a search that
+        stops once it has seen a right rollout sees too many of them. ``()`` where there are none.
+        """
+        if index < 0:
+            return self.start[self.screened :]
+        drawn = self.steps[index].rollouts
+        if self.scheme == "fixed":
+            return drawn
+        return drawn[: self.valued] if len(drawn) >= self.valued else ()
 
 
 class ProcessRow(Struct, frozen=True):
     """A row for a process reward model: a prompt, the steps of one solution, and a value for each.
 
     ``kind`` names the label: ``hard``, ``soft``, ``er-prm(1)``, ... ``correct``, ``decided``, ``low`` and
-    ``high`` (a Wilson interval of the success share) are as long as ``steps``; ``decided`` is 0 and the
-    interval 0 to 1 for a value that was inferred or judged rather than sampled.
+    ``high`` (a Wilson interval of the success share) are as long as ``steps``; ``decided`` is 0 for a value
+    that was inferred or judged rather than sampled. The interval is 0 to 1 there, and where a search stopped
+    by what its rollouts came to.
     """
 
     id: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from gristmill.synth.step_values.aggregate import RULES
 from gristmill.synth.step_values.labels import settled
 from gristmill.synth.step_values.measures import Locations
 from gristmill.synth.step_values.selection import Candidate, best_of, majority, pass_at
+from gristmill.synth.step_values.values import logistic
 from gristmill.verifiers.rules.votes import vote
 
 R = TypeVar("R", bound=Struct)
@@ -232,13 +232,13 @@ def _choice(name: str, rows: Sequence[_Row], verdicts: Mapping[str, Verdict], se
             ways[f"weighted majority, {rule}"].append(
                 [majority(found, n, seed=draw, rule=rule) for n in sizes]
             )
-    lines = [_line(way, scores, seed) for way, scores in ways.items()]
+    lines = [_line(way, scores) for way, scores in ways.items()]
     return ChoiceOfN(name, len(enough), len(problems) - len(enough), sizes, tuple(lines))
 
 
-def _line(name: str, scores: Sequence[Sequence[float]], seed: int) -> Line:
+def _line(name: str, scores: Sequence[Sequence[float]]) -> Line:
     means = tuple(sum(column) / len(column) for column in zip(*scores, strict=True))
-    return Line(name, means, measures.interval([row[-1] for row in scores], seed=seed))
+    return Line(name, means, measures.interval([row[-1] for row in scores]))
 
 
 def _candidates(rows: Sequence[_Row], verdicts: Mapping[str, Verdict]) -> list[Candidate]:
@@ -251,13 +251,9 @@ def _candidates(rows: Sequence[_Row], verdicts: Mapping[str, Verdict]) -> list[C
     classes |= {i: "right" for i, r in enumerate(rows) if r.solved and r.solution in verdicts}
     inside = all(0 <= v <= 1 for r in rows for v in r.values)
     return [
-        Candidate(r.values if inside else tuple(map(_logistic, r.values)), bool(r.solved), classes.get(i))
+        Candidate(r.values if inside else tuple(map(logistic, r.values)), bool(r.solved), classes.get(i))
         for i, r in enumerate(rows)
     ]
-
-
-def _logistic(value: float) -> float:
-    return 1 / (1 + math.exp(-value)) if value >= 0 else 1 - 1 / (1 + math.exp(value))
 
 
 def _judge(name: str, rows: Sequence[_Row], found: _Found) -> JudgeReport:
@@ -282,7 +278,9 @@ def _values_table(found: Sequence[Values]) -> str:
         rows.append((printable(v.name), f"{v.right:,}", f"{v.wrong:,}", f"{v.unknown:,}", *aucs))
     notes = ["AUC: how often a step of a right solution has a higher value than one of a wrong solution."]
     if any(_kind(v.name).startswith(_SEARCHED) for v in found):
-        notes.append("A search's own values hold the verdicts of these solutions: their AUC is no measure.")
+        notes.append(
+            "A search's own values hold the verdicts of these solutions: their AUC measures nothing."
+        )
     return "\n".join([*align(rows), *notes])
 
 

@@ -157,7 +157,7 @@ class _TokenizerFile(Struct):
 def encoder(name: str) -> Encode:
     """The tokenizer of a file, a folder or a model; loaded once.
 
-    Raises ``MissingExtraError`` without the libraries, ``RecipeError`` for what is no fast tokenizer.
+    Raises ``MissingExtraError`` without the libraries, ``RecipeError`` for what is not a fast tokenizer.
     """
     path = Path(name)
     path = path / "tokenizer.json" if path.is_dir() else path
@@ -176,7 +176,7 @@ def _from_file(path: Path) -> Encode:
         msgspec.json.decode(held, type=_TokenizerFile)
     except (OSError, msgspec.DecodeError) as e:
         raise RecipeError(
-            f"{path} is no tokenizer: {e}.", remedy="Name a tokenizer.json or a folder with one."
+            f"{path} is not a tokenizer: {e}.", remedy="Name a tokenizer.json or a folder with one."
         ) from e
     loaded = Tokenizer.from_buffer(held)
 

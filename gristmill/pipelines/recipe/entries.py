@@ -89,10 +89,15 @@ class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Take no more than this many rows of the source that the stage is made from."""
     minutes: Annotated[float, Meta(gt=0)] | None = None
     """Begin no further row after this time."""
+    grace_minutes: Annotated[float, Meta(ge=0)] | None = None
+    """With ``minutes``: how much longer rows at work may take before they are given up; ``null`` waits for
+    all of them, so that nothing that was paid for is lost."""
 
     def __post_init__(self) -> None:
         if (self.rows is None) != (self.stage is None):
             raise ValueError("'rows' and 'stage' go together")
+        if self.grace_minutes is not None and self.minutes is None:
+            raise ValueError("'grace_minutes' goes with 'minutes'")
         if self.at_most is not None and self.rows is None:
             raise ValueError("'at_most' goes with 'rows' and 'stage'")
 

@@ -31,6 +31,7 @@ from gristmill.pipelines.running.walk import Observer, Visit, carried
 
 STAGE_ERROR = "stage error"
 TIME_OVER = "not tried: the time was over"
+CUT_OFF = "not finished: the time was over"
 PROBE = 100
 """A row stage that fails with a bug on more than half of its first this many rows stops the run."""
 
@@ -121,10 +122,12 @@ class Work(Observer[None]):
         settle: Callable[[], Awaitable[None]] | None = None,
         probe: int = PROBE,
         until: float | None = None,
+        grace: float | None = None,
     ) -> None:
         """``kept`` are the sources whose rows are written, because something reads them. ``probe`` is the
         number of rows by which a stage with a bug is known; 0 lets none stop the run. ``until`` is the time
-        (``time.monotonic``) after which no further row is begun.
+        (``time.monotonic``) after which no further row is begun, ``grace`` the seconds after it in which
+        those that are at work must end (``None``: they are waited for).
 
         ``settle`` is awaited before an error that has nothing to do with the engines ends the run: it
         lets the requests in flight come home and into the log.
@@ -146,6 +149,7 @@ class Work(Observer[None]):
         self._settle = settle
         self._probe = probe
         self._until = until
+        self._cut_off = None if until is None or grace is None else until + grace
         self.counts = [StageCounts(node.name) for node in graph.nodes]
         self._runs = {
             i: _RowRun(graph, i, tools, seed, self.counts[i])
@@ -207,7 +211,10 @@ class Work(Observer[None]):
         """One record through one stage. This is the boundary at which a bug in a stage costs one row."""
         run = self._runs[node]
         try:
-            results = await run.stage(record, run.context)
+            call = run.stage(record, run.context)
+            if self._cut_off is not None:
+                call = asyncio.wait_for(call, max(0.0, self._cut_off - time.monotonic()))
+            results = await call
             kept, rejected = checked(run.name, run.stage, record, results, (run.makes, run.writes))
         except RowRejected as error:
             run.done += 1
@@ -215,6 +222,11 @@ class Work(Observer[None]):
         except EngineError as error:
             run.done += 1
             return Visit(node, (), (Rejection(record.id, "engine error", str(error)),))
+        except TimeoutError as error:
+            if self._cut_off is None or time.monotonic() < self._cut_off:
+                return Visit(node, (), (await self._stage_error(run, record, error),))
+            run.done += 1
+            return Visit(node, (), (Rejection(record.id, CUT_OFF),))
         except ContractError as error:
             return Visit(node, (), (await self._stage_error(run, record, error),))
         except GristmillError:

@@ -87,14 +87,14 @@ def drawable(columns: Sequence[str]) -> bool:
 def _of_solution(record: ValuedSolution) -> Drawing:
     outcome = record.verdict.outcome.value
     error = record.first_error
-    marks = [_mark(ROOT, "", record.start, note="the question alone")]
+    marks = [_mark(ROOT, "", record.start, "the question alone", record.evidence(-1))]
     for i, step in enumerate(record.steps):
         notes = ["first error"] if i == error else []
         if step.prover:
             proved = tally(step.prover)
             notes.append(f"prover {proved.correct} of {proved.decided}")
         last = i == len(record.steps) - 1
-        mark = _mark(i, step.text, step.rollouts, note=", ".join(notes))
+        mark = _mark(i, step.text, step.rollouts, ", ".join(notes), record.evidence(i))
         if last:
             certain = {"correct": 1.0, "incorrect": 0.0}.get(outcome)
             value = certain if mark.value is None else mark.value
@@ -152,13 +152,20 @@ def _of_tree(record: Tree) -> Drawing:
     )
 
 
-def _mark(parent: int, text: str, rollouts: Sequence[Judged], note: str = "") -> Mark:
-    counts = tally(rollouts)
-    low, high = wilson(counts.correct, counts.decided, CONFIDENCE) if counts.decided else (None, None)
+def _mark(
+    parent: int,
+    text: str,
+    rollouts: Sequence[Judged],
+    note: str = "",
+    evidence: Sequence[Judged] | None = None,
+) -> Mark:
+    """A mark whose interval, and whose value where there is any, is of the ``evidence`` (all by default)."""
+    counts, measured = tally(rollouts), tally(rollouts if evidence is None else evidence)
+    low, high = wilson(measured.correct, measured.decided, CONFIDENCE) if measured.decided else (None, None)
     return Mark(
         parent,
         text,
-        value=counts.mean,
+        value=measured.mean if measured.decided else counts.mean,
         low=low,
         high=high,
         correct=counts.correct,

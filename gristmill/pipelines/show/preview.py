@@ -1,6 +1,6 @@
 """``gristmill preview``: the first rows of a recipe through all of its stages, shown stage by stage.
 
-They are paid for like any others, and stand in the completion log for the run. Nothing else is kept.
+They are paid for like any others, and are in the completion log for the run. Nothing else is kept.
 """
 
 from __future__ import annotations

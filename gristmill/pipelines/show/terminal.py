@@ -174,12 +174,12 @@ def _verdict(text: Text, verdict: Mapping[str, Any] | None) -> None:
 
 
 def plain_text(content: str, style: str = "") -> Text:
-    """Text that is no markup, with control characters escaped."""
+    """Plain text, never markup, with control characters escaped."""
     from rich.text import Text
 
     return Text(_clean(content), style)
 
 
 def _clean(text: str) -> str:
-    """The text with control characters escaped, but for line breaks and tabs."""
+    """The text with control characters escaped, except line breaks and tabs."""
     return "".join(c if c in "\n\t" else printable(c) for c in text)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist, stdev
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -15,6 +17,7 @@ from gristmill.core.knowledge import Response
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.refusal import measures
 from gristmill.synth.refusal.measures import Bin, Level, Point
+from gristmill.synth.step_values.values import logistic, wilson
 
 Rule = Literal["any", "sure", "text", "none"]
 """What counts as declining to answer: see ``answered``."""
@@ -33,7 +36,7 @@ METRICS = {
     "ap": "average precision of the score, of answers with one (as all below)",
     "auroc": "a right answer scores above a wrong one",
     "brier": "mean squared error of the score; lower is better",
-    "ece": "calibration error, bins of equal mass; lower is better",
+    "ece": "calibration error, bins of equal mass; lower is better, and above 0 by chance alone",
     "aurc": "area under the risk-coverage curve; lower is better",
 }
 _HALF = 0.5
@@ -161,19 +164,21 @@ def compare(
 ) -> SystemsComparison:
     """Measure systems on the questions (by id) that all of them were asked and got a verdict on.
 
-    Intervals hold 95 % and come from a percentile bootstrap over questions; every draw takes the same
-    questions for all systems, so that changes against the first are paired. (A resample's ECE is on average
-    higher than that of the whole, so its interval lies high too.) ``known`` is what any of the
-    systems' responses says of a question. ``RecipeError`` without a system or a common question.
+    Intervals hold 95 %, to within 2 points by ``benchmarks/interval_coverage.py``. Shares have Wilson's; AP
+    and the measures after it have normal ones of log(m / (1 - m)), whose spread a bootstrap over questions
+    tells; changes against the first have its percentiles, every draw taking the same questions for all
+    systems. The ECE has none: it is an average of distances, which chance makes positive in a calibrated
+    system and a resample raises again, so that no resampling holds the true one. ``known`` is what any of
+    the systems' responses says of a question. ``RecipeError`` without a system or a common question.
     """
     rows, left_out = common(systems)
     sheets = [_Sheet(items(r, rule=rule, score=score), bins) for r in rows.values()]
     count = len(next(iter(rows.values())))
     drawn = _bootstrap(sheets, count, draws, seed)
-    made = [
-        System(name, _measures(responses, sheet), _intervals(values), *sheet.shapes())
-        for (name, responses), sheet, values in zip(rows.items(), sheets, drawn, strict=True)
-    ]
+    made = []
+    for (name, responses), sheet, values in zip(rows.items(), sheets, drawn, strict=True):
+        found = _measures(responses, sheet)
+        made.append(System(name, found, _intervals(found, values), *sheet.shapes()))
     changes = {s.name: _changes(made[0], s, drawn[0], drawn[i]) for i, s in enumerate(made) if i}
     return SystemsComparison(count, left_out, tuple(made), changes)
 
@@ -300,8 +305,40 @@ def _bootstrap(
     return found
 
 
-def _intervals(drawn: Sequence[Mapping[str, float | None]]) -> dict[str, Interval | None]:
-    return {name: _interval([values[name] for values in drawn]) for name in METRICS}
+_UNBOUNDED = ("ece",)
+"""Metrics without an interval; see ``compare``."""
+
+
+def _intervals(found: Measures, drawn: Sequence[Mapping[str, float | None]]) -> dict[str, Interval | None]:
+    """The interval of each metric of one system; ``None`` where there is none to be had."""
+    shares = {
+        "accuracy_all": found.questions,
+        "accuracy": found.answered,
+        "refusal_rate": found.questions,
+        "willingness": found.known,
+        "declined_unknown": found.unknown,
+    }
+    made: dict[str, Interval | None] = {}
+    for name in METRICS:
+        value, of = found.values[name], shares.get(name)
+        if value is None or name in _UNBOUNDED:
+            made[name] = None
+        elif of is not None:
+            made[name] = wilson(round(value * of), of)
+        else:
+            made[name] = _by_logits(value, [values[name] for values in drawn])
+    return made
+
+
+def _by_logits(value: float, drawn: Sequence[float | None]) -> Interval | None:
+    """The normal 95 % interval of log(m / (1 - m)), by the standard deviation of a bootstrap's draws over the
+    derivative m (1 - m); it stays within (0, 1). ``None`` at 0 and 1, where it has no width to go by."""
+    there = [v for v in drawn if v is not None]
+    if len(there) < max(2, _HALF * len(drawn)) or not 0 < value < 1:
+        return None
+    half = NormalDist().inv_cdf(0.975) * stdev(there) / (value * (1 - value))
+    middle = math.log(value / (1 - value))
+    return logistic(middle - half), logistic(middle + half)
 
 
 def _interval(values: Sequence[float | None], level: float = 0.95) -> Interval | None:
@@ -325,7 +362,9 @@ def _changes(
         MetricChange(
             name,
             minus(later.measures.values[name], first.measures.values[name]),
-            _interval([minus(a[name], b[name]) for a, b in zip(after, before, strict=True)]),
+            None
+            if name in _UNBOUNDED
+            else _interval([minus(a[name], b[name]) for a, b in zip(after, before, strict=True)]),
         )
         for name in METRICS
     )

@@ -7,13 +7,16 @@ else needs to be kept to resume.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from math import floor
 from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
+from gristmill.core.errors import RecipeError
 from gristmill.core.steps import Scheme, Tally
 from gristmill.synth.step_values.posterior import alone, evidence, gain, one_error
 
@@ -74,7 +77,9 @@ class Allocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     threshold: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """The success share above which a prefix is right: 0 is the hard label, any rollout right."""
     confidence: Annotated[float, Meta(gt=0.5, lt=1)] = 0.95
-    """The chance at which ``adaptive`` takes a label for decided."""
+    """The chance at which ``adaptive`` takes a label for decided. One that ``k`` equal rollouts of a prefix
+    do not come to is refused: with the default ``prior`` and ``threshold`` that takes about
+    1 / (1 - confidence)."""
     monotone: bool = True
     """Whether ``adaptive`` takes labels to turn from right to wrong once, at a step as likely as any other:
     then each draw goes to the undecided prefix where a rollout is expected to tell most, and a solution that
@@ -86,6 +91,35 @@ class Allocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The further rollouts by which ``binary`` checks the turn that it found, on either side of it."""
     max_rollouts: Positive | None = None
     """The most rollouts of a solution, wherever its sampling is; ``first_error`` is then undecided."""
+
+    def __post_init__(self) -> None:
+        """Refuses a ``confidence`` that not even ``k`` equal outcomes come to: no draw would decide."""
+        if self.scheme != "adaptive" or self._decides(self.cap):
+            return
+        needed = next((k for k in (self.cap * 2**i for i in range(1, 24)) if self._decides(k)), None)
+        if needed is not None:
+            low = needed // 2
+            needed = low + 1 + bisect_left(range(low + 1, needed), True, key=self._decides)
+        wrong, right = self._surest(self.cap)
+        unsure = max(wrong, 1 - right)
+        more = f"Set k to at least {needed}, or" if needed else "Change the prior or the threshold, or"
+        raise RecipeError(
+            f"confidence {self.confidence:g} is more than k = {self.cap} rollouts can decide: as many equal "
+            f"ones of a prefix leave a chance of {unsure:.3g} that its label is wrong.",
+            remedy=f"{more} lower confidence to {_below(1 - unsure):g}.",
+        )
+
+    def _decides(self, k: int) -> bool:
+        return not any(map(self.undecided, self._surest(k)))
+
+    def _surest(self, k: int) -> tuple[float, float]:
+        """The chance that a prefix is right after ``k`` wrong rollouts, and after ``k`` right ones."""
+        wrong, right = (alone(evidence(Tally(c, k), self.threshold, self.prior)) for c in (0, k))
+        return wrong, right
+
+    def undecided(self, chance: float) -> bool:
+        """Whether a chance of being right is a label at neither side of ``confidence``."""
+        return 1 - self.confidence < chance < self.confidence
 
     @property
     def cap(self) -> int:
@@ -135,6 +169,11 @@ class Allocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return min(least, budget), min(most, budget)
 
 
+def _below(chance: float) -> float:
+    """``chance`` to three digits, rounded down."""
+    return floor(chance * 1000) / 1000
+
+
 def count(outcomes: Outcomes) -> Tally:
     """The tally of outcomes."""
     return Tally(sum(o is True for o in outcomes), sum(o is not None for o in outcomes))
@@ -177,7 +216,7 @@ def _adaptive(options: Allocation, outcomes: Sequence[Outcomes], solved: bool) -
     if options.monotone and solved:
         return Decision(stopped="solved", first_error=-1)
     chances = options.chances(outcomes, solved)
-    undecided = [i for i, p in enumerate(chances) if 1 - options.confidence < p < options.confidence]
+    undecided = [i for i, p in enumerate(chances) if options.undecided(p)]
     if not undecided:
         return Decision(stopped="decided", first_error=_first_error([p > 0.5 for p in chances], solved))
     free = [i for i in undecided if len(outcomes[i]) < options.cap]

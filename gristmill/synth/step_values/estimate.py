@@ -50,6 +50,13 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
     """Whether those come first, in draws of ``batch``, and a problem that is always or never solved in them
     and in the solution at hand is rejected (OmegaPRM, arXiv 2406.06592; openr takes 32). All schemes except
     ``fixed`` stop at the first that differs."""
+    value_k: Positive | None = None
+    """The rollouts that value a step under ``adaptive`` and ``binary``: once these have ended, every prefix
+    that they looked at and every one before the error found (all of a right solution) is continued to so
+    many, and soft labels, advantages and intervals are of the first so many. Without it they give the error
+    and hard labels alone: they stop when they have seen a right rollout, so that its share is too high. Under
+    ``skip_certain`` so many more are drawn from the question, whatever the scheme: those that decided whether
+    it is kept are no measure of it."""
     prover: str | None = None
     """The name of a further engine whose rollouts are drawn from every prefix, and from the question,
     whatever the scheme (PAV, arXiv 2410.08146)."""
@@ -57,6 +64,12 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
     """The prover's rollouts from each of them."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.value_k is not None and self.max_rollouts is not None:
+            raise RecipeError(
+                "step_values: max_rollouts may end a search before value_k of its rollouts are drawn.",
+                remedy="Leave out one of the two; k bounds the search too.",
+            )
         if self.skip_certain and not self.start:
             raise RecipeError(
                 "step_values: skip_certain has no rollouts from the question to judge by.",
@@ -76,7 +89,7 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
     async def __call__(self, record: Sampled, context: Context) -> list[ValuedSolution]:
         """The solution with its rollouts. ``RowRejected`` for one that cannot or should not be valued."""
         work = _Work(self, self._admit(record), record, context)
-        start = await work.from_question()
+        start, screened = await work.from_question()
         prover, (rollouts, stopped, first_error) = await asyncio.gather(work.by_prover(), work.by_scheme())
         steps = zip(work.texts, [*rollouts, ()], [*prover[1:], ()], strict=True)
         return [
@@ -93,6 +106,8 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
                 start=start,
                 start_prover=prover[0],
                 first_error=first_error,
+                valued=self.value_k or 0,
+                screened=screened,
             )
         ]
 
@@ -104,6 +119,10 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
             return Estimate(0, 0, 0, 0, rows_max=0)
         prefixes = len(solution.steps) - 1
         least, most = self.bounds(prefixes, solution.verdict.correct)
+        held_out = self.value_k or 0
+        if self.scheme != "fixed":
+            most += prefixes * held_out
+            least += prefixes * held_out if solution.verdict.correct and not least else 0
         by_prover = (prefixes + 1) * self.prover_k if self.prover else 0
         if self.skip_certain:
             # At least until the first draw is seen; one that is dropped brings nothing more.
@@ -111,7 +130,7 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
         else:
             least += self.start + by_prover
         chars = sum(len(m.content) for m in record.messages) + len(record.completion) // 2
-        most += self.start + by_prover
+        most += self.start + by_prover + (held_out if self.skip_certain else 0)
         return Estimate(least, most, chars // _CHARS_PER_TOKEN, self.rollouts.sampling.max_tokens, rows_max=1)
 
     def _admit(self, record: Sampled) -> _Solution:
@@ -149,8 +168,9 @@ class _Work:
         self.texts = solution.steps
         self.prefixes = list(accumulate(solution.steps))[:-1]
 
-    async def from_question(self) -> tuple[Judged, ...]:
-        """The rollouts from the question alone; ``RowRejected`` for a problem that is to be skipped."""
+    async def from_question(self) -> tuple[tuple[Judged, ...], int]:
+        """The rollouts from the question alone, and how many of them screened it; ``RowRejected`` for a
+        problem that is to be skipped."""
         options, drawn = self.options, tuple[Judged, ...]()
         seen = {self.solution.verdict.correct}
         by_and_by = options.skip_certain and options.scheme != "fixed"
@@ -162,7 +182,9 @@ class _Work:
             how = "always" if True in seen else "never"
             where = f"problem {self.record.problem_id!r}"
             raise RowRejected(f"{how} solved", f"{where}: {len(drawn)} rollouts and {self.record.id!r}")
-        return drawn
+        if not options.skip_certain:
+            return drawn, 0
+        return drawn + await self.draw(0, len(drawn), options.value_k or 0), len(drawn)
 
     async def by_scheme(self) -> tuple[list[tuple[Judged, ...]], str, int | None]:
         """The rollouts of each prefix but the whole, why they ended, and the first error."""
@@ -172,7 +194,23 @@ class _Work:
             more = await asyncio.gather(*(self.draw(i + 1, len(drawn[i]), n) for i, n in decision.draws))
             for (index, _), rollouts in zip(decision.draws, more, strict=True):
                 drawn[index] += rollouts
+        await self._value(drawn, decision.first_error)
         return drawn, decision.stopped, decision.first_error
+
+    async def _value(self, drawn: list[tuple[Judged, ...]], first_error: int | None) -> None:
+        """Continue to ``value_k`` what was looked at or lies before the error.
+
+        Whether a prefix is among these never depends on its own rollouts, nor does where they end: looked at
+        was it before its first one, and what was not looked at is placed by the others' alone.
+        """
+        k = self.options.value_k
+        if k is None or self.options.scheme == "fixed":
+            return
+        end = len(drawn) if first_error is None or first_error < 0 else first_error
+        wanted = [i for i, seen in enumerate(drawn) if (seen or i < end) and len(seen) < k]
+        more = await asyncio.gather(*(self.draw(i + 1, len(drawn[i]), k - len(drawn[i])) for i in wanted))
+        for index, rollouts in zip(wanted, more, strict=True):
+            drawn[index] += rollouts
 
     async def by_prover(self) -> list[tuple[Judged, ...]]:
         """The prover's rollouts from the question, then from each prefix; empty without a prover."""

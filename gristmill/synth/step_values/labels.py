@@ -33,24 +33,33 @@ Kind = Annotated[str, Meta(pattern=r"^(hard|soft|er-prm\(([-+]?inf|[-+]?\d+(\.\d
 """The name of a label: ``hard``, ``soft``, or ``er-prm(ETA)`` with any real ETA, ``inf`` and ``-inf``."""
 Last = Literal["verdict", "rollouts"]
 _UNDECIDED = "a step without enough decided rollouts"
+_STOPPED = "rollouts of a search without value_k"
+_SET_VALUE_K = (
+    "the scheme {} stops by what its rollouts come to, so that their share is no value: set value_k in "
+    "step_values, for example to 16, or scheme to fixed (what was drawn is in the log)"
+)
 
 
 class Label(NamedTuple):
-    """The value of a step, and the counts behind it (none for a value that was not sampled)."""
+    """The value of a step, the counts behind it (none for a value that was not sampled), and those of them
+    that an interval may be formed of (``ValuedSolution.evidence``)."""
 
     value: float
-    counts: Tally
+    counts: Tally = Tally()
+    measured: Tally = Tally()
 
 
 class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes a row of step values of each of ``kinds`` from a solution's rollouts.
 
-    Where a scheme other than ``fixed`` located the first error, ``hard`` is that decision: 1 before the
-    error, 0 from it on, as if success once lost stayed lost, whatever single rollouts say.
+    Where a scheme other than ``fixed`` located the first error, ``hard`` (and ``er-prm(inf)``, which is the
+    same in the limit) is that decision: 1 before the error, 0 from it on, as if success once lost stayed
+    lost, whatever single rollouts say.
 
-    A step with fewer than ``least`` decided rollouts has no value of another kind, unless it follows from
-    the location: 0 from the error on, 1 before it by ``er-prm(inf)``, which is ``hard`` in the limit. A
-    solution with a step that has none is rejected, kind by kind.
+    The other kinds are of rollouts whose number no outcome decided (``ValuedSolution.evidence``): of such a
+    scheme they need ``value_k`` in ``step_values``. A step with fewer than ``least`` of them decided has no
+    value, unless it is 0 from the located error on. A solution with a step that has none is rejected, kind by
+    kind.
     """
 
     kinds: Annotated[tuple[Kind, ...], Meta(min_length=1)] = ("soft",)
@@ -71,7 +80,7 @@ class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
     2501.07301, section 2)."""
     keep: Literal["all", "mathematical"] = "all"
     """``mathematical`` reduces each step to its mathematics, and leaves out a step without any, with its
-    value."""
+    value. The step that gives the answer is kept as it is where its mathematics lack the answer."""
 
     reads: ClassVar[type[Struct]] = ValuedSolution
     writes: ClassVar[type[Struct]] = ProcessRow
@@ -99,17 +108,16 @@ class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
         """The row of one kind; ``RowRejected`` where a step has no value of that kind."""
         steps: list[str] = []
         labels: list[Label] = []
-        for i, step in enumerate(record.steps):
-            text = step.text if self.keep == "all" else mathematical_part(step.text)
+        for i, text in enumerate(self._texts(record)):
             if text:
                 steps.append(text)
                 labels.append(self.label(record, i, kind))
             if self.cut_after_error and self.label(record, i, "hard").value == 0:
                 break
         if not steps:
-            raise RowRejected("no step with mathematics" if record.steps else "no steps")
+            raise RowRejected("no steps")
         counts = [label.counts for label in labels]
-        intervals = [wilson(c.correct, c.decided, self.confidence) for c in counts]
+        intervals = [wilson(m.correct, m.decided, self.confidence) for _, _, m in labels]
         return ProcessRow(
             id=f"{record.id}/{kind}",
             problem_id=record.problem_id,
@@ -125,25 +133,44 @@ class ProcessLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
             solved=settled(record.verdict),
         )
 
+    def _texts(self, record: ValuedSolution) -> list[str]:
+        """What is kept of each step; empty for one that is left out."""
+        texts = [step.text for step in record.steps]
+        if self.keep == "all" or not texts:
+            return texts
+        answer = record.verdict.extracted or ""
+        holding = [i for i, text in enumerate(texts) if answer and answer in text]
+        gives = holding[-1] if holding else len(texts) - 1
+        parts = [mathematical_part(text) for text in texts]
+        if not parts[gives] or answer not in parts[gives]:
+            parts[gives] = texts[gives].strip()
+        return parts
+
     def label(self, record: ValuedSolution, index: int, kind: str) -> Label:
         """The label of step ``index``; ``RowRejected`` where it has none of that kind."""
-        step = record.steps[index]
         if self.last == "verdict" and index == len(record.steps) - 1:
             right = settled(record.verdict)
             if right is not None:
-                return Label(float(right), Tally())
-        counts = tally(step.rollouts)
+                return Label(float(right))
+        counts, seen = tally(record.steps[index].rollouts), record.evidence(index)
+        measured = tally(seen)
+        searched = record.scheme != "fixed"
         lost = record.first_error is not None and 0 <= record.first_error <= index
-        if kind == "hard" and record.scheme != "fixed" and record.first_error is not None:
-            return Label(0.0 if lost else 1.0, counts)
-        if counts.decided >= self.least:
+        if kind in ("hard", "er-prm(inf)") and searched:
+            if record.first_error is not None:
+                return Label(float(not lost), counts, measured)
+            if counts.decided >= self.least:
+                return Label(hard(counts), counts, measured)
+        elif searched and not record.valued:
+            raise RowRejected(_STOPPED, _SET_VALUE_K.format(record.scheme))
+        elif measured.decided >= self.least:
             graded = self.graded and kind != "hard"
-            return Label(value_of(kind, _scores(step.rollouts) if graded else counts), counts)
+            return Label(value_of(kind, _scores(seen) if graded else measured), measured, measured)
         if lost:
-            return Label(0.0, Tally())
+            return Label(0.0)
         if kind in ("hard", "er-prm(inf)") and record.first_error is not None:
-            return Label(1.0, Tally())
-        detail = f"step {index + 1} of {len(record.steps)} has {counts.decided}, fewer than {self.least}"
+            return Label(1.0)
+        detail = f"step {index + 1} of {len(record.steps)} has {measured.decided}, fewer than {self.least}"
         raise RowRejected(_UNDECIDED, detail)
 
     def estimate(self, record: ValuedSolution) -> Estimate:
@@ -156,12 +183,14 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     ``value`` is the policy's success share Q after the step, ``advantage`` the prover's Q after it minus
     the prover's Q before it, ``reward`` value + ``alpha`` * advantage. A step for which a Q is missing is
-    rejected; the others are kept.
+    rejected; the others are kept. A Q is a share of rollouts whose number no outcome decided
+    (``ValuedSolution.evidence``): the schemes ``adaptive`` and ``binary`` need ``value_k`` for it.
     """
 
-    prover: Literal["best-of-k", "rollouts"] = "best-of-k"
-    """The prover: the best of ``k`` completions of the policy, or the engine whose rollouts are in the steps.
-    It must not be the policy itself, whose advantage adds nothing."""
+    prover: Literal["auto", "best-of-k", "rollouts"] = "auto"
+    """The prover: the best of ``k`` completions of the policy, or the engine whose ``rollouts`` are in the
+    steps; ``auto`` takes that one where the solution has any. It must not be the policy itself, whose
+    advantage adds nothing."""
     k: Annotated[int, Meta(ge=2)] = 4
     """The completions of which the prover is the best."""
     alpha: Annotated[float, Meta(ge=0)] = 0.5
@@ -179,7 +208,8 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     async def __call__(self, record: ValuedSolution, context: Context) -> list[Struct]:
         """A row for each step, or the reason why there is none."""
         policy, prover = self._shares(record, prover=False), self._shares(record, prover=True)
-        if self.prover == "best-of-k":
+        paid = bool(record.start_prover) or any(step.prover for step in record.steps)
+        if self.prover == "best-of-k" or (self.prover == "auto" and not paid):
             prover = [None if q is None else best_of_k(q, self.k) for q in policy]
         made: list[Struct] = []
         prefix = ""
@@ -187,8 +217,7 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             row_id = f"{record.id}/{i}"
             value, before, after = policy[i + 1], prover[i], prover[i + 1]
             if value is None or before is None or after is None:
-                lacking = "the policy's after" if value is None else "the prover's before or after"
-                made.append(Rejection(row_id, _UNDECIDED, f"{lacking} step {i + 1}"))
+                made.append(_lacking(record, row_id, i, "policy's" if value is None else "prover's"))
             else:
                 made.append(self._action(record, row_id, prefix, step, (value, before, after)))
             prefix += step.text
@@ -212,8 +241,9 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def _shares(self, record: ValuedSolution, *, prover: bool) -> list[float | None]:
         """Q of the question alone and after each step; ``None`` where it is not known."""
-        drawn = [record.start_prover if prover else record.start]
-        drawn += [s.prover if prover else s.rollouts for s in record.steps]
+        drawn = [record.start_prover, *(s.prover for s in record.steps)]
+        if not prover:
+            drawn = [record.evidence(i) for i in range(-1, len(record.steps))]
         counts = [tally(rollouts) for rollouts in drawn]
         shares = [soft(c) if c.decided >= self.least else None for c in counts]
         right = settled(record.verdict)
@@ -224,6 +254,16 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def estimate(self, record: ValuedSolution) -> Estimate:
         """Nothing: no engine is called."""
         return Estimate(0, 0, 0, 0, rows_max=len(record.steps))
+
+
+def _lacking(record: ValuedSolution, row_id: str, index: int, whose: str) -> Rejection:
+    """Why step ``index`` is no action."""
+    if record.scheme != "fixed" and not record.valued:
+        return Rejection(row_id, _STOPPED, _SET_VALUE_K.format(record.scheme))
+    if not index and record.screened and not record.evidence(-1):
+        detail = "skip_certain took all rollouts from the question: set value_k in step_values"
+        return Rejection(row_id, "the question's rollouts only screened it", detail)
+    return Rejection(row_id, _UNDECIDED, f"the {whose} before or after step {index + 1}")
 
 
 def settled(verdict: Verdict) -> bool | None:

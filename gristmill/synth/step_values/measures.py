@@ -5,12 +5,12 @@ Nothing is ever NaN: a measure of nothing is ``None``.
 
 from __future__ import annotations
 
-import random
+import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from statistics import NormalDist
 
 from msgspec import Struct
 
@@ -186,23 +186,38 @@ def by_position(rows: Iterable[Sequence[float]], threshold: float = 0.0) -> list
     return [(good, bad) for good, bad in counts]
 
 
-def interval(
-    values: Sequence[float], *, seed: int, draws: int = 1000, level: float = 0.95
-) -> tuple[float, float] | None:
-    """A percentile bootstrap interval of the mean of ``values`` (one a problem), by ``draws`` resamples.
+def interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """A 95 % interval of the mean of ``values`` in [0, 1] (one a problem); ``None`` where there is none.
 
-    ``None`` where there is no value.
+    Wilson's, of as many trials as their variance amounts to (Korn and Graubard 1998), with Student's t for
+    z: a bootstrap's percentiles hold the mean of ten values in 41 to 92 % of cases, and have no width where
+    all are equal. Values that are all equal count as one trial each. Measured in
+    ``benchmarks/interval_coverage.py``.
     """
-    if not values:
-        return None
-    rng = random.Random(seed)
     n = len(values)
-    weights = Counter(values)
-    kinds = list(weights)
-    cumulative = list(accumulate(weights.values()))
-    means = sorted(sum(rng.choices(kinds, cum_weights=cumulative, k=n)) / n for _ in range(draws))
-    tail = (1 - level) / 2
-    return means[int(tail * (draws - 1))], means[round((1 - tail) * (draws - 1))]
+    if not n:
+        return None
+    mean = math.fsum(values) / n
+    variance = math.fsum((v - mean) ** 2 for v in values) / max(n - 1, 1)
+    trials = mean * (1 - mean) * n / variance if variance > 0 else float(n)
+    spread = _student(n - 1) ** 2 / trials
+    middle = (mean + spread / 2) / (1 + spread)
+    half = math.sqrt(mean * (1 - mean) * spread + spread * spread / 4) / (1 + spread)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _student(freedom: int) -> float:
+    """The 0.975 quantile of Student's t, by its series in 1 / freedom (Abramowitz and Stegun 26.7.5)."""
+    z = NormalDist().inv_cdf(0.975)
+    if freedom < 3:  # the series has not yet begun to converge there
+        return (12.706, 12.706, 4.303)[freedom]
+    v = float(freedom)
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    )
 
 
 def grouped(

@@ -85,6 +85,11 @@ def wilson(correct: int, decided: int, confidence: float = 0.95) -> tuple[float,
     return (0.0 if correct == 0 else middle - half), (1.0 if correct == decided else middle + half)
 
 
+def logistic(x: float) -> float:
+    """1 / (1 + exp(-x)), which never overflows."""
+    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
+
+
 def best_of_k(share: float, k: int) -> float:
     """1 - (1 - q)^K: how often the best of K completions is right, if one is with probability q.
 

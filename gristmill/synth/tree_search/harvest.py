@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
@@ -15,11 +17,13 @@ from gristmill.synth.step_values.values import effective_reward, rest_value
 from gristmill.synth.tree_search.omega_harvest import labelled
 from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
 from gristmill.synth.tree_search.view import View, process_row, solution
+from gristmill.verifiers.rules.arithmetic import sound
 
 
 class TreeTraces(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The best right solutions of a tree, for SFT, by (mean Q, least Q) on the way there.
 
+    Of a problem without an answer they are the best by the values of the search's judge, with no verdict.
     Solutions that read the same count once. Token counts are those of the whole tree only, and 0 here.
     """
 
@@ -27,28 +31,36 @@ class TreeTraces(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     """The most solutions of a tree."""
     without: tuple[str, ...] = ()
     """Words that a solution may not hold, whatever their case: rStar-Math has ``error``."""
+    sound_arithmetic: bool = True
+    """Whether a solution with a false equation (``gristmill.verifiers.rules.arithmetic``) is left out: its
+    answer is right by luck. For plain exact arithmetic: rounding, as in 1/3 = 0.33, reads as false."""
+    least: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """The least share of right rollouts of every step that has rollouts of its own: a step from which they
+    hardly ever come out right is one that a right answer follows by luck."""
 
     reads: ClassVar[type[Struct]] = Tree
     writes: ClassVar[type[Struct]] = Sampled
     needs: ClassVar[frozenset[Ability]] = frozenset()
 
     async def __call__(self, record: Tree, context: Context) -> list[Struct]:
-        """The samples, best first; a rejection where no solution is right. ``RowRejected`` for OmegaPRM."""
+        """The samples, best first; a rejection where no solution is kept. ``RowRejected`` for OmegaPRM."""
         if record.algorithm == OMEGA:
             raise RowRejected(
                 "an OmegaPRM tree",
                 "its ends are wrong rollouts; the stage sample draws right ones, out of the same log",
             )
         view = View(record)
-        ranked = sorted(view.right[0], key=view.merit, reverse=True)  # stable: the first of equals
+        ranked = sorted(view.good[0], key=view.merit, reverse=True)  # stable: the first of equals
         texts: dict[str, int] = {}
+        against: list[str] = []
         for leaf in ranked:
-            texts.setdefault(solution([record.prefix(leaf)]), leaf)
-        barred = [word.casefold() for word in self.without]
-        kept = {t: leaf for t, leaf in texts.items() if not any(b in t.casefold() for b in barred)}
-        if not kept:
-            why = "no right solution" if not texts else "no right solution without a barred word"
-            return [Rejection(record.id, why)]
+            text = solution([record.prefix(leaf)])
+            if why := self._against(view, leaf, text):
+                against.append(why)
+            else:
+                texts.setdefault(text, leaf)
+        if not texts:
+            return [Rejection(record.id, *_none_kept(record, view, against))]
         return [
             Sampled(
                 id=f"{record.id}/{leaf}",
@@ -63,12 +75,34 @@ class TreeTraces(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
                 completion_tokens=0,
                 verdict=record.nodes[leaf].verdict,
             )
-            for rank, (text, leaf) in enumerate(list(kept.items())[: self.most])
+            for rank, (text, leaf) in enumerate(list(texts.items())[: self.most])
         ]
+
+    def _against(self, view: View, leaf: int, text: str) -> str:
+        """Why a right solution is left out; empty for one that is kept."""
+        if any(word.casefold() in text.casefold() for word in self.without):
+            return "a barred word"
+        if self.sound_arithmetic and not sound(text):
+            return "a false equation"
+        return "" if view.holds(leaf, self.least) else "a step whose rollouts come out wrong"
 
     def estimate(self, record: Tree) -> Estimate:
         """Nothing: no engine is called."""
         return Estimate(0, 0, 0, 0, rows_max=self.most)
+
+
+def _none_kept(tree: Tree, view: View, against: Sequence[str]) -> tuple[str, str]:
+    """Why a tree gives no solution: the reason, and the details."""
+    if against:
+        counts = Counter(against)
+        detail = ", ".join(f"{n} with {why}" for why, n in counts.most_common())
+        return f"every right solution has {counts.most_common(1)[0][0]}", detail
+    ends = sum(node.terminal for node in tree.nodes)
+    if not ends:
+        return "no finished solution", f"the search ended by {tree.stopped}"
+    if view.wrong[0]:
+        return "no right solution", f"{len(view.wrong[0])} of {ends} ends are wrong"
+    return "no end with a verdict" if tree.answer is not None else "no end with a value", f"{ends} ends"
 
 
 Source = Literal["rollouts", "search"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Annotated, ClassVar, Literal
@@ -17,6 +18,7 @@ from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import Node, Tree
 from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
 from gristmill.synth.tree_search.view import View, solution
+from gristmill.verifiers.rules.arithmetic import sound
 
 
 def confidence(best: int, rejected: int) -> float:
@@ -70,10 +72,10 @@ class TreePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     rule: Literal["mcts-dpo", "rstar"] = "mcts-dpo"
     """``mcts-dpo`` (arXiv 2405.00451) goes down the tree by the best child, and pairs it with the second
-    best; chains of only children are one step, and children are compared by (Q, share of visits, reward, base
-    value, visits). ``rstar`` (arXiv 2501.04519) pairs, at every node, children above a right end, the highest
-    Q first, with children above a wrong one, the lowest first, if the best solution through the one has a
-    greater mean Q than the worst through the other."""
+    best; chains of only children are one step, as far as both sides go, and children are compared by (Q,
+    share of visits, reward, base value, visits). ``rstar`` (arXiv 2501.04519) pairs, at every node,
+    children above a right end, the highest Q first, with children above a wrong one, the lowest first, if
+    the best solution through the one has a greater mean Q than the worst through the other."""
     choose_worst: bool = False
     """Whether ``mcts-dpo`` pairs the best child with the worst instead of the second best."""
     margin: Annotated[float, Meta(ge=0)] = 0.0
@@ -87,7 +89,10 @@ class TreePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The most children on either side of a node's pairs under ``rstar``; twice as many where the other side
     has one."""
     side: Literal["step", "solution"] = "step"
-    """``solution`` carries each side on to an end: the best right one, and the worst wrong one, below it."""
+    """``solution`` carries each side on to an end: the best right one, and the worst wrong one, below it;
+    of a problem without an answer the best and the worst by the judge's values."""
+    sound_arithmetic: bool = True
+    """Whether a chosen side with a false equation makes no pair: it is good by luck. See ``tree_traces``."""
 
     reads: ClassVar[type[Struct]] = Tree
     writes: ClassVar[type[Struct]] = Pair
@@ -100,31 +105,49 @@ class TreePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
         view = View(record)
         found = _down(view, self.choose_worst) if self.rule == "mcts-dpo" else _everywhere(view, self.top)
         made: list[Struct] = []
+        against: Counter[str] = Counter()
         for _, siblings in groupby(found, key=lambda sides: sides[0].parent):
-            kept = [(c, r, p) for c, r in siblings if self.differ(c, r) and (p := self.pair(view, c, r))]
+            both = [(c, r, self.differ(c, r) or self.pair(view, c, r)) for c, r in siblings]
+            against.update(p for _, _, p in both if isinstance(p, str))
+            kept = [(c, r, p) for c, r, p in both if isinstance(p, Pair)]
             # Counted after the dropping, so that the weights of one node's pairs add up to at most 1.
             sides = len({c.index for c, _, _ in kept}) * len({r.index for _, r, _ in kept})
             weight = 1 / sides if self.rule == "rstar" and kept else 1.0
             made += [replace(pair, weight=weight) for _, _, pair in kept]
-        return made or [Rejection(record.id, "no pair: no two steps after one prefix differ in evidence")]
+        if made:
+            return made
+        reason = against.most_common(1)[0][0] if against else "no two steps after one prefix to compare"
+        detail = ", ".join(f"{n} times {why}" for why, n in against.most_common())
+        return [Rejection(record.id, f"no pair: {reason}", detail)]
 
-    def differ(self, chosen: Node, rejected: Node) -> bool:
-        """Whether the evidence prefers ``chosen``."""
+    def differ(self, chosen: Node, rejected: Node) -> str:
+        """Why the evidence does not prefer ``chosen`` enough; empty where it does."""
         gap = (chosen.value or 0.0) - (rejected.value or 0.0)
         visited = self.rule == "mcts-dpo" if self.visited is None else self.visited
-        return gap > 0 and gap >= self.margin and (not visited or chosen.visits > rejected.visits)
+        if gap <= 0:
+            return "no two steps after one prefix differ in evidence"
+        if gap < self.margin:
+            return "values differ by less than the margin"
+        return "the better step has no more visits" if visited and chosen.visits <= rejected.visits else ""
 
-    def pair(self, view: View, chosen: Node, rejected: Node) -> Pair | None:
-        """The pair of two children of one node; ``None`` where a side has no end, or both are too near."""
-        ends = [_chain(view, chosen.index), _chain(view, rejected.index)]
+    def pair(self, view: View, chosen: Node, rejected: Node) -> Pair | str:
+        """The pair of two children of one node, or why there is none."""
         if self.side == "solution":
             best, worst = view.best_end(chosen.index), view.worst_end(rejected.index)
             if best is None or worst is None:
-                return None
+                return "a side leads to no end of its kind"
             ends = [best, worst]
+        else:
+            chains = [_chain(view, chosen.index), _chain(view, rejected.index)]
+            reach = min(map(len, chains))  # a whole solution against a single step would be unlike
+            ends = [chain[reach - 1] for chain in chains]
         texts = [solution([view.tree.prefix(end)]) for end in ends]
         if not apart(texts[0], texts[1], self.distance):
-            return None
+            return "the sides are too near to each other"
+        if self.sound_arithmetic and not sound(texts[0]):
+            return "the chosen side has a false equation"
+        if view.tree.answer is not None and not view.right[chosen.index] and view.right[rejected.index]:
+            return "only the rejected side leads to a right end"
         tree = view.tree
         return Pair(
             id=f"{tree.id}/{chosen.index}-{rejected.index}",
@@ -169,8 +192,8 @@ def _everywhere(view: View, top: int) -> Iterator[tuple[Node, Node]]:
     """
     for parent in view.tree.nodes:
         children = view.usable(parent.index)
-        above = sorted((c for c in children if view.right[c.index]), key=lambda c: -(c.value or 0.0))
-        under = sorted((c for c in children if view.wrong[c.index]), key=lambda c: c.value or 0.0)
+        above = sorted((c for c in children if view.good[c.index]), key=lambda c: -(c.value or 0.0))
+        under = sorted((c for c in children if view.bad[c.index]), key=lambda c: c.value or 0.0)
         chosen = above[: 2 * top if len(under) == 1 else top]
         rejected = under[: 2 * top if len(above) == 1 else top]
         for a in chosen:
@@ -182,8 +205,9 @@ def _everywhere(view: View, top: int) -> Iterator[tuple[Node, Node]]:
                     yield a, b
 
 
-def _chain(view: View, index: int) -> int:
-    """The last node of the chain of only children that begins at ``index``."""
-    while len(view.children[index]) == 1:
-        [index] = view.children[index]
-    return index
+def _chain(view: View, index: int) -> list[int]:
+    """The nodes of the chain of only children that begins at ``index``."""
+    chain = [index]
+    while len(view.children[chain[-1]]) == 1:
+        chain += view.children[chain[-1]]
+    return chain

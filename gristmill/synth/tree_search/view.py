@@ -18,7 +18,8 @@ class View:
     """A tree with its children by node, and the ends of solutions at or below each node.
 
     ``right`` and ``wrong`` hold their indices, in order. An end whose verdict failed (timeout, error), or
-    that has none, is neither.
+    that has none, is neither. ``good`` and ``bad`` are these where the problem has an answer; where it has
+    none, both are all ends that the search's judge valued, to be told apart by their values.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -26,15 +27,29 @@ class View:
         self.children: list[list[int]] = [[] for _ in tree.nodes]
         self.right: list[list[int]] = [[] for _ in tree.nodes]
         self.wrong: list[list[int]] = [[] for _ in tree.nodes]
+        self.valued: list[list[int]] = [[] for _ in tree.nodes]
         for node in tree.nodes:
             if node.parent != ROOT:
                 self.children[node.parent].append(node.index)
+            if node.terminal and node.value is not None and not node.note.startswith(FAILED):
+                for at in tree.path(node.index):
+                    self.valued[at].append(node.index)
             if node.verdict is None or not node.terminal:
                 continue
             if node.verdict.correct or _is_wrong(node):
                 ends = self.right if node.verdict.correct else self.wrong
                 for at in tree.path(node.index):
                     ends[at].append(node.index)
+
+    @property
+    def good(self) -> list[list[int]]:
+        """The ends to learn from, by node."""
+        return self.valued if self.tree.answer is None else self.right
+
+    @property
+    def bad(self) -> list[list[int]]:
+        """The ends to turn from, by node."""
+        return self.valued if self.tree.answer is None else self.wrong
 
     def usable(self, index: int) -> list[Node]:
         """The children of a node that have a value and did not fail."""
@@ -52,12 +67,12 @@ class View:
         return (sum(values) / len(values), min(values)) if values else (0.0, 0.0)
 
     def best_end(self, index: int) -> int | None:
-        """The right end below a node by the best way there; the first of equals."""
-        return max(self.right[index], key=self.merit, default=None)
+        """The good end below a node by the best way there; the first of equals."""
+        return max(self.good[index], key=self.merit, default=None)
 
     def worst_end(self, index: int) -> int | None:
-        """The wrong end below a node by the worst way there; the first of equals."""
-        return min(self.wrong[index], key=self.merit, default=None)
+        """The bad end below a node by the worst way there; the first of equals."""
+        return min(self.bad[index], key=self.merit, default=None)
 
     def steps(self, leaf: int) -> list[Node]:
         """The nodes on the way to ``leaf`` that add text: an end that only closes the turn is not a step."""
@@ -68,6 +83,12 @@ class View:
         if node.terminal and node.verdict is not None:
             return float(node.verdict.correct) if node.verdict.correct or _is_wrong(node) else None
         return tally(node.rollouts).mean
+
+    def holds(self, leaf: int, least: float) -> bool:
+        """Whether every step on the way to ``leaf`` with rollouts of its own has at least this share of right
+        ones."""
+        nodes = (self.tree.nodes[i] for i in self.tree.path(leaf)[1:])
+        return all(share >= least for n in nodes if (share := tally(n.rollouts).mean) is not None)
 
     def searched(self, node: Node) -> float | None:
         """The search's own value of a node, in [0, 1]. ``RowRejected`` for a tree of step rewards

@@ -19,6 +19,7 @@ from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.judges.asking import Asking, Ballot, Unread, read_ending
 from gristmill.verifiers.judges.base import Comparison, Winner, bounds, draw, fence, needs_of, quote, quoted
+from gristmill.verifiers.judges.content import judged_part
 
 RIGHT, WRONG = "correct", "incorrect"
 _RANKING = r"\[\[\s*([0-9]+(?:\s*>\s*[0-9]+)*)\s*\]\]"
@@ -148,11 +149,12 @@ class Judge(Struct, frozen=True, forbid_unknown_fields=True):
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Verdict:
         """Judge one answer, against ``reference`` or, where that is blank, by a grade."""
-        if not completion.strip():
-            return unparseable("no answer", "the completion is empty")
+        shown = judged_part(completion)
+        if isinstance(shown, Verdict):
+            return shown
         if not reference.strip():
-            return await self._grade(completion, problem, engine, seed)
-        values = quoted(seed, problem=problem, reference=reference, response=completion)
+            return await self._grade(shown, problem, engine, seed)
+        values = quoted(seed, problem=problem, reference=reference, response=shown)
         ballot = await self.asking.choose(self.pointwise, values, (RIGHT, WRONG), engine=engine, seed=seed)
         share, rule = ballot.share(RIGHT), f"judge: {ballot.way}"
         if share is None or share == 0.5:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from msgspec.structs import replace
 
@@ -9,6 +11,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Response
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.refusal.compare import METRICS, Rule, answered, compare, measure, scores
+from gristmill.synth.step_values.values import wilson
 
 RIGHT, WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)
 LOST = Verdict(Outcome.TIMEOUT)
@@ -150,4 +153,25 @@ def test_there_is_no_interval_where_most_draws_have_no_value() -> None:
     # One answer in fifty: a draw misses it with probability 0.36 and has a value else; of none there is none.
     found = compare({"a": [said(str(i), sure=0.1) for i in range(50)]}, draws=50)
     assert found.systems[0].intervals["accuracy"] is None
-    assert found.systems[0].intervals["accuracy_all"] == (1, 1)
+    assert found.systems[0].intervals["accuracy_all"] == wilson(50, 50)
+    assert found.systems[0].intervals["ap"] is None, "all are right: there is no width to go by"
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_intervals_hold_the_truth_and_the_ece_has_none(power: int) -> None:
+    """A calibrated system and one that is too sure; the whole table is in benchmarks/interval_coverage.py."""
+    rng = random.Random(power)
+
+    def drawn(count: int) -> list[Response]:
+        scores = [rng.random() for _ in range(count)]
+        return [said(str(i), right=rng.random() < s**power, confidence=s) for i, s in enumerate(scores)]
+
+    truth = compare({"a": drawn(20_000)}, draws=1).systems[0].measures.values
+    held = dict.fromkeys(("accuracy", "ap", "auroc"), 0)
+    for run in range(80):
+        intervals = compare({"a": drawn(60)}, draws=60, seed=run).systems[0].intervals
+        assert intervals["ece"] is None
+        for name in held:
+            low, high = intervals[name] or (1.0, 0.0)
+            held[name] += low <= (truth[name] or 0) <= high
+    assert all(count >= 70 for count in held.values()), held  # 76 of 80 expected; 70 with a chance of .005

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.core.errors import RecipeError
 from gristmill.core.steps import Tally
 from gristmill.synth.step_values.allocation import Allocation, Decision, Outcomes, exceeds
 from gristmill.synth.step_values.posterior import alone, evidence, gain, one_error, share_below
@@ -105,16 +106,21 @@ def test_a_share_at_the_threshold_does_not_exceed_it() -> None:
     assert exceeds(1, 8, 0)
 
 
-schemes = st.builds(
-    Allocation,
-    scheme=st.sampled_from(["fixed", "adaptive", "binary"]),
-    k=st.integers(1, 40),
-    batch=st.integers(1, 8),
-    threshold=st.sampled_from([0.0, 0.125, 0.4]),
-    monotone=st.booleans(),
-    repeat=st.sampled_from([0, 4, 16]),
-    max_rollouts=st.sampled_from([None, 5, 100]),
-)
+def _allocations(least_k: int, *names: str) -> st.SearchStrategy[Allocation]:
+    return st.builds(
+        Allocation,
+        scheme=st.sampled_from(names),
+        k=st.integers(least_k, 40),
+        batch=st.integers(1, 8),
+        threshold=st.sampled_from([0.0, 0.125, 0.4]),
+        monotone=st.booleans(),
+        repeat=st.sampled_from([0, 4, 16]),
+        max_rollouts=st.sampled_from([None, 5, 100]),
+    )
+
+
+# Fewer than 18 rollouts cannot decide at the default confidence.
+schemes = _allocations(1, "fixed", "binary") | _allocations(18, "adaptive")
 
 
 @settings(max_examples=100)
@@ -163,7 +169,7 @@ def test_the_budget_cuts_the_last_draw_and_leaves_the_error_undecided() -> None:
 
 @pytest.mark.parametrize("scheme", ["fixed", "binary", "adaptive"])
 def test_rollouts_without_a_verdict_decide_nothing(scheme: str) -> None:
-    allocation = msgspec.convert({"scheme": scheme, "k": 4}, Allocation)
+    allocation = msgspec.convert({"scheme": scheme, "k": 4, "confidence": 0.8}, Allocation)
     decision, seen, _ = run(allocation, 3, lambda index, i: None)
     assert decision.first_error is None
     assert total(seen) <= 12
@@ -219,9 +225,32 @@ def test_adaptive_without_structure_draws_all_undecided_prefixes_at_once() -> No
 
 
 def test_adaptive_says_none_where_k_rollouts_did_not_decide() -> None:
-    decision, seen, _ = run(Allocation(scheme="adaptive", k=8, confidence=0.99), 7, first_error_at(4))
+    # One right rollout in four: neither above a quarter for certain nor below it.
+    allocation = Allocation(scheme="adaptive", k=8, threshold=0.25, confidence=0.9)
+    decision, seen, _ = run(allocation, 1, lambda index, i: i % 4 == 0)
     assert (decision.stopped, decision.first_error) == ("k", None)
     assert max(map(len, seen)) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "k"),
+    [
+        ({"confidence": 0.99}, 99),
+        ({"k": 4}, 18),
+        ({"confidence": 0.999, "monotone": False}, 999),
+        ({"k": 2, "threshold": 0.25, "confidence": 0.9}, 4),
+    ],
+)
+def test_a_confidence_that_k_cannot_decide_is_refused_with_the_k_it_needs(
+    options: dict[str, object], k: int
+) -> None:
+    with pytest.raises(RecipeError, match=f"Set k to at least {k},"):
+        msgspec.convert({"scheme": "adaptive", **options}, Allocation)
+    fits = msgspec.convert({"scheme": "adaptive", **options, "k": k}, Allocation)
+    for right in (False, True):  # all rollouts alike end decided, and one fewer does not
+        assert run(fits, 1, lambda index, i, right=right: right)[0].stopped == "decided"  # type: ignore[misc]
+    for scheme in ("fixed", "binary"):
+        msgspec.convert({**options, "scheme": scheme}, Allocation)
 
 
 def test_share_below_is_the_incomplete_beta_function() -> None:

@@ -122,7 +122,7 @@ def test_undecided_rollouts_are_no_evidence_and_too_few_reject_the_kind() -> Non
 def test_binary_search_gives_the_kinds_that_can_be_inferred() -> None:
     # 5 steps, error in step 3 (index 2); prefixes 2 and 3 were sampled.
     steps = [Step("a"), Step("b", rollouts(3, 5)), Step("c", rollouts(0, 8)), Step("d"), Step("e")]
-    record = solution(steps, scheme="binary", first_error=2)
+    record = solution(steps, scheme="binary", first_error=2, valued=8)
     found = made(ProcessLabels(kinds=("hard", "soft", "er-prm(inf)", "er-prm(1)")), record)
     hard, soft, infinite, regular = found
     assert hard.values == infinite.values == (1, 1, 0, 0, 0)
@@ -130,7 +130,7 @@ def test_binary_search_gives_the_kinds_that_can_be_inferred() -> None:
     assert isinstance(soft, Rejection) and isinstance(regular, Rejection)
     assert values(record, "hard", cut_after_error=True) == [(1, 1, 0)]
     # Every step before the error sampled: what follows is 0 by any kind.
-    sampled = solution([Step("a", rollouts(8, 0)), *steps[1:]], scheme="binary", first_error=2)
+    sampled = solution([Step("a", rollouts(8, 0)), *steps[1:]], scheme="binary", first_error=2, valued=8)
     assert values(sampled, "soft") == [(1, 0.375, 0, 0, 0)]
     none = solution([Step("a"), Step("b")], RIGHT, scheme="binary", first_error=-1)
     assert values(none, "hard") == [(1, 1)]
@@ -147,12 +147,28 @@ def test_hard_labels_are_those_of_the_scheme_that_located_the_error() -> None:
         Step("c", rollouts(0, 9)),
         Step("d", rollouts(1, 9)),
     ]
-    record = solution([*steps, Step("e")], scheme="adaptive", first_error=2)
+    record = solution([*steps, Step("e")], scheme="adaptive", first_error=2, valued=4)
     [hard, soft] = made(ProcessLabels(kinds=("hard", "soft")), record)
     assert hard.values == (1, 1, 0, 0, 0) and hard.correct == (0, 2, 0, 1, 0)
-    assert soft.values == (0, 0.5, 0, 0.1, 0)
+    # Of each the first four, whatever came after them.
+    assert soft.values == (0, 0.5, 0, 0.25, 0) and soft.decided == (4, 4, 4, 4, 0)
     assert values(record, "hard", "soft", cut_after_error=True) == [(1, 1, 0), (0, 0.5, 0)]
     assert values(msgspec.structs.replace(record, scheme="fixed"), "hard") == [(0, 1, 0, 1, 0)]
+
+
+def test_rollouts_that_a_search_stopped_by_what_they_came_to_give_no_shares() -> None:
+    steps = [Step("a", rollouts(1, 3)), Step("b", rollouts(0, 16)), Step("c")]
+    for scheme in ("adaptive", "binary"):
+        record = solution(steps, scheme=scheme, first_error=1, start=rollouts(1, 3))
+        hard, soft, infinite, regular = made(
+            ProcessLabels(kinds=("hard", "soft", "er-prm(inf)", "er-prm(1)")), record
+        )
+        assert hard.values == infinite.values == (1, 0, 0)
+        assert set(zip(hard.low, hard.high, strict=True)) == {(0.0, 1.0)}
+        for refused in (soft, regular, *made(StepActions(), record)[:2]):
+            assert isinstance(refused, Rejection)
+            assert refused.reason == "rollouts of a search without value_k"
+            assert "set value_k in step_values" in refused.detail and scheme in refused.detail
 
 
 def test_graded_rewards_change_soft_kinds_only() -> None:
@@ -170,8 +186,19 @@ def test_only_the_mathematics_of_a_step_may_be_kept() -> None:
     steps = tuple(Step(t, s.rollouts) for t, s in zip(texts, record.steps, strict=True))
     [row] = made(ProcessLabels(kinds=("soft",), keep="mathematical"), solution(steps))
     assert (row.steps, row.values, row.correct) == (("2 + 2 = 4", "$x=4$"), (1, 0), (8, 0))
+    said = Verdict(Outcome.INCORRECT, 0.0, "18")
+    ends = (
+        "That is 2 * 9 = 18.\n",
+        "We are done, as 1 + 1 = 2.\n",
+        "He has 18 apples.\n",
+        "I hope this helps!",
+    )
+    record = solution([Step(t, rollouts(1, 0)) for t in ends], said)
+    [row] = made(ProcessLabels(kinds=("soft",), keep="mathematical"), record)
+    assert row.steps == ("2 * 9 = 18", "1 + 1 = 2", "He has 18 apples.")
+    # Where the verdict names no answer, the last step is the one that gives it.
     found = made(ProcessLabels(kinds=("soft",), keep="mathematical"), solution(steps[1:2]))
-    assert found[0].reason == "no step with mathematics"
+    assert found[0].steps == ("That was easy.",)
 
 
 def test_kinds_are_checked_and_have_one_name() -> None:
@@ -329,6 +356,19 @@ def test_step_actions_under_the_rollouts_of_a_prover() -> None:
     assert (second.id, second.reason) == ("p/0/1", "a step without enough decided rollouts")
     assert second.detail == "the prover's before or after step 2"
     assert made(StepActions(), solution([]))[0].reason == "no steps"
+    # They were paid for, and so they are the prover unless another one is asked for.
+    assert made(StepActions(alpha=3), record)[0] == first
+    assert made(StepActions(prover="best-of-k"), record)[0].detail == "the prover's before or after step 1"
+
+
+def test_rollouts_that_screened_a_question_are_no_measure_of_it() -> None:
+    steps = [Step("a", rollouts(5, 5)), Step("b")]
+    screened = solution(steps, RIGHT, start=rollouts(1, 3), screened=4)
+    first, second = made(StepActions(), screened)
+    assert isinstance(first, Rejection) and first.reason == "the question's rollouts only screened it"
+    assert second.value == 1
+    held_out = solution(steps, RIGHT, start=(*rollouts(1, 3), *rollouts(2, 8)), screened=4)
+    assert made(StepActions(k=2), held_out)[0].advantage == pytest.approx((1 - 0.5**2) - (1 - 0.8**2))
 
 
 def test_tally_counts_what_labels_count() -> None:

@@ -143,13 +143,32 @@ def test_labels_by_position() -> None:
     assert by_position([]) == []
 
 
-def test_a_bootstrap_interval_is_seeded_and_holds_the_mean() -> None:
-    values = [1.0] * 30 + [0.0] * 70
-    low, high = interval(values, seed=1) or (1, 0)
-    assert (low, high) == interval(values, seed=1)
-    assert 0.18 < low < 0.27 and 0.34 < high < 0.43  # 0.3 +- 1.96 * 0.046
-    assert interval([0.5] * 9, seed=1) == (0.5, 0.5)
-    assert interval([], seed=1) is None
+def test_an_interval_of_a_mean_is_wilsons_of_the_trials_that_its_variance_amounts_to() -> None:
+    binary = [1.0] * 70 + [0.0] * 30
+    trials = 100 * (0.3 * 0.7) / (0.3 * 0.7 * 100 / 99)  # 99: the sample variance divides by n - 1
+    low, high = interval(binary) or (1, 0)
+    assert (low, high) == pytest.approx(wilson_of(0.7, trials, 1.98422), abs=1e-5)
+    assert interval([0.5, 0.5, 0.5, 0.5]) == pytest.approx(wilson_of(0.5, 4, 3.18), abs=1e-2)
+    ends = interval([1.0] * 20)
+    assert ends is not None and ends[1] == 1 and ends[0] == pytest.approx(0.82, abs=0.01)
+    assert interval([]) is None
+    assert interval([0.2]) is not None
+
+
+def wilson_of(mean: float, trials: float, z: float) -> tuple[float, float]:
+    spread = z * z / trials
+    half = math.sqrt(mean * (1 - mean) * spread + spread**2 / 4)
+    return (mean + spread / 2 - half) / (1 + spread), (mean + spread / 2 + half) / (1 + spread)
+
+
+@pytest.mark.parametrize(("rate", "size"), [(0.7, 40), (0.95, 60)])
+def test_an_interval_of_a_mean_holds_it_as_often_as_it_says(rate: float, size: int) -> None:
+    rng = random.Random(3)
+    held = 0
+    for _ in range(2000):
+        low, high = interval([float(rng.random() < rate) for _ in range(size)]) or (1, 0)
+        held += low <= rate <= high
+    assert 0.93 <= held / 2000 <= 0.975
 
 
 def candidates(*given: tuple[float, bool, Any]) -> list[Candidate]:

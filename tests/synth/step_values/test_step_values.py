@@ -119,7 +119,7 @@ def test_the_schemes_share_their_rollouts_through_the_log(tmp_path: Path) -> Non
         model = Model(lambda steps, i: 12 if (i * 7 + steps) % 5 == 0 and steps < 6 else 13)
         [fixed] = value(StepValues(k=16), Session(model.engine(), QUICK, log))
         silent = Model()
-        for options in ({"scheme": "binary"}, {"scheme": "adaptive", "k": 16}, {"k": 8}):
+        for options in ({"scheme": "binary"}, {"scheme": "adaptive", "k": 16, "confidence": 0.9}, {"k": 8}):
             [other] = value(msgspec.convert(options, StepValues), Session(silent.engine(), QUICK, log))
             for step, full in zip(other.steps, fixed.steps, strict=True):
                 assert step.rollouts == full.rollouts[: len(step.rollouts)]
@@ -345,3 +345,33 @@ def test_rollouts_that_are_not_wanted_are_dropped_with_a_reason() -> None:
     record = replace(record, steps=(replace(record.steps[0], rollouts=record.steps[0].rollouts[:1] * 2),))
     made = rollout_samples(RolloutSamples(distinct=True, start=True), replace(record, start=()))
     assert made[1] == Rejection("p/0/1.1", "rollout with the text of another")
+
+
+@pytest.mark.parametrize("scheme", ["adaptive", "binary"])
+def test_value_k_continues_what_a_search_looked_at_and_all_before_the_error(scheme: str) -> None:
+    stage = msgspec.convert({"scheme": scheme, "value_k": 10}, StepValues)
+    plain = msgspec.convert({"scheme": scheme}, StepValues)
+    [record], [search] = value(stage, Model().engine()), value(plain, Model().engine())
+    assert (record.valued, record.first_error, search.valued) == (10, 3, 0)
+    for index, (step, looked) in enumerate(zip(record.steps[:-1], search.steps[:-1], strict=True)):
+        needed = 10 if index < 3 or looked.rollouts else 0
+        assert len(step.rollouts) == max(needed, len(looked.rollouts))
+        assert len(record.evidence(index)) == needed
+    right = replace(SAMPLE, verdict=Verdict(Outcome.CORRECT, 1.0, "12"))
+    [solved] = value(stage, Model().engine(), right)
+    assert [len(s.rollouts) for s in solved.steps] == [10] * 7 + [0]
+    assert stage.estimate(right).completions_min == stage.estimate(right).completions_max == 70
+    with pytest.raises(RecipeError, match="max_rollouts"):
+        msgspec.convert({"scheme": scheme, "value_k": 10, "max_rollouts": 30}, StepValues)
+
+
+@pytest.mark.parametrize("scheme", ["fixed", "binary"])
+def test_rollouts_that_screen_a_question_are_held_apart_from_those_that_value_it(scheme: str) -> None:
+    model = Model(lambda steps, i: 12 if i == 1 else 13)
+    stage = msgspec.convert(
+        {"scheme": scheme, "k": 4, "start": 6, "skip_certain": True, "value_k": 5}, StepValues
+    )
+    [record] = value(stage, model.engine())
+    assert record.screened == (6 if scheme == "fixed" else 4)
+    assert len(record.evidence(-1)) == 5 and tally(record.evidence(-1)).correct == 0
+    assert len(record.start) == record.screened + 5

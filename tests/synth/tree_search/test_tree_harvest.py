@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from tree_adder import adder, context, grow, right, tree_of, wrong
 
 from gristmill.core.engine import Completion, Message
@@ -51,8 +52,8 @@ def sides(pairs: list[Any]) -> list[tuple[str, str]]:
     return [(p.chosen[0].content, p.rejected[0].content) for p in pairs if isinstance(p, Pair)]
 
 
-def test_a_pair_shares_its_prefix_and_merges_chains() -> None:
-    assert sides(of(TreePairs(), FORK)) == [("a\n\nb\n\n\\boxed{10}", "a\n\nd")]
+def test_a_pair_shares_its_prefix_and_merges_chains_as_far_as_both_sides_go() -> None:
+    assert sides(of(TreePairs(), FORK)) == [("a\n\nb", "a\n\nd")]
     assert sides(of(TreePairs(choose_worst=True), FORK)) == [
         ("a\n\nb\n\n\\boxed{10}", "a\n\nc\n\n\\boxed{9}")
     ]
@@ -61,7 +62,7 @@ def test_a_pair_shares_its_prefix_and_merges_chains() -> None:
 def test_pairs_go_through_the_export_for_dpo() -> None:
     [pair] = of(TreePairs(), FORK)
     [row] = TrlDpo().rows(pair)
-    assert row.chosen == (Message("assistant", "a\n\nb\n\n\\boxed{10}"),)
+    assert row.chosen == (Message("assistant", "a\n\nb"),)
     assert row.prompt == FORK.messages
 
 
@@ -104,11 +105,12 @@ RSTAR = tree_of(
 
 def test_rstar_pairs_steps_above_right_ends_with_steps_above_wrong_ones() -> None:
     made = [(p.chosen[0].content, p.rejected[0].content) for p in of(TreePairs(rule="rstar"), RSTAR)]
-    # "c" led to both: it stands on either side, but never against itself. Chains are one step.
+    # "c" led to both: it stands on either side, but never against itself. Chains are one step,
+    # as far as both sides go.
     assert made == [
         ("a\n\n\\boxed{10}", "b\n\n\\boxed{9}"),
-        ("a\n\n\\boxed{10}", "c"),
-        ("c", "b\n\n\\boxed{9}"),
+        ("a", "c"),
+        ("c", "b"),
         ("c\n\n\\boxed{10}", "c\n\n\\boxed{8}"),
     ]
     pairs = of(TreePairs(rule="rstar"), RSTAR)
@@ -135,9 +137,11 @@ def test_apart_is_levenshteins_distance(a: str, b: str, least: int) -> None:
 
 
 def test_sides_that_are_too_near_make_no_pair() -> None:
-    assert len(of(TreePairs(rule="rstar", distance=3), RSTAR)) == 3
-    [pair] = of(TreePairs(rule="rstar", distance=13), RSTAR)
-    assert sides([pair]) == [("a\n\n\\boxed{10}", "c")]
+    assert len(of(TreePairs(rule="rstar", distance=2), RSTAR)) == 2
+    [pair] = of(TreePairs(rule="rstar", distance=3), RSTAR)
+    assert sides([pair]) == [("a\n\n\\boxed{10}", "b\n\n\\boxed{9}")]
+    [none] = of(TreePairs(rule="rstar", distance=13), RSTAR)
+    assert none.reason == "no pair: the sides are too near to each other"
 
 
 def test_an_omega_tree_has_no_right_ends_to_trace() -> None:
@@ -175,7 +179,52 @@ def test_traces_are_ranked_by_mean_and_least_value() -> None:
     kept = of(TreeTraces(without=("error",)), tree)
     assert [s.completion for s in kept] == ["b\n\n\\boxed{10}", "a\n\n\\boxed{10}"]
     assert all(isinstance(s, Sampled) and s.verdict is not None and s.verdict.correct for s in kept)
-    assert of(TreeTraces(), two((1, 1), (0, 1))) == [Rejection("p1", "no right solution")]
+    [none] = of(TreeTraces(), two((1, 1), (0, 1)))
+    assert none.reason == "no finished solution"
+    [none] = of(TreeTraces(), tree_of(end(1, 0, "\\boxed{9}", 0.0, wrong())))
+    assert (none.reason, none.detail) == ("no right solution", "1 of 1 ends are wrong")
+
+
+def test_what_is_right_by_luck_is_neither_a_trace_nor_a_chosen_side() -> None:
+    lucky = tree_of(
+        node(1, 0, "3 + 4 = 8\n\n", 0.9, 6, rollouts=rollouts(0, 8)),
+        node(2, 0, "3 + 4 = 7\n\n", 0.4, 2, rollouts=rollouts(6, 8)),
+        end(3, 1, "\\boxed{10}", 1.0, right()),
+        end(4, 2, "\\boxed{10}", 1.0, right()),
+    )
+    assert [s.completion for s in of(TreeTraces(), lucky)] == ["3 + 4 = 7\n\n\\boxed{10}"]
+    by_values = of(TreeTraces(sound_arithmetic=False, least=0.5), lucky)
+    assert [s.completion for s in by_values] == ["3 + 4 = 7\n\n\\boxed{10}"]
+    assert len(of(TreeTraces(sound_arithmetic=False), lucky)) == 2
+    [none] = of(TreePairs(), lucky)
+    assert none.reason == "no pair: the chosen side has a false equation"
+    assert len(of(TreePairs(sound_arithmetic=False), lucky)) == 1
+    [none] = of(TreeTraces(), tree_of(end(1, 0, "3 + 4 = 8 \\boxed{10}", 1.0, right())))
+    assert none.reason == "every right solution has a false equation"
+
+
+def test_no_step_that_only_fails_is_chosen_over_one_that_leads_to_a_right_end() -> None:
+    tree = tree_of(end(1, 0, "a", 0.9, wrong(), 6), end(2, 0, "b", 0.1, right(), 2))
+    [none] = of(TreePairs(), tree)
+    assert none.reason == "no pair: only the rejected side leads to a right end"
+
+
+def test_without_an_answer_the_judge_s_best_is_taken() -> None:
+    judged = replace(
+        tree_of(
+            node(1, 0, "a\n\n", 0.7, 3),
+            node(2, 0, "b\n\n", 0.2, 2),
+            node(3, 1, "\\boxed{10}", 0.9, terminal=True),
+            node(4, 2, "\\boxed{9}", 0.1, terminal=True),
+        ),
+        answer=None,
+    )
+    [best] = of(TreeTraces(most=1), judged)
+    assert (best.completion, best.verdict, best.answer) == ("a\n\n\\boxed{10}", None, None)
+    both = [("a\n\n\\boxed{10}", "b\n\n\\boxed{9}")]
+    assert sides(of(TreePairs(rule="rstar", side="solution"), judged)) == both
+    [none] = of(TreeTraces(), replace(tree_of(node(1, 0, "a", None, terminal=True)), answer=None))
+    assert none.reason == "no end with a value"
 
 
 def test_an_action_is_what_a_step_gained() -> None:
