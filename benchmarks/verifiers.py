@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import logging
 import multiprocessing
 import random
 import re
@@ -23,8 +22,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
+
+from math_judges import math_verify, ours, ours_cold
 
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.math import forget, group, last_box, prepare_worker, verify
@@ -120,32 +120,6 @@ def every_pair(folder: Path) -> Pairs:
         known = sorted({undollared(g).replace(" ", ""): g for g in golds(folder, name)}.values())
         pairs[name, "every"] = [(boxed(a), b) for a in known for b in known if a != b]
     return pairs
-
-
-@cache
-def math_verify() -> Callable[[str, str], str]:
-    """math-verify's own ``parse`` and ``verify``, without its time-outs."""
-    import math_verify as theirs
-
-    logging.disable(logging.CRITICAL)
-
-    def judge(completion: str, reference: str) -> str:
-        wanted = theirs.parse(rf"\boxed{{{reference}}}", parsing_timeout=None)
-        found = theirs.parse(completion, parsing_timeout=None)
-        return "correct" if theirs.verify(wanted, found, timeout_seconds=None) else "incorrect"
-
-    return judge
-
-
-def ours(completion: str, reference: str) -> str:
-    """Our verifier."""
-    return verify(completion, reference).outcome.value
-
-
-def ours_cold(completion: str, reference: str) -> str:
-    """Our verifier with every memo emptied before the pair."""
-    forget()
-    return ours(completion, reference)
 
 
 def cold(completion: str, reference: str) -> Verdict:

@@ -13,11 +13,16 @@ from paths import TESTS
 
 from gristmill.core import registry
 from gristmill.core.engine import Ability, Message, Request, Sampling
-from gristmill.core.errors import RowRejected
+from gristmill.core.errors import RowRejected, RunStopped
 from gristmill.core.exports import Export
 from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, Rejection, RowStage
+from gristmill.pipelines.distributed.executors import Planned
+from gristmill.pipelines.distributed.job import read_job
+from gristmill.pipelines.distributed.submit import distribute
+from gristmill.pipelines.distributed.work import work
 from gristmill.pipelines.exports.base import MessagesRow
+from gristmill.pipelines.rundir.results import Run
 
 if TYPE_CHECKING:
     import polars as pl
@@ -119,6 +124,31 @@ class Half(Export, frozen=True):
         if int(record.problem_id[1:]) % 2:
             raise RowRejected("odd")
         return [MessagesRow(record.id, record.messages)]
+
+
+class Here(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An executor in this process. ``stop_at`` ends it before a phase's task as a kill would, once."""
+
+    stop_at: str = ""
+
+    def run(self, name: str, chain: Sequence[Planned], workers: int | None) -> bool:
+        for phase in chain:
+            job = read_job(Path(phase.step.job))
+            assert job is not None
+            for rank in range(phase.tasks):
+                if self.stop_at == f"{phase.step.label}/{rank}":
+                    raise RunStopped("stopped for the test")
+                work(job, phase.step.number, rank)
+        return True
+
+    def verifier_workers(self, workers: int | None, tasks: int) -> int | None:
+        return 1
+
+
+def in_tasks(recipe: Path, tasks: int, **keys: Any) -> Run:
+    done = distribute(recipe, executor="local", tasks=tasks, quiet=True, **keys)
+    assert done is not None
+    return done
 
 
 def register_here(monkeypatch: pytest.MonkeyPatch) -> None:

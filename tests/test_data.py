@@ -116,3 +116,13 @@ def test_no_worked_example_of_a_shipped_recipe_is_a_shipped_problem() -> None:
         text = path.read_text()
         assert not [p for p in problems if p in text], f"{path.name} gives away a problem"
         load(path)
+
+
+def test_preferences_are_yes_or_no_questions_with_a_right_and_a_wrong_side() -> None:
+    pairs = rows("preferences.jsonl")
+    assert [pair["id"] for pair in pairs] == [f"q{i:02d}" for i in range(1, 41)]
+    assert len({pair["question"] for pair in pairs}) == 40
+    for pair in pairs:
+        wrong = {"yes": "no", "no": "yes"}[pair["answer"]]
+        first = [re.findall(r"\w+", pair[side])[0].lower() for side in ("chosen", "rejected")]
+        assert first == [pair["answer"], wrong]

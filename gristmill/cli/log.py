@@ -73,5 +73,7 @@ def log_merge(
 def _seconds(age: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", age)
     if match is None:
-        raise RecipeError(f"{age!r} is no age.", remedy="Write a number and one of s, m, h, d and w: 30d.")
+        raise RecipeError(
+            f"{age!r} is not an age.", remedy="Write a number and one of s, m, h, d and w: 30d."
+        )
     return float(match[1]) * _UNITS[match[2]]

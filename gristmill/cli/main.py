@@ -104,7 +104,8 @@ def run(
     recipe: RecipeArg,
     overrides: SetOption = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on in the run's directory although the recipe has changed.")
+        bool,
+        typer.Option("--resume", help="Continue in the run's directory although the recipe has changed."),
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Read nothing older from the completion log: pay anew.")
@@ -123,7 +124,7 @@ def run(
         typer.Option("--option", metavar="KEY=VALUE", help="An option of the executor: time=08:00:00."),
     ] = None,
 ) -> None:
-    """Run a recipe. A run that was stopped goes on where it was: nothing is paid for twice."""
+    """Run a recipe. A run that was stopped continues where it was: nothing is paid for twice."""
     from gristmill.pipelines.running import runner
 
     if resume and fresh:
@@ -147,14 +148,16 @@ def run(
                 recipe, executor=executor, tasks=tasks or 1, workers=workers, options=option or [], **given
             )
         else:
-            runner.run(recipe, **given, again=f"Go on with: {again}", at_once=lambda: _leave_at_once(again))
+            runner.run(
+                recipe, **given, again=f"Continue with: {again}", at_once=lambda: _leave_at_once(again)
+            )
     except (runner.Interrupted, KeyboardInterrupt) as error:
-        typer.echo(_line(str(error)) or f"stopped. Go on with: {again}", err=True)
+        typer.echo(_line(str(error)) or f"stopped. Continue with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
 
 
 def _again(recipe: Path, overrides: list[str], limit: int | None, runs: Path, log: Path | None) -> str:
-    """The command that goes on with a run: the same one, but never ``--fresh``."""
+    """The command that continues a run: the same one, but never ``--fresh``."""
     words = ["gristmill", "run", shown(recipe)]
     words += [word for override in overrides for word in ("--set", override)]
     words += [] if limit is None else ["--limit", str(limit)]
@@ -179,7 +182,7 @@ def _distributed(executor: str | None, tasks: int | None, workers: int | None, o
 
 def _leave_at_once(again: str) -> NoReturn:
     """End this process now, as a kill would: what the log has committed is what there is."""
-    print(f"\nstopped at once. Go on with: {again}", file=sys.stderr, flush=True)
+    print(f"\nstopped at once. Continue with: {again}", file=sys.stderr, flush=True)
     os._exit(INTERRUPTED)
 
 
@@ -232,6 +235,22 @@ def plan(
         log=log_path(log),
     )
     typer.echo(forecast.table(predicted))
+
+
+@app.command()
+def preview(
+    recipe: RecipeArg,
+    overrides: SetOption = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many rows of each source and stage.")] = 5,
+    log: LogOption = None,
+) -> None:
+    """Show the first rows through every stage. What they cost is in the log, and not paid again by 'run'."""
+    from rich.console import Console
+
+    from gristmill.pipelines.show.preview import preview as show_preview
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    show_preview(recipe, console, overrides=overrides or [], rows=n, log=log)
 
 
 @app.command()

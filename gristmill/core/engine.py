@@ -31,7 +31,9 @@ class Message(Struct, frozen=True):
     """One turn of a conversation."""
 
     role: Role
+    """Who speaks: ``system``, ``user`` or ``assistant``."""
     content: str
+    """The text of the turn."""
 
 
 class Sampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -101,15 +103,20 @@ class TokenScore(Struct, frozen=True):
     """A token and its natural-log probability."""
 
     token: str
+    """The token as text."""
     logprob: float
+    """Its natural-log probability."""
 
 
 class TokenLogprob(Struct, frozen=True):
     """A sampled token with its natural-log probability and, if asked for, its likeliest alternatives."""
 
     token: str
+    """The token as text."""
     logprob: float
+    """Its natural-log probability."""
     top: tuple[TokenScore, ...] = ()
+    """The likeliest tokens in its place, if they were asked for."""
 
 
 class Completion(Struct, frozen=True, omit_defaults=True):
@@ -117,10 +124,15 @@ class Completion(Struct, frozen=True, omit_defaults=True):
     siblings, so that sums over completions are what was paid."""
 
     text: str
+    """The answer, without the prefix that it continues."""
     finish_reason: FinishReason = "stop"
+    """Why it ended; only ``stop`` is a finished answer."""
     prompt_tokens: int = 0
+    """Tokens of the prompt, on the first completion of a request only."""
     completion_tokens: int = 0
+    """Tokens of the answer."""
     logprobs: tuple[TokenLogprob, ...] | None = None
+    """Log-probabilities of its tokens, ``null`` where they were not asked for."""
 
     @property
     def finished(self) -> bool:
@@ -164,7 +176,7 @@ class Engine(Protocol):
 
 
 class EngineWrapper:
-    """An engine that stands in front of another one and forwards everything to ``self._engine``.
+    """An engine that wraps another one and forwards everything to ``self._engine``.
 
     A subclass overrides what it changes, mostly ``generate``. It opens and closes the engine behind it; where
     that is somebody else's to do, see ``BorrowedEngine``.

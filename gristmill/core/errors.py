@@ -69,7 +69,7 @@ class TransientError(EngineError):
 
 
 class RequestRefusedError(EngineError):
-    """A failure that no further try will mend: the request itself is refused (400, 401, 404, 413 ...)."""
+    """A failure that trying again does not help: the request itself is refused (400, 401, 404, 413 ...)."""
 
 
 class ContractError(GristmillError):

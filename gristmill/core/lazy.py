@@ -16,7 +16,7 @@ def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any]
     """``__getattr__`` and ``__dir__`` for the package's ``__init__``: each name with the module it is in,
     relative to ``package`` where that begins with a dot.
 
-    The same names stand in its ``__all__`` and, for type checkers, in an import under ``TYPE_CHECKING``.
+    The same names are in its ``__all__`` and, for type checkers, in an import under ``TYPE_CHECKING``.
     """
 
     def get(name: str) -> Any:

@@ -119,7 +119,7 @@ def _default(field: Any) -> str:
         return ""
     value = field.default_factory() if field.default is NODEFAULT else field.default
     try:
-        text = msgspec.json.encode(value).decode()
+        text = msgspec.json.encode(value, order="deterministic").decode()
     except TypeError:  # a function, say
         text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

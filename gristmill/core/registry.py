@@ -1,6 +1,6 @@
 """Names to things: engines, verifiers (plain, and those that ask a model), stages, exports, records.
 
-Built-ins stand in this project's own ``pyproject.toml`` under the same groups that a third-party
+Built-ins are listed in this project's own ``pyproject.toml`` under the same groups that a third-party
 package uses, so there is no list to keep and nothing is imported before it is named.
 """
 
@@ -36,7 +36,7 @@ def register(group: Group, name: str, target: str) -> None:
     """
     module, _, thing = target.partition(":")
     if not (module and thing):
-        raise RecipeError(f"{target!r} is no place of an object.", remedy="Write it as MODULE:OBJECT.")
+        raise RecipeError(f"{target!r} is not the place of an object.", remedy="Write it as MODULE:OBJECT.")
     held = _entries(group).get(name)
     if held is not None and held.value != target:
         raise RecipeError(f"{_noun(group)} {name!r} is {held.value} already.", remedy="Choose another name.")

@@ -74,7 +74,7 @@ class Context(Struct, frozen=True):
     async def judge(self, completion: Completion, reference: str, *, begun: str = "") -> Verdict:
         """The verdict on a completion, after the text ``begun`` where it continues one.
 
-        One that was cut off is no answer, right or wrong: ``unparseable``, and counted as such.
+        One that was cut off is not an answer, right or wrong: ``unparseable``, and counted as such.
         """
         verdict = unfinished(completion)
         if verdict is None:
@@ -114,8 +114,8 @@ class Anything(Struct, frozen=True):
 class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An async function of one record; a subclass gives ``reads``, ``writes`` and ``__call__``.
 
-    A record that has all fields of ``reads`` in the same types will do. Where a stage writes the type that it
-    reads, columns that its input has besides are carried over to what it makes.
+    It is given records that have all fields of ``reads`` in the same types, and may have more. Where a stage
+    writes the type that it reads, columns that its input has besides are carried over to what it makes.
     """
 
     reads: ClassVar[type[Struct]]

@@ -48,7 +48,7 @@ class Verdict(Struct, frozen=True, omit_defaults=True):
 
 
 def unfinished(completion: Completion) -> Verdict | None:
-    """The verdict on a completion that was cut off, which is no answer, right or wrong; else ``None``."""
+    """The verdict on a completion that was cut off, which is not an answer, right or wrong; else ``None``."""
     if completion.finished:
         return None
     return Verdict(Outcome.UNPARSEABLE, rule="unfinished", detail=f"finish_reason {completion.finish_reason}")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gristmill.engines.endpoints import Endpoints
     from gristmill.engines.llamacpp import LlamaCpp
     from gristmill.engines.log.store import CompletionLog
+    from gristmill.engines.none import NoEngine
     from gristmill.engines.openai import OpenAI
     from gristmill.engines.options import EngineOptions
     from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine
@@ -24,6 +25,7 @@ __all__ = [
     "EngineOptions",
     "EngineWrapper",
     "LlamaCpp",
+    "NoEngine",
     "OpenAI",
     "Reply",
     "Scripted",
@@ -42,6 +44,7 @@ __getattr__, __dir__ = lazily(
         "EngineOptions": ".options",
         "EngineWrapper": "gristmill.core.engine",
         "LlamaCpp": ".llamacpp",
+        "NoEngine": ".none",
         "OpenAI": ".openai",
         "Reply": ".scripted",
         "Scripted": ".scripted",

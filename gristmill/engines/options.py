@@ -9,6 +9,9 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Engine
 
+NONE = "none"
+"""The kind of the engine of a recipe that names none; see ``gristmill.engines.none``."""
+
 
 class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many requests an engine gets at a time, and how failed requests are retried.

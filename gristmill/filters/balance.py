@@ -52,11 +52,18 @@ class Balance(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = Trajectory
 
     mix: Mixture | None = None
+    """A preset of Table 8: ``balanced``, ``more_incorrect`` or ``more_correct``."""
     correct_to_correct: bool = False
+    """With ``mix``: also the preset's share of D2."""
     ratios: dict[Subset, Annotated[float, Meta(ge=0, le=1e9)]] | None = None
+    """Relative sizes by subset, such as {D1: 2, D3: 1}; a subset that is not named has no share."""
     first_attempt: Literal["equal"] | None = None
+    """``equal``: as many first attempts right as wrong. The default where neither ``mix`` nor ``ratios`` is
+    given."""
     cap_per_problem: Annotated[int, Meta(ge=1)] | None = None
+    """Keep at most this many of a problem, before anything else."""
     missing: Literal["error", "ignore"] = "error"
+    """What to do about a subset with a share but no rows: end the run, or balance the others."""
 
     def __post_init__(self) -> None:
         given = [n for n in ("mix", "ratios", "first_attempt") if getattr(self, n) is not None]

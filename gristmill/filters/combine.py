@@ -131,7 +131,7 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
         if not all(lengths):
             raise GristmillError(
                 f"mix: table {lengths.index(0) + 1} has no rows (the tables have "
-                f"{', '.join(map(str, lengths))}), so the wanted shares cannot be had.",
+                f"{', '.join(map(str, lengths))}), so the wanted shares cannot be met.",
                 remedy="See why it is empty, leave it out, or use 'until: all'.",
             )
         scales = [length / weight for length, weight in zip(lengths, weights, strict=True)]

@@ -20,7 +20,7 @@ ROWS = "rows"
 class GroupBy(Relation, frozen=True, forbid_unknown_fields=True):
     """One row for each key, with all rows that have it as a list in the column ``rows``.
 
-    The key is its ``id``, and stands in its own column too. Keys come in the order of their first rows, and
+    The key is its ``id``, and is in its own column too. Keys come in the order of their first rows, and
     so do the rows of each.
     """
 

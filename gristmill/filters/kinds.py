@@ -25,6 +25,7 @@ class BalanceKinds(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True
     writes: ClassVar[type[Struct]] = Demonstration
 
     ratio: Annotated[float, Meta(ge=1)] = 1.0
+    """Rows of each kind for one of the rarest, at most."""
 
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         """All rows, with ``REJECTED`` set on those above their share; ids and kinds are held in memory."""

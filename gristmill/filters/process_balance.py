@@ -36,9 +36,13 @@ class ProcessBalance(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     writes: ClassVar[type[Struct]] = ProcessRow
 
     by: By = "position"
+    """What good and bad means: ``position`` of the first bad step, or ``outcome`` of the solution."""
     threshold: float = 0.0
+    """With ``position``: a step whose value is not above this is bad."""
     width: Annotated[int, Meta(ge=1)] = 1
+    """With ``position``: steps in a bucket."""
     cap_per_problem: Annotated[int, Meta(ge=1)] | None = None
+    """Keep at most this many rows of a problem and kind, before anything else."""
 
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         """All rows, with ``REJECTED`` set on those to drop; ids, values and outcomes are held in memory."""

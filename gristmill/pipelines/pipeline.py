@@ -20,7 +20,7 @@ from gristmill.core.registry import Group, name_of
 from gristmill.core.schema import to_frame
 from gristmill.core.stages import Stage
 from gristmill.core.verdicts import Verifier
-from gristmill.engines.options import EngineOptions
+from gristmill.engines.options import NONE, EngineOptions
 from gristmill.pipelines.planning.bounds import Plan, plan
 from gristmill.pipelines.recipe.entries import (
     EngineEntry,
@@ -72,7 +72,7 @@ class Pipeline:
         source: GivenSource | Mapping[str, GivenSource],
         stages: Iterable[Stage | Named],
         *,
-        engine: GivenEngine,
+        engine: GivenEngine = NONE,
         engines: Mapping[str, GivenEngine] | None = None,
         verifier: str | Verifier | VerifierOptions = "math",
         verifiers: Mapping[str, str | Verifier | VerifierOptions] | None = None,

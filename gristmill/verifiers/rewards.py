@@ -6,14 +6,21 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from gristmill.core.errors import RecipeError
+from gristmill.core.registry import locate
 from gristmill.core.verdicts import Verdict, Verifier
 from gristmill.verifiers.judges.base import ModelVerifier
 from gristmill.verifiers.judges.host import Host, asks_a_model
 from gristmill.verifiers.judges.loading import load_model_verifier
 from gristmill.verifiers.pool.in_process import pool_maker
+from gristmill.verifiers.worth import RewardScale, Undecided, strict
 
 if TYPE_CHECKING:
     from gristmill.engines.options import EngineOptions
@@ -65,7 +72,21 @@ def _lazy(verifier: AnyVerifier, engine: EngineOptions | None, settings: dict[st
             f"{_name(verifier)} asks a model, and there is none.",
             remedy="Give one: engine=OpenAI(...), or another engine's options.",
         )
+    if isinstance(verifier, str):
+        settings["options"] = strict(settings.get("options", {}), _fields(verifier))
+    elif isinstance(verifier, Struct):
+        fields = verifier.__struct_fields__
+        kept = {name: getattr(verifier, name) for name in fields}
+        changed = {name: value for name, value in strict(kept, fields).items() if value != kept[name]}
+        verifier = cast(Verifier, replace(verifier, **changed) if changed else verifier)
     return _Lazy(pool_maker(cast(str | Verifier, verifier), **settings))
+
+
+def _fields(target: str) -> tuple[str, ...]:
+    """The options that a verifier has, given by name or as ``MODULE:OBJECT``."""
+    module, _, name = (target if ":" in target else locate("verifiers", target)).partition(":")
+    found: tuple[str, ...] = getattr(attrgetter(name)(import_module(module)), "__struct_fields__", ())
+    return found
 
 
 def _name(verifier: AnyVerifier) -> str:
@@ -80,7 +101,8 @@ def as_trl_reward(
     reference: str = "answer",
     right: float = 1.0,
     wrong: float = 0.0,
-    undecided: float | None = None,
+    undecided: Undecided = None,
+    graded: bool = True,
     engine: EngineOptions | None = None,
     problem: str = "prompts",
     **settings: Any,
@@ -89,14 +111,16 @@ def as_trl_reward(
 
     ``verifier`` is a registered name, ``MODULE:OBJECT``, a function, or a verifier with its options, such as
     ``Math(tolerance_relative=0.1)``. One of a notebook or script runs in this process, without a deadline,
-    which a warning says. ``reference`` is the data set's column with the reference answers. A verdict that
-    is neither right nor wrong gives ``undecided``; TRL leaves a completion with ``None`` out of this reward.
-    ``settings`` are passed to ``Pool``: workers, deadline, memory_mb, options.
+    which a warning says. ``reference`` is the data set's column with the reference answers. ``right``,
+    ``wrong``, ``undecided`` and ``graded`` say what verdicts are worth (see ``RewardScale``); TRL leaves a
+    completion with ``None`` out of this reward. ``settings`` are passed to ``Pool``: workers, deadline,
+    memory_mb, options. A verifier that can be ``strict`` is, unless its options say otherwise.
 
     A verifier that asks a model takes an ``engine`` (its options, such as ``OpenAI(...)``) and the column
     with the ``problem``, of whose conversation the last message counts; ``reference=""`` gives it none.
     ``settings`` are then those of ``Host``: log, seed; and ``options`` for a verifier given by name.
     """
+    worth = RewardScale(right, wrong, undecided, graded)
     lazy = _lazy(verifier, engine, settings)
 
     def column(columns: Mapping[str, Any], name: str, what: str) -> Any:
@@ -117,7 +141,7 @@ def as_trl_reward(
         if engine is not None:
             texts.append([_text(p) for p in column(columns, problem, "problem")])
         verdicts = lazy.verdicts(list(zip(*texts, strict=True)))
-        return [_worth(v, right, wrong, undecided) for v in verdicts]
+        return [worth.of(v) for v in verdicts]
 
     # TRL names its metrics after the function.
     reward.__name__ = f"gristmill_{_name(verifier)}"
@@ -129,7 +153,8 @@ def as_verl_reward(
     *,
     right: float = 1.0,
     wrong: float = 0.0,
-    undecided: float = 0.0,
+    undecided: float | Mapping[str, float] = 0.0,
+    graded: bool = True,
     engine: EngineOptions | None = None,
     problem: str = "problem",
     **settings: Any,
@@ -137,9 +162,10 @@ def as_verl_reward(
     """A ``compute_score(data_source, solution_str, ground_truth, extra_info=None)`` for verl.
 
     Assign it in a file of your own and name that file in ``custom_reward_function.path``. The verifier and
-    the ``settings`` are as for ``as_trl_reward``; with an ``engine``, ``problem`` is the key of
-    ``extra_info`` that holds the problem's text.
+    all settings are as for ``as_trl_reward``, but verl takes no ``None``; with an ``engine``, ``problem`` is
+    the key of ``extra_info`` that holds the problem's text.
     """
+    worth = RewardScale(right, wrong, undecided, graded)
     lazy = _lazy(verifier, engine, settings)
 
     def compute_score(
@@ -155,8 +181,8 @@ def as_verl_reward(
                 )
             row = (*row, _text(extra_info[problem]))
         [verdict] = lazy.verdicts([row])
-        worth = _worth(verdict, right, wrong, undecided)
-        return undecided if worth is None else worth
+        reward = worth.of(verdict)
+        return wrong if reward is None else reward
 
     return compute_score
 
@@ -166,9 +192,3 @@ def _text(completion: Any) -> str:
     if isinstance(completion, str):
         return completion
     return str(completion[-1]["content"]) if completion else ""
-
-
-def _worth(verdict: Verdict, right: float, wrong: float, undecided: float | None) -> float | None:
-    if not verdict.decided:
-        return undecided
-    return right if verdict.correct else wrong

@@ -152,7 +152,7 @@ def test_one_part_is_shown_with_its_options() -> None:
     assert "mix: balanced | more_correct | more_incorrect or null = null" in shown
     engine = catalogue("engines", "openai")
     assert "concurrency: whole number, at least 1 = 64" in engine
-    assert "The most requests in flight." in engine
+    assert "requests in flight at one time" in engine
     assert "base_url: text" in engine
 
 

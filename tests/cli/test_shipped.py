@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -21,6 +22,10 @@ SCRIPTED = "engine={kind: scripted, replies: [{texts: ['It is \\\\boxed{2}.']}]}
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+def sources(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    return [recipe["source"]] if "source" in recipe else list(recipe["sources"].values())
 
 
 def gristmill(*words: str) -> str:
@@ -67,9 +72,10 @@ def test_a_copy_is_the_same_recipe_with_its_data_beside_it(tmp_path: Path) -> No
         mine = tmp_path / recipe.name / f"{recipe.name}.yaml"
         assert f"gristmill run {recipe.name}/{recipe.name}.yaml" in output
         theirs, copied = to_dict(load(recipe.path)), to_dict(load(mine))
-        data = Path(copied["source"].pop("path"))
-        assert data.parent.samefile(mine.parent)
-        assert data.read_bytes() == Path(theirs["source"].pop("path")).read_bytes()
+        for own, other in zip(sources(copied), sources(theirs), strict=True):
+            data = Path(own.pop("path"))
+            assert data.parent.samefile(mine.parent)
+            assert data.read_bytes() == Path(other.pop("path")).read_bytes()
         assert copied == theirs
 
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 import random
 import tracemalloc
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.core import seen as seen_module
 from gristmill.core.seen import Seen
 
 
@@ -19,7 +21,8 @@ def test_it_is_a_set(keys: list[int]) -> None:
     assert len(seen) == len(known)
 
 
-def test_it_grows_and_keeps_what_it_has_in_a_few_bytes_each() -> None:
+def test_it_grows_and_keeps_what_it_has_in_a_few_bytes_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen_module, "_START", 1 << 13)
     draw = random.Random(1)
     keys = [draw.getrandbits(64) for _ in range(60_000)]
     tracemalloc.start()

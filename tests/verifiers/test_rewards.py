@@ -1,5 +1,6 @@
 """Reward functions in the form in which TRL and verl call them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import find
+from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.log.tools import stats
 from gristmill.engines.scripted import Reply, Scripted
 from gristmill.verifiers.code.verifier import Code
@@ -24,6 +26,7 @@ from gristmill.verifiers.rules.constraints import Constraints, Quoted
 from gristmill.verifiers.rules.formats import Format
 from gristmill.verifiers.rules.overlap import Bleu
 from gristmill.verifiers.rules.short_answer import ShortAnswer
+from gristmill.verifiers.worth import RewardScale, strict
 
 BUILT_IN = (
     *("math", "short_answer", "choice", "format", "constraints"),
@@ -38,10 +41,10 @@ CHAT = [
 
 
 def test_trl_calls_it_with_completions_and_columns() -> None:
-    reward = as_trl_reward("math", wrong=-0.5, workers=1)
+    reward = as_trl_reward("math", workers=1)
     columns = {"answer": ["12"] * 3, "prompts": ["?"] * 3, "completion_ids": [[1]] * 3, "trainer_state": None}
-    assert reward(completions=CHAT, **columns) == [1.0, -0.5, None]
-    assert reward(completions=["\\boxed{12}", "13"], answer=["12", "12"]) == [1.0, -0.5]
+    assert reward(completions=CHAT, **columns) == [1.0, 0.0, None]
+    assert reward(completions=["\\boxed{12}", "13"], answer=["12", "12"]) == [1.0, 0.0]
     assert reward.__name__ == "gristmill_math"
 
 
@@ -51,10 +54,10 @@ def test_a_missing_column_is_named_with_those_there_are() -> None:
 
 
 def test_verl_calls_it_row_by_row() -> None:
-    score = as_verl_reward("math", undecided=0.1, workers=1)
+    score = as_verl_reward("math", undecided=-0.1, workers=1)
     assert score("gsm8k", "\\boxed{12}", "12", extra_info={"index": 1}) == 1.0
     assert score("gsm8k", "\\boxed{13}", "12") == 0.0
-    assert score(data_source="gsm8k", solution_str="Who knows.", ground_truth="12", extra_info=None) == 0.1
+    assert score(data_source="gsm8k", solution_str="Who knows.", ground_truth="12", extra_info=None) == -0.1
 
 
 VERIFIERS = [
@@ -85,7 +88,7 @@ def test_the_list_above_is_of_all_that_are_registered() -> None:
 
 
 def test_an_objects_options_reach_the_worker() -> None:
-    assert as_trl_reward(Math(tolerance_relative=0.1), workers=1)(["\\boxed{1.05}"], answer=["1.0"]) == [1.0]
+    assert as_trl_reward(Math(tolerance_relative=0.1), workers=1)(["\\boxed{1.55}"], answer=["1.5"]) == [1.0]
     assert as_trl_reward(Math(), workers=1)(["\\boxed{1.05}"], answer=["1.0"]) == [0.0]
     assert as_verl_reward(ShortAnswer(), workers=1)("", "Paris", "paris") == 1.0
 
@@ -107,10 +110,10 @@ PROMPTS = [[{"role": "system", "content": "s"}, {"role": "user", "content": "2 +
 
 def test_a_judge_is_a_reward_with_an_engine(tmp_path: Path) -> None:
     judge = Judge(asking=Asking(read="text"))
-    reward = as_trl_reward(judge, engine=ENGINE, wrong=-1.0, log=tmp_path / "log.sqlite")
-    assert reward(completions=["good", "bad", "?"], prompts=PROMPTS, answer=["4"] * 3) == [1.0, -1.0, None]
+    reward = as_trl_reward(judge, engine=ENGINE, wrong=-1.0, undecided=-2.0, log=tmp_path / "log.sqlite")
+    assert reward(completions=["good", "bad", "?"], prompts=PROMPTS, answer=["4"] * 3) == [1.0, -1.0, -2.0]
     assert reward.__name__ == "gristmill_judge"
-    assert stats(tmp_path / "log.sqlite").models[0].completions == 3
+    assert stats(tmp_path / "log.sqlite").models[0].completions == 2  # "?" has no content to be judged
     named = as_trl_reward("judge", engine=ENGINE, options={"asking": {"read": "text"}}, problem="question")
     assert named(["good"], question=["2 + 2?"], answer=["4"]) == [1.0]
 
@@ -122,9 +125,9 @@ def test_a_reward_without_references_asks_for_none() -> None:
 
 
 def test_verl_gives_the_problem_in_extra_info() -> None:
-    score = as_verl_reward(Judge(asking=Asking(read="text")), engine=ENGINE, undecided=0.5)
+    score = as_verl_reward(Judge(asking=Asking(read="text")), engine=ENGINE, undecided=-0.5)
     assert score("d", "good", "4", {"problem": "2 + 2?"}) == 1.0
-    assert score("d", "?", "4", {"problem": "2 + 2?"}) == 0.5
+    assert score("d", "?", "4", {"problem": "2 + 2?"}) == -0.5
     with pytest.raises(RecipeError, match=r"no 'problem'.*has: index"):
         score("d", "good", "4", {"index": 1})
 
@@ -136,3 +139,93 @@ def test_engines_are_for_verifiers_that_ask_a_model() -> None:
         as_trl_reward(Math(), engine=ENGINE)
     with pytest.raises(RecipeError, match="unknown model verifier 'math'"):
         as_trl_reward("math", engine=ENGINE)
+
+
+def test_a_score_is_the_reward_where_there_is_one() -> None:
+    text, reference = "the cat sat on a mat today", "the cat sat on the mat today"
+    verdict = Bleu()(text, reference)
+    assert verdict.score is not None and 0.3 < verdict.score < 0.7
+    assert as_trl_reward(Bleu(), workers=1)([text], answer=[reference]) == [verdict.score]
+    assert as_verl_reward(Bleu(), workers=1, wrong=-1.0, undecided=-1.0)(
+        "", text, reference
+    ) == pytest.approx(2 * verdict.score - 1)
+    assert as_trl_reward(Bleu(), workers=1, graded=False)([text], answer=[reference]) == [
+        float(verdict.correct)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("worth", "outcome", "score", "reward"),
+    [
+        (RewardScale(), Outcome.INCORRECT, 0.489, 0.489),
+        (RewardScale(right=2.0, wrong=-1.0, undecided=-1.0), Outcome.INCORRECT, 0.5, 0.5),
+        (RewardScale(graded=False), Outcome.INCORRECT, 0.489, 0.0),
+        (RewardScale(), Outcome.CORRECT, None, 1.0),
+        (RewardScale(), Outcome.TIMEOUT, None, None),
+        (RewardScale(undecided=-0.5), Outcome.ERROR, None, -0.5),
+        (RewardScale(undecided={"timeout": -1.0, "error": None}), Outcome.TIMEOUT, None, -1.0),
+        (RewardScale(undecided={"timeout": -1.0, "error": None}), Outcome.ERROR, None, None),
+        (RewardScale(undecided={"timeout": -1.0, "error": None}), Outcome.UNPARSEABLE, None, 0.0),
+    ],
+)
+def test_what_verdicts_are_worth(
+    worth: RewardScale, outcome: Outcome, score: float | None, reward: float | None
+) -> None:
+    assert worth.of(Verdict(outcome, score=score)) == reward
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"undecided": 0.1}, r"unparseable is worth 0\.1, more than 0 for a wrong answer"),
+        ({"wrong": -1.0}, r"left out \(None\), which trainers count as 0: more than -1"),
+        ({"wrong": -1.0, "undecided": {"timeout": -0.5}}, r"timeout is worth -0\.5, more than -1"),
+        ({"wrong": -1.0, "undecided": {"timeout": None}}, "left out"),
+        ({"undecided": float("nan")}, "is worth nan"),
+        ({"undecided": {"correct": 0.0}}, "'correct' is not an outcome that decides nothing"),
+        ({"right": -1.0}, "right is worth -1 and wrong 0"),
+        ({"right": float("inf")}, "right is worth inf"),
+    ],
+)
+def test_no_choice_pays_more_for_deciding_nothing_than_for_a_wrong_answer(
+    options: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(RecipeError, match=problem):
+        as_trl_reward("math", **options)
+    if options.get("wrong") != -1.0 or "undecided" in options:
+        with pytest.raises(RecipeError, match=problem):
+            as_verl_reward("math", **options)
+
+
+def test_a_program_that_stalls_earns_what_a_wrong_one_does_and_keeps_its_partial_credit() -> None:
+    tests = json.dumps({"calls": [{"function": "f", "args": [i], "expected": i} for i in (1, 2)]})
+    programs = [
+        "def f(x):\n    while True: pass",
+        "def f(x): return 0",
+        "def f(x):\n    while x > 1: pass\n    return x",
+        "def f(x): return 1",
+        "def f(x): return x",
+        "import os, signal\ndef f(x): os.kill(os.getppid(), signal.SIGKILL)",
+    ]
+    options = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "allow_root": True}
+    for reward in (
+        as_trl_reward("code", options=options, workers=1, deadline=60.0),
+        as_trl_reward(Code(wall_seconds=1.0, cpu_seconds=1.0, allow_root=True), workers=1, deadline=60.0),
+    ):
+        texts = [f"```python\n{program}\n```" for program in programs]
+        assert reward(texts, answer=[tests] * len(texts)) == [0.0, 0.0, 0.5, 0.5, 1.0, 0.0]
+
+
+def test_strict_is_the_default_of_rewards_alone_and_reaches_parts() -> None:
+    fields = Code.__struct_fields__
+    assert strict({}, fields) == strict({"strict": None}, fields) == {"strict": True}
+    assert strict({"strict": False}, fields) == {"strict": False}
+    parts = {"parts": [{"kind": "code"}, {"kind": "math"}, {"kind": "combine", "parts": [{"kind": "code"}]}]}
+    assert strict(parts, Combine.__struct_fields__) == {
+        "parts": [
+            {"kind": "code", "strict": True},
+            {"kind": "math"},
+            {"kind": "combine", "parts": [{"kind": "code", "strict": True}]},
+        ]
+    }
+    assert Code(allow_root=True).strict is None

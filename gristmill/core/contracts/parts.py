@@ -243,7 +243,7 @@ def _check_record(part: Part, member: str, kind: Any) -> None:
 
 
 def _check_options(part: Part, reserved: Collection[str]) -> None:
-    """Refuse options that a recipe cannot set, or that stand in the way of its own keys."""
+    """Refuse options that a recipe cannot set, or that clash with its own keys."""
     cls = part.thing
     for option in cls.__struct_encode_fields__:
         if option in reserved:

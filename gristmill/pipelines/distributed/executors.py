@@ -30,7 +30,7 @@ _WATCH_SECONDS = 0.2
 
 
 class Planned(Struct, frozen=True):
-    """A phase to be run: what it does in how rows tasks, whether these run row stages, and the folder for the
+    """A phase to be run: what it does in how many tasks, whether these run row stages, and the folder for the
     executor's own files."""
 
     step: TaskStep
@@ -50,12 +50,12 @@ class Executor(Protocol):
         ...
 
     def verifier_workers(self, workers: int | None, tasks: int) -> int | None:
-        """How rows verifier processes a task should have; ``None``: as rows as its machine has cores."""
+        """How many verifier processes a task should have; ``None``: as many as its machine has cores."""
         ...
 
 
 class Local(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Processes of this machine, by default as rows as it has cores."""
+    """Processes of this machine, by default as many as it has cores."""
 
     def run(self, name: str, chain: Sequence[Planned], workers: int | None) -> bool:
         """See ``Executor``."""
@@ -213,13 +213,13 @@ def open_options(kind: str, options: Sequence[str]) -> Executor:
     Raises ``RecipeError``, and ``MissingExtraError`` where datatrove is not installed.
     """
     if kind not in KINDS:
-        raise RecipeError(f"{kind!r} is no executor.", remedy=suggest(kind, KINDS))
+        raise RecipeError(f"{kind!r} is not an executor.", remedy=suggest(kind, KINDS))
     data: dict[str, Any] = {}
     for option in options:
         place, equals, text = option.partition("=")
         first, _, rest = place.strip().partition(".")
         if not equals or not first:
-            raise RecipeError(f"--option {option!r} is no assignment.", remedy="Write it as KEY=VALUE.")
+            raise RecipeError(f"--option {option!r} is not an assignment.", remedy="Write it as KEY=VALUE.")
         if rest:
             data.setdefault(first, {})[rest] = text
         else:
@@ -265,7 +265,7 @@ def _check_ended(executor: Any, phase: Planned) -> None:
 def _run_watched(executor: Any, label: str) -> None:
     """Run a local executor; begin again, with what is unfinished, when a process of its pool is killed.
 
-    A pool replaces such a process, but its task is lost, and the pool waits for it for ever.
+    A pool replaces such a process, but its task is lost, and the pool never stops waiting for it.
     """
     for _ in range(RESTARTS + 1):
         with _children_end_with_us(), _Watch() as watch:
@@ -283,7 +283,7 @@ def _run_watched(executor: Any, label: str) -> None:
 
 @contextmanager
 def _children_end_with_us() -> Iterator[None]:
-    """Processes forked meanwhile end when this one is killed: datatrove's manager would stay for ever."""
+    """Processes forked meanwhile end when this one is killed: datatrove's manager would never end."""
     parent, active = os.getpid(), True
 
     def follow() -> None:

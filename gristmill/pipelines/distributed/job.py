@@ -75,7 +75,7 @@ def phases(graph: Graph, tasks: int) -> list[Phase]:
 
 
 def block(rows: int, tasks: int, rank: int) -> tuple[int, int]:
-    """The rows (from, up to and without) of a task: contiguous, in order, of equal size but for one.
+    """The rows (from, up to and without) of a task: contiguous, in order, of about equal size.
 
     Contiguous, so that the tasks' outputs one after the other are the output in input order.
     """
@@ -106,7 +106,7 @@ class TaskResult(Struct):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """A distributed run. ``recipe`` is as ``recipes.to_dict`` gives it; paths are absolute, but for those in
+    """A distributed run. ``recipe`` is as ``recipes.to_dict`` gives it; paths are absolute, except those in
     the recipe, which are relative to ``cwd``. ``started`` is in Unix seconds.
 
     ``stamp`` tells one state of the source from another without reading it. ``generation`` names the task

@@ -24,9 +24,9 @@ class TaskStep(Struct, frozen=True):
     """Runs task ``rank`` of phase ``number`` of the job in the file ``job``, in a process of its own.
 
     A process of its own, because the executors fork their workers from processes with threads, and because
-    a worker of a pool that is killed takes its task with it: nobody would wait for it but for ever. When
+    a worker of a pool that is killed takes its task with it: it would be waited for without end. When
     the process of a task is killed (by the system, out of memory), it is begun again up to ``RESTARTS``
-    times and goes on by its completion log. What a task failed with stands in the phase's ``folder``.
+    times and goes on by its completion log. What a task failed with is in the phase's ``folder``.
     """
 
     job: str

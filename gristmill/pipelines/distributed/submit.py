@@ -100,7 +100,7 @@ def _job(
     workers: int | None,
     read_after: float | None,
 ) -> Job:
-    """The job in the run's directory, gone on with where it is of the same recipe, else begun anew."""
+    """The job in the run's directory, continued where it is of the same recipe, else begun anew."""
     data = recipes.to_dict(recipe)
     if recipe.verifier.workers is None:
         data["verifier"]["workers"] = executor.verifier_workers(workers, tasks)

@@ -2,8 +2,8 @@
 
     python -m gristmill.pipelines.distributed.work JOB PHASE RANK
 
-The process ends at once when its standard input does, that is, with whoever started it: nobody may go on
-with a task that has been given to another machine. What it was paid for is in the task's log.
+The process ends at once when its standard input does, that is, with the process that started it: nobody may
+continue a task that has been given to another machine. What it was paid for is in the task's log.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ class _Join:
     def _check_bugs(self, phase: Phase, members: list[int], found: list[TaskResult]) -> None:
         """What ``Work`` does on one machine: a stage with a bug in most of its first rows ends the run.
 
-        Its tasks are forgotten, so that they run again when it is mended; their logs stay.
+        Its tasks are forgotten, so that they run again when it is repaired; their logs stay.
         """
         for index in members:
             rows = errors = 0
@@ -243,7 +243,7 @@ class _Join:
                 name = self.recipe.graph.nodes[index].name
                 raise RunStopped(
                     f"stage {name!r} failed on {errors} of its first {rows} rows.",
-                    remedy=f"{STAGE_ERROR!r}: mend the stage, then give the same command again.",
+                    remedy=f"{STAGE_ERROR!r}: repair the stage, then give the same command again.",
                 )
 
     def _make_ready(self, engines: Engines, result: TaskResult) -> None:

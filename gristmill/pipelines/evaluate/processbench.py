@@ -34,8 +34,8 @@ def evaluate_file(path: Path, *, threshold: float = 0.0) -> LocatedErrors:
 
     ``label``: the index of the first wrong step, from 0, or -1. ``prediction``: the same as a number or as
     a text that ends in a ``\\boxed{}``, or a list of such, of which the most frequent counts; a row may hold
-    ``values`` of its steps instead, whose first at or below ``threshold`` is the prediction. ``steps`` are
-    not read but for their number, which a label must be within. Other columns have no say.
+    ``values`` of its steps instead, whose first at or below ``threshold`` is the prediction. Only the
+    number of ``steps`` is read, which a label must be within. Other columns are not used.
 
     A row without a readable label is refused and counted. Raises ``InputError`` for a file that cannot be
     read or in which no row has both.

@@ -278,7 +278,9 @@ def _values_table(found: Sequence[Values]) -> str:
         rows.append((printable(v.name), f"{v.right:,}", f"{v.wrong:,}", f"{v.unknown:,}", *aucs))
     notes = ["AUC: how often a step of a right solution has a higher value than one of a wrong solution."]
     if any(_kind(v.name).startswith(_SEARCHED) for v in found):
-        notes.append("A search's own values hold the verdicts of these solutions: their AUC is no measure.")
+        notes.append(
+            "A search's own values hold the verdicts of these solutions: their AUC measures nothing."
+        )
     return "\n".join([*align(rows), *notes])
 
 

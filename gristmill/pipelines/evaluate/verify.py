@@ -56,7 +56,7 @@ def judges(
     engine: Path | None,
     log: Path | None,
 ) -> tuple[Pool | InProcess | Host, bool]:
-    """Whoever judges by a registered verifier, and whether it asks a model.
+    """What judges by a registered verifier, and whether it asks a model.
 
     ``engine`` is a YAML file with an engine as a recipe has it. Raises ``RecipeError`` for a kind that there
     is not, options that it does not take, or an engine where none is wanted, and the other way round.
@@ -69,7 +69,7 @@ def judges(
         return chosen.open(), False
     if kind not in names("model_verifiers"):
         known = [*names("verifiers"), *names("model_verifiers")]
-        raise RecipeError(f"{kind!r} is no verifier.", remedy=suggest(kind, known))
+        raise RecipeError(f"{kind!r} is not a registered verifier.", remedy=suggest(kind, known))
     verifier = load_model_verifier(kind, options)
     if engine is None:
         raise RecipeError(f"{kind} asks a model.", remedy="Give one: --engine ENGINE.yaml")

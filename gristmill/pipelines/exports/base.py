@@ -88,6 +88,7 @@ class TrlSft(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = MessagesRow
 
     untrained: Literal["drop", "keep"] = "drop"
+    """``drop`` records with an assistant turn that must not be trained, or ``keep`` them: TRL trains it."""
 
     def rows(self, record: Dialogue, /) -> Sequence[MessagesRow]:
         """One row with all turns."""
@@ -113,6 +114,7 @@ class TrlPromptCompletion(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = PromptCompletion
 
     split: bool = True
+    """One row for each trained turn; ``false`` makes one row of a record."""
 
     def rows(self, record: Dialogue, /) -> Sequence[PromptCompletion]:
         """A row for each trained turn, or one for all."""

@@ -56,11 +56,17 @@ class ErPrmText(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = TaggedText
 
     tag: Annotated[str, Meta(min_length=1)] = "ки"
+    """What stands behind every step; the trainer learns the value there."""
     before: str = " "
+    """What stands between a step and its tag."""
     after: str = "\n"
+    """What stands behind the question and behind each tag."""
     prompt: Literal["problem", "messages"] = "problem"
+    """The question: the problem's text, or all messages that were sent."""
     tokenizer: str | None = None
+    """A ``tokenizer.json``, a folder with one, or a model's name, by which the tags are checked."""
     kind: str | None = None
+    """Keep only the rows of this kind of label, such as ``soft``; ``null`` keeps all."""
 
     def rows(self, record: ProcessRow, /) -> Sequence[TaggedText]:
         """One row."""
@@ -151,7 +157,7 @@ class _TokenizerFile(Struct):
 def encoder(name: str) -> Encode:
     """The tokenizer of a file, a folder or a model; loaded once.
 
-    Raises ``MissingExtraError`` without the libraries, ``RecipeError`` for what is no fast tokenizer.
+    Raises ``MissingExtraError`` without the libraries, ``RecipeError`` for what is not a fast tokenizer.
     """
     path = Path(name)
     path = path / "tokenizer.json" if path.is_dir() else path
@@ -170,7 +176,7 @@ def _from_file(path: Path) -> Encode:
         msgspec.json.decode(held, type=_TokenizerFile)
     except (OSError, msgspec.DecodeError) as e:
         raise RecipeError(
-            f"{path} is no tokenizer: {e}.", remedy="Name a tokenizer.json or a folder with one."
+            f"{path} is not a tokenizer: {e}.", remedy="Name a tokenizer.json or a folder with one."
         ) from e
     loaded = Tokenizer.from_buffer(held)
 
@@ -222,10 +228,15 @@ class TrlStepwise(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = Stepwise
 
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """A label is true where the value is above this."""
     inclusive: bool = False
+    """A label is also true where the value equals ``threshold``."""
     prompt: Literal["problem", "messages"] = "problem"
+    """The question: the problem's text, or all messages that were sent."""
     prompt_end: str = "\n"
+    """What the prompt ends with."""
     kind: str | None = None
+    """Keep only the rows of this kind of label, such as ``soft``; ``null`` keeps all."""
 
     def rows(self, record: ProcessRow, /) -> Sequence[Stepwise]:
         """One row."""

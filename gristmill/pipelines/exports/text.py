@@ -43,7 +43,9 @@ class TextExport(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = Text
 
     separator: str = ""
+    """What stands between two turns."""
     untrained: Literal["drop", "keep"] = "drop"
+    """``drop`` records with an assistant turn that must not be trained, or ``keep`` them: it is trained."""
 
     def rows(self, record: Dialogue, /) -> Sequence[Text]:
         """One row with all turns."""
@@ -69,6 +71,7 @@ class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = TextCompletion
 
     separator: str = ""
+    """What stands between two turns."""
 
     def rows(self, record: Dialogue, /) -> Sequence[TextCompletion]:
         """The rows, in order."""

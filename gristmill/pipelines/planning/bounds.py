@@ -21,7 +21,7 @@ from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.rows import read_sources
 from gristmill.pipelines.running.runner import log_path
 from gristmill.pipelines.running.sessions import Verifiers, entries, opened
-from gristmill.pipelines.running.walk import Visit, Walk, narrowed
+from gristmill.pipelines.running.walk import Visit, Walk
 
 _EXAMPLES = 100
 """Rows by which the cost of rows that are not known yet is judged."""
@@ -171,7 +171,7 @@ class Bounds(LogWalk[_Asked]):
     def _estimator(self, node: int) -> Any:
         stage = self.graph.nodes[node].row_stage
         assert stage is not None
-        return lambda record: stage.estimate(narrowed(record, stage.reads))
+        return stage.estimate
 
     async def call(self, node: int, record: Any) -> Visit[_Asked]:
         """One record through one stage; where the log lacks something, its estimate of what remains."""

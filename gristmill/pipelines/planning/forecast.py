@@ -1,4 +1,4 @@
-"""``plan --rows``: what a recipe will cost at scale, from the completions of a pilot that stand in the log.
+"""``plan --rows``: what a recipe will cost at scale, from the completions of a pilot that are in the log.
 
 Nothing is assumed about a stage. The pilot's rows go through the recipe again, over the log alone, and what
 each source row made every stage ask for is counted; so an adaptive stage is predicted by what it did.

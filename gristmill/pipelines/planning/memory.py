@@ -12,7 +12,7 @@ from gristmill.core.stages import Context, Rejection
 from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.running.stream import first_error
-from gristmill.pipelines.running.walk import N, Observer, Visit, carried, narrowed
+from gristmill.pipelines.running.walk import N, Observer, Visit, carried
 from gristmill.pipelines.running.work import Verify, tabled
 
 WORKERS = 32
@@ -94,7 +94,7 @@ class LogWalk(Observer[N], Generic[N]):
         made: list[Any] = []
         whole = True
         try:
-            results = await at.row_stage(narrowed(record, at.row_stage.reads), context)
+            results = await at.row_stage(record, context)
             made = [carried(r, record, at.writes) for r in results if not isinstance(r, Rejection)]
         except (RowRejected, EngineError):
             pass

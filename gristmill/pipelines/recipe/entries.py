@@ -7,9 +7,11 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from gristmill.core.contracts import check_part
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
-from gristmill.core.registry import locate, names, suggest
+from gristmill.core.registry import find, locate, names, suggest
+from gristmill.engines.options import NONE
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
 from gristmill.verifiers.pool.in_process import InProcess, pool_for
@@ -54,9 +56,10 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         if self.kind not in names("verifiers"):
             remedy = suggest(self.kind, names("verifiers"))
             raise RecipeError(f"{place}.kind: {self.kind!r} is not a registered verifier.", remedy=remedy)
-        if not self.options:
-            return
+        if not self.options and locate("verifiers", self.kind).startswith("gristmill."):
+            return  # one of ours is imported by its worker processes only
         try:
+            check_part("verifiers", self.kind, find("verifiers", self.kind))
             load_verifier(locate("verifiers", self.kind), self.options)
         except (RecipeError, ImportError, AttributeError) as e:
             remedy = e.remedy if isinstance(e, RecipeError) else "Install or repair the package it is from."
@@ -86,10 +89,15 @@ class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Take no more than this many rows of the source that the stage is made from."""
     minutes: Annotated[float, Meta(gt=0)] | None = None
     """Begin no further row after this time."""
+    grace_minutes: Annotated[float, Meta(ge=0)] | None = None
+    """With ``minutes``: how much longer rows at work may take before they are given up; ``null`` waits for
+    all of them, so that nothing that was paid for is lost."""
 
     def __post_init__(self) -> None:
         if (self.rows is None) != (self.stage is None):
             raise ValueError("'rows' and 'stage' go together")
+        if self.grace_minutes is not None and self.minutes is None:
+            raise ValueError("'grace_minutes' goes with 'minutes'")
         if self.at_most is not None and self.rows is None:
             raise ValueError("'at_most' goes with 'rows' and 'stage'")
 
@@ -120,10 +128,10 @@ class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     """The run's name: its directory is ``runs/NAME``."""
-    engine: dict[str, Any]
-    """The engine that stages ask: ``kind`` and that kind's options."""
     stages: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     """The stages, in order. Each reads the one before it, or what its ``from`` names."""
+    engine: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": NONE})
+    """The engine that stages ask: ``kind`` and that kind's options. It may be left out where none asks it."""
     source: Source | None = None
     """Where the rows come from, if from one place. Its name is ``source``."""
     sources: dict[PartName, Source] = {}

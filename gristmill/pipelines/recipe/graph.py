@@ -18,6 +18,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
 from gristmill.core.schema import gives, record_of
 from gristmill.core.stages import REJECTED_REASON, Filter, Relation, RowStage, Stage
+from gristmill.engines.options import NONE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SOURCE = "source"
@@ -75,6 +76,7 @@ class Graph:
         """``sources`` are the records that each source gives, by its name. Raises ``RecipeError``."""
         self.nodes: list[GraphNode] = []
         self._index: dict[str, int] = {}
+        self._placed = {placed.name for placed in stages}
         for name, record in sources.items():
             self._add(f"source {name!r}", GraphNode(name, record))
         for position, placed in enumerate(stages, 1):
@@ -103,12 +105,12 @@ class Graph:
         inputs = tuple(self._input(where, name) for name in placed.reads) or (len(self.nodes) - 1,)
         least, most = stage.inputs if isinstance(stage, Relation) else (1, 1)
         if not least <= len(inputs) <= (len(inputs) if most is None else most):
-            wanted = (
-                f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
-            )
+            wanted = f"{least}" + ("" if least == most else " or more" if most is None else f" to {most}")
             raise RecipeError(
-                f"{where} reads {wanted} inputs, and {len(inputs)} are named.",
-                remedy="List them in order: from: [FIRST, SECOND].",
+                f"{where} reads {wanted} input{'s' * (wanted != '1')}, and its 'from' names {len(inputs)}.",
+                remedy="Name one: from: NAME. 'union' makes one of several."
+                if most == 1
+                else "List them in order: from: [FIRST, SECOND].",
             )
         for i in inputs:
             if not gives(self.nodes[i].writes, stage.reads):
@@ -129,9 +131,14 @@ class Graph:
         self._add(where, GraphNode(placed.name, writes, stage, inputs, placed.engine, placed.kind))
 
     def _input(self, where: str, name: str) -> int:
+        if name in self._placed and name not in self._index:
+            raise RecipeError(
+                f"{where}: 'from: {name}' names a stage that does not come before it.",
+                remedy=f"Put {name!r} first; a stage cannot read what is made from it.",
+            )
         if name not in self._index:
             raise RecipeError(
-                f"{where}: 'from: {name}' names no source and no earlier stage.",
+                f"{where}: 'from: {name}' names no source and no stage.",
                 remedy=suggest(name, self._index),
             )
         return self._index[name]
@@ -213,6 +220,12 @@ class Graph:
         for stage, name, needs in self.wanted():
             kind, abilities = engines[name]
             missing = needs - abilities
+            if missing and name is None and kind == NONE:
+                raise RecipeError(
+                    f"stage {stage!r} needs an engine that can {' and '.join(sorted(missing))}, and the "
+                    "recipe names none.",
+                    remedy="Add 'engine: {kind: NAME}'; 'gristmill list engines' shows the kinds.",
+                )
             if missing:
                 which = f"{kind!r}" if name is None else f"{name!r} (of kind {kind!r})"
                 raise RecipeError(

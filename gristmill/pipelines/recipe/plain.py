@@ -39,7 +39,7 @@ def document(path: Path) -> dict[str, Any]:
         remedy = suggest(path.name, near) if near else f"There is no recipe in {str(path.parent)!r}."
         raise RecipeError(f"{path}: there is no such recipe.", remedy=remedy) from e
     except UnicodeDecodeError as e:
-        raise RecipeError(f"{path}: byte {e.start + 1} is no UTF-8.", remedy="Save it as UTF-8.") from e
+        raise RecipeError(f"{path}: byte {e.start + 1} is not UTF-8.", remedy="Save it as UTF-8.") from e
     except OSError as e:
         raise RecipeError(f"{path} cannot be read ({e.strerror}).", remedy="Give a YAML file.") from e
     data = _yaml(text, str(path))
@@ -68,7 +68,9 @@ def _yaml(text: str, where: str) -> Any:
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as e:
         line = f", line {e.problem_mark.line + 1}" if e.problem_mark else ""
-        raise RecipeError(f"{where}{line}: {e.problem or e.context}.", remedy="Mend the YAML there.") from e
+        raise RecipeError(
+            f"{where}{line}: {e.problem or e.context}.", remedy="Correct the YAML there."
+        ) from e
     except yaml.YAMLError as e:
         first = str(e).splitlines()[0]
         raise RecipeError(f"{where}: {first}.", remedy="Save it as plain UTF-8 text.") from e
@@ -113,7 +115,7 @@ def set_value(data: dict[str, Any], override: str) -> None:
     steps = [s for s in place.strip().replace("[", ".").replace("]", "").split(".") if s]
     if not equals or not steps:
         raise RecipeError(
-            f"--set {override!r} is no assignment.", remedy="Write it as --set stages.0.attempts=4"
+            f"--set {override!r} is not an assignment.", remedy="Write it as --set stages.0.attempts=4"
         )
     value = _yaml(text, f"--set {place}")
     target: Any = data

@@ -29,6 +29,7 @@ from gristmill.pipelines.recipe.entries import (
     VerifierOptions,
 )
 from gristmill.pipelines.recipe.graph import SOURCE, Graph, GraphNode, Placed
+from gristmill.pipelines.recipe.places import check_places
 from gristmill.pipelines.recipe.plain import builtins, convert, document, set_value
 from gristmill.pipelines.sources.source import Source
 
@@ -125,6 +126,7 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
         ],
     )
     graph.check_names([e.name for e in engines], plain.verifiers)
+    check_places(graph, sources)
     if plain.until is not None and plain.until.stage is not None:
         graph.find(plain.until.stage)
     return Recipe(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, inspect
 
 from gristmill.core.errors import GristmillError
+from gristmill.core.options_doc import descriptions
 from gristmill.core.registry import Group, names
 from gristmill.pipelines.recipe.entries import EngineKeys, ExportKeys, Plain, StageKeys
 from gristmill.pipelines.recipe.recipe import plugin
@@ -31,12 +33,15 @@ def json_schema() -> dict[str, Any]:
             except GristmillError as e:
                 found[group][name] = str(e)
     kinds = {k for entries in found.values() for k in entries.values() if isinstance(k, type)}
-    wanted = [Plain, *(keys for _, keys in places.values()), *sorted(kinds, key=repr)]
+    wanted: list[type[Struct]] = [Plain, *(keys for _, keys in places.values()), *sorted(kinds, key=repr)]
     refs, parts = msgspec.json.schema_components(wanted, ref_template="#/$defs/{name}")
     schemas = {kind: parts[ref["$ref"].rpartition("/")[2]] for kind, ref in zip(wanted, refs, strict=True)}
-    for part in parts.values():
-        if "properties" in part:
-            part["additionalProperties"] = False
+    for kind in _reachable(wanted):
+        part = parts[kind.__name__]
+        part["additionalProperties"] = False
+        for key, field in zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True):
+            if (said := descriptions(kind).get(field)) is not None:
+                part["properties"][key]["description"] = said
     for group, (key, keys) in places.items():
         options = [
             _alternative(key, name, schemas[keys], schemas[kind] if isinstance(kind, type) else kind)
@@ -56,6 +61,27 @@ def json_schema() -> dict[str, Any]:
         "oneOf": [{"required": ["source"]}, {"required": ["sources"]}],
         "$defs": {name: part for name, part in parts.items() if f'"#/$defs/{name}"' in text},
     }
+
+
+def _reachable(kinds: Iterable[type[Struct]]) -> Iterator[type[Struct]]:
+    """The Structs that these hold at any depth, themselves included, each once."""
+    seen: set[type[Struct]] = set()
+
+    def visit(info: Any) -> Iterator[type[Struct]]:
+        if isinstance(info, inspect.StructType):
+            if info.cls in seen:
+                return
+            seen.add(info.cls)
+            yield info.cls
+        inner = [getattr(info, name, None) for name in ("type", "item_type", "key_type", "value_type")]
+        inner += getattr(info, "types", ())
+        inner += [field.type for field in getattr(info, "fields", ())]
+        for one in inner:
+            if isinstance(one, inspect.Type):
+                yield from visit(one)
+
+    for kind in kinds:
+        yield from visit(inspect.type_info(kind))
 
 
 def _alternative(key: str, name: str, keys: dict[str, Any], options: dict[str, Any] | str) -> dict[str, Any]:

@@ -21,12 +21,11 @@ from typing import Any
 
 from gristmill.core.errors import RunError
 from gristmill.core.files import write_whole
-from gristmill.pipelines.recipe.plain import document
 
 RECIPE, SUMMARY, LOG, EXPORTS = "recipe.yaml", "summary.json", "log.txt", "exports"
 _LOCK, _FRESH = ".lock", ".fresh"
 
-_FREE = "Free some space, then run it again: it goes on where it stopped and pays for nothing twice."
+_FREE = "Free some space, then run it again: it continues where it stopped and pays for nothing twice."
 _WRITABLE = "Make the directory writable, or put the run elsewhere with --runs DIR."
 _REMEDIES = {
     errno.ENOSPC: _FREE,
@@ -81,11 +80,6 @@ class RunDir:
         path = self.path / LOG
         with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
-
-    def recipe(self) -> dict[str, Any] | None:
-        """The resolved recipe that this directory was made by, ``None`` for a new one."""
-        path = self.path / RECIPE
-        return document(path) if path.exists() else None
 
     def fresh_since(self, start: bool) -> float | None:
         """The time (seconds since the epoch) before which completions in the log are not to be read.
@@ -172,7 +166,7 @@ def _tidy(path: Path) -> None:
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any], ignored: frozenset[str]) -> list[str]:
-    """Dotted names of the keys whose values differ, but for the ``ignored`` ones."""
+    """Dotted names of the keys whose values differ, except the ``ignored`` ones."""
     changed: list[str] = []
     _compare("", old, new, ignored, changed)
     return changed

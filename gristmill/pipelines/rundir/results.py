@@ -100,7 +100,7 @@ def open_run(path: Path) -> Run:
     except FileNotFoundError:
         known = sorted(p.parent.name for p in path.parent.glob(f"*/{SUMMARY}"))
         if path.is_dir():
-            remedy = "Go on with the same 'gristmill run' command until it ends."
+            remedy = "Give the same 'gristmill run' command until it ends."
         else:
             remedy = suggest(path.name, known) if known else "Make one with: gristmill run RECIPE"
         raise RunError(f"{path} holds no complete run.", remedy=remedy) from None

@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Gate(EngineWrapper):
-    """An engine with a gate in front. Once it is closed, whoever asks for a completion waits for ever.
+    """An engine with a gate in front. Once it is closed, a request for a completion is never answered.
 
     It stands between the session and the engine, so that requests which wait for a slot or for their
     next try are held too, while the answers of those in flight still reach the log.

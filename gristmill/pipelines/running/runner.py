@@ -21,6 +21,7 @@ from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.entries import Until
+from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import RECIPE, SUMMARY, RunDir, changed_keys, hold
 from gristmill.pipelines.rundir.results import Run
@@ -115,7 +116,8 @@ def claim(rundir: RunDir, recipe: Recipe, options: RunOptions) -> None:
     import yaml
 
     resolved = recipes.to_dict(recipe)
-    former = rundir.recipe()
+    made_by = rundir.path / RECIPE
+    former = document(made_by) if made_by.exists() else None
     if former is not None and not (options.resume or options.fresh):
         with suppress(GristmillError):  # one that cannot be read any more is compared as it is
             former = recipes.to_dict(recipes.from_dict(former))
@@ -155,6 +157,7 @@ def work_of(
     *,
     probe: int = PROBE,
     until: float | None = None,
+    grace: float | None = None,
 ) -> tuple[Work, Walk[None]]:
     """The recipe's graph, ready to work in ``rundir`` on these engines, and the walk that does it."""
     work = Work(
@@ -167,6 +170,7 @@ def work_of(
         settle=engines.close_gates,
         probe=probe,
         until=until,
+        grace=grace,
     )
     workers = recipe.rows_in_flight or max(4, round(_IN_FLIGHT * engines.concurrency))
     return work, Walk(recipe.graph, work, workers=workers)
@@ -231,12 +235,13 @@ class _Run:
         """
         until, graph = self.recipe.until or Until(), self.recipe.graph
         over = None if until.minutes is None else time.monotonic() + 60 * until.minutes
+        grace = None if until.grace_minutes is None else 60 * until.grace_minutes
         goal = None if until.stage is None else graph.find(until.stage)
         source = 0 if goal is None else min(graph.ancestors(goal))
         wanted, most = until.rows or 0, until.at_most or sys.maxsize
         limit = min(first_try(wanted), most)
         while True:
-            self.work, walk = work_of(self.recipe, self.rundir, self._opened, tools, until=over)
+            self.work, walk = work_of(self.recipe, self.rundir, self._opened, tools, until=over, grace=grace)
             self.work.sources = read_sources(self.recipe, {} if goal is None else {source: limit})
             await walk.run()
             if self.work.out_of_time:

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Self
 
-from gristmill.core.contracts import check_made
+from gristmill.core.contracts import check_opened
 from gristmill.core.engine import Engine
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.session import Session
@@ -27,7 +27,7 @@ def entries(recipe: Recipe) -> list[tuple[str | None, EngineEntry]]:
 def opened(entry: EngineEntry) -> Engine:
     """The engine that an entry describes. ``RecipeError`` for one that is not all that an engine must be."""
     engine: Engine = entry.options.open()
-    check_made("engines", entry.kind, engine)
+    check_opened(entry.kind, engine)
     return engine
 
 

@@ -20,7 +20,8 @@ class OrderedMap(Generic[T, R]):
 
     No item is read while ``window`` items are between reading and ``emit`` (of which more than
     ``workers`` wait only for an earlier one), so memory is bounded however slow one item is, and however
-    many there are. The iterator may block; it is advanced in a thread.
+    many there are. The iterator may block; it is advanced in a thread. Once ``over`` is true, no further
+    item is begun, read or not.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class OrderedMap(Generic[T, R]):
         *,
         workers: int,
         window: int,
+        over: Callable[[], bool] = bool,
     ) -> None:
         self._items = items
         self._work = work
         self._emit = emit
         self._workers = workers
         self._window = max(window, workers)
+        self._over = over
         self._buffer: deque[T] = deque()
         self._early: dict[int, R] = {}
         self._taken = 0
@@ -63,11 +66,14 @@ class OrderedMap(Generic[T, R]):
 
     async def _take(self) -> tuple[int, T] | None:
         while not self._closed:
-            if self._buffer and self._taken - self._emitted < self._window:
+            if self._over():
+                self._closed = True
+            elif self._buffer and self._taken - self._emitted < self._window:
                 position, self._taken = self._taken, self._taken + 1
                 return position, self._buffer.popleft()
-            async with self._reading:
-                await self._refill()
+            else:
+                async with self._reading:
+                    await self._refill()
         return None
 
     async def _refill(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
@@ -38,6 +39,10 @@ class Observer(Generic[N]):
         """The rows of a source (a record, or the ``Rejection`` of a row that cannot be used), or those that a
         filter or relation has made. It may block; it is read in a thread."""
         raise NotImplementedError
+
+    def over(self, root: int) -> bool:
+        """Whether no further row of ``root`` is to be begun."""
+        return False
 
     async def table(self, node: int) -> bool:
         """Run a filter or relation; whether its rows are there to be read."""
@@ -98,8 +103,9 @@ class Walk(Generic[N]):
         async def emit(done: tuple[Any, list[Visit[N]]]) -> None:
             await self.observer.emit(*done)
 
-        rows = self.observer.rows(root)
-        await OrderedMap(rows, work, emit, workers=self.workers, window=_WINDOW * self.workers).run()
+        rows, window = self.observer.rows(root), _WINDOW * self.workers
+        over = partial(self.observer.over, root)
+        await OrderedMap(rows, work, emit, workers=self.workers, window=window, over=over).run()
         await self.observer.end(root, members)
 
     async def _all(self, calls: Sequence[tuple[int, Any]]) -> list[Visit[N]]:
@@ -119,13 +125,6 @@ class Walk(Generic[N]):
         if not (children and visit.kept):
             return [visit]
         return [visit, *await self._all([(child, kept) for child in children for kept in visit.kept])]
-
-
-def narrowed(record: Any, reads: type[Struct]) -> Any:
-    """A record as the type that a stage reads: columns that it has besides are left out."""
-    if type(record) is reads:
-        return record
-    return reads(**{name: getattr(record, name) for name in reads.__struct_fields__})
 
 
 def carried(made: Any, record: Any, writes: type[Struct]) -> Any:

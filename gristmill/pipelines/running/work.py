@@ -27,10 +27,11 @@ from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.directory import RunDir, StageDir
 from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import StageCounts
-from gristmill.pipelines.running.walk import Observer, Visit, carried, narrowed
+from gristmill.pipelines.running.walk import Observer, Visit, carried
 
 STAGE_ERROR = "stage error"
 TIME_OVER = "not tried: the time was over"
+CUT_OFF = "not finished: the time was over"
 PROBE = 100
 """A row stage that fails with a bug on more than half of its first this many rows stops the run."""
 
@@ -96,7 +97,6 @@ class _RowRun:
         self.stage = node.row_stage
         self.name = node.name
         self.writes = node.writes
-        self.reads = self.stage.reads
         self.makes = self.stage.writes
         self.context = tools.context(node, seed, counts)
         self.ids = Ids()
@@ -122,10 +122,12 @@ class Work(Observer[None]):
         settle: Callable[[], Awaitable[None]] | None = None,
         probe: int = PROBE,
         until: float | None = None,
+        grace: float | None = None,
     ) -> None:
         """``kept`` are the sources whose rows are written, because something reads them. ``probe`` is the
         number of rows by which a stage with a bug is known; 0 lets none stop the run. ``until`` is the time
-        (``time.monotonic``) after which no further row is begun.
+        (``time.monotonic``) after which no further row is begun, ``grace`` the seconds after it in which
+        those that are at work must end (``None``: they are waited for).
 
         ``settle`` is awaited before an error that has nothing to do with the engines ends the run: it
         lets the requests in flight come home and into the log.
@@ -139,6 +141,7 @@ class Work(Observer[None]):
         self.done = 0
         self.total: int | None = None
         self.out_of_time = False
+        self._of_table = False
         self._rundir = rundir
         self._seed = seed
         self._part_rows = part_rows
@@ -146,6 +149,7 @@ class Work(Observer[None]):
         self._settle = settle
         self._probe = probe
         self._until = until
+        self._cut_off = None if until is None or grace is None else until + grace
         self.counts = [StageCounts(node.name) for node in graph.nodes]
         self._runs = {
             i: _RowRun(graph, i, tools, seed, self.counts[i])
@@ -168,21 +172,20 @@ class Work(Observer[None]):
         if root in self.given:
             return self.given[root]
         if root in self.sources:
-            return self._in_time(self.sources[root])
-        return self._tried(root, parts.read(self.folder(root).path, self.graph.nodes[root].writes))
+            return self.sources[root]
+        return parts.read(self.folder(root).path, self.graph.nodes[root].writes)
 
-    def _in_time(self, rows: Iterator[Any]) -> Iterator[Any]:
-        for row in rows:
-            if self._over():
-                return
-            yield row
+    def over(self, root: int) -> bool:
+        """Whether the time is over, for rows of a source; those of a table come to ``record``."""
+        return root in self.sources and root not in self.given and self._late()
 
-    def _tried(self, root: int, rows: Iterator[Any]) -> Iterator[Any]:
-        """The rows of a table; those that the time is over for come as rejections by what reads them."""
-        for row in rows:
-            yield Rejection(row.id, TIME_OVER) if self._over() else row
+    def record(self, item: Any) -> Any:
+        """The item itself; a row of a table that the time is over for is rejected by what reads it."""
+        if self._of_table and self._late():
+            return Rejection(item.id, TIME_OVER)
+        return item
 
-    def _over(self) -> bool:
+    def _late(self) -> bool:
         self.out_of_time = self.out_of_time or (self._until is not None and time.monotonic() >= self._until)
         return self.out_of_time
 
@@ -190,6 +193,7 @@ class Work(Observer[None]):
         """Open the files of what streams."""
         nodes = self.graph.nodes
         source = nodes[root].stage is None and root in self.sources
+        self._of_table = root not in self.sources and root not in self.given
         self.at = ", ".join(nodes[i].name for i in members) or nodes[root].name
         self.done, self.total = 0, None if source else self.counts[root].rows_out
         for i in [root] * source + members:
@@ -207,14 +211,22 @@ class Work(Observer[None]):
         """One record through one stage. This is the boundary at which a bug in a stage costs one row."""
         run = self._runs[node]
         try:
-            results = await run.stage(narrowed(record, run.reads), run.context)
-            kept, rejected = checked(run.name, run.stage, record, results, run.makes)
+            call = run.stage(record, run.context)
+            if self._cut_off is not None:
+                call = asyncio.wait_for(call, max(0.0, self._cut_off - time.monotonic()))
+            results = await call
+            kept, rejected = checked(run.name, run.stage, record, results, (run.makes, run.writes))
         except RowRejected as error:
             run.done += 1
             return Visit(node, (), (Rejection(record.id, error.reason, error.message),))
         except EngineError as error:
             run.done += 1
             return Visit(node, (), (Rejection(record.id, "engine error", str(error)),))
+        except TimeoutError as error:
+            if self._cut_off is None or time.monotonic() < self._cut_off:
+                return Visit(node, (), (await self._stage_error(run, record, error),))
+            run.done += 1
+            return Visit(node, (), (Rejection(record.id, CUT_OFF),))
         except ContractError as error:
             return Visit(node, (), (await self._stage_error(run, record, error),))
         except GristmillError:

@@ -32,7 +32,7 @@ _CELL = 300
 
 def show(run: Run, console: Console, *, stage: str | None = None, n: int = 3, rejected: bool = False) -> None:
     """Print the summary, then ``n`` rows of a stage (default: the last), kept or rejected."""
-    console.print(_text(table(run.summary)))
+    console.print(plain_text(table(run.summary)))
     if not run.stages:
         return
     name = stage or run.stages[-1]
@@ -45,7 +45,7 @@ def show(run: Run, console: Console, *, stage: str | None = None, n: int = 3, re
     else:
         frame, counts = _one_of_each(rows, group, n)
         which += f": {counts}"
-    console.print(_text(f"\n{which}", "bold"))
+    console.print(plain_text(f"\n{which}", "bold"))
     for row in frame.iter_rows(named=True):
         console.print()
         console.print(render(row), soft_wrap=True)
@@ -63,7 +63,7 @@ def _one_of_each(rows: pl.LazyFrame, group: str, n: int) -> tuple[pl.DataFrame, 
 
 def render(row: Mapping[str, Any]) -> Text:
     """A row as its columns suggest: steps, a tree, a trajectory, a pair, a sample, or name by name."""
-    text = _text(f"── {row.get('id')}", "bold")
+    text = plain_text(f"── {row.get('id')}", "bold")
     hidden = {"id"}
     if drawable(tuple(row)):
         drawn = drawing(row)
@@ -173,12 +173,13 @@ def _verdict(text: Text, verdict: Mapping[str, Any] | None) -> None:
             text.append(_clean(f" ({verdict['extracted']})"))
 
 
-def _text(content: str, style: str = "") -> Text:
+def plain_text(content: str, style: str = "") -> Text:
+    """Plain text, never markup, with control characters escaped."""
     from rich.text import Text
 
     return Text(_clean(content), style)
 
 
 def _clean(text: str) -> str:
-    """The text with control characters escaped, but for line breaks and tabs."""
+    """The text with control characters escaped, except line breaks and tabs."""
     return "".join(c if c in "\n\t" else printable(c) for c in text)

@@ -1,4 +1,4 @@
-"""Where the fields of a record stand in the rows of a source: columns, and paths into nested ones."""
+"""Where the fields of a record are in the rows of a source: columns, and paths into nested ones."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gristmill.core import registry
 from gristmill.core.errors import InputError
-from gristmill.core.schema import gives, record_of
+from gristmill.core.schema import gives, record_of, schema
 from gristmill.pipelines.rundir.parts import part_files
 from gristmill.pipelines.rundir.results import open_run
 
@@ -51,6 +51,12 @@ def fingerprint(where: Path) -> str:
 
 @cache
 def _record(columns: tuple[tuple[str, Any], ...]) -> type[Struct]:
-    """One type for one set of columns, however often it is asked for."""
+    """One type for one set of columns, however often it is asked for.
+
+    It has the fields of the largest registered type whose columns are all there, so that it can be used as
+    one of those: a sample with a column that a join has added is still a sample.
+    """
     known = [registry.find("records", name) for name in registry.names("records")]
-    return record_of(dict(columns), known)
+    whole = [kind for kind in known if schema(kind).items() <= dict(columns).items()]
+    largest = max(whole, key=lambda kind: len(schema(kind)), default=None)
+    return record_of(dict(columns), known if largest is None else [largest, *known])

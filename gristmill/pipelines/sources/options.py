@@ -20,7 +20,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where records come from: a local ``path``, a ``dataset`` of the Hub, or a stage of a former ``run``.
 
     A row that cannot be used is rejected with its reason, and the rest goes on; a row without an id gets one
-    from its content. Columns that are no field's go to the record's ``meta``, if it has one.
+    from its content. Columns that no field is read from go to the record's ``meta``, if it has one.
     """
 
     path: str | None = None

@@ -96,7 +96,7 @@ def _without_mark(line: bytes, path: Path) -> bytes:
 
 
 def objects(path: Path, limit: int) -> Iterator[Row]:
-    """The objects of a JSONL file or a JSON array. Raises ``InputError`` for an array that is no JSON."""
+    """The objects of a JSONL file or a JSON array. Raises ``InputError`` for an array that is not JSON."""
     begun = False
     for number, line in _lines(path, limit):
         if isinstance(line, RowRejected):

@@ -13,7 +13,7 @@ from gristmill.core.errors import RowRejected
 
 
 def checked(what: str, text: str, limit: int) -> str:
-    """``text``; rejected if it is longer than ``limit`` characters, or is no text to send or to store."""
+    """``text``; rejected if it is longer than ``limit`` characters, or is not valid text."""
     if len(text) > limit:
         raise RowRejected(
             f"{what} too long",

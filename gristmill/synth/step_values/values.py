@@ -131,20 +131,3 @@ def rest_value(before: float, remaining: int, wrongness: float) -> float:
     The authors' code has the same with r 0 or 1 and m + 1 as the step's ``min_steps``.
     """
     return max(before + rest_weight(before, remaining, wrongness), 0.0)
-
-
-def rest_values(steps: Iterable[tuple[int, float]]) -> list[float]:
-    """The values along a solution, from (remaining, wrongness) of each step. The first begins at 0."""
-    values: list[float] = []
-    for remaining, wrongness in steps:
-        values.append(rest_value(values[-1] if values else 0.0, remaining, wrongness))
-    return values
-
-
-def route_value(depth: int, total: int, *, on_route: bool) -> float:
-    """The simple sampling alternative of ReST-MCTS*'s code, for a node ``depth`` steps below the root.
-
-    On the route to a right answer of ``total`` steps it is depth / total; a node beside it gets what its
-    parent's parent would: (depth - 2) / total, not below 0.
-    """
-    return depth / total if on_route else max((depth - 2) / total, 0.0)

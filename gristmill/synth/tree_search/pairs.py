@@ -73,9 +73,9 @@ class TreePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
     rule: Literal["mcts-dpo", "rstar"] = "mcts-dpo"
     """``mcts-dpo`` (arXiv 2405.00451) goes down the tree by the best child, and pairs it with the second
     best; chains of only children are one step, as far as both sides go, and children are compared by (Q,
-    share of visits, reward, base value, visits). ``rstar`` (arXiv 2501.04519) pairs, at every node, children
-    above a right end, the highest Q first, with children above a wrong one, the lowest first, if the best
-    solution through the one has a greater mean Q than the worst through the other."""
+    share of visits, reward, base value, visits). ``rstar`` (arXiv 2501.04519) pairs, at every node,
+    children above a right end, the highest Q first, with children above a wrong one, the lowest first, if
+    the best solution through the one has a greater mean Q than the worst through the other."""
     choose_worst: bool = False
     """Whether ``mcts-dpo`` pairs the best child with the worst instead of the second best."""
     margin: Annotated[float, Meta(ge=0)] = 0.0
@@ -89,8 +89,8 @@ class TreePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The most children on either side of a node's pairs under ``rstar``; twice as many where the other side
     has one."""
     side: Literal["step", "solution"] = "step"
-    """``solution`` carries each side on to an end: the best right one, and the worst wrong one, below it; of
-    a problem without an answer the best and the worst by the judge's values."""
+    """``solution`` carries each side on to an end: the best right one, and the worst wrong one, below it;
+    of a problem without an answer the best and the worst by the judge's values."""
     sound_arithmetic: bool = True
     """Whether a chosen side with a false equation makes no pair: it is good by luck. See ``tree_traces``."""
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 import shutil
 import stat
 import sys
-from importlib import resources
 from pathlib import Path
 
-_PLACE = "/program"
-"""The working directory in bubblewrap, where no path of ours is seen."""
+PLACE = "/program"
+"""The working directory in a sandbox, where no path of ours is seen."""
 _SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
 
 
-def command(kind: str, work: str, *, file_mb: int, user: int | None, files: tuple[int, int]) -> list[str]:
-    """The words that start the launcher in a sandbox of ``kind``, as ``user`` if this is root.
+def command(kind: str, work: str, *, file_mb: int, user: int | None, words: list[str]) -> list[str]:
+    """The words that start Python with ``words`` in a sandbox of ``kind``, as ``user`` if this is root.
 
-    ``work`` is the program's directory; ``files`` are the descriptors that the launcher is told of.
+    ``work`` is the program's directory.
     """
     become = [] if user is None else _become(user, work, hidden=kind != "none")
     return [
@@ -28,15 +26,13 @@ def command(kind: str, work: str, *, file_mb: int, user: int | None, files: tupl
         "-P",
         "-s",
         "-B",
-        "-c",
-        _launcher(),
-        *map(str, files),
+        *words,
     ]
 
 
 def environment(kind: str, work: str) -> dict[str, str]:
     """All that a program finds in its environment."""
-    home = _PLACE if kind == "bubblewrap" else work
+    home = work if kind == "none" else PLACE
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {
         **threads,
@@ -86,9 +82,9 @@ def _wall(path: str) -> str | None:
     return next((str(one) for one in above if not one.stat().st_mode & stat.S_IXOTH), None)
 
 
-@functools.cache
-def _launcher() -> str:
-    return resources.files("gristmill.verifiers.code").joinpath("launcher.py").read_text("utf-8")
+def seen() -> list[str]:
+    """All that a program sees of the file system beside its directory: Python and the system's libraries."""
+    return [*(path for path in _SYSTEM if Path(path).exists()), *_homes()]
 
 
 def _wrapper(kind: str, file_mb: int) -> list[str]:
@@ -97,15 +93,14 @@ def _wrapper(kind: str, file_mb: int) -> list[str]:
     if kind == "unshare":
         names = "--user --map-root-user --mount --pid --fork --kill-child --mount-proc --net --ipc --uts"
         return [_tool("unshare"), *names.split()]
-    seen = [path for path in _SYSTEM if Path(path).exists()]
-    binds = [word for path in (*seen, *_homes()) for word in ("--ro-bind", path, path)]
+    binds = [word for path in seen() for word in ("--ro-bind", path, path)]
     return [
         _tool("bwrap"),
-        *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"),
-        *("--perms", "0700", "--size", str(file_mb << 20), "--tmpfs", _PLACE),
+        *("--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--as-pid-1"),
+        *("--perms", "0700", "--size", str(file_mb << 20), "--tmpfs", PLACE),
         *binds,
         *("--proc", "/proc", "--dev", "/dev"),
-        *("--remount-ro", "/", "--remount-ro", "/dev", "--chdir", _PLACE),
+        *("--remount-ro", "/", "--remount-ro", "/dev", "--chdir", PLACE),
     ]
 
 

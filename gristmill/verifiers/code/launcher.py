@@ -1,108 +1,88 @@
-"""What runs between a sandbox and one program: limits, a supervisor, and the driver of the tests.
+"""What runs between a sandbox and a program: it forks a process for each test and sees to its end.
 
-Its text is given to ``python -c`` by ``gristmill.verifiers.code.sandbox``, inside the sandbox: nothing may
-be imported but the standard library. Standard input is a socket with the job (8 bytes of length and JSON),
-which stays open: its end means that whoever asked is gone. The last message on it is the status.
+It is sent, as code, into a Python of its own by ``gristmill.verifiers.code.place``: nothing may be imported
+but the standard library and what is sent with it. Standard input is a socket: each byte on it asks for one
+process, of the kind that the byte names, with the descriptors it is to have; the answer is its status. The
+socket's end means that whoever asked is gone. What a test expects never comes here.
 """
 
+import _socket
 import json
 import os
-import resource
 import select
 import signal
 import struct
 import sys
 import time
-import types
 from typing import Any
 
-# prctl(2), capset(2), mount(2), mount_setattr(2)
-_SET_SUBREAPER, _NO_NEW_PRIVILEGES = 36, 38
-_CAPABILITY_VERSION = 0x20080522
-_NOSUID_NODEV = 2 | 4
-_MOUNT_SETATTR, _HERE, _RECURSIVE, _READ_ONLY_NOSUID = 442, -100, 0x8000, 1 | 2
+from gristmill.verifiers.code import walls
+
+CHECK, SCRIPT, SERVE, JUDGE, STOP = b"c", b"i", b"s", b"j", b"x"
+"""What a process is for: see if set-up and program can be used; run the program by itself; answer for it;
+run a test's text. ``STOP`` ends the one that runs."""
+
+_FIRST_OF_SYSTEM = 10
+"""A process number under this is one of a namespace of our own."""
 
 
-def main(stdin: int, report: int) -> None:
-    """Prepare the sandbox from within, fork the program and see to its end."""
-    size = int.from_bytes(_read(0, 8), "big")
-    job = json.loads(_read(0, size))
+def main(job: dict[str, Any]) -> None:
+    """Prepare the sandbox from within, say so, then serve until the socket ends."""
+    channel = _socket.socket(fileno=os.dup(0))
     try:
-        _prepare(job)
+        walls.close_up(job)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the first process of a namespace heeds no others
         _silent_children(wake := os.pipe())
-        child = os.fork()
     except OSError as error:
-        _status({"failed": str(error)})
+        _say(channel, {"failed": str(error)})
         return
-    if child == 0:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        _program(job, stdin, report)
-        return
-    for descriptor in (1, 2, stdin, report):
-        os.close(descriptor)
-    status = _supervise(child, wake[0], job["seconds"])
-    if job["sandbox"] == "none":  # elsewhere the end of this process is the end of all others
-        _sweep(child)
-    _status(status)
+    _say(channel, {"ready": True})
+    while True:
+        kind, files = _asked(channel)
+        if kind == STOP:  # it came when the process had ended by itself
+            continue
+        try:
+            child = os.fork()
+        except OSError as error:
+            _say(channel, {"failed": str(error)})
+            return
+        if child == 0:
+            _process(job, kind, files)
+            return
+        for file in files:
+            os.close(file)
+        status = _supervise(child, channel, wake[0], job["wall_seconds"])
+        _sweep(child, job["sandbox"])
+        _say(channel, status)
 
 
-def _read(descriptor: int, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        chunk = os.read(descriptor, size - len(data))
-        if not chunk:
-            sys.exit("the launcher was told nothing")
-        data += chunk
-    return data
+def _asked(channel: _socket.socket) -> tuple[bytes, list[int]]:
+    """The next byte and the descriptors that come with it; the end of the socket is the end of us."""
+    kind, extra, _, _ = channel.recvmsg(1, _socket.CMSG_SPACE(8 * 4))
+    if not kind:
+        sys.exit()
+    files: list[int] = []
+    for _, _, data in extra:
+        files += struct.unpack(f"{len(data) // 4}i", data)
+    return kind, files
 
 
-def _status(status: dict[str, Any]) -> None:
+def _say(channel: _socket.socket, status: dict[str, Any]) -> None:
     try:
-        os.write(0, json.dumps(status).encode())
+        channel.sendall(json.dumps(status).encode())
     except OSError:  # whoever asked is gone
         sys.exit(1)
 
 
-def _prepare(job: dict[str, Any]) -> None:
-    """What only the sandbox's own root may do, then no privileges for anyone from here on."""
-    if sys.platform != "linux":
-        return
-    import ctypes  # not needed elsewhere, and slow to import
-
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def check(result: int, what: str) -> None:
-        if result != 0:
-            raise OSError(ctypes.get_errno(), f"{what}: {os.strerror(ctypes.get_errno())}")
-
-    check(libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0), "no_new_privs")
-    if job["sandbox"] == "none":
-        check(libc.prctl(_SET_SUBREAPER, 1, 0, 0, 0), "subreaper")
-    if job["sandbox"] != "unshare":
-        return
-    # A namespace within this one would bring back rights, such as to mount memory without limit.
-    file = os.open("/proc/sys/user/max_user_namespaces", os.O_WRONLY)
-    os.write(file, b"0")
-    os.close(file)
-    attributes = struct.pack("QQQQ", _READ_ONLY_NOSUID, 0, 0, 0)
-    check(libc.syscall(_MOUNT_SETATTR, _HERE, b"/", _RECURSIVE, attributes, len(attributes)), "read-only")
-    here = os.fsencode(os.getcwd())  # noqa: PTH109 - pathlib is slow to import
-    size = f"size={job['file_mb']}m,nr_inodes=10000,mode=700".encode()
-    check(libc.mount(b"tmpfs", here, b"tmpfs", _NOSUID_NODEV, size), "tmpfs")
-    os.chdir(here)
-    header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
-    check(libc.capset(header, bytes(24)), "capset")
-
-
 def _silent_children(wake: tuple[int, int]) -> None:
-    os.set_blocking(wake[1], False)
+    for end in wake:
+        os.set_blocking(end, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(wake[1])
+    signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
 
 
-def _supervise(child: int, woken: int, seconds: float) -> dict[str, Any]:
-    """Wait for the program, its time, or the end of whoever asked; then kill what is left of its group."""
+def _supervise(child: int, channel: _socket.socket, woken: int, seconds: float) -> dict[str, Any]:
+    """Wait for the process, its time, or a word from whoever asked; then kill what is left of its group."""
     until = time.monotonic() + seconds
     late = False
     while True:
@@ -110,11 +90,13 @@ def _supervise(child: int, woken: int, seconds: float) -> dict[str, Any]:
         if pid:
             break
         left = until - time.monotonic()
-        ready = select.select([0, woken], [], [], max(left, 0))[0]
+        ready = select.select([channel.fileno(), woken], [], [], max(left, 0))[0]
         late = not ready and left <= 0
-        if 0 in ready or late:
+        if channel.fileno() in ready or late:
             _kill_group(child)
             _, status, used = os.wait4(child, 0)
+            if not late:
+                _asked(channel)
             break
         if woken in ready:
             os.read(woken, 1000)
@@ -123,32 +105,49 @@ def _supervise(child: int, woken: int, seconds: float) -> dict[str, Any]:
 
 
 def _kill_group(leader: int) -> None:
-    try:
-        os.kill(leader, signal.SIGKILL)  # it may not lead a group yet
-        os.killpg(leader, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        return
+    for kill in (os.kill, os.killpg):  # it may not lead a group yet
+        try:
+            kill(leader, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
 
 
-def _sweep(child: int) -> None:
-    """Kill what the program left behind: its group, then all that this process, as their reaper, inherits."""
+def _sweep(child: int, sandbox: str) -> None:
+    """Kill and reap all that the process left behind, in sessions of their own too.
+
+    In a namespace all other processes are its; without, those that this process, as their reaper, inherits.
+    """
     _kill_group(child)
     until = time.monotonic() + 2
     while time.monotonic() < until:
-        for pid in _processes():
-            try:
-                with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - pathlib is slow to import
-                    fields = file.read().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if int(fields[1]) == os.getpid():
-                os.kill(pid, signal.SIGKILL)
+        if sandbox == "none":
+            _kill_children()
+        elif os.getpid() < _FIRST_OF_SYSTEM:
+            _kill_all()
         try:
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
         except ChildProcessError:
             return
-        time.sleep(0.005)
+        time.sleep(0.002)
+
+
+def _kill_all() -> None:
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:  # there is none
+        return
+
+
+def _kill_children() -> None:
+    for pid in _processes():
+        try:
+            with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - pathlib is slow to import
+                fields = file.read().rpartition(")")[2].split()
+            if int(fields[1]) == os.getpid():
+                os.kill(pid, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
 
 
 def _processes() -> list[int]:
@@ -156,27 +155,9 @@ def _processes() -> list[int]:
     return [int(name) for name in names if name.isdigit()]
 
 
-def _limit(job: dict[str, Any]) -> None:
-    seconds = max(1, round(job["cpu_seconds"] + 0.5))
-    wanted = [
-        (resource.RLIMIT_CPU, seconds, seconds + 1),
-        (resource.RLIMIT_AS, job["memory_mb"] << 20, None),
-        (resource.RLIMIT_FSIZE, job["file_mb"] << 20, None),
-        (resource.RLIMIT_NPROC, job["processes"] + _others(job["sandbox"]), None),
-        (resource.RLIMIT_NOFILE, 64, None),
-        (resource.RLIMIT_CORE, 0, None),
-    ]
-    for which, soft, most in wanted:
-        hard = resource.getrlimit(which)[1]
-        most = soft if most is None else most
-        # What we ourselves are held to cannot be raised, and need not be refused.
-        top = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(which, (min(soft, top), top))
-
-
 def _others(sandbox: str) -> int:
     """The processes and threads that count against the limit without being the program's."""
-    if sandbox != "none":  # this supervisor, and bubblewrap's own
+    if sandbox != "none":  # this one, and those that made the sandbox
         return 3
     mine = 0
     for pid in _processes():
@@ -189,131 +170,50 @@ def _others(sandbox: str) -> int:
     return mine
 
 
-def _program(job: dict[str, Any], stdin: int, report: int) -> None:
-    """In the child: run the program, by itself or for one test."""
+def _process(job: dict[str, Any], kind: bytes, files: list[int]) -> None:
+    """In the child: take its descriptors, 0 to 2 and the rest, close all others, and do what it is for.
+
+    A script leaves by the end of ``main``, as any does; the others leave at once, so that neither threads
+    nor exit functions of the program have a say.
+    """
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.setsid()
-    os.dup2(stdin if job["mode"] == "stdin" else os.open(os.devnull, os.O_RDONLY), 0)
-    for descriptor in set(range(3, 256)) - {stdin, report}:
-        try:
-            os.close(descriptor)
-        except OSError:  # not open
-            continue
-    _limit(job)
+    given, out, err, *rest = files
+    rest = [os.dup(file) for file in (given, *rest)] if kind != SCRIPT else []
+    reading = given if kind == SCRIPT else os.open(os.devnull, os.O_RDONLY)
+    for target, file in enumerate((reading, out, err)):
+        os.dup2(file, target)
+    kept = [os.dup2(file, 100 + i) for i, file in enumerate(rest)]
+    os.closerange(3, 100)
+    os.closerange(100 + len(kept), 1024)
+    kept = [os.dup2(file, 3 + i) for i, file in enumerate(kept)]
+    os.closerange(100, 1024)
+    walls.limit(job, _others(job["sandbox"]))
+    if job["sandbox"] == "none":
+        walls.fence(job["seen"])
     sys.argv = ["program.py"]
     sys.path.insert(0, "")
-    module = types.ModuleType("__main__" if job["mode"] == "stdin" else "program")
-    sys.modules[module.__name__] = module
-    try:
-        code = _compiled(job)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        _say(report, {"compile": _told(error)})
-        os._exit(1)
-    if job["mode"] == "stdin":
-        os.close(report)
-        os.close(stdin)
-        exec(code, module.__dict__)  # noqa: S102 - what this process is for
+    _work(job, kind, kept)
+
+
+def _work(job: dict[str, Any], kind: bytes, files: list[int]) -> None:
+    from gristmill.verifiers.code import guest
+    from gristmill.verifiers.code.wire import Wire
+
+    if kind == SCRIPT:
+        guest.alone(job)
         return
-    _drive(job, code, module.__dict__, stdin, report)
+    given, report, *rest = files
+    if kind == CHECK:
+        guest.checked(job, Wire(given, report))
+    elif kind == SERVE:
+        guest.serve(job, Wire(given, report))
+    else:
+        from gristmill.verifiers.code import referee
 
-
-def _compiled(job: dict[str, Any]) -> types.CodeType:
-    if not job["fenced"]:
-        import ast
-
-        if all(isinstance(s, ast.Expr) and not _calls(s) for s in ast.parse(job["program"]).body):
-            raise SyntaxError("no program: nothing is defined, called or assigned")
-    return compile(job["program"], "program.py", "exec")
-
-
-def _calls(statement: Any) -> bool:
-    import ast
-
-    return any(isinstance(node, ast.Call) for node in ast.walk(statement))
-
-
-def _told(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"[:300]
-    except BaseException as worse:  # noqa: BLE001 - the program's own __str__ may do anything
-        return f"{type(error).__name__}, whose text raised {type(worse).__name__}"
-
-
-def _say(report: int, message: dict[str, Any]) -> None:
-    data = json.dumps(message).encode() + b"\n"
-    while data:
-        data = data[os.write(report, data) :]
-
-
-def _drive(job: dict[str, Any], code: types.CodeType, names: dict[str, Any], tests: int, report: int) -> None:
-    """Run set-up, program and one test in one name space, and report with the secret.
-
-    The secret and the test are read when the program has run: what it does at its top level finds neither
-    in memory.
-    """
-    message: dict[str, Any]
-    run, build = exec, compile  # the program may have others in their place when the test's turn comes
-    if job["setup"]:
-        try:
-            exec(compile(job["setup"], "setup.py", "exec"), names)  # noqa: S102 - as below
-        except BaseException as error:  # noqa: BLE001 - told to the parent, as all below
-            _say(report, {"setup": _told(error)})
-            os._exit(1)
-    try:
-        exec(code, names)  # noqa: S102 - what this process is for
-    except BaseException as error:  # noqa: BLE001 - also SystemExit: leaving early is no success
-        _say(report, {"raised": _told(error)})
-        os._exit(1)
-    with os.fdopen(tests, encoding="utf-8") as file:
-        test = json.load(file)
-    try:
-        if "assert" in test:
-            run(build(test["assert"], "test.py", "exec"), names)
-            message = {"done": True}
-        else:
-            function = _named(names, test["function"])
-            message = {"value": _plain(function(*test["args"], **test["kwargs"]), 0)}
-        message["secret"] = test["secret"]
-        _say(report, message)
-    except BaseException as error:  # noqa: BLE001 - as above
-        _say(report, {"raised": _told(error)})
-    os._exit(0)  # neither the program's threads nor its atexit functions have a say
-
-
-def _named(names: dict[str, Any], path: str) -> Any:
-    """What ``path`` names: ``f``, ``Class.method`` (of a new object, if it takes one), ``Class().method``."""
-    found: Any = None
-    for i, part in enumerate(path.split(".")):
-        name = part.removesuffix("()")
-        if i == 0:
-            found = names[name]
-        else:
-            if isinstance(found, type) and isinstance(_unbound(found, name), types.FunctionType):
-                found = found()
-            found = getattr(found, name)
-        if name != part:
-            found = found()
-    return found
-
-
-def _unbound(owner: type, name: str) -> Any:
-    """An attribute of a class as it was written there, static and class methods unlike functions."""
-    return next((vars(base)[name] for base in owner.__mro__ if name in vars(base)), None)
-
-
-def _plain(value: Any, depth: int) -> Any:
-    """``value`` as JSON has it: tuples are lists, keys strings, arrays lists; anything else is an error."""
-    if depth > 50:
-        raise ValueError("the value is nested more than 50 deep")
-    if type(value) in (bool, int, float, str, type(None)):
-        return value
-    if type(value) in (list, tuple):
-        return [_plain(item, depth + 1) for item in value]
-    if isinstance(value, dict):
-        return {str(key): _plain(item, depth + 1) for key, item in value.items()}
-    if hasattr(value, "tolist"):  # NumPy's arrays and numbers
-        return _plain(value.tolist(), depth + 1)
-    raise TypeError(f"a {type(value).__name__} was returned, which no expected value in JSON equals")
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+        with os.fdopen(given, encoding="utf-8") as file:
+            test = file.read()
+        referee.judge(test, job["setup"], Wire(rest[0], rest[0], job["output_kb"] << 10), Wire(-1, report))
+    os._exit(0)

@@ -5,29 +5,34 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
-from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.code.sandbox import Kind, ProgramResult, SandboxJob, SandboxLimits, choose, run
+from gristmill.core.verdicts import Verdict
+from gristmill.verifiers.code.comparing import last_block, same, same_output
+from gristmill.verifiers.code.place import Ended, Sandbox, SandboxLimits
+from gristmill.verifiers.code.results import (
+    BROKEN,
+    NOT_RUN,
+    PASSED,
+    RAISED,
+    REFUSED,
+    SANDBOX,
+    TIMEOUT,
+    WRONG,
+    Told,
+    verdict_on,
+)
+from gristmill.verifiers.code.sandbox import Kind, choose
+from gristmill.verifiers.code.trial import ProgramText, ProgramTrial
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure, guarded
 
-_WHY = 200
-_DETAIL = 4000
-"""Characters of the evidence on one test, and on all."""
-_FENCE = re.compile(r"[ \t]{0,3}(`{3,}+|~{3,}+)[ \t]*([^\s`{]*)")
 _PATH = r"^[^\W\d]\w*(\(\))?(\.[^\W\d]\w*(\(\))?)*$"
-_PYTHON = frozenset(("python", "py", "python3"))
-
-_PASSED, _NOT_RUN = "passed", "not run"
-_ORDER = {_PASSED: 1, _NOT_RUN: 2}
 
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -80,22 +85,38 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     wall_seconds: Positive = 5.0
+    """Seconds that one test may take."""
     cpu_seconds: Positive = 5.0
+    """Seconds of processor time of one test."""
     memory_mb: Annotated[int, Meta(ge=32)] = 512
+    """MiB of address space of each process; the worst case of a test is ``processes`` times that."""
     file_mb: Count = 16
+    """MiB of the largest file; in a sandbox of all files together, which are kept in memory."""
     processes: Count = 8
+    """Processes and threads at once."""
     output_kb: Count = 256
+    """KiB of standard output, of standard error and of a returned value, each; more ends the program."""
     tolerance: Annotated[float, Meta(ge=0)] = 0.0
+    """By how much numbers may differ and still be equal, relative and absolute."""
     stop_early: bool = False
+    """Run no test after the first that does not pass."""
+    strict: bool | None = None
+    """Whether running out of time, and ending or stopping the sandbox from within, is ``incorrect``; by
+    default (``null``) it is in reward functions and nowhere else."""
     sandbox: Kind = "auto"
+    """``bubblewrap``, ``unshare`` or ``none``; ``auto`` is the first of these that keeps files apart here."""
     allow_root: bool = False
+    """Let root run programs without a sandbox."""
 
     def __post_init__(self) -> None:
-        choose(self.sandbox, allow_root=self.allow_root)
+        self._sandbox()
 
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Judge ``completion``; a reference that is no tests is an ``error``."""
         return guarded(self._verify, completion, reference)
+
+    def _sandbox(self) -> Sandbox:
+        return choose(self.sandbox, allow_root=self.allow_root, strict=bool(self.strict))
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         try:
@@ -108,16 +129,17 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         program = completion if block is None else block
         if not program.strip():
             return unparseable("no code", "the program is empty")
-        told: list[_Told] = []
-        for name, job, expected in _jobs(tests, program, block is not None):
-            if self.stop_early and told and told[-1].result != _PASSED:
-                told.append(_Told(name, _NOT_RUN, ""))
-                continue
-            result = run(job, self._limits(), choose(self.sandbox, allow_root=self.allow_root))
-            if end := self._not_about_tests(result, program, block is not None):
+        sandbox = self._sandbox()
+        with ProgramTrial(
+            ProgramText(program, tests.setup, block is not None), self._limits(), sandbox
+        ) as trial:
+            if end := _not_about_tests(trial.check(), program, block is not None):
                 return end
-            told.append(_Told(name, *self._judge(job, result, expected)))
-        return _verdict(told, program)
+            told: list[Told] = []
+            for name, run in self._runs(tests, trial):
+                skipped = self.stop_early and told and told[-1].result != PASSED
+                told.append(Told(name, *((NOT_RUN, "") if skipped else run())))
+        return verdict_on(told, program, sandbox.kind, strict=bool(self.strict))
 
     def _limits(self) -> SandboxLimits:
         return SandboxLimits(
@@ -129,141 +151,69 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self.output_kb,
         )
 
-    def _not_about_tests(self, result: ProgramResult, program: str, fenced: bool) -> Verdict | None:
-        """The verdict, if no test can be run: because of the program's text, the set-up or the sandbox."""
-        if result.exit is None:
-            return failure("sandbox", _last_line(result.stderr))
-        if (why := result.report.get("compile")) is not None:
-            if fenced:
-                return decided(False, rule="compile error", extracted=program, detail=str(why))
-            return unparseable("no code", f"no Python block, and as a whole no program: {why}")
-        if (why := result.report.get("setup")) is not None:
-            return failure("reference unparseable", f"its setup fails: {why}")
-        return None
+    def _runs(self, tests: Suite, trial: ProgramTrial) -> Iterator[tuple[str, Callable[[], tuple[str, str]]]]:
+        """Each test's name and what runs it and says how it went: the result and why."""
+        for i, stdin in enumerate(tests.stdin):
+            yield f"stdin {i}", partial(self._script, trial, stdin)
+        for i, text in enumerate(tests.asserts):
+            yield f"assert {i}", partial(self._assert, trial, text)
+        for i, call in enumerate(tests.calls):
+            yield f"call {i}", partial(self._call, trial, call)
 
-    def _judge(self, job: SandboxJob, result: ProgramResult, expected: Any) -> tuple[str, str]:
-        """How a test went: ``passed``, ``wrong``, ``raised``, ``timeout`` or ``output limit``; and why."""
-        if result.over == "output":
+    def _script(self, trial: ProgramTrial, case: StdinCase) -> tuple[str, str]:
+        ended = trial.script(case.input)
+        if met := self._met(ended):
+            return met
+        if ended.exit != 0:
+            return RAISED, f"exit {ended.exit}: {_last_line(ended.stderr)}"
+        if same_output(ended.stdout, case.output, self.tolerance):
+            return PASSED, ""
+        return WRONG, f"printed {ended.stdout!r}"
+
+    def _call(self, trial: ProgramTrial, case: CallCase) -> tuple[str, str]:
+        ended = trial.call({"function": case.function, "args": case.args, "kwargs": case.kwargs})
+        if met := self._met(ended):
+            return met
+        report = ended.reports[-1] if ended.reports else {}
+        if "value" not in report:
+            return RAISED, str(report.get("raised") or f"it ended ({ended.exit}) before its test did")
+        value = report["value"]
+        return (PASSED, "") if same(value, case.expected, self.tolerance) else (WRONG, f"returned {value!r}")
+
+    def _assert(self, trial: ProgramTrial, text: str) -> tuple[str, str]:
+        program, judge = trial.asserted(text)
+        if met := self._met(program) or self._met(judge):
+            return met
+        report = judge.reports[-1] if judge.reports else {}
+        if "done" in report:
+            return PASSED, ""
+        for result in (REFUSED, BROKEN):
+            if result in report:
+                return result, str(report[result])
+        return RAISED, str(report.get("raised") or f"it ended ({program.exit}) before its test did")
+
+    def _met(self, ended: Ended) -> tuple[str, str] | None:
+        """The result, if the process met a limit or the sandbox did not last as long as it."""
+        if ended.over == "output":
             return "output limit", f"more than {self.output_kb} KiB"
-        if result.genuine and "done" in result.report:
-            return "passed", ""
-        if result.genuine:
-            value = result.report["value"]
-            return (
-                ("passed", "") if same(value, expected, self.tolerance) else ("wrong", f"returned {value!r}")
-            )
-        if result.over:
-            limit = self.wall_seconds if result.over == "wall" else self.cpu_seconds
-            return "timeout", f"{result.over} limit of {limit:g} s"
-        if job.test is not None:
-            why = result.report.get("raised")
-            return "raised", str(why) if why else f"it ended ({result.exit}) before its test did"
-        if result.exit != 0:
-            return "raised", f"exit {result.exit}: {_last_line(result.stderr)}"
-        if same_output(result.stdout, expected, self.tolerance):
-            return "passed", ""
-        return "wrong", f"printed {result.stdout!r}"
+        if ended.over:
+            limit = self.wall_seconds if ended.over == "wall" else self.cpu_seconds
+            return TIMEOUT, f"{ended.over} limit of {limit:g} s"
+        return (SANDBOX, ended.why) if ended.exit is None else None
 
 
-class _Told(NamedTuple):
-    test: str
-    result: str
-    why: str
-
-
-def _jobs(tests: Suite, program: str, fenced: bool) -> list[tuple[str, SandboxJob, Any]]:
-    jobs: list[tuple[str, SandboxJob, Any]] = []
-    for i, stdin in enumerate(tests.stdin):
-        jobs.append((f"stdin {i}", SandboxJob(program, stdin=stdin.input, fenced=fenced), stdin.output))
-    for i, text in enumerate(tests.asserts):
-        jobs.append((f"assert {i}", SandboxJob(program, "", {"assert": text}, tests.setup, fenced), None))
-    for i, call in enumerate(tests.calls):
-        asked = {"function": call.function, "args": call.args, "kwargs": call.kwargs}
-        jobs.append((f"call {i}", SandboxJob(program, "", asked, tests.setup, fenced), call.expected))
-    return jobs
-
-
-def _verdict(told: list[_Told], program: str) -> Verdict:
-    passed = sum(one.result == _PASSED for one in told)
-    rule, detail = f"{passed} of {len(told)} tests", _detail(told, passed)
-    others = {one.result for one in told} - {_PASSED, _NOT_RUN}
-    if others == {"timeout"}:
-        return Verdict(Outcome.TIMEOUT, extracted=program, rule=rule, detail=detail)
-    return decided(not others, rule=rule, score=passed / len(told), extracted=program, detail=detail)
-
-
-def _detail(told: list[_Told], passed: int) -> str:
-    """The tests as JSON; of many, as many as there is room for: those that did not pass, passed, ran not."""
-    found: dict[str, Any] = {"passed": passed, "of": len(told), "tests": []}
-    room = _DETAIL - 60
-    for one in sorted(told, key=lambda one: _ORDER.get(one.result, 0)):
-        shown = {"test": one.test, "result": one.result, "why": one.why[:_WHY]}
-        if not one.why:
-            del shown["why"]
-        room -= len(json.dumps(shown)) + 1
-        if room < 0:
-            found["left_out"] = len(told) - len(found["tests"])
-            break
-        found["tests"].append(shown)
-    return json.dumps(found, separators=(",", ":"))
-
-
-def last_block(text: str) -> str | None:
-    """The last fenced block of ``text`` that is marked as Python, else the last without a mark, if any.
-
-    A block that the text ends in need not be closed.
-    """
-    found: dict[bool, str] = {}
-    fence, label, start = "", "", 0
-    lines = text.replace("\r\n", "\n").split("\n")
-    for i, line in enumerate([*lines, None]):
-        mark = _FENCE.match(line) if line is not None else None
-        if not fence:
-            if mark is not None:
-                fence, label, start = mark[1], mark[2].lower(), i + 1
-        elif line is None or (mark is not None and mark[1].startswith(fence) and not mark[2]):
-            if label in _PYTHON or not label:
-                found[bool(label)] = "\n".join(lines[start:i])
-            fence = ""
-    return found.get(True, found.get(False))
-
-
-def same_output(printed: str, expected: str, tolerance: float = 0.0) -> bool:
-    """Whether two texts have the same lines, but for spaces and for blank lines at either end."""
-    left, right = ([line.split() for line in text.strip().split("\n")] for text in (printed, expected))
-    if left == right or not tolerance:
-        return left == right
-    return len(left) == len(right) and all(
-        len(a) == len(b) and all(_same_words(x, y, tolerance) for x, y in zip(a, b, strict=True))
-        for a, b in zip(left, right, strict=True)
-    )
-
-
-def _same_words(left: str, right: str, tolerance: float) -> bool:
-    if left == right:
-        return True
-    try:
-        return math.isclose(float(left), float(right), rel_tol=tolerance, abs_tol=tolerance)
-    except ValueError:
-        return False
-
-
-def same(value: Any, expected: Any, tolerance: float = 0.0) -> bool:
-    """Whether two values of JSON are equal: ``2`` is ``2.0`` but not ``true``."""
-    if isinstance(value, list) and isinstance(expected, list):
-        return len(value) == len(expected) and all(
-            same(a, b, tolerance) for a, b in zip(value, expected, strict=True)
-        )
-    if isinstance(value, Mapping) and isinstance(expected, Mapping):
-        return value.keys() == expected.keys() and all(same(value[k], expected[k], tolerance) for k in value)
-    if isinstance(value, bool) or isinstance(expected, bool):
-        return value is expected
-    if tolerance and isinstance(value, int | float) and isinstance(expected, int | float):
-        try:
-            return math.isclose(value, expected, rel_tol=tolerance, abs_tol=tolerance)
-        except OverflowError:  # an integer that no float holds
-            return value == expected
-    return bool(value == expected)
+def _not_about_tests(ended: Ended, program: str, fenced: bool) -> Verdict | None:
+    """The verdict, if no test can be run: because of the program's text, the set-up or the sandbox."""
+    if ended.exit is None:
+        return failure("sandbox", ended.why)
+    reports: dict[str, Any] = {k: v for report in ended.reports for k, v in report.items()}
+    if why := reports.get("setup", "it does not end"):
+        return failure("reference unparseable", f"its setup fails: {why}")
+    if why := reports.get("compile", f"the compiler ended ({ended.exit})"):
+        if fenced:
+            return decided(False, rule="compile error", extracted=program, detail=str(why))
+        return unparseable("no code", f"no Python block, and as a whole no program: {why}")
+    return None
 
 
 def _last_line(text: str) -> str:

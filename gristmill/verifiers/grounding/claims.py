@@ -94,8 +94,9 @@ def split(text: str, ids: Sequence[str] = ()) -> list[Sentence]:
     """The sentences of an answer, in order. A fenced code block is one sentence, each list item begins one.
 
     Citations are ``[2]``, ``[1, 3]``, ``[1-3]`` and ``[id]`` for ``ids``; after a full stop they belong to
-    the sentence that ends there. A heading, a question, an introducing line ("Three reasons:") and a sentence
-    of stop words only are ``no claim``.
+    the sentence that ends there. A heading or a bold line without a full stop, a question, an introducing
+    line ("Three reasons:") and a sentence of stop words only are ``no claim``; their facts are looked up all
+    the same.
     """
     cite = re.compile(
         rf"\[\s*(?:{'|'.join([_NUMBERS, *map(re.escape, sorted(ids, key=len, reverse=True))])})\s*\]"
@@ -189,7 +190,9 @@ def _parts(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, i
 def _kind(text: str, form: str) -> Kind:
     if _ABSTAINS.search(text):
         return "abstention"
-    if form == "heading" or text.endswith(("?", ":")) or re.fullmatch(r"\*\*[^*]+\*\*", text):
+    bold = re.fullmatch(r"\*\*[^*]+\*\*", text)
+    states = text.rstrip("*_ ").endswith((".", "!")) and len(content(text)) > 1
+    if text.endswith(("?", ":")) or ((form == "heading" or bold) and not states):
         return "no claim"
     return "claim" if content(text) else "no claim"
 

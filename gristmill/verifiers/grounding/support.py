@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from gristmill.verifiers.grounding.claims import content, facts, negated, split, stems
+from gristmill.verifiers.grounding.claims import NEGATIONS, content, facts, negated, split, stems
 
 Embed = Callable[[str], Sequence[float]]
 """Any function from a text to a vector."""
@@ -21,6 +21,13 @@ _RANGE = re.compile(r"([0-9]{1,3})\s*[-–]\s*([0-9]{1,3})")
 _RUN = re.compile(r"[^\W_]+")
 # A "not" does not apply to what follows one of these words.
 _CLAUSE = re.compile(r";\s+|,\s+(?=(?:and|but|or|so|yet|while|whereas|although|though|since|because)\b)")
+_OTHERS_SAY = (
+    "if unless whether may might could would should claims alleged supposed believed rumors deny denied "
+    "false untrue myth suggests say said argue according perhaps possible possibly probably likely almost "
+    "nearly some few most sometimes"
+)
+_TAKEN_BACK = NEGATIONS | frozenset(chain.from_iterable(stems(word) for word in _OTHERS_SAY.split()))
+"""Words beside a repeated clause that may make it another claim: negation, condition, doubt, hearsay."""
 _DEMONYMS = ("ian", "ean", "ese", "ish", "an", "n", "i")
 # The people of a place, if the endings above do not connect them.
 _PEOPLES = {
@@ -62,7 +69,10 @@ class Levels(NamedTuple):
 
 
 class Support(NamedTuple):
-    """How far passages support a sentence. With ``open`` a judge should decide."""
+    """How far passages support a sentence. With ``open`` a judge should decide.
+
+    ``near``: it is supported, or its words are there, which alone does not show that its claim is.
+    """
 
     supported: bool
     by: str
@@ -71,6 +81,7 @@ class Support(NamedTuple):
     missing: tuple[str, ...] = ()
     evidence: tuple[SupportEvidence, ...] = ()
     open: bool = False
+    near: bool = False
 
 
 class _Window(NamedTuple):
@@ -96,7 +107,7 @@ class Passages:
         self._places = {str(p.id): i for i, p in enumerate(listed) if p.id is not None}
         whole = [p.heading + p.text for p in listed]
         self._words = [stems(text) for text in whole]
-        self._joined = [f" {' '.join(words)} " for words in self._words]
+        self._said = [[stems(s.text) for s in split(p.text)] for p in listed]
         self._verbatim = [_letters(text) for text in whole]
         self._initials = [frozenset(_initials(text)) for text in whole]
         self._sets: dict[frozenset[int], frozenset[str]] = {}
@@ -149,10 +160,15 @@ class Passages:
     def _everywhere(self) -> frozenset[int]:
         return frozenset(range(len(self.listed)))
 
-    def missing_numbers(self, sentence: str) -> tuple[str, ...]:
-        """The numbers of ``sentence`` that do not occur in any passage."""
-        known = self._known(self._everywhere)
-        return tuple(_writable(n) for n in facts(sentence).numbers if n not in known)
+    def missing_facts(self, sentence: str) -> tuple[str, ...]:
+        """The numbers, names and quotations of ``sentence`` that do not occur in any passage.
+
+        Where every long word has a capital, as in a title, names cannot be told and only numbers count.
+        """
+        if all(word[0].isupper() for word in re.findall(r"[^\W\d_]{4,}", sentence)):
+            known = self._known(self._everywhere)
+            return tuple(_writable(n) for n in facts(sentence).numbers if n not in known)
+        return self._missing(sentence, self._everywhere)[0]
 
     def _known(self, of: frozenset[int]) -> frozenset[str]:
         if of not in self._sets:
@@ -169,9 +185,8 @@ class Passages:
         missing, doubtful = self._missing(sentence, of)
         if missing:
             return Support(False, "facts", score, "facts of no passage", missing, evidence)
-        joined = f" {' '.join(stems(sentence))} "
-        if any(joined in self._joined[i] for i in of) and words:
-            return Support(True, "quote", 1.0, evidence=evidence[:1])
+        if words and any(_repeats(stems(sentence), said) for i in of for said in self._said[i]):
+            return Support(True, "quote", 1.0, evidence=evidence[:1], near=True)
         if doubtful:
             why = f"begins with {doubtful[0]!r}, a word of no passage"
             return Support(False, "lexical", score, why, evidence=evidence, open=True)
@@ -182,10 +197,10 @@ class Passages:
         if chosen and elsewhere:
             why = f"{elsewhere[0]!r} is in another passage than the rest"
             return Support(False, "lexical", score, why, evidence=evidence, open=True)
-        if score >= self.levels.lexical:
-            return Support(True, "lexical", score, evidence=evidence)
+        near = score >= self.levels.lexical
+        why = "only its words are there" if near else "too few words in common"
         return self._embedded(sentence, of) or Support(
-            False, "lexical", score, "too few words in common", evidence=evidence, open=True
+            False, "lexical", score, why, evidence=evidence, open=True, near=near
         )
 
     def _weight(self, word: str) -> float:
@@ -229,7 +244,7 @@ class Passages:
         if score < self.levels.embedding or _turned(sentence, content(sentence), [window]):
             return None
         place = SupportEvidence(window.passage + 1, window.start, window.end, round(score, 4))
-        return Support(True, "embedding", score, evidence=(place,))
+        return Support(True, "embedding", score, evidence=(place,), near=True)
 
     @cached_property
     def _vectors(self) -> list[Sequence[float]]:
@@ -257,6 +272,14 @@ class Passages:
         lacking = [n for n in stated.numbers if n not in known] + [n for n in stated.names if not stands(n)]
         possible = [n for n in stated.possible if not stands(n)]
         return tuple(map(_writable, [*lacking, *quotes])), tuple(map(_writable, possible))
+
+
+def _repeats(sentence: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether ``sentence`` stands in ``said`` word for word, and nothing else there takes it back."""
+    whole, part = f" {' '.join(said)} ", f" {' '.join(sentence)} "
+    at = whole.find(part)
+    rest = (whole[:at] + " " + whole[at + len(part) :]).split() if at >= 0 else ["not"]
+    return _TAKEN_BACK.isdisjoint(rest)
 
 
 def _writable(text: str) -> str:

@@ -48,7 +48,7 @@ from gristmill.verifiers.judges.base import bounds, needs_of, quoted
 from gristmill.verifiers.judges.judge import SYSTEM
 
 Cited = Literal["right", "wrong", "out of range", "missing"]
-Status = Literal["supported", "unsupported", "abstained", "no claim"]
+Status = Literal["supported", "undecided", "unsupported", "abstained", "no claim"]
 
 LIMIT = 200_000
 """The largest number of characters of an answer, and of its passages together, that are compared."""
@@ -103,13 +103,17 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     The reference is a JSON list of passages, each a string or an object with ``text`` and optionally ``id``
     and ``title``. A citation names a passage by its id, or otherwise by its number from 1.
 
+    Words in common can only reject a claim: one whose words are all there, and that no passage says so, is
+    ``undecided`` here, and the verdict ``unparseable`` (``no judge``) unless another claim decides it. An
+    ``encoder`` accepts claims, and so does the judge of ``GroundingJudge``.
+
     The score is the share of the claims that are supported. Sentences without a claim are not counted, and
     neither are abstentions ("the passages do not say"); an answer that only abstains is ``unparseable`` with
     the rule ``abstained``, since it makes no claim that could be right or wrong.
     """
 
     lexical: Annotated[float, Meta(gt=0, le=1)] = 0.7
-    """The lowest share of a sentence's content words, in (0, 1], that counts as support."""
+    """The lowest share of a sentence's content words, in (0, 1], without which it is unsupported."""
     embedding: Annotated[float, Meta(gt=0, le=1)] = 0.8
     """The lowest cosine, in (0, 1], that counts as support."""
     window: Annotated[int, Meta(ge=1, le=20)] = 3
@@ -158,9 +162,9 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if sentence.kind == "abstention":
             return Finding(start, end, "abstained")
         if sentence.kind == "no claim":
-            missing = passages.missing_numbers(sentence.text)
+            missing = passages.missing_facts(sentence.text)
             if missing:
-                return Finding(start, end, "unsupported", why="numbers of no passage", missing=missing)
+                return Finding(start, end, "unsupported", why="facts of no passage", missing=missing)
             return Finding(start, end, "no claim")
         found = passages.support(sentence.text)
         return self._with_citations(_plain(start, end, found), check_citations(sentence, found, passages))
@@ -171,7 +175,7 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bad = marks & (
             {"wrong", "out of range"} if self.citations == "check" else {"wrong", "out of range", "missing"}
         )
-        if finding.status != "supported" or not bad or self.citations == "report":
+        if finding.status not in ("supported", "undecided") or not bad or self.citations == "report":
             return finding
         why = f"citation {', '.join(sorted(bad))}"
         # A judge may find support in the cited passage even if its words do not show it.
@@ -182,18 +186,20 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def verdict(self, findings: Sequence[Finding]) -> Verdict:
         """The verdict on findings; its ``detail`` is the JSON of a ``GroundingReport``."""
         counts = Counter(str(f.status) for f in findings)
-        unread = sum(f.by == "judge" and f.open for f in findings)
+        unread = sum((f.by == "judge" and f.open) or f.status == "undecided" for f in findings)
         cited = Counter(str(c.found) for f in findings for c in f.citations)
         spans = tuple((f.start, f.end) for f in findings if f.status == "unsupported")
         report = GroundingReport(dict(counts), spans, dict(cited), tuple(findings))
         detail = msgspec.json.encode(report).decode()
-        supported, total = counts["supported"], counts["supported"] + counts["unsupported"]
+        supported = counts["supported"]
+        total = supported + counts["unsupported"] + counts["undecided"]
         if not total:
             rule = "abstained" if counts["abstained"] else "no claim" if findings else "no answer"
             return unparseable(rule, detail)
         rule = f"{supported} of {total} claims supported"
         if supported / total < self.accept <= (supported + unread) / total:
-            return unparseable("judge unread", detail)
+            judged = any(f.by == "judge" and f.open for f in findings)
+            return unparseable("judge unread" if judged else "no judge", detail)
         return decided(supported / total >= self.accept, rule=rule, score=supported / total, detail=detail)
 
 
@@ -216,17 +222,17 @@ def check_citations(sentence: Sentence, found: Support, passages: Passages) -> t
     cited passages together. A supported sentence without citations has one that is ``missing``."""
     marks = [part for mark in sentence.cited for part in passages.resolve(mark)]
     if not marks:
-        return (Citation("", "missing"),) if found.supported else ()
+        return (Citation("", "missing"),) if found.near else ()
     known = frozenset(index for _, index in marks if index is not None)
-    together = bool(known) and passages.support(sentence.text, known).supported
+    together = bool(known) and passages.support(sentence.text, known).near
     results: list[Citation] = []
     for mark, index in marks:
         if index is None:
             results.append(Citation(mark, "out of range"))
             continue
         right = together and (
-            passages.support(sentence.text, frozenset((index,))).supported
-            or not passages.support(sentence.text, known - {index}).supported
+            passages.support(sentence.text, frozenset((index,))).near
+            or not passages.support(sentence.text, known - {index}).near
         )
         results.append(Citation(mark, "right" if right else "wrong"))
     return tuple(results)
@@ -236,7 +242,7 @@ def _plain(start: int, end: int, found: Support) -> Finding:
     return Finding(
         start,
         end,
-        "supported" if found.supported else "unsupported",
+        "supported" if found.supported else "undecided" if found.near else "unsupported",
         by=found.by,
         why=found.why,
         score=round(found.score, 4),

@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from gristmill.core.answers import final_answer
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling, TokenLogprob
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill, fill_messages, require
@@ -32,6 +33,14 @@ Way = Literal["probabilities", "text", "json"]
 _DIRECT_TOKENS = 8
 """Room for one word and its full stop."""
 _ALTERNATIVES = 20
+_DENIED = re.compile(
+    r"(?:\b(?:not|never|neither|nor|cannot|hardly|isnt)|n['’]t"
+    r"|\b(?:rather than|instead of|far from|anything but|opposite of))"
+    r"(?:[\s\"'*`]+(?:a|an|the|be|been|being|at|all|as|so|quite|really|fully|entirely|completely|necessarily"
+    r"|exactly|strictly|actually|yet|clearly|considered|called|judged|say|marked))*[\s\"'*`]*\Z",
+    re.IGNORECASE,
+)
+"""Words that deny the verdict that follows them."""
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 
 
@@ -236,23 +245,45 @@ def read_marked(answer: Completion, labels: Sequence[str]) -> str | Unread:
 
 
 def read_ending(answer: Completion, pattern: str) -> str | Unread:
-    """Group 1 of the only match of ``pattern``, which must end a finished answer. Ignores case."""
+    """Group 1 of the only match of ``pattern``, which must end a finished answer. Ignores case.
+
+    What a reasoning model thought before its answer does not count, and neither does a match that the words
+    before it deny: "this is not [[correct]]".
+    """
     if not answer.finished:
         return Unread(f"finish_reason {answer.finish_reason}")
-    found = list(re.finditer(pattern, answer.text, re.IGNORECASE))
+    text = _after_reasoning(answer.text)
+    if text is None:
+        return Unread("its reasoning is not closed")
+    found = list(re.finditer(pattern, text, re.IGNORECASE))
     if len(found) != 1:
-        return Unread(f"{len(found)} verdicts" if found else f"no verdict in {answer.text[-60:]!r}")
-    if answer.text[found[0].end() :].strip(" \t\r\n.*`"):
+        return Unread(f"{len(found)} verdicts" if found else f"no verdict in {text[-60:]!r}")
+    if text[found[0].end() :].strip(" \t\r\n.*`"):
         return Unread("text after the verdict")
+    if denied := _DENIED.search(text[max(0, found[0].start() - 80) : found[0].start()]):
+        return Unread(f"a verdict that is denied: {denied[0].strip()!r}")
     return found[0][1]
+
+
+def _after_reasoning(reply: str) -> str | None:
+    """A reply without the reasoning before it; ``None`` if that is not closed.
+
+    Only what ends the reply is taken, so that a judge that repeats end-of-turn tokens of the text that it
+    judges is not cut off there.
+    """
+    said = final_answer(reply)
+    return said if said is None or reply.rstrip().endswith(said.rstrip()) else reply
 
 
 def _parsed(answer: Completion, parse: Callable[[str], T]) -> T | Unread:
     if not answer.finished:
         return Unread(f"it was cut off (finish_reason {answer.finish_reason})")
-    fenced = _FENCED.fullmatch(answer.text)
+    text = _after_reasoning(answer.text)
+    if text is None:
+        return Unread("its reasoning is not closed")
+    fenced = _FENCED.fullmatch(text)
     try:
-        return parse(fenced[1] if fenced else answer.text)
+        return parse(fenced[1] if fenced else text)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         return Unread(str(error)[:300])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from gristmill.core.contracts import check_opened
 from gristmill.core.engine import Engine
 from gristmill.core.errors import EngineError, RecipeError, RowRejected
 from gristmill.core.stages import derive_seed
@@ -47,6 +48,7 @@ class Host:
         self._log_path = log
         self._seed = seed
         self._engine = engine.open()
+        check_opened(type(engine).__name__, self._engine)
         missing = verifier.needs - self._engine.abilities
         if missing:
             raise RecipeError(

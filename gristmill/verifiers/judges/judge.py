@@ -19,6 +19,7 @@ from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.judges.asking import Asking, Ballot, Unread, read_ending
 from gristmill.verifiers.judges.base import Comparison, Winner, bounds, draw, fence, needs_of, quote, quoted
+from gristmill.verifiers.judges.content import judged_part
 
 RIGHT, WRONG = "correct", "incorrect"
 _RANKING = r"\[\[\s*([0-9]+(?:\s*>\s*[0-9]+)*)\s*\]\]"
@@ -81,23 +82,35 @@ class Judge(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     grades: Annotated[int, Meta(ge=2, le=100)] = 5
+    """The highest grade, where there is no reference."""
     accept: Annotated[float, Meta(ge=1)] = 4
+    """The mean grade from which on an answer is ``correct``."""
     tie: bool = False
+    """Offer the word *tie* in comparisons; half of its share goes to each side."""
     shuffles: Annotated[int, Meta(ge=1, le=100)] = 4
+    """Orders in which a list of answers is put before the model."""
     aggregate: Literal["borda", "majority"] = "borda"
+    """How the orders are joined: mean ranks (``borda``) or the most first places (``majority``)."""
     asking: Asking = Asking()
+    """How the model is asked and its answer read."""
     pointwise: tuple[Message, ...] = (SYSTEM, _POINTWISE)
+    """The prompt that compares an answer with a reference."""
     graded: tuple[Message, ...] = (SYSTEM, _GRADED)
+    """The prompt that grades an answer."""
     pairwise: tuple[Message, ...] = (SYSTEM, _PAIRWISE)
+    """The prompt that compares two answers."""
     listwise: tuple[Message, ...] = (SYSTEM, _LISTWISE)
+    """The prompt that orders several answers."""
     list_text: str = (
         "Give your reasons in brief. Then end with the numbers in double brackets, written only once and as "
         "the last thing, such as [[2 > 1]] for two."
     )
+    """How the order is to be written, as text."""
     list_json: str = (
         'Answer with one JSON object and nothing else: {"reason": "...", "ranking": [...]}, with the '
         "numbers of all responses, best first."
     )
+    """How the order is to be written, as JSON."""
 
     def __post_init__(self) -> None:
         if self.accept > self.grades:
@@ -136,11 +149,12 @@ class Judge(Struct, frozen=True, forbid_unknown_fields=True):
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Verdict:
         """Judge one answer, against ``reference`` or, where that is blank, by a grade."""
-        if not completion.strip():
-            return unparseable("no answer", "the completion is empty")
+        shown = judged_part(completion)
+        if isinstance(shown, Verdict):
+            return shown
         if not reference.strip():
-            return await self._grade(completion, problem, engine, seed)
-        values = quoted(seed, problem=problem, reference=reference, response=completion)
+            return await self._grade(shown, problem, engine, seed)
+        values = quoted(seed, problem=problem, reference=reference, response=shown)
         ballot = await self.asking.choose(self.pointwise, values, (RIGHT, WRONG), engine=engine, seed=seed)
         share, rule = ballot.share(RIGHT), f"judge: {ballot.way}"
         if share is None or share == 0.5:

@@ -21,6 +21,7 @@ from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import Check, decided, unparseable
 from gristmill.verifiers.judges.asking import Asking, Unread
 from gristmill.verifiers.judges.base import Comparison, bounds, needs_of, quoted
+from gristmill.verifiers.judges.content import judged_part
 from gristmill.verifiers.judges.judge import SYSTEM, Judge
 
 Line = Annotated[str, Meta(min_length=1)]
@@ -109,12 +110,13 @@ class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Verdict:
         """Check one answer. Undecided if the rows that could not be read might change the outcome."""
-        if not completion.strip():
-            return unparseable("no answer", "the completion is empty")
+        shown = judged_part(completion)
+        if isinstance(shown, Verdict):
+            return shown
         questions = await self.questions_for(problem, engine=engine, seed=seed)
         if isinstance(questions, Unread):
             return unparseable("no checklist", questions.why)
-        checks = await self.check(completion, questions, problem=problem, engine=engine, seed=seed)
+        checks = await self.check(shown, questions, problem=problem, engine=engine, seed=seed)
         return tally(checks, self.accept)
 
     async def questions_for(self, problem: str, *, engine: Engine, seed: int) -> tuple[str, ...] | Unread:
@@ -191,9 +193,10 @@ class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Verdict:
         """Judge one answer by every principle."""
-        if not completion.strip():
-            return unparseable("no answer", "the completion is empty")
-        return tally(await self.check(completion, problem=problem, engine=engine, seed=seed), self.accept)
+        shown = judged_part(completion)
+        if isinstance(shown, Verdict):
+            return shown
+        return tally(await self.check(shown, problem=problem, engine=engine, seed=seed), self.accept)
 
     async def check(self, completion: str, *, problem: str, engine: Engine, seed: int) -> tuple[Check, ...]:
         """One row per principle; ``passed`` is ``None`` if the answer could not be read or is tied."""

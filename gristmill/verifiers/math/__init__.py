@@ -1,7 +1,7 @@
 """Mathematical equality of final answers: exact where it can be, sampled where it must be, never guessed.
 
-Call it through ``gristmill.verifiers.pool.pool.Pool``: what no layer here decides is put to math-verify and
-sympy, which a hostile answer may keep busy for ever.
+Nothing here evaluates anybody's text, and what would take long is refused before it is computed. Answers that
+nobody has seen still belong into a ``gristmill.verifiers.pool.pool.Pool``, which has the deadline.
 """
 
 from gristmill.verifiers.math.extract import Extracted, extract, last_box

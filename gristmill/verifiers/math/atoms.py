@@ -11,7 +11,9 @@ from gristmill.verifiers.math.tokens import (
     ACCENTS,
     CLOSERS,
     CONSTANTS,
+    DOTS,
     FUNCTIONS,
+    GREEK,
     OVER,
     RENAMED,
     STOPS,
@@ -33,6 +35,8 @@ class Grammar(Protocol):
     kind: int
     here: str
     spaced: bool
+    in_set: int
+    in_angle: int
     indices: set[str]
 
     def advance(self) -> None:
@@ -75,8 +79,6 @@ def whole_number(tree: Tree) -> bool:
 
 def scalar(tree: Tree) -> Tree:
     """The tree, if it can be a term of a sum."""
-    if tree[0] == "matrix":
-        return ("f", "matrix", (tree,))
     if tree[0] in t.COLLECTIONS or tree[0] == "rel":
         raise ParseError(f"a {tree[0]} where a number should be")
     return tree
@@ -121,7 +123,7 @@ def based(p: Grammar, value: Tree) -> Tree:
 def named(p: Grammar, name: str) -> Tree:
     """A symbol with its marks, a constant or a function, by its letters."""
     name = RENAMED.get(name, name)
-    if name in FUNCTIONS:
+    if name in FUNCTIONS or name == "log10":
         return applied(p, name)
     if name in CONSTANTS and name not in p.indices and p.here not in ("_", "'"):
         return CONSTANTS[name]
@@ -191,8 +193,10 @@ def command(p: Grammar, here: str) -> Tree:
         return repeated(p, name)
     if here in ACCENTS:
         return ("s", marked(p, f"{name} {raw(p)}"))
-    if here in STOPS or name in ("int", "lim", "iint", "oint") or not name.isalpha():
-        raise ParseError(f"unexpected {here!r}")
+    if name == "ldots":
+        return DOTS
+    if here in STOPS or not (name in GREEK or name in FUNCTIONS or name in CONSTANTS):
+        raise ParseError(f"the command {here!r}")
     return named(p, name)
 
 
@@ -207,12 +211,20 @@ def root(p: Grammar) -> Tree:
 
 
 def braces(p: Grammar) -> Tree:
-    r"""A set. The opening ``\{`` has been read."""
+    r"""A set, by its elements or by a condition. The opening ``\{`` has been read."""
     if p.here == r"\}":
         p.advance()
         return ("set", ())
+    p.in_set += 1
     found = p.items()
+    conditions: list[Tree] = []
+    if len(found) == 1 and p.here in (":", "|", r"\mid", r"\vert"):
+        p.advance()
+        conditions = p.items()
+    p.in_set -= 1
     p.take(r"\}")
+    if conditions:
+        return ("such", found[0], tuple(conditions))
     return ("set", tuple(found))
 
 
@@ -253,10 +265,13 @@ def applied(p: Grammar, name: str) -> Tree:
     inverse = exponent == t.MINUS and name in ("sin", "cos", "tan")
     if inverse:
         name, exponent = f"arc{name}", None
+    angle = name in ("sin", "cos", "tan", "cot", "sec", "csc")
+    p.in_angle += angle
     arguments = operands(p)
+    p.in_angle -= angle
     found = function(p, name, arguments)
     if base is not None:
-        if name != "log" or len(arguments) != 1:
+        if name not in ("log", "log10") or len(arguments) != 1:
             raise ParseError(f"{name} with a subscript")
         found = t.divide(p.limits, function(p, "ln", arguments), function(p, "ln", (base,)))
     return found if exponent is None else t.power(p.limits, found, exponent)
@@ -276,7 +291,7 @@ def operands(p: Grammar) -> tuple[Tree, ...]:
         p.advance()
     factors = [scalar(p.factor())]
     while p.kind in (1, 2, 3) and p.here not in STOPS and p.here.lstrip("\\") not in FUNCTIONS:
-        if p.here in (r"\cdot", r"\times", r"\div", "and", "or") or is_word(p.here):
+        if p.here in (r"\cdot", r"\times", r"\div", "and", "or") or (p.kind == 3 and is_word(p.here)):
             break
         factors.append(scalar(p.factor()))
     found = t.multiply(p.limits, factors)
@@ -292,7 +307,7 @@ def function(p: Grammar, name: str, arguments: tuple[Tree, ...]) -> Tree:
         return t.power(p.limits, CONSTANTS["e"], first)
     if name == "ln" and first == CONSTANTS["e"]:
         return t.ONE
-    if name in ("ln", "log") and first == t.ONE:
+    if name in ("ln", "log", "log10") and first == t.ONE:
         return t.ZERO
     if first[0] == "n" and name in ("floor", "ceil", "abs"):
         value: Fraction = first[1]
@@ -305,7 +320,16 @@ def function(p: Grammar, name: str, arguments: tuple[Tree, ...]) -> Tree:
 def matrix(p: Grammar) -> Tree:
     r"""A matrix; ``\begin`` has been read."""
     kind = raw(p)
-    if kind.rstrip("*") not in ("pmatrix", "bmatrix", "matrix", "vmatrix", "Bmatrix", "smallmatrix", "array"):
+    if kind.rstrip("*") not in (
+        "pmatrix",
+        "bmatrix",
+        "matrix",
+        "vmatrix",
+        "Bmatrix",
+        "smallmatrix",
+        "array",
+        "Vmatrix",
+    ):
         raise ParseError(f"an environment {kind!r}")
     if kind == "array":
         raw(p)

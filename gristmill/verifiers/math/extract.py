@@ -1,30 +1,40 @@
-"""The final answer in a completion: boxed, after ``####`` or a phrase, or the last expression."""
+"""The final answer in a completion: boxed, after ``####`` or a phrase, the whole text, its last statement."""
 
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import NamedTuple
 
-SEARCH = 20_000
-"""Characters before the last closing brace, and at the end of a text, in which an answer is looked for."""
+from gristmill.verifiers.math.boxes import SEARCH, boxes
+from gristmill.verifiers.math.layout import tidy
+from gristmill.verifiers.math.normal import kind
+from gristmill.verifiers.math.prose import candidates, is_mathematics
+from gristmill.verifiers.math.statements import stated, with_unit
 
-_NEAR = 2_000
-"""The last number is looked for in so many last characters."""
-
-# Several backslashes: a model may escape its own. An escaped brace is text, not a group.
-_BRACE = re.compile(r"\\+(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_JOINER = re.compile(
-    r"[\s,;$.]*(?:(?:and|or|\\(?:text|mbox)\s*\{\s*(?:and|or)\s*\}|\\(?:quad|qquad))[\s,;$]*)?"
+# "answer" stands before the answer; "result" and "solution" may stand before one on the way.
+_PHRASE = re.compile(
+    r"\b(?:answer|result|solution|conclusion)s?\b(?:\s+(?:to|of|for)\s[^.:\n=]{1,80}?)?[*_`]{0,3}\s*"
+    r"(?:(?:is|are|was|equals|(?:would|will|should|must) be|comes (?:out )?to)\b|:|=|\n|(?=\s[-$\\(]?\d))"
+    r"[\s:*_`]*",
+    re.IGNORECASE,
 )
-_PHRASE = re.compile(r"(?:answer|result|solution)\s*(?:is|:|equals|=)\s*:?\**", re.IGNORECASE)
-_CLAUSE = re.compile(r"\n|(?<!\\)[.!?](?=\s|\Z)|,?\s(?:because|since|which|where|as|so|for)\s")
-_NUMBER = re.compile(
-    r"(?:(?<![\w)])[-+−])?\$?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+|(?=\.\d))(?:\.\d+)?(?:[eE][+-]?\d+)?"
-    r"(?:\s?/\s?\d+)?%?"
+_STOP = re.compile(r"\n|(?<!\\)[.!?](?=\s|\Z)")
+# Marks of Markdown in pairs: never what may be a product or a power.
+_MARKUP = re.compile(
+    r"(?<![\w)\]}\\])(\*{1,3}|_{1,3}|`{1,3})(?=[^\s*])(.+?)(?<=\S)\1(?![\w({])|^\s*#{1,6}\s+"
 )
-_PLAIN = re.compile(r"[\w\s.,;:=<>+\-−*/^(){}\[\]|\\$%!°'±√π∞≤≥]+")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_CLOSERS = re.compile(r"(?<=\S)(?:\*{1,3}|`{1,3})(?=[\s,;:!?)]|\.(?!\d)|\Z)")
+_OPENERS = {"\\[": "\\]", "$$": "$$", "\\(": "\\)"}
+_MATHEMATICAL = re.compile(r"[\d\\=^+<>]")
+_WORDED = re.compile(r"\\(?:text|mbox|textbf|mathrm)\s*\{([^{}\\]*)\}|([^\\{}$^_]*)")
+"""A box that holds nothing but text."""
+_DIGIT = re.compile(r"\d")
+_MENTIONS = 20
+"""So many mentions of an answer, from the end of a text, are looked at."""
+_LONGEST = 1_000
+"""Characters of a sentence at most."""
+_SENTENCES = 3
+"""Sentences from the end of a text in which a statement is looked for."""
 
 
 class Extracted(NamedTuple):
@@ -34,109 +44,176 @@ class Extracted(NamedTuple):
     how: str
 
 
+class Found(NamedTuple):
+    """The readings of a text's final answer, the likeliest first; why there is none."""
+
+    readings: tuple[Extracted, ...]
+    problem: str = ""
+    clause: str = ""
+    """The sentence that was read; empty where an answer stood by itself."""
+
+
 def extract(text: str) -> Extracted | None:
     r"""The final answer of ``text``; ``None`` if there is none.
 
     ``how`` is ``boxed``, ``####``, ``phrase``, ``whole text`` or ``last expression``, tried in this order.
-    Boxes that only a comma, ``and`` or ``or`` separates are one answer of several parts.
+    Boxes that only a comma, ``and``, ``or`` or the like separate are one answer of several parts. Where a
+    sentence may be read in several ways this is the likeliest. Reasoning is not taken away: see
+    ``gristmill.core.answers.final_answer``.
     """
-    boxes = _boxes(text)
-    if boxes:
-        return Extracted(", ".join(dict.fromkeys(boxes)), "boxed")
-    tail = text[-SEARCH:].strip()
-    at = tail.rfind("####")
-    if at >= 0 and (marked := tail[at + 4 :].lstrip("# ").partition("\n")[0].strip()):
-        return Extracted(marked, "####")
-    phrase = next(iter(deque(_PHRASE.finditer(tail), maxlen=1)), None)
-    if phrase is not None and (found := _after_phrase(tail[phrase.end() :])):
-        return Extracted(found, "phrase")
-    if _is_answer(tail):
-        return Extracted(tail, "whole text")
-    found = _last_expression(tail)
-    return Extracted(found, "last expression") if found else None
+    found = find(text)
+    return found.readings[0] if found.readings else None
+
+
+def mentioned(clause: str) -> list[str]:
+    """Everything mathematical that a sentence mentions, whatever its part in it."""
+    plain = _plain(_sentence(clause.lstrip(" \t\n*:")))
+    return list(dict.fromkeys(with_unit(plain, c) for c in candidates(plain)))[:_MENTIONS]
 
 
 def last_box(text: str) -> str | None:
     r"""The content of the last complete ``\boxed{}`` that is not blank; ``None`` if there is none."""
-    boxes = _boxes(text)
-    return boxes[-1] if boxes else None
+    found = boxes(text).contents
+    return found[-1] if found else None
 
 
-def _boxes(text: str) -> list[str]:
-    """The contents of the last box and of those that only a joiner separates from it."""
-    if "box" not in text:
-        return []
-    end = text.rfind("}") + 1  # nothing closes behind it
-    start = max(0, max(text.rfind("boxed", 0, end), text.rfind("fbox", 0, end)) - SEARCH)
-    closed: list[tuple[int, int, str]] = []
-    last = -1  # of the complete boxes, the one that opens last, with the place of its content
-    groups: list[tuple[int, int] | None] = []
-    window = text[start : min(end, start + 3 * SEARCH)]
-    for token in _BRACE.finditer(window):
-        if token[0] == "}":
-            group = groups.pop() if groups else None
-            if group is not None and (inside := window[group[1] : token.start()].strip()):
-                closed.append((group[0], token.end(), inside))
-                if last < 0 or group[0] > closed[last][0]:
-                    last = len(closed) - 1
-        elif token[0][-1] == "{" and token[0] != r"\{":
-            groups.append((token.start(), token.end()) if token[0] != "{" else None)
-    if last < 0:
-        return []
-    chain = [closed[last]]
-    for box in reversed(closed[:last]):
-        gap = window[box[1] : chain[0][0]] if box[1] <= chain[0][0] else "nested"
-        if len(gap) > 40 or not _JOINER.fullmatch(gap):
+def find(text: str) -> Found:
+    """All readings of the final answer of ``text``."""
+    boxed = boxes(text)
+    if boxed.unfinished:
+        return Found((), "the last box was never closed")
+    if boxed.contents:
+        contents = tuple(dict.fromkeys(boxed.contents))
+        worded = _WORDED.fullmatch(contents[0]) if len(contents) == 1 else None
+        inside = (worded[1] or worded[2]) if worded else ""
+        if _DIGIT.search(inside) and not is_mathematics(inside) and not kind(tidy(inside)):
+            phrase = _PHRASE.search(inside)
+            if readings := _readings(inside[phrase.end() :] if phrase else inside, first=True):
+                return Found(tuple(Extracted(r, "boxed") for r in readings))
+        return Found((Extracted(", ".join(contents), "boxed"),))
+    tail = text[-SEARCH:].strip()
+    at = tail.rfind("####")
+    if at >= 0 and (marked := tail[at + 4 :].lstrip("# ").partition("\n")[0].strip()):
+        if is_mathematics(marked):
+            return Found((Extracted(marked, "####"),))
+        if statement := stated(marked, first=True):
+            return Found(tuple(Extracted(r, "####") for r in statement))
+    return _phrased(tail) or _unphrased(tail)
+
+
+def _phrased(tail: str) -> Found | None:
+    phrase, weak = _last_phrase(tail, "nswer"), False
+    if phrase is None:
+        found_weak = [m for word in ("esult", "olution", "onclusion") if (m := _last_phrase(tail, word))]
+        if not found_weak:
+            return None
+        phrase, weak = max(found_weak, key=lambda m: m.start()), True
+    rest = tail[phrase.end() :]
+    readings = _after(rest)
+    if not readings:  # "The answer is not 5. It is 6."
+        return None if weak else _unphrased(rest[len(_sentence(rest.lstrip(" \t\n*:"))) :].strip())
+    if weak and len(_STOP.findall(rest.strip())) > 1:
+        # "the result is 5. ... So there are 7": which one is not said
+        readings = tuple(dict.fromkeys((*readings, *(r.text for r in _unphrased(rest).readings))))
+    return Found(tuple(Extracted(r, "phrase") for r in readings), clause=rest[:_LONGEST])
+
+
+def _last_phrase(tail: str, word: str) -> re.Match[str] | None:
+    """The last place where ``word``, less its first letter, announces an answer."""
+    at = len(tail)
+    for _ in range(_MENTIONS):
+        at = tail.rfind(word, 0, at)
+        if at <= 0:
             break
-        chain.insert(0, box)
-    return [inside for _, _, inside in chain]
+        if (found := _PHRASE.match(tail, at - 1)) is not None:
+            return found
+    return None
 
 
-def _after_phrase(rest: str) -> str:
+def _after(rest: str) -> tuple[str, ...]:
+    """The readings of what follows a phrase."""
     rest = rest.strip(" \t\n*:")
-    if rest.startswith(("\\[", "$$", "\\(")):
-        closer = {"\\[": "\\]", "$$": "$$", "\\(": "\\)"}[rest[:2]]
-        inside = rest[2:].partition(closer)[0]
-        return inside.strip()
-    clause = rest
-    for stop in _CLAUSE.finditer(rest):
-        if (
-            rest.count("$", 0, stop.start()) - rest.count("\\$", 0, stop.start()) & 1
-            and "$" in rest[stop.end() :]
-        ):
-            continue  # inside $...$
-        clause = rest[: stop.start()]
-        break
-    clause = clause.strip(" *")
-    if "$" in clause.replace("\\$", ""):
-        pieces = clause.split("$")
-        words = sum(len(_WORD.findall(p)) for p in pieces[::2])
-        if words > 3 and len(pieces) > 2:
-            return pieces[1].strip()
-    return clause
+    if closer := _OPENERS.get(rest[:2]):
+        inside, closed, behind = rest[2:].partition(closer)
+        if closed and not _sentence(behind).strip(" .*"):
+            return (inside.strip(),)
+    clause = _sentence(rest).strip(" *`_")
+    return _readings(clause, first=True)
+
+
+def _readings(clause: str, *, first: bool) -> tuple[str, ...]:
+    clause = _plain(clause.strip())
+    if not clause:
+        return ()
+    if clause.isdecimal():
+        return (clause,)
+    bare = clause.strip("$ ") if clause.count("$") == 2 else clause
+    if len(bare) <= 2 or _MATHEMATICAL.search(bare) is not None:
+        if is_mathematics(bare):
+            # "It is 5!" may be five or its factorial.
+            return (clause, clause[:-1]) if bare.endswith("!") and "\\" not in bare else (clause,)
+        if statement := stated(clause, first=first):
+            return statement
+        return ()
+    return (clause,) if first and not _NEGATED.search(clause) else ()
+
+
+def _plain(text: str) -> str:
+    """``text`` without Markdown around its parts."""
+    if "*" not in text and "`" not in text and "_" not in text and "#" not in text:
+        return text
+    return _CLOSERS.sub("", _MARKUP.sub(lambda m: m[2] or "", text))
+
+
+_NEGATED = re.compile(r"\b(?:not|unknown|unclear|never|cannot)\b", re.IGNORECASE)
+
+
+def _sentence(text: str) -> str:
+    """The first sentence of a text; a stop between dollar signs or in brackets ends none."""
+    at = 0
+    while (stop := _STOP.search(text, at, _LONGEST)) is not None:
+        at = stop.start()
+        inside = "$" in text and (text.count("$", 0, at) - text.count("\\$", 0, at)) & 1
+        if inside and stop[0] != "\n" and "$" in text[stop.end() :]:
+            at = stop.end()
+            continue
+        return text[:at] if stop[0] != "!" or not text[at - 1 : at].isdigit() else text[: at + 1]
+    return text[:_LONGEST]
+
+
+def _unphrased(tail: str) -> Found:
+    """The answer of a text without a phrase: all of it, or its last statement."""
+    if _is_answer(tail):
+        return Found((Extracted(tail, "whole text"),))
+    for sentence in _last_sentences(tail):
+        statement = stated(_plain(sentence), first=False)
+        if statement:
+            return Found(tuple(Extracted(r, "last expression") for r in statement), clause=sentence)
+    return Found((), "no answer in the text, and no box")
+
+
+def _last_sentences(tail: str) -> list[str]:
+    """The last sentences, the last first."""
+    near = tail[-_SENTENCES * _LONGEST :]
+    if (shown := near.rfind("\\end{")) >= 0 and any(
+        map(str.isdigit, behind := near[near.find("}", shown) + 1 :])
+    ):
+        near = behind  # what stands behind a display
+    for opening, closing in (("\\[", "\\]"), ("$$", "$$")):
+        if near.rstrip(" .").endswith(closing) and (at := near.rfind(opening, 0, near.rfind(closing))) >= 0:
+            return [near[at:]]
+    ends = [m.end() for m in _STOP.finditer(near) if m.end() < len(near)]
+    starts = (
+        [0, *ends] if tail.endswith(near) and len(near) < _SENTENCES * _LONGEST else ends
+    )  # a beginning out of sight is none
+    found = [near[a:b].strip() for a, b in zip(starts, [*starts[1:], len(near)][: len(starts)], strict=True)]
+    return [s for s in reversed(found) if any(map(str.isalnum, s))][:_SENTENCES]
 
 
 def _is_answer(text: str) -> bool:
-    """Whether a text as a whole is an answer: one line, no sentence."""
-    if not text or len(text) > 2_000 or "\n" in text or _PLAIN.fullmatch(text) is None:
+    """Whether a text is nothing but an answer."""
+    if not text or len(text) > _LONGEST or "\n\n" in text:
         return False
-    if text.endswith((".", "!", "?")) and " " in text:
-        return False
-    words = _WORD.findall(text)
-    has_mathematics = any(c in "0123456789=+\\^<>" for c in text)
-    return (len(words) <= 1 and has_mathematics) or len(words) == 1 == len(text.split()) or len(text) <= 2
-
-
-def _last_expression(tail: str) -> str:
-    """The last thing between dollar signs or brackets, or else the last number."""
-    for opening, closing in (("\\[", "\\]"), ("\\(", "\\)"), ("$", "$")):
-        end = tail.rfind(closing)
-        if end > 0 and (start := tail.rfind(opening, 0, end)) >= 0 and tail[start - 1 : start] != "\\":
-            inside = tail[start + len(opening) : end].strip("$ \n")
-            if inside and any(c.isalnum() for c in inside):
-                return inside
-    near = tail[-_NEAR:]
-    last = next(iter(deque(_NUMBER.finditer(near), maxlen=1)), None)
-    if last is None or (last.start() == 0 and len(tail) > _NEAR):  # its beginning is out of sight
-        return ""
-    return last[0]
+    if len(text) <= 2 or (len(text.split()) == 1 and text.isalpha()):
+        return True
+    return _MATHEMATICAL.search(text) is not None and is_mathematics(text)

@@ -3,114 +3,46 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from fractions import Fraction
 from typing import NamedTuple
 
+from gristmill.verifiers.math.layout import CLOSE, OPEN, tidy
 from gristmill.verifiers.math.tokens import CONSTANTS, FUNCTIONS, is_word
+from gristmill.verifiers.math.units import known, measure
 from gristmill.verifiers.text import numerals
 
-# Wrapped text stands between these two, so that "5 m" in variables and "5 \text{ m}" in metres differ.
-OPEN, CLOSE = "\x01", "\x02"
-
-_LAYOUT = re.compile(
-    r"\\(?:left|right|displaystyle|textstyle|scriptstyle|big[lrm]?|Big[lrm]?|bigg[lrm]?|Bigg[lrm]?|limits|rm|bf"
-    r"|quad|qquad|middle)(?![A-Za-z])\.?|\\[,;:! ()\[\]]|[$~]|\\\$"
-)
-_WRAPPED = re.compile(
-    r"\\(?:text|mbox|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mathsf|operatorname|hbox|emph)\*?"
-    r"\s*\{([^{}]*)\}"
-)
-_SPELLED = re.compile(
-    r"\\(dfrac|tfrac|cfrac|dbinom|tbinom|choose|%|degrees?|lbrace|rbrace|lbrack|rbrack|colon)(?![A-Za-z])"
-)
-_SPELLINGS = {
-    "dfrac": r"\frac ",
-    "tfrac": r"\frac ",
-    "cfrac": r"\frac ",
-    "dbinom": r"\binom ",
-    "tbinom": r"\binom ",
-}
-_SPELLINGS |= {
-    "%": "%",
-    "degree": "°",
-    "degrees": "°",
-    "lbrace": r"\{",
-    "rbrace": r"\}",
-    "lbrack": "[",
-    "rbrack": "]",
-}
-_DEGREES = re.compile(r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))")
-_PRIMES = re.compile(r"\^\s*(?:\{\s*((?:\\prime\s*)+)\}|(\\prime)(?![A-Za-z]))")
-_SPLIT_NUMBER = re.compile(r"(?<=\d)(?:,\s*\\!\s*|\{,\}\s*|\\[,!;]\s*)(?=\d{3}(?!\d))")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
-_CIRCLED = str.maketrans(
-    {"−": "-", "–": "-", "×": "*", "·": "*", "÷": "/", "，": ",", "（": "(", "）": ")", "\u00a0": " "}
-)
-_CIRCLED |= {
-    ord(c): " " + unicodedata.normalize("NFKC", c).replace("\u2044", "/") for c in "½¼¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
-}
-_RAISED, _LOWERED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆₇₈₉₊₋"
-_SCRIPTS = str.maketrans(_RAISED + _LOWERED, "0123456789+-" * 2)
-_SCRIPT = re.compile(rf"([{_RAISED}]+)|[{_LOWERED}]+")
+_SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d,])")
 _WORDED = re.compile(r"[a-z]+(?:[ -][a-z]+)*")
 _PARTS = {"half": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8}
 _PARTS |= {"ninth": 9, "tenth": 10}
-# t(0,4]: no function has an argument that opens one way and closes the other.
-_NAMED_INTERVAL = re.compile(r"([A-Za-z])\s*:?\s*(\([^()\[\],]+,[^()\[\],]+\]|\[[^()\[\],]+,[^()\[\],]+\))")
 _OPERATOR = re.compile(r"\\(?:sum|prod|i*int|oint|lim)(?![A-Za-z])")
-_GROUPS = 50
-"""Pairs of braces around all of an answer that are taken off. With more it is nested too deeply to read."""
 _CHOICE = re.compile(
     rf"{OPEN}?\s*(?:\(\s*{OPEN}?([A-J]){CLOSE}?\s*\)|([A-J])\s*[.:)])\s*{CLOSE}?\s*(.*)", re.DOTALL
 )
-_POWER = re.compile(r"\s*\^\s*(?:\{\s*(-?\d)\s*\}|(-?\d))\s*")
-_MODULE = re.compile(r"\b(?:np|math|sympy)\.(?=[a-z])")
-_WHERE = re.compile(r",?\s+where\s.*", re.DOTALL)
+_MORE = re.compile(rf"[{OPEN}{CLOSE}\s]*(?:and|or|nor|to|both)\b")
+_TIME = re.compile(
+    rf"[\s{OPEN}]*(\d{{1,2}}):([0-5]\d)(?::[0-5]\d)?[\s{OPEN}]*(?:([apAP])\.?[mM]\.?|(noon)|(o'clock))?[\s{CLOSE}]*"
+)
+_ORDINAL = re.compile(rf"(\d+)\s*(?:\^\s*\{{?)?[\s{OPEN}]*(?:st|nd|rd|th)[\s{CLOSE}]*\}}?")
+_MONTH = re.compile(
+    rf"[\s{OPEN}\d,.{CLOSE}]*(?:jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)(?:[a-z]*)\b[\s{OPEN}\d,.{CLOSE}a-z]*",
+    re.IGNORECASE,
+)
+_CURRENCY = re.compile(r"\\\$|[€£¥₹]|\\(?:euro|pounds)(?![a-z])|(?<![\w$}\\])\$(?=\s?\d)(?![^$]*\$)|\bUSD\b")
+_CURRENCIES = {"€": "€", "£": "£", "¥": "¥", "₹": "₹", r"\euro": "€", r"\pounds": "£"}
 _SCIENTIFIC = re.compile(r"\d[eE][+-]?\d")
 _FRACTIONAL = re.compile(r"\.\d*[1-9]")
 _SPACES = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _PROSE = re.compile(rf"[A-Za-z{OPEN}{CLOSE}\s.,'’\-()]+")
 _NO_UNIT = FUNCTIONS | CONSTANTS.keys() | {"and", "or", "in"}
-
-# Each unit as its dimension and its size in it.
-_LENGTH: dict[str, Fraction | int] = {
-    "m": 1,
-    "meter": 1,
-    "metre": 1,
-    "cm": Fraction(1, 100),
-    "centimeter": Fraction(1, 100),
-    "mm": Fraction(1, 1000),
-}
-_LENGTH |= {"km": 1000, "kilometer": 1000, "in": Fraction(254, 10000), "inch": Fraction(254, 10000)}
-_LENGTH |= {"ft": Fraction(3048, 10000), "foot": Fraction(3048, 10000), "feet": Fraction(3048, 10000)}
-_LENGTH |= {"mile": Fraction(1609344, 1000), "yard": Fraction(9144, 10000), "yd": Fraction(9144, 10000)}
-_TIME: dict[str, Fraction | int] = {
-    "s": 1,
-    "sec": 1,
-    "second": 1,
-    "min": 60,
-    "minute": 60,
-    "h": 3600,
-    "hr": 3600,
-    "hour": 3600,
-}
-_TIME |= {"day": 86400, "week": 604800}
-_MASS: dict[str, Fraction | int] = {"g": 1, "gram": 1, "kg": 1000, "kilogram": 1000, "mg": Fraction(1, 1000)}
-_ANGLE: dict[str, Fraction | int] = {"degree": 1}
-_MONEY: dict[str, Fraction | int] = {"dollar": 1, "cent": Fraction(1, 100), "usd": 1}
-_UNITS: dict[str, tuple[str, Fraction]] = {
-    name: (dimension, Fraction(size))
-    for dimension, table in (
-        ("length", _LENGTH),
-        ("time", _TIME),
-        ("mass", _MASS),
-        ("money", _MONEY),
-        ("angle", _ANGLE),
-    )
-    for name, size in table.items()
-}
 _BARE = frozenset("cm mm km kg mg ft yd hr sec min mL ml lb lbs oz mph kmh rad Hz hz eV keV MeV".split())  # noqa: SIM905
+_TAIL = re.compile(
+    rf"(?:{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}|\\(?:mu|Omega|circ|euro|pounds)(?![A-Za-z])|°)"
+    rf"(?:{OPEN}[^{OPEN}{CLOSE}]*{CLOSE}|\\(?:mu|Omega|cdot|circ)(?![A-Za-z])|\^\s*\{{?\s*-?\d\s*\}}?|[/·*°%]|\s)*\Z"
+)
+_ANGLED = re.compile(r"\\?(?:sin|cos|tan|cot|sec|csc)(?![a-z])")
+_POWER = re.compile(r"\s*\^\s*(?:\{\s*-?\d\s*\}|-?\d)\s*\Z")
+_PERCENT = re.compile(rf"[\s{OPEN}]*(?:%|per\s?cent|percentage|pct)[\s{CLOSE}.]*\Z")
 
 
 class Answer(NamedTuple):
@@ -123,28 +55,62 @@ class Answer(NamedTuple):
     percent: bool
     unit: str
     letter: str
+    kind: str = ""
+    """``time``, ``ordinal`` or ``date``; such answers are compared with their like."""
 
 
 def read(raw: str) -> Answer:
     """Set apart what is not mathematics in ``raw``."""
+    money = _money(raw)
     text = tidy(raw)
+    if text.startswith(OPEN) and text.find(CLOSE) == len(text) - 1 and any(map(str.isdigit, text)):
+        text = text[1:-1].strip()  # a number in words' clothes
+    if (special := kind(text)) is not None:
+        return special
     letter = ""
     found = _CHOICE.fullmatch(text)
-    if found is not None and (not found[3] or not found[3].lstrip().startswith(tuple("+-*/^=(,;<>"))):
-        letter, text = found[1] or found[2], found[3].rstrip(CLOSE + " ")
-    money = "\\$" in raw or "USD" in raw
+    if found is not None and not _MORE.match(found[3]):
+        behind = found[3].lstrip()
+        if not behind.startswith(tuple("+-*/^=(,;<>|&")) and not behind.startswith("\\"):
+            letter, text = found[1] or found[2], found[3].rstrip(CLOSE + " ")
+        elif behind.startswith(("\\frac", "\\sqrt", "\\$")):
+            letter, text = found[1] or found[2], found[3]
+    percent = _PERCENT.search(text)
+    if percent is not None and percent.start():
+        text = text[: percent.start()].rstrip()
     text, unit = split_unit(text)
-    percent = text.endswith("%")
-    text = text.rstrip("% ") if percent else text
     prose = is_prose(text)
-    if prose and (value := in_words(text.replace(OPEN, " ").replace(CLOSE, " "))):
+    if prose and (value := in_words(_plain(text))):
         (text, named), prose = value, False
         unit = unit or named
     key = _SPACES.sub("", text.replace(OPEN, " ").replace(CLOSE, " "))
     if prose:
-        key = " ".join(re.sub(r"[^\w]+", " ", text.replace(OPEN, " ").replace(CLOSE, " ")).lower().split())
+        key = " ".join(re.sub(r"[^\w]+", " ", _plain(text)).lower().split())
     decimal = ("." in text and _FRACTIONAL.search(text) is not None) or _SCIENTIFIC.search(text) is not None
-    return Answer(text, key, prose, decimal, percent, unit or ("dollar" if money else ""), letter)
+    return Answer(text, key, prose, decimal, bool(percent and percent.start()), unit or money, letter)
+
+
+def _plain(text: str) -> str:
+    return text.replace(OPEN, " ").replace(CLOSE, " ")
+
+
+def _money(raw: str) -> str:
+    found = _CURRENCY.search(raw)
+    return "" if found is None else _CURRENCIES.get(found[0], "dollar")
+
+
+def kind(text: str) -> Answer | None:
+    """A time of day, an ordinal or a date; ``None`` for other texts."""
+    if (found := _TIME.fullmatch(text)) is not None:
+        half = "noon" if found[4] else (found[3] or "").lower()
+        key = f"{int(found[1])}:{found[2]} {half}".strip()
+        return Answer(text, key, False, False, False, "", "", "time")
+    if (found := _ORDINAL.fullmatch(text)) is not None:
+        return Answer(text, str(int(found[1])) + "th", False, False, False, "", "", "ordinal")
+    if any(map(str.isdigit, text)) and _MONTH.fullmatch(text) is not None:
+        key = " ".join(re.findall(r"\w+", _plain(text).lower()))
+        return Answer(text, key, False, False, False, "", "", "date")
+    return None
 
 
 def in_words(text: str) -> tuple[str, str] | None:
@@ -165,131 +131,63 @@ def in_words(text: str) -> tuple[str, str] | None:
     below = _PARTS.get("half" if rest[0] == "halves" else rest[0].removesuffix("s"))
     if below is not None and len(rest) == 1 and value.lstrip("-").isdigit() and abs(int(value)) < 20:
         return f"{value}/{below}", ""
-    unit = _unit_name(rest, "")
-    return (value, unit) if unit.partition("^")[0] in _UNITS else None
-
-
-def plain_digits(text: str) -> str:
-    """``text`` with the decimal digits of all scripts in ASCII."""
-    if text.isascii():
-        return text
-    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
-
-
-def _script(run: re.Match[str]) -> str:
-    return ("^{" if run[1] else "_{") + run[0].translate(_SCRIPTS) + "}"
-
-
-def tidy(raw: str) -> str:
-    """``raw`` without layout, delimiters and spelling variants of LaTeX and Unicode."""
-    text = raw
-    for _ in range(_GROUPS):
-        text = _tidy(text)
-        if text.startswith("{" * _GROUPS) or not (
-            text.startswith("{") and text.endswith("}") and _one_group(text)
-        ):
-            break
-        text = text[1:-1]
-    return text
-
-
-def _tidy(raw: str) -> str:
-    text = raw.strip()
-    if not text.isascii():
-        text = _SCRIPT.sub(_script, plain_digits(text).translate(_CIRCLED))
-    if "\\" in text or "$" in text or "~" in text or "{,}" in text:
-        text = _SPLIT_NUMBER.sub("", text.replace(r"\\!", r"\!"))
-        text = _WRAPPED.sub(rf" {OPEN}\1{CLOSE} ", text)
-        text = _DEGREES.sub("° ", text)
-        text = _PRIMES.sub(lambda m: "'" * (m[1] or m[2]).count("prime"), text)
-        text = _SPELLED.sub(lambda m: _SPELLINGS.get(m[1], m[0]), text)
-        rows = text.split(r"\\")  # a line break ends here: "\\ [" is no bracket
-        text = r"\\".join(_LAYOUT.sub(" ", row) for row in rows)
-    if "." in text:
-        text = _MODULE.sub("", text)
-    if " where " in text:
-        text = _WHERE.sub("", text)
-    text = text.strip(" \t\n")
-    while text.endswith((".", ",", ";", ":")) and not text.endswith("\\;"):
-        text = text[:-1].rstrip()
-    if text.endswith(("]", ")")) and (found := _NAMED_INTERVAL.fullmatch(text)):
-        return rf"{found[1]}\in {found[2]}"
-    return text
-
-
-def _one_group(text: str) -> bool:
-    depth = 0
-    for at, character in enumerate(text):
-        depth += (character == "{") - (character == "}")
-        if depth == 0:
-            return at == len(text) - 1
-    return False
+    unit = " ".join(rest)
+    return (value, unit) if measure(unit) is not None else None
 
 
 def split_unit(text: str) -> tuple[str, str]:
     """The text before a unit, and the unit in a plain spelling (``""`` where there is none)."""
-    if text.endswith("°") and len(text) > 1:
-        return text[:-1].rstrip(), "degree"
-    head, suffix = text, ""
-    if head and head[-1] in "}0123456789" and (at := head.rfind("^")) > 0 and _POWER.fullmatch(head, at):
-        power = _POWER.fullmatch(head, at)
-        head, suffix = head[:at].rstrip(), "^" + ((power[1] or power[2]) if power else "")
-    if head.endswith(CLOSE):
-        start = head.rfind(OPEN)
-        words, before = head[start + 1 : -1], head[:start].rstrip(" ,")
-        if before and before[-1].isalpha() and before[-1].islower() and not words.strip():
+    found = _TAIL.search(text)
+    if found is not None and found.start():
+        head, words = text[: found.start()].rstrip(" ,"), _plain(found[0].strip())
+        if "°" in words and _ANGLED.search(head):  # an angle that something is taken of
             return text, ""
-        wrapped = True
-    elif head and head[-1].isalpha():
-        before = head.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ /")
-        words, wrapped = head[len(before) :], False
-        if before.endswith("\\"):
-            name, _, words = words.partition(" ")
-            before += name
-        words = words.strip()
-    else:
+        if _takes_unit(head) and not _names_nothing(words):
+            return head, _unit_name(words)
+    return _bare_unit(text)
+
+
+def _takes_unit(head: str) -> bool:
+    """Whether a unit may stand behind ``head``."""
+    return bool(head.rstrip("( ,")) and head[-1] not in "^_=+-*(/,{" and not head.endswith((OPEN, "\\frac"))
+
+
+def _names_nothing(words: str) -> bool:
+    """Whether words behind a number are no unit: functions, joiners, signs."""
+    names = re.findall(r"[^\W\d_]+", words)
+    if any(n in _NO_UNIT and known(n) is None for n in names):
+        return True
+    return any(c in words for c in "=<>+") or (not names and "°" not in words and "circ" not in words)
+
+
+def _bare_unit(text: str) -> tuple[str, str]:
+    """A unit that stands in the mathematics, as in ``5 km``; its letters may as well be symbols."""
+    power = _POWER.search(text)
+    head = text[: power.start()].rstrip() if power else text
+    if not head or not head[-1].isalpha():
         return text, ""
+    before = head.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ /")
+    words = head[len(before) :]
+    if before.endswith("\\"):
+        name, _, words = words.partition(" ")
+        before += name
     names = words.replace("/", " / ").split()
-    if (
-        not before.rstrip(" (,")
-        or not names
-        or before[-1] in "^_=+-*(/,{"
-        or before.endswith((OPEN, "\\frac"))
-    ):
+    if not names or not _takes_unit(before) or any(n in _NO_UNIT for n in names):
         return text, ""
-    if any(name in _NO_UNIT for name in names) and names != ["in"]:
+    if _OPERATOR.search(before):  # its letters are a product
         return text, ""
-    if not wrapped and _OPERATOR.search(before):  # its letters are a product
+    if not all(n in _BARE or n == "/" or is_word(n) for n in names) and measure(words) is None:
         return text, ""
-    if not wrapped and not all(n in _BARE or n == "/" or is_word(n) for n in names):
+    if all(len(n) == 1 for n in names) and not (before[-1].isdigit() and "/" in names):
         return text, ""
-    if any(c in words for c in "=\\<>+"):
+    if before[-1].isalpha():
         return text, ""
-    return before, _unit_name(names, suffix)
+    return before, _unit_name(words + (power[0] if power else ""))
 
 
-def _unit_name(names: list[str], suffix: str) -> str:
-    if names[0].lower() in ("square", "sq", "sq.", "cubic") and len(names) > 1:
-        suffix = "^3" if names[0].lower() == "cubic" else "^2"
-        names = names[1:]
-    plain = [n.lower().rstrip(".") for n in names]
-    plain = [
-        "inch" if n == "inches" else n[:-1] if len(n) > 2 and n.endswith("s") and n != "lbs" else n
-        for n in plain
-    ]
-    return " ".join(plain) + suffix
-
-
-def unit_ratio(ours: str, theirs: str) -> Fraction | None:
-    """The factor from a number of unit ``ours`` to one of ``theirs``; ``None`` if that is not known."""
-    if not ours or not theirs or ours == theirs:
-        return Fraction(1)
-    (a, _, m), (b, _, n) = ours.partition("^"), theirs.partition("^")
-    if m != n or a not in _UNITS or b not in _UNITS:
-        return None
-    if _UNITS[a][0] != _UNITS[b][0]:
-        return Fraction(0)
-    return (_UNITS[a][1] / _UNITS[b][1]) ** int(m or 1)
+def _unit_name(words: str) -> str:
+    plain = " ".join(words.split())
+    return plain.strip(" .") if measure(plain) is not None else plain.lower().strip(" .").removesuffix("s")
 
 
 def is_prose(text: str) -> bool:
@@ -305,9 +203,17 @@ def is_prose(text: str) -> bool:
 
 
 def plain_thousands(text: str) -> str:
-    """Commas that separate thousands taken out, where no bracket is open."""
+    """Commas and spaces that separate thousands taken out, where no bracket is open."""
+    if " " in text:
+        text = _SPACED.sub(lambda m: m[0].replace(" ", ""), text)
     if "," not in text:
         return text
-    if "(" in text or "{" in text or "[" in text:
-        return text
-    return _THOUSANDS.sub(lambda m: m[0].replace(",", ""), text)
+    if "(" not in text and "{" not in text and "[" not in text:
+        return _THOUSANDS.sub(lambda m: m[0].replace(",", ""), text)
+    return _THOUSANDS.sub(lambda m: m[0] if _inside(text, m.start()) else m[0].replace(",", ""), text)
+
+
+def _inside(text: str, at: int) -> bool:
+    """Whether a bracket is open at ``at``."""
+    before = text[:at]
+    return any(before.count(a) > before.count(b) for a, b in ("()", "[]", "{}"))

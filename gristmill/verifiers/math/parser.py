@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from gristmill.verifiers.math import matrices
 from gristmill.verifiers.math import tree as t
 from gristmill.verifiers.math.atoms import atom, scalar, whole_number
 from gristmill.verifiers.math.tokens import OVER, RELATIONS, STOPS, TIMES, UNION, ParseError, TokenStream
@@ -44,12 +45,17 @@ class _Parser(TokenStream):
 
     def relation(self) -> Tree:
         self.enter()
+        if self.here == r"\approx":  # "about 11" is given as an answer
+            self.advance()
         sides, operators = [self.union()], []
-        while (operator := RELATIONS.get(self.here)) is not None:
+        while (operator := RELATIONS.get(self.here)) is not None and not (self.in_set and operator == "∣"):
             self.advance()
             operators.append(operator)
             sides.append(self.union())
         self.depth -= 1
+        if self.here == r"\pmod":
+            self.advance()
+            return ("congruence", tuple(operators), scalar(self.argument()), tuple(sides))
         if not operators:
             return sides[0]
         if sides[-1][0] == "list":  # x = 1 ± 2
@@ -57,11 +63,20 @@ class _Parser(TokenStream):
         return ("rel", tuple(operators), tuple(sides))
 
     def union(self) -> Tree:
-        parts = [self.sum()]
-        while self.here in UNION:
+        """Unions, intersections and differences of sets, from the left; ratios."""
+        found = self.ratio()
+        while (kind := UNION.get(self.here)) is not None:
             self.advance()
-            parts.append(self.sum())
-        return parts[0] if len(parts) == 1 else ("union", tuple(parts))
+            right = self.ratio()
+            found = (kind, (*found[1], right) if found[0] == kind == "union" else (found, right))
+        return found
+
+    def ratio(self) -> Tree:
+        parts = [self.sum()]
+        while self.here == ":" and not self.in_set:
+            self.advance()
+            parts.append(scalar(self.sum()))
+        return parts[0] if len(parts) == 1 else ("ratio", tuple(parts))
 
     def sum(self) -> Tree:
         """Sums and differences; with ± a list of both readings, all signs taken alike."""
@@ -83,6 +98,8 @@ class _Parser(TokenStream):
             for branch in (upper, lower):
                 if branch is not None:
                     branch.append(term if sign == "+" else minus)
+        if len(upper) > 1 and any(x[0] == "matrix" for x in upper):
+            return matrices.added(self.limits, upper if lower is None else [])
         whole = upper[0] if len(upper) == 1 else t.add(self.limits, map(scalar, upper))
         if lower is None:
             return whole
@@ -101,6 +118,8 @@ class _Parser(TokenStream):
         return self.product()
 
     def minus(self, term: Tree) -> Tree:
+        if term[0] == "matrix":
+            return matrices.multiplied(self.limits, [t.MINUS, term])
         return t.negate(self.limits, scalar(term))
 
     def product(self) -> Tree:
@@ -113,7 +132,11 @@ class _Parser(TokenStream):
             elif self.here in OVER:
                 self.advance()
                 factors.append(t.power(self.limits, scalar(self.signed_factor()), t.MINUS))
-            elif self.kind == 0 or self.here in STOPS or self.here in ("and", "or"):
+            elif self.here == r"\bmod":
+                self.advance()
+                whole = t.multiply(self.limits, map(scalar, factors))
+                factors = [("f", "mod", (whole, scalar(self.factor())))]
+            elif self.kind == 0 or (self.here in STOPS) or self.here in ("and", "or"):
                 break
             elif self.kind == 1 and len(factors) == 1 and self.spaced and self.mixed(first):
                 factors = [self.fraction_part(first)]
@@ -126,6 +149,8 @@ class _Parser(TokenStream):
                     factors.append(self.factor())
         if len(factors) == 1:
             return factors[0]
+        if any(x[0] == "matrix" for x in factors):
+            return matrices.multiplied(self.limits, factors)
         return t.multiply(self.limits, map(scalar, factors))
 
     def signed_factor(self) -> Tree:
@@ -161,7 +186,10 @@ class _Parser(TokenStream):
         if mark and (len(exponent) > 6 or abs(int(exponent)) > self.limits.exponent):
             raise LimitError(f"an exponent over {self.limits.exponent:,}", "exponent")
         self.advance()
-        value = Fraction(mantissa + "0" if mantissa.endswith(".") else mantissa)
+        if mantissa.isdigit():
+            value = Fraction(int(mantissa))
+        else:
+            value = Fraction(mantissa + "0" if mantissa.endswith(".") else mantissa)
         if mark:
             value *= Fraction(10) ** int(exponent)
         return ("n", self.limits.bounded(value))
@@ -173,7 +201,11 @@ class _Parser(TokenStream):
         while True:
             if self.here in ("^", "**"):
                 self.advance()
-                base = t.power(self.limits, scalar(base), scalar(self.argument(signed=True)))
+                exponent = self.argument(signed=True)
+                if base[0] == "matrix":
+                    base = matrices.raised(self.limits, base, exponent)
+                    continue
+                base = t.power(self.limits, scalar(base), scalar(exponent))
             elif self.here == "!":
                 step = 0
                 while self.here == "!":
@@ -187,6 +219,8 @@ class _Parser(TokenStream):
                 base = t.multiply(self.limits, (scalar(base), ("n", Fraction(1, 100))))
             elif self.here == "°":
                 self.advance()
+                if self.in_angle:
+                    base = t.multiply(self.limits, (scalar(base), ("n", Fraction(1, 180)), ("c", "pi")))
             else:
                 break
         self.depth -= 1

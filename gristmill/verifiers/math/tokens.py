@@ -14,11 +14,11 @@ _TOKEN = re.compile(
 )
 _NAMES = (
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc asin acos atan sinh cosh tanh coth "
-    "sech csch arsinh arcosh artanh asinh acosh atanh ln log lg exp sqrt floor ceil abs max min"
+    "sech csch arsinh arcosh artanh asinh acosh atanh ln log lg exp sqrt floor ceil abs max min gcd lcm sgn"
 )
 FUNCTIONS = frozenset(_NAMES.split())
 RENAMED = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "arsinh": "asinh", "arcosh": "acosh"}
-RENAMED |= {"artanh": "atanh", "lg": "log", "operatorname": ""}
+RENAMED |= {"artanh": "atanh", "lg": "log10", "sign": "sgn"}
 CONSTANTS: dict[str, Tree] = {"pi": ("c", "pi"), "π": ("c", "pi"), "infty": t.INF, "infinity": t.INF}
 CONSTANTS |= {
     "inf": t.INF,
@@ -28,7 +28,9 @@ CONSTANTS |= {
     "i": t.IMAGINARY,
     "emptyset": ("set", ()),
 }
-CONSTANTS |= {"varnothing": ("set", ()), "∅": ("set", ()), "mathbbR": ("s", "R")}
+REALS: Tree = ("tuple", "(", ")", (("*", (t.MINUS, t.INF)), t.INF))
+CONSTANTS |= {"varnothing": ("set", ()), "∅": ("set", ()), "setR": REALS}
+CONSTANTS |= {f"set{letter}": ("s", sign) for letter, sign in zip("ZNQC", "ℤℕℚℂ", strict=True)}
 RELATIONS = {
     "=": "=",
     "<": "<",
@@ -48,17 +50,59 @@ RELATIONS |= {
     r"\geq": ">=",
     r"\geqslant": ">=",
 }
-RELATIONS |= {r"\ne": "!=", r"\neq": "!=", r"\lt": "<", r"\gt": ">", r"\in": "in", "∈": "in", r"\equiv": "="}
+RELATIONS |= {
+    r"\ne": "!=",
+    r"\neq": "!=",
+    r"\lt": "<",
+    r"\gt": ">",
+    r"\in": "in",
+    "∈": "in",
+    r"\equiv": "≡",
+    "≡": "≡",
+}
+RELATIONS |= {r"\approx": "~", r"\parallel": "∥", r"\perp": "⊥", r"\sim": "∼", r"\cong": "≅", r"\notin": "∉"}
+RELATIONS |= {
+    r"\subset": "⊂",
+    r"\subseteq": "⊆",
+    r"\supset": "⊃",
+    r"\supseteq": "⊇",
+    r"\mid": "∣",
+    r"\propto": "∝",
+}
+SYMMETRIC = frozenset("=≠∥⊥∼≅≡∝") | {"!="}
 TIMES = frozenset({"*", r"\cdot", r"\times", "·", "×", r"\ast", "∙"})
 OVER = frozenset({"/", r"\div", "÷"})
-UNION = frozenset({r"\cup", "∪"})
+UNION = {r"\cup": "union", "∪": "union", r"\cap": "meet", r"\setminus": "minus"}
+GREEK = frozenset(
+    str.split(
+        """
+        alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu
+        nu xi omicron rho varrho sigma varsigma tau upsilon phi varphi chi psi omega Gamma Delta
+        Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega hbar ell partial nabla Re Im aleph mho
+        odot star circ triangle angle oplus wp imath jmath square dagger bullet prime diamond
+        heartsuit spadesuit
+        """
+    )
+)
+"""Commands that are symbols."""
+DOTS: Tree = ("s", "…")
 ACCENTS = frozenset(
-    r"\dot \ddot \bar \hat \vec \tilde \overline \widehat \overrightarrow \boldsymbol".split()  # noqa: SIM905
+    str.split(
+        r"""
+        \dot \ddot \bar \hat \vec \tilde \overline \widehat \widetilde \overrightarrow \mathcal \mathscr
+        \mathfrak \overset
+        """
+    )
 )
 CLOSERS = frozenset(
     [")", "]", "}", r"\}", r"\rfloor", r"\rceil", r"\rangle", "&", r"\\", r"\end", ",", ";", ""]
 )
-STOPS = CLOSERS | set(RELATIONS) | UNION | {"+", "-", "−", r"\pm", r"\mp", "±", "∓", "|", r"\vert", r"\mid"}
+STOPS = (
+    CLOSERS
+    | set(RELATIONS)
+    | set(UNION)
+    | {":", r"\pmod", r"\bmod", "+", "-", "−", r"\pm", r"\mp", "±", "∓", "|", r"\vert", r"\mid"}
+)
 _WORD_VOWELS = frozenset("aeiouyAEIOUY")
 
 
@@ -70,9 +114,10 @@ def is_word(run: str) -> bool:
     """Whether a run of letters is a word of a language rather than a product of variables."""
     return (
         len(run) >= 3
+        and not run.isupper()
         and run not in FUNCTIONS
         and run not in CONSTANTS
-        and run not in ("abc", "abcd", "xyz")
+        and run not in ("abc", "abcd", "xyz", "abx", "axy", "aix", "aij")
         and not _WORD_VOWELS.isdisjoint(run)
     )
 
@@ -83,6 +128,10 @@ class TokenStream:
     def __init__(self, text: str, limits: Limits) -> None:
         self.text, self.limits, self.at, self.depth = text, limits, 0, 0
         self.kind, self.here, self.spaced = 0, "", False
+        self.in_set = 0
+        """How many sets are open: there a colon or a bar means "such that"."""
+        self.in_angle = 0
+        """How many arguments of trigonometric functions are open: there a degree is a number."""
         self.indices: set[str] = set()
         """The indices of the sums and products that are being read: here ``i`` is a number to count with."""
         self.advance()
@@ -105,7 +154,13 @@ class TokenStream:
 
     @staticmethod
     def _whole(run: str) -> bool:
-        return run in FUNCTIONS or run in ("or", "and") or (len(run) > 1 and run in CONSTANTS) or is_word(run)
+        return (
+            run in FUNCTIONS
+            or run in ("or", "and")
+            or (len(run) > 1 and run in CONSTANTS)
+            or is_word(run)
+            or (len(run) > 2 and run.isupper())
+        )
 
     @staticmethod
     def _prefix(run: str) -> int:

@@ -4,6 +4,8 @@ A tree is hashable and compares by value:
 
 - ``("n", Fraction)``, ``("s", name)``, ``("c", "pi" | "e" | "i" | "inf")``
 - ``("+", terms)``, ``("*", factors)``, ``("^", base, exponent)``, ``("f", name, arguments)``
+- ``("meet" | "minus", two sets)``, ``("ratio", terms)``, ``("congruence", operators, modulus, sides)``,
+  ``("such", what, conditions)``
 - ``("tuple", opening, closing, items)``, ``("set", items)``, ``("list", items)``, ``("union", items)``,
   ``("matrix", columns, items)``, ``("rel", operators, sides)``,
   ``("sum" | "prod", variable, first, last, body)``
@@ -22,7 +24,9 @@ from typing import Any
 import msgspec
 
 Tree = tuple[Any, ...]
-COLLECTIONS = frozenset({"tuple", "set", "list", "union", "matrix"})
+COLLECTIONS = frozenset(
+    {"tuple", "set", "list", "union", "meet", "minus", "matrix", "ratio", "congruence", "such"}
+)
 _SMALL_PRIMES = tuple(p for p in range(2, 1000) if all(p % q for q in range(2, int(p**0.5) + 1)))
 
 
@@ -31,6 +35,10 @@ class LimitError(ValueError):
 
     def __init__(self, message: str, limit: str) -> None:
         super().__init__(f"{message} (limits.{limit})")
+
+
+class NoValueError(ValueError):
+    """An expression has no value, as a division by zero has none."""
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +74,8 @@ def num(value: int | Fraction) -> Tree:
     return ("n", Fraction(value))
 
 
+_NONE: frozenset[str] = frozenset()
+_NOTHING, _UNIT = Fraction(0), Fraction(1)
 ZERO, ONE, MINUS = num(0), num(1), num(-1)
 IMAGINARY: Tree = ("c", "i")
 INF: Tree = ("c", "inf")
@@ -73,7 +83,7 @@ INF: Tree = ("c", "inf")
 
 def add(limits: Limits, terms: Iterable[Tree]) -> Tree:
     """The sum, with like terms collected."""
-    total = Fraction(0)
+    total = _NOTHING
     parts: dict[Tree, Fraction] = {}
     stack = list(terms)
     for term in stack:
@@ -84,6 +94,8 @@ def add(limits: Limits, terms: Iterable[Tree]) -> Tree:
         else:
             factor, rest = split(term)
             parts[rest] = parts.get(rest, Fraction(0)) + factor
+    if not parts:
+        return ("n", total)
     found = [scaled(factor, rest) for rest, factor in parts.items() if factor]
     if total or not found:
         found.append(num(total))
@@ -107,7 +119,7 @@ def scaled(factor: Fraction, rest: Tree) -> Tree:
 
 def multiply(limits: Limits, factors: Iterable[Tree]) -> Tree:
     """The product, with the powers of one base collected and a plain number distributed over a sum."""
-    coefficient = Fraction(1)
+    coefficient = _UNIT
     powers: dict[Tree, list[Tree]] = {}
     stack = list(factors)
     for factor in stack:
@@ -120,6 +132,8 @@ def multiply(limits: Limits, factors: Iterable[Tree]) -> Tree:
             powers.setdefault(base, []).append(exponent)
     if not coefficient:
         return ZERO
+    if not powers:
+        return ("n", coefficient)
     found: list[Tree] = []
     for base, exponents in powers.items():
         whole = exponents[0] if len(exponents) == 1 else add(limits, exponents)
@@ -146,7 +160,7 @@ def negate(limits: Limits, tree: Tree) -> Tree:
 
 
 def divide(limits: Limits, above: Tree, below: Tree) -> Tree:
-    """The quotient. ``ValueError`` for a division by zero."""
+    """The quotient. ``NoValueError`` for a division by zero."""
     return multiply(limits, (above, power(limits, below, MINUS)))
 
 
@@ -181,7 +195,7 @@ def _tower(tree: Tree) -> bool:
 
 def _number_power(limits: Limits, base: Fraction, e: Fraction) -> Tree:
     if base == 0 and e <= 0:
-        raise ValueError("a division by zero" if e < 0 else "zero to the zero")
+        raise NoValueError("a division by zero" if e < 0 else "zero to the zero")
     bits = max(base.numerator.bit_length(), base.denominator.bit_length())
     if bits > 1 and bits * abs(e) * 0.30103 > limits.digits:
         raise LimitError(f"a power with more than {limits.digits:,} digits", "digits")
@@ -272,6 +286,8 @@ def binomial(limits: Limits, above: Tree, below: Tree) -> Tree:
 
 def symbols(tree: Tree) -> frozenset[str]:
     """The names of the free symbols."""
+    if tree[0] in ("n", "c"):
+        return _NONE
     if tree[0] == "s":
         return frozenset({tree[1]})
     if tree[0] in ("sum", "prod"):

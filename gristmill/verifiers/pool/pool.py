@@ -239,7 +239,7 @@ class _Job:
 
 
 class _Worker:
-    """One process and the socket to it. Used by one thread, but for ``shut``."""
+    """One process and the socket to it. Used by one thread, except ``shut``."""
 
     def __init__(self, target: str, alarm: float, memory_mb: int, options: str) -> None:
         command = [

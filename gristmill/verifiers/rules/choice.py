@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import msgspec
@@ -47,6 +48,11 @@ _DENIED = re.compile(
 _HEAD = re.compile(r"(?:(?i:option|choice|answer)\b)?" + _LETTER + r"\}?[\])}*\"'`$]*")
 _MORE = re.compile(r"\s*(?:,|/|&|\band\b|\bor\b)+\s*(?:(?i:or|and|option|choice)\s+)*\(?([A-Z])\)?(?![\w'’])")
 _LOWER = re.compile(r"\(([a-z])\)[.:,]?|([a-z])[.):]?")
+_JOINING = frozenset(("or", "and", "either", "both", "maybe", "perhaps", "possibly", "also", "option"))
+_CORRECTED = re.compile(
+    r"\b(?i:wait|actually|correction|sorry|rather|instead|scratch that|on second thought|hmm|no,)(?!\w)"
+)
+"""What stands between an answer and the one that takes its place."""
 _OPTION = re.compile(r"(?:^|(?<=\s))[(\[]?([A-Z])[)\].:](?=\s)", re.MULTILINE)
 
 
@@ -67,8 +73,10 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     The reference is a letter, an option's content, or the JSON of an ``OptionKey``. Without any options, only
     letters can be compared.
 
-    ``unparseable``: no final answer, several different ones, a letter followed by another option's content,
-    or a letter beyond the options. ``error``: the reference is not an option, or could be two.
+    Several different final answers ("A or B", two boxes) are ``incorrect``, whichever is right.
+    ``unparseable``: no final answer, one that speaks of several options, a letter followed by another
+    option's content, or a letter beyond the options. ``error``: the reference is not an option, or could be
+    two.
     """
 
     options: tuple[str, ...] = ()
@@ -105,7 +113,11 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             found |= read
         if len(found) != 1:
             named = ", ".join(LETTERS[i] for i in sorted(found))
-            return unparseable(rule, f"several answers: {named}" if named else "no option is named")
+            if named and (len(segments) > 1 or reader.joined(segments[0])):
+                return decided(
+                    False, rule=f"{rule}: hedge", extracted=named, detail=f"several answers: {named}"
+                )
+            return unparseable(rule, f"it speaks of {named}" if named else "no option is named")
         (chosen,) = found
         content = f". {options[chosen]}" if options else ""
         return decided(chosen == gold, rule=rule, extracted=LETTERS[chosen] + content)
@@ -186,6 +198,16 @@ class _Reader:
             return f"the letter {letter} is followed by the content of {other}"
         return found
 
+    def joined(self, segment: str) -> bool:
+        """Whether a segment that names several options gives them as alternatives."""
+        segment = undecorated(segment[:LIMIT])
+        if self.letters and (head := _HEAD.match(segment)) and _is_letter(head, segment):
+            return True
+        words = tokens(segment)
+        places = find_whole(words, self.normal)
+        ends = [(at, at + len(self.normal[index])) for index, at in places]
+        return all(set(words[end:start]) <= _JOINING for (_, end), (start, _) in pairwise(ends))
+
     def _equal(self, text: str) -> set[int]:
         plain = _plain(text)
         exact = {i for i, option in enumerate(self.plain) if option == plain}
@@ -222,14 +244,15 @@ def final_segments(completion: str, reader: _Reader) -> tuple[str, list[str]]:
     text = "\n".join(kept)
     # The last line with a claim in it, and all claims of that line.
     segments: list[str] = []
-    row = 0
+    row = later = 0
     for claim in list(_CLAIM.finditer(text))[-_CLAIMS:][::-1]:
-        if segments and claim.start() < row:
+        if segments and (claim.start() < row or _CORRECTED.search(text, claim.end(), later)):
             break
         end = text.find("\n", claim.end())
         segment = claim[1] or text[claim.end() : end if end >= 0 else None][:LIMIT]
         if not re.match(r"(?:not|n't|none)\b", segment) and _names(reader, segment):
             segments.append(segment)
+            later = claim.start()
             row = text.rfind("\n", 0, claim.start()) + 1
     if segments:
         return "claim", segments

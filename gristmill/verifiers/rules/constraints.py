@@ -13,10 +13,36 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import Check, all_of
 from gristmill.verifiers.guard import failure, guarded
-from gristmill.verifiers.rules.formats import in_language, json_fault, known_language, within
+from gristmill.verifiers.rules.formats import (
+    in_language,
+    json_fault,
+    known_language,
+    of_some_text,
+    within,
+)
+from gristmill.verifiers.rules.instructed import (
+    DividedParts,
+    FirstWord,
+    Letters,
+    Numbered,
+    OneOf,
+    Postscript,
+    Repeats,
+    Title,
+    Whole,
+    bounded,
+    capital_words,
+    folded,
+    highlights,
+    plain,
+    stated,
+)
 from gristmill.verifiers.text import words as t
 
-Whole = Annotated[int, Meta(ge=0)]
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+"""Thai, Lao, Burmese, Khmer, kana and Han."""
+_BEFORE = rf"(?:(?<![^\W_{_UNSPACED}])|(?=[{_UNSPACED}]))"
+_AFTER = rf"(?:(?![^\W_{_UNSPACED}])|(?<=[{_UNSPACED}]))"
 _PLACEHOLDER = re.compile(r"\[[^\[\]\n]{1,100}\]")
 _QUOTES = (('"', '"'), ("“", "”"), ("«", "»"), ("„", "“"))
 _COUNTED: dict[str, Callable[[str], Sequence[object]]] = {
@@ -28,21 +54,35 @@ _COUNTED: dict[str, Callable[[str], Sequence[object]]] = {
     "bullets": t.bullets,
     "sections": t.headings,
     "placeholders": _PLACEHOLDER.findall,
+    "highlights": highlights,
+    "capital_words": capital_words,
 }
 
 
 class Count(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="count"):
     """There are from ``min`` to ``max`` of something."""
 
-    of: Literal["chars", "words", "sentences", "paragraphs", "lines", "bullets", "sections", "placeholders"]
-    """What is counted. Sections are Markdown headings, placeholders have the form ``[name]``."""
+    of: Literal[
+        "chars",
+        "words",
+        "sentences",
+        "paragraphs",
+        "lines",
+        "bullets",
+        "sections",
+        "placeholders",
+        "highlights",
+        "capital_words",
+    ]
+    """What is counted. Sections are Markdown headings, placeholders have the form ``[name]``, highlights are
+    ``*so*`` or ``**so**``, and capital words have no lower-case letter."""
     min: Whole | None = None
     """The lowest number allowed; ``null`` for no limit."""
     max: Whole | None = None
     """The highest number allowed; ``null`` for no limit."""
 
     def __post_init__(self) -> None:
-        _bounded(self.min, self.max, f"count of {self.of}")
+        bounded(self.min, self.max, f"count of {self.of}")
 
     def check(self, text: str) -> Check:
         """Whether the count lies between the bounds."""
@@ -60,7 +100,7 @@ class Keywords(
     """Those that must not occur."""
 
     def __post_init__(self) -> None:
-        _stated(bool(self.present or self.absent), "keywords", "present or absent")
+        stated(bool(self.present or self.absent), "keywords", "present or absent")
 
     def check(self, text: str) -> Check:
         """Whether all of ``present`` and none of ``absent`` occur."""
@@ -83,7 +123,7 @@ class Frequency(
     """The highest number allowed; ``null`` for no limit."""
 
     def __post_init__(self) -> None:
-        _bounded(self.min, self.max, f"frequency of {self.word!r}")
+        bounded(self.min, self.max, f"frequency of {self.word!r}")
 
     def check(self, text: str) -> Check:
         """Whether the number of times is within the bounds."""
@@ -102,7 +142,8 @@ class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_fi
 
 
 class Affix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="check", tag="affix"):
-    """The text, without white space around it, starts and ends with given texts, compared exactly."""
+    """The text, without white space around it, starts and ends with given texts, compared exactly; only the
+    kinds of quotation marks and of accents do not matter."""
 
     start: str = ""
     """The text that it must start with; empty for any."""
@@ -110,13 +151,13 @@ class Affix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     """The text that it must end with; empty for any."""
 
     def __post_init__(self) -> None:
-        _stated(bool(self.start or self.end), "affix", "start or end")
+        stated(bool(self.start or self.end), "affix", "start or end")
 
     def check(self, text: str) -> Check:
         """Whether it starts and ends with these texts."""
-        body = text.strip()
-        why = [] if body.startswith(self.start) else [f"it starts with {body[: len(self.start)][:60]!r}"]
-        if not body.endswith(self.end):
+        body, start, end = plain(text).strip(), plain(self.start), plain(self.end)
+        why = [] if body.startswith(start) else [f"it starts with {body[: len(start)][:60]!r}"]
+        if not body.endswith(end):
             why.append(f"it ends with {body[-len(self.end) :][-60:]!r}")
         return Check("affix", not why, ", ".join(why))
 
@@ -170,15 +211,33 @@ class Language(
         return in_language(text, self.code)
 
 
-Constraint = Count | Keywords | Frequency | Case | Affix | Without | Quoted | Json | Language
+Constraint = (
+    Count
+    | Keywords
+    | Frequency
+    | Case
+    | Affix
+    | Without
+    | Quoted
+    | Json
+    | Language
+    | Letters
+    | Postscript
+    | Title
+    | FirstWord
+    | Repeats
+    | DividedParts
+    | Numbered
+    | OneOf
+)
 
 
 class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Judge a completion by a list of checks such as ``{check: count, of: words, max: 100}``.
 
-    ``correct`` if all pass; the score is the share that passes. A language that cannot be recognised makes
-    the verdict ``unparseable`` unless another check fails. A reference that is not a list of checks is an
-    ``error``.
+    ``correct`` if all pass; the score is the share that passes. An empty text passes none. A language that
+    cannot be recognised makes the verdict ``unparseable`` unless another check fails. A reference that is not
+    a list of checks is an ``error``.
     """
 
     checks: tuple[Constraint, ...] = ()
@@ -197,22 +256,14 @@ class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 return failure("reference unparseable", f"the reference is not a list of checks: {error}")
         if not checks:
             return failure("reference unparseable", "the list of checks is empty")
-        return all_of([c.check(completion) for c in checks])
+        return all_of(of_some_text(completion, [c.check(completion) for c in checks]))
 
 
 def occurrences(text: str, phrase: str) -> int:
-    """How often ``phrase`` occurs in ``text`` as whole words, in any case, with any white space in
-    between."""
-    inner = r"\s+".join(map(re.escape, phrase.split()))
-    return len(re.findall(rf"(?<!\w){inner}(?!\w)", text, re.IGNORECASE)) if inner else 0
+    """How often ``phrase`` occurs in ``text`` as whole words, in any case, with any white space between them.
 
-
-def _bounded(low: int | None, high: int | None, what: str) -> None:
-    _stated(low is not None or high is not None, what, "min or max")
-    if low is not None and high is not None and low > high:
-        raise RecipeError(f"constraints: {what}: min {low} is greater than max {high}.", remedy="Swap them.")
-
-
-def _stated(given: bool, what: str, fields: str) -> None:
-    if not given:
-        raise RecipeError(f"constraints: {what} has nothing to check.", remedy=f"Give {fields}.")
+    Accents may be characters of their own, quotation marks of any kind, and Markdown's marks stand at the
+    words. In scripts that are written without spaces a phrase need not stand apart.
+    """
+    inner = r"\s+".join(map(re.escape, folded(phrase).split()))
+    return len(re.findall(rf"{_BEFORE}{inner}{_AFTER}", folded(text))) if inner else 0

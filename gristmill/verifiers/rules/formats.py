@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -54,8 +54,8 @@ class Format(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
     every check that failed and why. A text whose language cannot be recognised is ``unparseable`` unless
     another check fails.
 
-    Some regular expressions (``(a+)+$``) can run almost forever and are not stopped here: run the verifier in
-    a ``Pool``, which kills it at its deadline.
+    An empty text passes no check. Some regular expressions (``(a+)+$``) can run almost forever and are not
+    stopped here: run the verifier in a ``Pool``, which kills it at its deadline.
     """
 
     pattern: str | None = None
@@ -101,7 +101,7 @@ class Format(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict
 
     def __call__(self, completion: str, reference: str = "") -> Verdict:
         """Judge ``completion``."""
-        return guarded(lambda: all_of(list(self._checks(completion))))
+        return guarded(lambda: all_of(of_some_text(completion, list(self._checks(completion)))))
 
     def _checks(self, text: str) -> Iterator[Check]:
         if self.pattern is not None:
@@ -221,6 +221,13 @@ def in_language(text: str, code: str) -> Check:
     if found is None:
         return Check("language", None, "the language of the text cannot be recognised")
     return Check("language", found == code, f"{found}, not {code}")
+
+
+def of_some_text(text: str, checks: Sequence[Check]) -> list[Check]:
+    """``checks`` as they are, or all failed where ``text`` has nothing but blanks in it."""
+    if text.strip():
+        return list(checks)
+    return [Check(check.name, False, "the text is empty") for check in checks]
 
 
 def within(name: str, count: int, low: int | None, high: int | None) -> Check:

@@ -42,9 +42,24 @@ _KEPT = frozenset("+#=<>^")
 _WRAPPERS = re.compile(r"\\(?:text|textbf|mathrm|textit|mathbf)\s*\{([^{}]*)\}")
 _ARTICLES = frozenset(("a", "an", "the"))
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)[^\w\s.,+#=<>^](?=\d)|(?<=\d),(?=\d)")
-_LABEL_WORD = re.compile(r"\w++(?:[-_.'’/]\w++)*+")
-_NEGATION = "not never no non un nor cannot isn't isn’t wasn't wasn’t aren't aren’t hardly"
+_LABEL_WORD = re.compile(r"\w++(?:[-_.'’]\w++)*+")
+_NEGATION = (
+    "not never no non un nor neither cannot cant isnt wasnt arent werent doesnt didnt dont wont wouldnt "
+    "couldnt shouldnt hasnt havent hardly scarcely without lacks lack fails failed unable nothing rather "
+    "than instead far whether wrong false incorrect"
+)
 _NEGATIONS = frozenset(_NEGATION.split())
+_DEGREE = "partially partly barely mostly somewhat largely weakly slightly half nearly almost only"
+_DEGREES = frozenset(_DEGREE.split())
+_FILLER = (
+    "a an the be been being is are was were it this that to of as at all so quite really very fully entirely "
+    "completely wholly totally strictly exactly directly explicitly clearly actually truly well adequately "
+    "sufficiently necessarily considered deemed called labelled labeled say said from than any either "
+    "evidence claim"
+)
+_FILLERS = frozenset(_FILLER.split())
+_PARTED = re.compile(r"[.;:!?,\n]")
+_CONTRACTED = re.compile(r"['’]")
 
 
 class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,8 +80,10 @@ class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reference that are both dates are compared only as dates."""
     labels: tuple[str, ...] = ()
     """The set that answers come from. The answer must be, or contain as a whole, exactly one label:
-    "supported" is not found in "not_supported" or "partially supported" if those are labels too, nor after a
-    "not". No label, several labels or a negated label are ``unparseable``."""
+    "supported" is not found in "not_supported" or "partially supported" if those are labels too. A label that
+    is denied ("not fully supported", "neither supported nor refuted") or weakened ("barely supported") is not
+    named; alternatives ("supported or refuted") are ``incorrect``; else no label or several labels are
+    ``unparseable``."""
 
     def __post_init__(self) -> None:
         joined = Counter(_label_words(label) for label in self.labels)
@@ -101,12 +118,16 @@ class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             return failure("reference unparseable", f"{list(wanted)} is not among {list(self.labels)}")
         rule = f"label: {found.by}"
         named = whole_labels(found.text, self.labels)
-        distinct = {index for index, _ in named}
-        if len(distinct) != 1:
-            which = [self.labels[i] for i in sorted(distinct)]
-            return unparseable(rule, f"several labels: {which}" if which else "no label", found.text)
-        if any(negated for _, negated in named):
-            return unparseable(rule, f"the label {self.labels[min(distinct)]!r} is negated", found.text)
+        distinct = {place.label for place in named if not place.denied and not place.weakened}
+        weakened = {place.label for place in named if place.weakened}
+        if len(distinct) > 1 and any(place.alternative for place in named):
+            which = ", ".join(self.labels[i] for i in sorted(distinct))
+            return decided(False, rule=f"{rule}: hedge", extracted=which, detail=f"several labels: {which}")
+        if len(distinct) != 1 or weakened:
+            shown = sorted(distinct | weakened or {place.label for place in named})
+            which = ", ".join(self.labels[i] for i in shown)
+            why = "several labels" if distinct else "weakened" if weakened else "denied"
+            return unparseable(rule, f"{why}: {which}" if which else "no label", found.text)
         label = self.labels[min(distinct)]
         return decided(label in gold, rule=rule, extracted=label)
 
@@ -251,23 +272,62 @@ def find_whole(sequence: Sequence[str], patterns: Sequence[Sequence[str]]) -> li
     return found
 
 
-def whole_labels(text: str, labels: Sequence[str]) -> list[tuple[int, bool]]:
-    """Each place where ``text`` names one of ``labels`` as a whole: which, and whether a "not" precedes it.
+class LabelPlace(NamedTuple):
+    """A place where a text names a label: which, and how.
+
+    ``denied``: a word such as "not" or "whether" governs it, or it is asked. ``weakened``: a degree stands at
+    it that is not part of it. ``alternative``: an "or" or "and" joins it to the label before it.
+    """
+
+    label: int
+    denied: bool = False
+    weakened: bool = False
+    alternative: bool = False
+
+
+def whole_labels(text: str, labels: Sequence[str]) -> list[LabelPlace]:
+    """Each place where ``text`` names one of ``labels`` as a whole.
 
     Case does not matter, and "not_supported", "not-supported" and "not supported" are one label; but
-    "partially_supported" is one word, in which "supported" is not found.
+    "partially_supported" is one word, in which "supported" is not found. A denial reaches over words such as
+    "fully" or "considered", and over an "or" or "nor" to the next label.
     """
-    words = [_joined(w) for w in _LABEL_WORD.findall(text.casefold())]
+    found = list(_LABEL_WORD.finditer(text.casefold()))
+    words = [_joined(m[0]) for m in found]
     patterns: list[tuple[str, ...]] = []
     for label in labels:
         spaced = _label_words(label)
         patterns += [spaced, ("_".join(spaced),)]
-    places = find_whole(words, patterns)
-    return [(index // 2, at > 0 and words[at - 1] in _NEGATIONS) for index, at in places]
+    places: list[LabelPlace] = []
+    end = 0
+    for index, at in find_whole(words, patterns):
+        before = at
+        stop = max(end, _sentence(text, found, at))
+        while before > stop and words[before - 1] in _FILLERS:
+            before -= 1
+        between = set(words[end:at]) - _FILLERS
+        joined = bool(places) and between <= {"or", "and", "nor"}
+        cut = text[found[at - 1].end() : found[at].start()] if at else ""
+        alternative = joined and (bool(between) or "/" in cut)
+        word = words[before - 1] if before > stop else ""
+        end = at + len(patterns[index])
+        asked = text[found[end - 1].end() :].lstrip("\"'*_ ").startswith("?")
+        denied = asked or word in _NEGATIONS or (alternative and places[-1].denied)
+        weakened = not denied and bool(_DEGREES & {word, *words[end : end + 2]})
+        places.append(LabelPlace(index // 2, denied, weakened, alternative))
+    return places
+
+
+def _sentence(text: str, found: Sequence[re.Match[str]], at: int) -> int:
+    """The first of the words before ``found[at]`` that no full stop, comma or the like parts from it."""
+    while at > 0 and not _PARTED.search(text[found[at - 1].end() : found[at].start()]):
+        at -= 1
+    return at
 
 
 def _joined(word: str) -> str:
-    return word if word in _NEGATIONS else re.sub("[-.'’/]", "_", word)
+    plain = _CONTRACTED.sub("", word)
+    return plain if plain in _NEGATIONS else re.sub("[-.'’]", "_", word)
 
 
 def _label_words(label: str) -> tuple[str, ...]:

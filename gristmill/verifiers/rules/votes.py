@@ -104,13 +104,6 @@ def majority(answers: Sequence[str | None], *, group: Grouping | None = None) ->
     return vote(answers, group=group).index
 
 
-def weighted_majority(
-    answers: Sequence[str | None], weights: Sequence[float], *, group: Grouping | None = None
-) -> int | None:
-    """The index of the first answer of the class with the largest sum of weights; ties as ``majority``."""
-    return vote(answers, weights, group=group).index
-
-
 def can_vote(answer: str) -> bool:
     """Whether ``answer`` contains a letter or digit, so that another answer can agree with it."""
     return any(c.isalnum() or c in "∞∅" for c in answer)

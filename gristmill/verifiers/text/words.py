@@ -8,19 +8,31 @@ spacy) need data of their own.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff"
-_WORD = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]++(?:['’\-][^\W_{_CJK}]++)*+")
+# Vowel signs and accents that are characters of their own; \w has them not.
+_MARKS = "".join(c for c in map(chr, range(0x300, 0x1E00)) if unicodedata.category(c).startswith("M"))
+_LETTERS = rf"[^\W_{_CJK}]++(?:[{_MARKS}]++[^\W_{_CJK}]*+)*+"
+_WORD = re.compile(rf"[{_CJK}]|{_LETTERS}(?:['’\-]{_LETTERS})*+")
 # Possessive, and only from the start of a run: a megabyte of full stops is read once.
-_STOP = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’)\]*]*+(?=\s|\Z)|(?<![。！？])[。！？]++")
+_STOP = re.compile(
+    r"(?<![.!?…])[.!?…]++[\"'”’)\]*_]*+(?=\s|\Z)"
+    # A mark that the next sentence is glued to: "Wait!What" and "the end.Then", not "v2.Final" or "U.S.A".
+    r"|(?<=[^\W\d_])[!?]++(?=[^\W\d_])|(?<=[^\W\d_]{2})\.(?=[^\W\d_]['’]?[^\W\d_]*+(?:[\s,;:.!?]|\Z))"
+    r"|(?<![。！？।॥؟۔])[。！？।॥؟۔]++"
+)
 _ABBREVIATION = (
     "dr mr mrs ms st jr sr prof vs etc no fig eq inc ltd co dept gen col lt capt rev hon mt approx cf e.g i.e"
     " jan feb mar apr jun jul aug sep sept oct nov dec"
 )
 _ABBREVIATIONS = frozenset(_ABBREVIATION.split())
 _PARAGRAPH = re.compile(r"\n[^\S\n]*+\n\s*+")
-_BULLET = re.compile(r"[ \t]{0,20}(?:[-*+•‣]|\d{1,3}[.)])[ \t]+\S")
+# Glued to its word, a star is a bullet only if it opens no emphasis.
+_BULLET = re.compile(
+    r"[ \t]{0,20}(?:(?:[-*+•‣]|\d{1,3}[.)])[ \t]+\S|[-•‣][^\W\d_]{2}|\*[^\W\d_](?![^*\n]*\*(?:\W|\Z)))"
+)
 _MARKED_HEADING = re.compile(r"[ \t]{0,3}#{1,6}[ \t]+(.+)|[ \t]{0,3}\*\*([^*\n]{1,200})\*\*[ \t]*:?[ \t]*")
 _PLAIN_HEADING = re.compile(r"[ \t]{0,3}(?:\*\*)?([^\W\d_][^:*\n]{0,80}?)(?:\*\*)?[ \t]*:(?:\*\*)?(?:\s|\Z)")
 
@@ -35,11 +47,14 @@ def sentences(text: str) -> list[str]:
     """Sentences, found by their end marks. A line break alone does not end a sentence.
 
     Neither does a full stop after an abbreviation or a single capital ("J. Bach", "the U.S. Navy") or before
-    a lower-case letter, so "vitamin C. Then ..." counts as one sentence.
+    a lower-case letter, so "vitamin C. Then ..." counts as one sentence. In a text without any capital a
+    lower-case letter may begin one. A mark that the next sentence is glued to ends one if a capital follows:
+    "It ends.Then it goes on".
     """
     found, start = [], 0
+    small = text == text.lower()
     for stop in _STOP.finditer(text):
-        if not _ends(text, stop):
+        if not _ends(text, stop, small):
             continue
         if sentence := text[start : stop.end()].strip():
             found.append(sentence)
@@ -49,19 +64,23 @@ def sentences(text: str) -> list[str]:
     return found
 
 
-def _ends(text: str, stop: re.Match[str]) -> bool:
-    if stop[0].strip(".…"):
+def _ends(text: str, stop: re.Match[str], small: bool) -> bool:
+    if stop[0].strip(".…\"'”’)]*_"):
         return True
     before = text[max(0, stop.start() - 24) : stop.start()].split()
     last = before[-1].lstrip("(\"'“‘*") if before else ""
     following = text[stop.end() : stop.end() + 8].lstrip()[:1]
     if not following:
         return True
-    if following.islower():
+    if stop.end() < len(text) and not text[stop.end()].isspace():  # glued
+        return following.isupper() and last.islower() and last not in _ABBREVIATIONS
+    if following.islower() and not small:
         return False
     if stop[0] != ".":
         return True
-    initial = (len(last) == 1 and last.isupper() and last != "I") or re.fullmatch(r"(?:\w\.)+\w", last)
+    initial = (
+        len(last) == 1 and last.isalpha() and last not in ("I", "i" if small else "I")
+    ) or re.fullmatch(r"(?:\w\.)+\w", last)
     return not initial and last.lower() not in _ABBREVIATIONS
 
 

@@ -5,46 +5,25 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from distributed_parts import ENGINE, PHASES, STAGES, outputs, register_here
+from distributed_parts import ENGINE, PHASES, STAGES, Here, in_tasks, outputs, register_here
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import Struct
 
 from gristmill.core.errors import RecipeError, RunStopped
 from gristmill.engines.log import tools as log_tools
 from gristmill.engines.log.store import CompletionLog
-from gristmill.pipelines import Run, load, run
-from gristmill.pipelines.distributed.executors import KINDS, Planned
+from gristmill.pipelines import load, run
+from gristmill.pipelines.distributed.executors import KINDS
 from gristmill.pipelines.distributed.job import Job, block, phases, read_job
 from gristmill.pipelines.distributed.submit import distribute
 from gristmill.pipelines.distributed.work import work
 
 pytest.importorskip("datatrove", reason="datatrove is not installed: pip install 'gristmill[distributed]'")
-
-
-class Here(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An executor in this process. ``stop_at`` ends it before a phase's task as a kill would, once."""
-
-    stop_at: str = ""
-
-    def run(self, name: str, chain: Sequence[Planned], workers: int | None) -> bool:
-        for phase in chain:
-            job = read_job(Path(phase.step.job))
-            assert job is not None
-            for rank in range(phase.tasks):
-                if self.stop_at == f"{phase.step.label}/{rank}":
-                    raise RunStopped("stopped for the test")
-                work(job, phase.step.number, rank)
-        return True
-
-    def verifier_workers(self, workers: int | None, tasks: int) -> int | None:
-        return 1
 
 
 @pytest.fixture
@@ -65,12 +44,6 @@ def whole(place: Any, **keys: Any) -> Path:
     exports = [{"format": "half", "from": "again"}]
     recipe: Path = place.write_recipe(ENGINE, stages=STAGES, exports=exports, **{"part_rows": 7, **keys})
     return recipe
-
-
-def in_tasks(recipe: Path, tasks: int, **keys: Any) -> Run:
-    done = distribute(recipe, executor="local", tasks=tasks, quiet=True, **keys)
-    assert done is not None
-    return done
 
 
 def logged(path: Path) -> int:
@@ -267,7 +240,7 @@ def test_only_the_models_of_the_recipe_are_read_from_the_log(place: Any) -> None
         ("slurm", ["partition=gpu"], "missing required field `time`"),
         ("slurm", ["partition=gpu", "time=24:00:00", "gpus_per_tusk=1"], "Did you mean 'gpus_per_task'"),
         ("ray", ["cpus_per_task=none"], "cpus_per_task"),
-        ("ray", ["cpus_per_task"], "no assignment"),
+        ("ray", ["cpus_per_task"], "not an assignment"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(place: Any, kind: str, options: list[str], said: str) -> None:

@@ -117,7 +117,7 @@ def test_an_empty_gold_judges_without_a_reference(judged: list[str], tmp_path: P
         (["--kind", "judge"], "judge asks a model. Give one: --engine"),
         (["--kind", "math", "--engine", "engine.yaml"], "math asks no model"),
         (["--kind", "math", "--gold", ""], "this verifier judges by references. Name"),
-        (["--kind", "jugde"], "'jugde' is no verifier. Did you mean 'judge'"),
+        (["--kind", "jugde"], "'jugde' is not a registered verifier. Did you mean 'judge'"),
         (["--kind", "salmon", "--engine", "engine.yaml"], "verifier Salmon"),
         (["--kind", "judge", "--engine", "no.yaml"], "no.yaml"),
     ],

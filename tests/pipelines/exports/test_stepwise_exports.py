@@ -189,7 +189,7 @@ def test_a_real_byte_level_tokenizer_finds_as_many_tags_as_values(tmp_path: Path
     assert ErPrmText(tag="<|step|>", tokenizer=str(tmp_path)).rows(ROW)[0].text.count("<|step|>") == 3
     (tmp_path / "tokenizer.json").write_text("{}")
     encoder.cache_clear()
-    with pytest.raises(RecipeError, match="is no tokenizer"):
+    with pytest.raises(RecipeError, match="is not a tokenizer"):
         encoder(str(tmp_path))
 
 

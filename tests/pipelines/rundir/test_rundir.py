@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from gristmill.core.errors import RecipeError, RunError
+from gristmill.pipelines.recipe.recipe import from_dict
 from gristmill.pipelines.rundir.directory import RunDir, StageDir, changed_keys, hold, write_file
+from gristmill.pipelines.running.runner import RunOptions, claim
 
 HOLD = """
 import sys, time
@@ -115,8 +117,10 @@ def test_a_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_recipe_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_bytes(b"stages: [\n")
+    given = {"name": "x", "source": {"path": "a.jsonl"}, "stages": [{"stage": "sample"}]}
+    recipe = from_dict({**given, "engine": {"kind": "scripted", "replies": [{"texts": ["a"]}]}})
     with pytest.raises(RecipeError, match=r"recipe\.yaml"):
-        RunDir(tmp_path).recipe()
+        claim(RunDir(tmp_path), recipe, RunOptions())
 
 
 def test_the_time_of_a_fresh_start_is_kept_for_the_resume(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_one_interrupt_finishes_what_is_in_flight_and_says_how_to_go_on(
     assert stats["aborted"] == 0
     assert stats["requests"] == stats["answered"] == logged(workspace) <= 3 * CONCURRENCY
     # --fresh would pay anew for what this run has paid for.
-    assert "Go on with: gristmill run test.yaml --set seed=3 --limit 1999\n" in err
+    assert "Continue with: gristmill run test.yaml --set seed=3 --limit 1999\n" in err
     assert "source" in out
     assert "1,9" not in out
     assert not (workspace.path / "runs" / "test" / "01-sample").exists()
@@ -132,7 +132,7 @@ def test_a_second_interrupt_stops_at_once(workspace: Any, server: Any) -> None:
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
     assert "requests in flight are waited for and logged" in err
-    assert "Go on with: gristmill run test.yaml" in err
+    assert "Continue with: gristmill run test.yaml" in err
 
 
 def test_a_stopped_fresh_run_goes_on_as_a_fresh_one(workspace: Any, server: Any) -> None:

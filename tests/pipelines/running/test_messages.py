@@ -25,10 +25,10 @@ def test_a_dead_endpoint_is_told_of_and_each_ones_share_is_noted(workspace: Any,
     workspace.write_recipe(engine)
     done = workspace.gristmill("run", "test.yaml", "--quiet")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count(f"{DEAD} gets no requests") == 1
+    assert done.stderr.count(f"{DEAD} gets no more requests") == 1
     assert "answered" not in done.stderr, "only warnings go there"
     log = (workspace.path / "runs/test/log.txt").read_text()
-    assert f"{DEAD} gets no requests" in log
+    assert f"{DEAD} gets no more requests" in log
     assert f"{alive}: 12 answered, 0 failed." in log
 
 

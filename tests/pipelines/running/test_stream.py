@@ -119,3 +119,21 @@ def test_an_error_anywhere_ends_it_as_itself(where: str) -> None:
 
     with pytest.raises(KeyError, match=where):
         asyncio.run(OrderedMap(items(), work, emit, workers=3, window=9).run())
+
+
+def test_once_it_is_over_nothing_is_begun_that_was_read() -> None:
+    begun: list[int] = []
+    out: list[int] = []
+
+    async def work(i: int) -> int:
+        begun.append(i)
+        await asyncio.sleep(0.001)
+        return i
+
+    async def emit(i: int) -> None:
+        out.append(i)
+
+    over = OrderedMap(iter(range(60)), work, emit, workers=4, window=8, over=lambda: len(begun) >= 10)
+    asyncio.run(over.run())
+    assert 10 <= len(begun) < 14
+    assert out == sorted(begun)

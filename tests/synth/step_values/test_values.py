@@ -16,9 +16,7 @@ from gristmill.synth.step_values.values import (
     er_prm,
     hard,
     rest_value,
-    rest_values,
     rest_weight,
-    route_value,
     soft,
     wilson,
 )
@@ -133,15 +131,12 @@ def test_pav_vectors() -> None:
 
 
 def test_rest_mcts_vectors() -> None:
-    assert rest_values([(2, 0), (1, 0), (0, 0)]) == pytest.approx([1 / 3, 2 / 3, 1])
+    assert (rest_value(0, 2, 0), rest_value(1 / 3, 1, 0), rest_value(2 / 3, 0, 0)) == near((1 / 3, 2 / 3, 1))
     assert rest_value(1 / 3, 1, 1) == 0
     assert rest_value(0.5, 1, 0.25) == near(0.625)
     assert rest_value(2 / 3, 0, 1) == near(0.333333)
     assert rest_value(0.8, 3, 1) == near(0.75)
     assert rest_weight(0.5, 1, 0.25) == near(0.125)
-    assert route_value(2, 4, on_route=True) == 0.5
-    assert route_value(3, 4, on_route=False) == 0.25  # the child of a node of depth 2
-    assert route_value(1, 4, on_route=False) == 0
     for wrong in ((0.5, -1, 0.0), (0.5, 1, 1.5)):
         with pytest.raises(ValueError):
             rest_weight(*wrong)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.code.verifier import Code, last_block, same, same_output
+from gristmill.verifiers.code.comparing import last_block, same, same_output
+from gristmill.verifiers.code.verifier import Code
 from gristmill.verifiers.loading import load
 from gristmill.verifiers.pool.pool import Pool
 
@@ -109,6 +111,51 @@ def test_tests_that_only_ran_out_of_time(code: Code) -> None:
     verdict = judged(code, loop, calls=[call(1, expected=3), call(2, expected=4)])
     assert (verdict.outcome, verdict.score) == (Outcome.INCORRECT, 0.0)
     assert results(verdict) == {"call 0": "wrong", "call 1": "timeout"}
+
+
+def test_strict_decides_what_would_be_undecided_and_keeps_the_partial_credit() -> None:
+    strict = Code(wall_seconds=1.0, cpu_seconds=1.0, strict=True, allow_root=True)
+    loop = "def double(x):\n    while x > 1: pass\n    return 2 * x"
+    verdict = judged(strict, loop, calls=[call(1, expected=2), call(2, expected=4)])
+    assert (verdict.outcome, verdict.score, verdict.rule) == (Outcome.INCORRECT, 0.5, "1 of 2 tests")
+    verdict = judged(strict, loop, asserts=["assert double(1) == 2", "assert double(2) == 4"])
+    assert (verdict.outcome, verdict.score) == (Outcome.INCORRECT, 0.5)
+    assert judged(strict, DOUBLE, calls=[call(2, expected=4)]).correct
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_set_up_that_is_said_to_fail_by_the_program_did_not(strict: bool) -> None:
+    code = Code(strict=strict, allow_root=True)
+    forged = """
+import json, os
+for report in ({"setup": "it failed"}, {"compile": "it failed"}, {"failed": "it failed"}):
+    data = json.dumps(report).encode()
+    for number in range(3, 300):
+        try: os.write(number, len(data).to_bytes(8, "big") + data)
+        except OSError: pass
+os._exit(1)
+"""
+    tests: dict[str, Any] = {"calls": [call(1, expected=2)], "asserts": ["assert double(1) == 2"]}
+    verdict = judged(code, forged, setup="import math", **tests)
+    assert (verdict.outcome, verdict.score) == (Outcome.INCORRECT, 0.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there are no sandboxes elsewhere")
+@pytest.mark.parametrize("kind", ["bubblewrap", "unshare", "none"])
+def test_the_evidence_says_in_which_sandbox_it_was(kind: Any) -> None:
+    try:
+        code = Code(sandbox=kind, allow_root=True)
+    except RecipeError as error:
+        pytest.skip(error.message)
+    verdict = judged(code, DOUBLE, calls=[call(1, expected=2)])
+    assert (verdict.correct, json.loads(verdict.detail)["sandbox"]) == (True, kind)
+
+
+def test_each_test_has_a_process_of_its_own(code: Code) -> None:
+    program = "seen = []\ndef f(x):\n    seen.append(x)\n    return len(seen)"
+    tests = [call(i, expected=1, function="f") for i in range(4)]
+    verdict = judged(code, program, calls=tests, asserts=["assert f(1) == 1\nassert f(1) == 2"] * 2)
+    assert verdict.correct, verdict.detail
 
 
 def test_limits_are_told(code: Code) -> None:

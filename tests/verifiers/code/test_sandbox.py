@@ -15,7 +15,10 @@ from paths import ROOT
 
 from gristmill.core.errors import RecipeError
 from gristmill.verifiers.code import sandbox as module
-from gristmill.verifiers.code.sandbox import ProgramResult, Sandbox, SandboxJob, SandboxLimits, choose, run
+from gristmill.verifiers.code.place import Ended, Sandbox, SandboxLimits
+from gristmill.verifiers.code.sandbox import choose
+from gristmill.verifiers.code.trial import ProgramText, ProgramTrial
+from gristmill.verifiers.code.walls import landlock_version
 
 AS_ROOT = os.geteuid() == 0
 BRIEF = SandboxLimits(wall_seconds=2.0, cpu_seconds=2.0, memory_mb=256, file_mb=4, processes=8, output_kb=64)
@@ -40,8 +43,9 @@ def closed(request: pytest.FixtureRequest) -> Sandbox:
     return open_sandbox(request.param)
 
 
-def ran(sandbox: Sandbox, program: str, limits: SandboxLimits = BRIEF, stdin: str = "") -> ProgramResult:
-    return run(SandboxJob(textwrap.dedent(program), stdin=stdin), limits, sandbox)
+def ran(sandbox: Sandbox, program: str, limits: SandboxLimits = BRIEF, stdin: str = "") -> Ended:
+    with ProgramTrial(ProgramText(textwrap.dedent(program)), limits, sandbox) as trial:
+        return trial.script(stdin)
 
 
 def running(mark: str) -> list[str]:
@@ -109,10 +113,18 @@ def test_the_environment_and_descriptors_are_not_ours(
     anywhere: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOME_API_KEY", "hush")
-    result = ran(anywhere, "import os; print(dict(os.environ)); print(sorted(os.listdir('/proc/self/fd')))")
+    program = """
+        import os
+        print(dict(os.environ))
+        for number in range(1000):
+            try: os.fstat(number)
+            except OSError: continue
+            print(number, end=" ")
+    """
+    result = ran(anywhere, program)
     assert result.exit == 0
     assert "SOME_API_KEY" not in result.stdout and "hush" not in result.stdout
-    assert result.stdout.splitlines()[1] == "['0', '1', '2', '3']"  # the last is that of listdir
+    assert result.stdout.splitlines()[1] == "0 1 2 "
 
 
 def test_the_directory_is_empty_its_own_and_removed(anywhere: Sandbox) -> None:
@@ -123,7 +135,7 @@ def test_the_directory_is_empty_its_own_and_removed(anywhere: Sandbox) -> None:
         os.chmod("a/b", 0); os.chmod("a", 0)
         for _ in range(2000): os.mkdir("deep"); os.chdir("deep")
     """
-    result = ran(anywhere, program)
+    result = ran(anywhere, program, BRIEF._replace(wall_seconds=20.0, cpu_seconds=20.0))
     place, _, listed = result.stdout.strip().partition(" ")
     assert (result.exit, listed) == (0, "[]")
     assert not Path(place).exists()
@@ -198,7 +210,8 @@ def test_no_network(closed: Sandbox) -> None:
         port = server.getsockname()[1]
         assert ran(closed, program.format(port=port)).stdout == "refused\nrefused\n"
         # The same program does connect where there is no sandbox: the test can fail.
-        assert "connected" in ran(open_sandbox("none"), program.format(port=port)).stdout
+        command = [sys.executable, "-c", textwrap.dedent(program.format(port=port))]
+        assert "connected" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_nothing_outside_can_be_written(closed: Sandbox, tmp_path: Path) -> None:
@@ -214,6 +227,21 @@ def test_nothing_outside_can_be_written(closed: Sandbox, tmp_path: Path) -> None
     """
     assert ran(closed, program).stdout == ""
     assert target.read_text() == "before" and not (tmp_path / "new").exists()
+
+
+def test_no_file_outside_is_seen(anywhere: Sandbox, tmp_path: Path) -> None:
+    if anywhere.kind == "none" and not landlock_version():
+        pytest.skip("files are kept apart by Landlock, which this kernel has not")
+    tmp_path.chmod(0o755)
+    (tmp_path / "file").write_text("hush")
+    program = f"""
+        import os
+        for path in ("{tmp_path}/file", "/etc/passwd", "/tmp", "/home", "/var", "/work"):
+            try: print(path, os.listdir(path) if os.path.isdir(path) else open(path).read())
+            except OSError: pass
+    """
+    assert "hush" not in (printed := ran(anywhere, program).stdout)
+    assert "root:" not in printed and "file" not in printed
 
 
 def test_no_process_outside_is_seen_or_met(closed: Sandbox) -> None:
@@ -264,7 +292,8 @@ def test_the_launcher_ends_when_its_caller_is_killed(anywhere: Sandbox, tmp_path
     script.write_text(
         "from gristmill.verifiers.code.sandbox import *\n"
         f"sandbox = choose({anywhere.kind!r}, allow_root=True)\n"
-        f"run(SandboxJob({program!r}), SandboxLimits(wall_seconds=60), sandbox)\n"
+        f"with ProgramTrial(ProgramText({program!r}), SandboxLimits(wall_seconds=60), sandbox) as trial:\n"
+        "    trial.script('')\n"
     )
     with subprocess.Popen([sys.executable, script], cwd=ROOT) as caller:
         wait_until(lambda: any(p != str(caller.pid) for p in running(mark)) and _executed(mark))
@@ -294,7 +323,13 @@ def test_a_sandbox_that_is_not_there() -> None:
         if AS_ROOT:
             with pytest.raises(RecipeError, match=r"not run by root without a sandbox.*allow_root: true"):
                 choose("auto")
-        assert choose("auto", allow_root=True).kind == "none"
+        if landlock_version():
+            assert choose("auto", allow_root=True).kind == "none"
+        patch.setattr(module, "landlock_version", lambda: 0)
+        for kind, strict in (("auto", False), ("auto", True), ("none", True)):
+            with pytest.raises(RecipeError, match=r"no sandbox works here that keeps files apart"):
+                choose(kind, allow_root=True, strict=strict)
+        assert choose("none", allow_root=True).kind == "none"
     module._problem.cache_clear()
 
 

@@ -89,21 +89,54 @@ def test_facts_of_a_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "by"),
+    "answer",
     [
-        ("It was completed in 1889 and is 330 metres tall.", "quote"),
-        ("Completed in 1889, the Eiffel Tower is 330 metres tall.", "lexical"),
-        ("The tower was designed by Gustave Eiffel's company.", "lexical"),
-        ("In 2023 the Louvre had 8,900,000 visitors.", "lexical"),
-        ("The WHO praised the Louvre.", "lexical"),
-        ("The museum isn't free for adults.", "lexical"),
-        ('The Louvre is "the world\'s most-visited museum".', "quote"),
+        "It was completed in 1889 and is 330 metres tall.",
+        "It was completed in 1889.",
+        'The Louvre is "the world\'s most-visited museum".',
     ],
 )
-def test_what_is_supported(answer: str, by: str) -> None:
+def test_what_a_passage_says_is_supported(answer: str) -> None:
     verdict = Grounding()(answer, PASSAGES)
     [found] = report(verdict).sentences
-    assert (verdict.outcome, verdict.score, found.by) == (Outcome.CORRECT, 1.0, by)
+    assert (verdict.outcome, verdict.score, found.by) == (Outcome.CORRECT, 1.0, "quote")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "Completed in 1889, the Eiffel Tower is 330 metres tall.",
+        "The tower was designed by Gustave Eiffel's company.",
+        "In 2023 the Louvre had 8,900,000 visitors.",
+        "The WHO praised the Louvre.",
+        "The museum isn't free for adults.",
+        "The World Health Organization designed it.",
+    ],
+)
+def test_words_in_common_accept_nothing(answer: str) -> None:
+    verdict = Grounding()(answer, PASSAGES)
+    [found] = report(verdict).sentences
+    assert (verdict.outcome, verdict.rule, verdict.score) == (Outcome.UNPARSEABLE, "no judge", None)
+    assert (found.status, found.by, found.open) == ("undecided", "lexical", True)
+    assert judged(answer, "[[supported]]")[0].outcome is Outcome.CORRECT
+    assert judged(answer, "[[unsupported]]")[0].outcome is Outcome.INCORRECT
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        "It is not true that the bridge fell in 1940.",
+        "If the wind had risen, the bridge fell in 1940.",
+        "Some claim the bridge fell in 1940.",
+        "It is a myth that the bridge fell in 1940.",
+        "Perhaps the bridge fell in 1940.",
+    ],
+)
+def test_a_repetition_of_what_a_passage_takes_back_is_not_supported(passage: str) -> None:
+    assert "supported" not in statuses("The bridge fell in 1940.", json.dumps([passage]))
+    assert statuses("The bridge fell in 1940.", json.dumps(["Then the bridge fell in 1940."])) == [
+        "supported"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -145,14 +178,14 @@ def test_what_words_leave_open_is_unsupported_without_a_judge(answer: str, why: 
 def test_several_places_may_be_joined() -> None:
     answer = "The tower was completed in 1889 and the museum had 8.9 million visitors."
     assert statuses(answer) == ["unsupported"]
-    assert statuses(answer, places=2) == ["supported"]
-    assert statuses(answer + " [1][2]", places=2) == ["supported"]
+    assert statuses(answer, places=2) == ["undecided"]
+    assert statuses(answer + " [1][2]", places=2) == ["undecided"]
     [found] = report(Grounding(places=2)(answer[:-1] + " [1][2].", PASSAGES)).sentences
     assert [(c.mark, c.found) for c in found.citations] == [("1", "right"), ("2", "right")]
 
 
 def test_the_score_is_the_share_and_unsupported_spans_are_offsets() -> None:
-    answer = "It was completed in 1889. It is 331 metres tall. It is in Paris, France."
+    answer = "It was completed in 1889. It is 331 metres tall. The museum is not free for adults."
     verdict = Grounding()(answer, PASSAGES)
     found = report(verdict)
     assert verdict.score == pytest.approx(2 / 3)
@@ -168,15 +201,15 @@ def test_the_score_is_the_share_and_unsupported_spans_are_offsets() -> None:
 @pytest.mark.parametrize(
     ("answer", "found", "status"),
     [
-        ("The tower is 330 metres tall [1].", [("1", "right")], "supported"),
-        ("The tower is 330 metres tall.[1]", [("1", "right")], "supported"),
+        ("The tower is 330 metres tall [1].", [("1", "right")], "undecided"),
+        ("The tower is 330 metres tall.[1]", [("1", "right")], "undecided"),
         ("The tower is 330 metres tall [2].", [("2", "wrong")], "unsupported"),
         ("The tower is 330 metres tall [wiki].", [("wiki", "wrong")], "unsupported"),
         ("The tower is 330 metres tall [1, 2].", [("1", "right"), ("2", "wrong")], "unsupported"),
         ("The tower is 330 metres tall [1][9].", [("1", "right"), ("9", "out of range")], "unsupported"),
         ("The tower is 330 metres tall [0].", [("0", "out of range")], "unsupported"),
-        ("The tower is 330 metres tall.", [("", "missing")], "supported"),
-        ("The Louvre had 8.9 million visitors in 2023 [wiki].", [("wiki", "right")], "supported"),
+        ("The tower is 330 metres tall.", [("", "missing")], "undecided"),
+        ("The Louvre had 8.9 million visitors in 2023 [wiki].", [("wiki", "right")], "undecided"),
         ("The tower is 331 metres tall [1].", [("1", "wrong")], "unsupported"),
         ("The tower is 331 metres tall.", [], "unsupported"),
     ],
@@ -191,8 +224,9 @@ def test_citations_right_wrong_missing_and_out_of_range(
 
 def test_citations_may_be_required_or_only_reported() -> None:
     assert statuses("The tower is 330 metres tall.", citations="require") == ["unsupported"]
-    assert statuses("The tower is 330 metres tall [1].", citations="require") == ["supported"]
-    assert statuses("The tower is 330 metres tall [2].", citations="report") == ["supported"]
+    assert statuses("The tower is 330 metres tall [1].", citations="require") == ["undecided"]
+    assert statuses("It was completed in 1889 [1].", citations="require") == ["supported"]
+    assert statuses("The tower is 330 metres tall [2].", citations="report") == ["undecided"]
     verdict = Grounding(citations="report")("The tower is 330 metres tall [2][7].", PASSAGES)
     assert report(verdict).citations == {"wrong": 1, "out of range": 1}
 
@@ -220,21 +254,24 @@ def test_an_abstention_is_its_own_outcome(answer: str) -> None:
     [
         ("The passages do not say who won, but it was Rome in 1998.", ["abstained", "unsupported"]),
         ("Although the sources do not say it, the tower is in Rome.", ["abstained", "unsupported"]),
-        ("The sources do not say; the tower is 330 metres tall.", ["abstained", "supported"]),
+        ("The sources do not say; the tower is 330 metres tall.", ["abstained", "undecided"]),
         ("There is no evidence of life in the tower.", ["unsupported"]),
-        ("I don't know. It is 330 metres tall.", ["abstained", "supported"]),
+        ("I don't know. It is 330 metres tall.", ["abstained", "undecided"]),
     ],
 )
 def test_an_abstention_hides_no_claim(answer: str, expected: list[str]) -> None:
     assert statuses(answer) == expected
 
 
-def test_what_claims_nothing_is_not_counted_unless_it_has_numbers() -> None:
+def test_what_claims_nothing_is_not_counted_unless_it_has_facts() -> None:
     answer = "# The Facts\nThree facts follow:\nIs it so?\n\nIt is 330 metres tall."
     assert statuses(answer)[0] == "no claim"
     assert statuses("# The Facts\nIs it so?") == ["no claim", "no claim"]
     assert Grounding()("# The Facts", PASSAGES).rule == "no claim"
     assert statuses("# Built in 1789") == ["unsupported"]
+    assert statuses("**A tower of Bismarck**") == ["unsupported"]
+    assert statuses("Did Napoleon build it in 1889?") == ["unsupported"]
+    assert statuses("**Adults love the museum.**") == ["unsupported"]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +327,7 @@ def test_the_embedding_level_decides_before_the_judge_and_after_the_facts() -> N
 
 
 def test_the_judge_decides_what_is_open_and_only_that() -> None:
-    answer = "The tower is 330 metres tall. Adults must buy a ticket for the museum. It is 17 years old."
+    answer = "It was completed in 1889. Adults must buy a ticket for the museum. It is 17 years old."
     verdict, asked = judged(answer, "It follows. [[supported]]")
     assert [f.status for f in report(verdict).sentences] == ["supported", "supported", "unsupported"]
     assert len(asked) == 1
@@ -331,7 +368,7 @@ def test_a_long_answer_and_long_passages_take_linear_time() -> None:
     text = " ".join(" ".join(draw.choices(words, k=15)).capitalize() + "." for _ in range(1200))
     start = time.process_time()
     verdict = Grounding()(text[:50_000], json.dumps([text, text[::-1]]))
-    assert verdict.decided
+    assert verdict.outcome in (Outcome.CORRECT, Outcome.UNPARSEABLE)
     assert time.process_time() - start < 20
 
 

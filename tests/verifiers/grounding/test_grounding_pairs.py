@@ -15,8 +15,6 @@ PAIRS = [
     json.loads(line)
     for line in (Path(__file__).parent / "data" / "grounding_pairs.jsonl").read_text().splitlines()
 ]
-WORDS_CANNOT_TELL = ("roles", "swapped")
-"""Pairs whose words and facts are all in the passage, put together otherwise."""
 
 
 def look(pair: dict[str, str], passages: list[str]) -> Finding:
@@ -32,12 +30,11 @@ def findings(request: pytest.FixtureRequest) -> list[Finding]:
     return [look(pair, [pair["passage"]] if alone else every) for pair in PAIRS]
 
 
-def counts(findings: list[Finding], leaving_out: tuple[str, ...] = ()) -> Counter[tuple[bool, bool]]:
+def counts(findings: list[Finding]) -> Counter[tuple[bool, bool]]:
     """(labelled as supported, found supported)."""
     return Counter(
         (bool(pair["supported"]), finding.status == "supported")
         for pair, finding in zip(PAIRS, findings, strict=True)
-        if pair["kind"] not in leaving_out
     )
 
 
@@ -46,14 +43,16 @@ def test_the_set_is_balanced_and_no_pair_stands_twice() -> None:
     assert sum(bool(p["supported"]) for p in PAIRS) == 40
 
 
-def test_precision_and_recall(findings: list[Finding]) -> None:
+def test_what_is_accepted_is_right_and_what_is_left_open_goes_to_the_judge(findings: list[Finding]) -> None:
     found = counts(findings)
-    assert found[True, True] >= 27  # recall 0.675
-    assert found[False, True] <= 8  # precision 0.771
-
-
-def test_only_words_put_together_otherwise_pass_for_support(findings: list[Finding]) -> None:
-    assert counts(findings, WORDS_CANNOT_TELL)[False, True] <= 1
+    assert found[False, True] == 0  # precision 1.0
+    assert found[True, True] == 10  # recall 0.25: word for word only
+    rejected = [
+        pair["kind"]
+        for pair, finding in zip(PAIRS, findings, strict=True)
+        if pair["supported"] and finding.status == "unsupported" and not finding.open
+    ]
+    assert len(rejected) <= 4
 
 
 def test_numbers_and_names_of_no_passage_are_never_supported(findings: list[Finding]) -> None:
@@ -77,10 +76,10 @@ def test_quotations_are_always_supported(findings: list[Finding]) -> None:
 
 def test_a_negation_in_one_clause_is_not_one_in_the_next() -> None:
     passage = "The battery can be removed with a key, and it should not be stored empty."
-    for sentence, supported in (
-        ("The battery cannot be removed with a key.", False),
-        ("The battery can be removed with a key.", True),
-        ("The battery should not be stored empty.", True),
-        ("The battery should be stored empty.", False),
+    for sentence, status in (
+        ("The battery cannot be removed with a key.", "unsupported"),
+        ("The battery can be removed with a key.", "undecided"),
+        ("The battery should not be stored empty.", "undecided"),
+        ("The battery should be stored empty.", "unsupported"),
     ):
-        assert (look({"sentence": sentence}, [passage]).status == "supported") == supported, sentence
+        assert look({"sentence": sentence}, [passage]).status == status, sentence

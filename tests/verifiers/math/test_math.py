@@ -30,7 +30,6 @@ CORRECT = [
     (r"\boxed{1} no, \boxed{2}", "2", "same text"),
     (r"\boxed{x = \boxed{5}}", "5", "same text"),
     (r"it is \boxed{7}. Put your answer in \boxed{}.", "7", "same text"),
-    (r"\boxed{7} and then \boxed{8 never closed", "7", "same text"),
     (r"\boxed{7}", r"\boxed{7}", "same text"),
     (r"\boxed{0.333333}", r"\frac13", "decimal"),
     (r"\boxed{\frac{1}{2}}", "0.5", "exact number"),
@@ -69,6 +68,13 @@ UNDECIDED = [
     ("", "7", Outcome.UNPARSEABLE, "no answer"),
     (" \n", "7", Outcome.UNPARSEABLE, "no answer"),
     ("I do not know.", "7", Outcome.UNPARSEABLE, "no answer"),
+    (r"\boxed{7} and then \boxed{8 never closed", "7", Outcome.UNPARSEABLE, "unfinished"),
+    (r"\boxed{\frac{1}{2}", "2", Outcome.UNPARSEABLE, "unfinished"),
+    ("<think>It is \\boxed{7}", "7", Outcome.UNPARSEABLE, "unfinished"),
+    ("<answer>7", "7", Outcome.UNPARSEABLE, "unfinished"),
+    ("There are 7 pears, and 8 plums lie there", "7", Outcome.UNPARSEABLE, "ambiguous"),
+    (r"\boxed{2+4=5}", "5", Outcome.UNPARSEABLE, "undecided"),
+    (r"\boxed{x}", "0/0", Outcome.ERROR, "reference unparseable"),
     (r"\boxed{)(}", "7", Outcome.UNPARSEABLE, "not mathematics"),
     (r"\boxed{" + "1+" * ANSWER_LIMIT + "1}", "7", Outcome.UNPARSEABLE, "too long"),
     (r"\boxed{x}", "", Outcome.ERROR, "reference unparseable"),
@@ -117,7 +123,8 @@ def test_last_box(text: str, content: str | None) -> None:
 
 
 def test_many_open_boxes_take_linear_time(pool: Pool) -> None:
-    assert pool.verify(r"\boxed{3} " + r"\boxed{" * 200_000, "3").correct
+    assert pool.verify(r"\boxed{3} " + r"\boxed{" * 200_000, "3").rule == "unfinished"
+    assert pool.verify(r"\boxed{}" * 200_000 + r"\boxed{3}", "3").correct
 
 
 HOSTILE = [
@@ -174,7 +181,7 @@ def test_hostile_answers_disturb_nobody() -> None:
         assert set(before[1]) <= set(pool.pids)  # no worker had to be killed
 
 
-def test_only_sympy_users_pay_for_sympy() -> None:
+def test_what_is_plain_is_judged_without_any_mathematics_library() -> None:
     code = (
         "import sys\n"
         "from gristmill.verifiers.math import verify\n"
@@ -182,18 +189,6 @@ def test_only_sympy_users_pay_for_sympy() -> None:
         "assert not {'sympy', 'math_verify'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_errors_of_math_verify_are_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
-    import math_verify.grader
-
-    def broken(*_: object) -> bool:
-        raise NotImplementedError("no such comparison")
-
-    monkeypatch.setattr(math_verify.grader, "sympy_expr_eq", broken)
-    verdict = verify(r"\boxed{\sqrt{q^2}}", "q")
-    assert verdict.outcome is Outcome.ERROR
-    assert verdict.detail == "NotImplementedError: no such comparison"
 
 
 def _golds(name: str) -> Iterator[str]:

@@ -180,14 +180,14 @@ def test_group_compares_few(monkeypatch: pytest.MonkeyPatch) -> None:
     forms = [r"\frac{{{0}}}{{7}}+x", r"x+{0}/7", r"\frac{{7x+{0}}}{{7}}", r"\left(x+\frac{{{0}}}7\right)"]
     answers = [forms[i // 40 % 4].format(3 * (i % 40) + 100) + " " * (i // 160) for i in range(1000)]
     calls = 0
-    judge = decide.judge_here
+    judge = decide.judge
 
     def counted(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
         return judge(*arguments)
 
-    monkeypatch.setattr(decide, "judge_here", counted)
+    monkeypatch.setattr(decide, "judge", counted)
     classes = group(answers)
     assert sorted(map(len, classes)) == [25] * 40
     assert [c[0] for c in classes] == list(range(40))
@@ -218,5 +218,5 @@ PIECES = st.sampled_from(ALPHABET.split())
 def test_no_text_breaks_it(text: str, reference: list[str]) -> None:
     for completion in (text, rf"\boxed{{{text}}}"):
         verdict = verify(completion, "".join(reference))
-        assert verdict.rule != "raised" or "math_verify" in verdict.detail, verdict
+        assert verdict.rule != "raised", verdict
         assert (verdict.score is None) == (not verdict.decided)

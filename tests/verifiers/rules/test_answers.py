@@ -13,6 +13,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome
 from gristmill.verifiers.rules.short_answer import (
     LIMIT,
+    LabelPlace,
     ShortAnswer,
     extract,
     f1,
@@ -146,6 +147,18 @@ WICE = ("supported", "not_supported", "partially_supported")
         ("The answer is partially-supported", WICE, "partially_supported"),
         ("The claim is not supported by the text.", WICE, "not_supported"),
         ("PARTIALLY_SUPPORTED", WICE, "partially_supported"),
+        ("It is partially supported.", WICE, "partially_supported"),
+        ("The claim is fully supported", WICE, "supported"),
+        ("Supported? No, refuted.", ("supported", "refuted"), "refuted"),
+        (
+            "Not enough info to say whether it is supported or refuted.",
+            ("supported", "refuted", "not enough info"),
+            "not enough info",
+        ),
+        ("refuted, not supported", ("supported", "refuted"), "refuted"),
+        ("not supported, but refuted", ("supported", "refuted"), "refuted"),
+        ("clearly supported rather than refuted", ("supported", "refuted"), "supported"),
+        ("It isn't refuted; it is supported", ("supported", "refuted"), "supported"),
         ("This is not enough info to say", ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO"), "NOT ENOUGH INFO"),
     ],
 )
@@ -162,14 +175,33 @@ def test_whole_labels_only(completion: str, labels: tuple[str, ...], label: str)
         ("partially_supported", ("supported", "refuted")),
         ("not supported", ("supported", "refuted")),
         ("unsupported", ("supported", "refuted")),
-        ("supported or refuted", ("supported", "refuted")),
-        ("supported/refuted", ("supported", "refuted")),
+        ("not fully supported", ("supported", "refuted")),
+        ("neither supported nor refuted", ("supported", "refuted")),
+        ("It is not supported or refuted.", ("supported", "refuted")),
+        ("not necessarily supported", ("supported", "refuted")),
+        ("It can't be considered supported", ("supported", "refuted")),
+        ("It doesn’t appear refuted, it is barely supported", ("supported", "refuted")),
+        ("far from supported", ("supported", "refuted")),
+        ("partly supported", ("supported", "refuted")),
+        ("supported, though weakly", ("supported", "refuted")),
+        ("It would be wrong to say it is supported.", ("supported", "refuted")),
+        ("There is no evidence that it is supported.", ("supported", "refuted")),
+        ("supported, then refuted", ("supported", "refuted")),
         ("it isn't supported", ("supported", "refuted")),
         ("maybe", ("supported", "refuted")),
     ],
 )
 def test_what_names_no_label_is_undecided(completion: str, labels: tuple[str, ...]) -> None:
     assert ShortAnswer(labels=labels)(completion, "supported").outcome is Outcome.UNPARSEABLE
+
+
+@pytest.mark.parametrize(
+    "completion", ["supported or refuted", "Supported/refuted", "Answer: supported and refuted"]
+)
+@pytest.mark.parametrize("reference", ["supported", "refuted"])
+def test_alternatives_are_wrong(completion: str, reference: str) -> None:
+    verdict = ShortAnswer(labels=("supported", "refuted"))(completion, reference)
+    assert (verdict.outcome, verdict.rule.endswith("hedge")) == (Outcome.INCORRECT, True)
 
 
 def test_labels_must_be_distinct_and_the_reference_one_of_them() -> None:
@@ -181,7 +213,7 @@ def test_labels_must_be_distinct_and_the_reference_one_of_them() -> None:
 
 def test_find_whole_takes_the_longest() -> None:
     assert find_whole(list("abcab"), [list("ab"), list("abc"), []]) == [(1, 0), (0, 3)]
-    assert whole_labels("not_supported", ["supported", "not supported"]) == [(1, False)]
+    assert whole_labels("not_supported", ["supported", "not supported"]) == [LabelPlace(1)]
 
 
 def test_a_long_answer_is_not_compared() -> None:

@@ -50,20 +50,27 @@ CHOSEN = [
     ("A. Paris", "A"),
     ("The answer is A", "A"),
     ("The answer is not B. The answer is C.", "C"),
+    ("The answer is B. Wait, actually the answer is C.", "C"),
+    ("I think the answer is Paris. No, the answer is Rome.", "B"),
 ]
-UNDECIDED = [
-    "",
-    "I do not know.",
+HEDGES = [
     "B or C",
     "Answer: B or C",
     "The answer is B. The answer is C.",
     r"\boxed{A} \boxed{B}",
     r"\boxed{A, B}",
     "(A), (B) and (C)",
+    "The answer is Paris or Rome.",
+    "Answer: either Paris, Rome or maybe Berlin",
+    "So the answer is (B) and/or (C).",
+]
+UNDECIDED = [
+    "",
+    "I do not know.",
     "B. Berlin",
     "Answer: F",
     "Option B is wrong.",
-    "The answer is Paris or Rome.",
+    "The answer is Paris, which is larger than Rome.",
     "The answer is not B.",
     "A big city lies there.",
     "I think it is hard.",
@@ -77,6 +84,14 @@ def test_chosen(completion: str, letter: str) -> None:
         assert verdict.decided, verdict
         assert verdict.extracted == f"{letter}. {CITIES[LETTERS.index(letter)]}"
         assert (verdict.correct, verdict.score) == (gold == letter, float(gold == letter))
+
+
+@pytest.mark.parametrize("completion", HEDGES)
+@pytest.mark.parametrize("gold", "ABC")
+def test_a_hedge_is_never_right(completion: str, gold: str) -> None:
+    verdict = Choice()(completion, key(CITIES, gold))
+    assert (verdict.outcome, verdict.score) == (Outcome.INCORRECT, 0.0), verdict
+    assert verdict.rule.endswith("hedge")
 
 
 @pytest.mark.parametrize("completion", UNDECIDED)

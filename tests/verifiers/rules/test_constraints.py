@@ -40,6 +40,70 @@ CHECKS = [
     ({"check": "without", "characters": ",;"}, "a. b", "a, b", "',' is there"),
     ({"check": "quoted"}, ' "a" ', '"a', "quoted: it is not"),
     ({"check": "json"}, '```json\n{"a": 1}\n```', "{'a': 1}", "json: not JSON"),
+    ({"check": "count", "of": "sentences", "min": 3, "max": 3}, "one. two! three", "one. Two", "2, under 3"),
+    (
+        {"check": "count", "of": "sentences", "min": 2},
+        "It ends.Then it goes on.",
+        "See v2.Final now.",
+        "1, u",
+    ),
+    ({"check": "count", "of": "sentences", "min": 2}, "वह आया। वह गया।", "वह आया।", "1, under 2"),
+    ({"check": "count", "of": "words", "max": 2}, "हिन्दी cafe\u0301", "a b c", "3, over 2"),
+    ({"check": "count", "of": "bullets", "min": 2, "max": 2}, "-tea\n*milk", "*tea*\n-5\n- x", "1, under 2"),
+    ({"check": "count", "of": "highlights", "min": 2}, "*so* and **thus**", "a * b * c ** d", "0, under 2"),
+    ({"check": "count", "of": "capital_words", "max": 2}, "NASA and I", "NASA AND I", "3, over 2"),
+    ({"check": "keywords", "present": ["dog"]}, "my _dog_.", "dogs", "'dog' is missing"),
+    (
+        {"check": "keywords", "present": ["学习", "Python"]},
+        "我们学习用Python编程",
+        "学 习 Python",
+        "'学习' is",
+    ),
+    (
+        {"check": "keywords", "present": ["café", "don't"]},
+        "cafe\u0301: don’t",
+        "cafe, dont",
+        "'café' is missing",
+    ),
+    ({"check": "keywords", "absent": ["แมว"]}, "หมา", "ฉันรักแมวมาก", "'แมว' is there"),
+    ({"check": "affix", "start": "I'm", "end": '"so"'}, "I’m “so”", "I am so", "it starts with 'I a'"),
+    ({"check": "letters", "letter": "q", "min": 2}, "Quiet, queen", "quiet", "1, under 2"),
+    ({"check": "letters", "letter": "é", "max": 1}, "e\u0301e", "ÉE\u0301", "2, over 1"),
+    ({"check": "postscript"}, "Bye\nP. S. call me", "Bye\nPSALM 3\nP.S.", "no line starts with 'P.S.'"),
+    ({"check": "postscript", "marker": "P.P.S"}, "Bye\n**P.P.S.** x", "P.P.S. x", "nothing stands before it"),
+    ({"check": "title"}, "<<A day out>>\nWe went.", "<< >>\n<a day>", "there is no <<title>>"),
+    (
+        {"check": "first_word", "word": "cats", "paragraph": 2, "paragraphs": 2},
+        'Hm.\n\n"Cats,"',
+        "C.\n\nDogs",
+        "'Dogs'",
+    ),
+    ({"check": "first_word", "word": "x", "paragraphs": 2}, "x\n\ny", "x\n\ny\n\nz", "3 paragraphs, not 2"),
+    (
+        {"check": "repeats", "prompt": "Say  “hi”."},
+        'say "hi".\nHi!',
+        'Say "hi".',
+        "nothing follows the prompt",
+    ),
+    ({"check": "parts", "min": 2, "max": 2}, "***\na\n***\nb", "a\n***\n***\nb", "nothing between two '***'"),
+    (
+        {"check": "parts", "mark": "******", "min": 2, "max": 2, "different": True},
+        "a\n******\nb",
+        "a\n******\nA",
+        "two parts",
+    ),
+    (
+        {"check": "numbered", "word": "SECTION", "min": 2},
+        "**SECTION 1**\na\nSECTION 2\nb",
+        "SECTION 1\nSection 2",
+        "1, under",
+    ),
+    (
+        {"check": "one_of", "texts": ["My answer is yes.", "My answer is no."]},
+        "So my answer is no.",
+        "My answer is yes. My answer is no.",
+        "are there",
+    ),
     ({"check": "language", "code": "ru"}, "Привет, как дела?", "你好吗", "zh, not ru"),
 ]
 
@@ -51,6 +115,13 @@ def test_each_check(check: dict[str, Any], right: str, wrong: str, why: str) -> 
         verdict = verify(wrong)
         assert (verdict.outcome, verdict.score) == (Outcome.INCORRECT, 0.0)
         assert why in verdict.detail
+
+
+@pytest.mark.parametrize("check", [check for check, *_ in CHECKS], ids=json.dumps)
+@pytest.mark.parametrize("text", ["", " \n\t"])
+def test_an_empty_text_fails_every_check(check: dict[str, Any], text: str) -> None:
+    verdict = made(check)(text)
+    assert (verdict.outcome, verdict.score) == (Outcome.INCORRECT, 0.0)
 
 
 def test_the_score_is_the_share_and_all_misses_are_named() -> None:
@@ -96,6 +167,10 @@ def test_bad_references_are_errors(reference: str) -> None:
         {"check": "keywords"},
         {"check": "affix"},
         {"check": "frequency", "word": "a"},
+        {"check": "letters", "letter": "a"},
+        {"check": "parts"},
+        {"check": "numbered", "min": 2, "max": 1},
+        {"check": "first_word", "word": "a", "paragraph": 3, "paragraphs": 2},
         {"check": "language", "code": "xx"},
     ],
 )

@@ -279,10 +279,14 @@ def test_shuffle_and_offset_pick_the_same_records_of_the_same_source(tmp_path: P
     assert [r.id for r in read(Source(path=a, shuffle=True))] == ["row 11", *order]
 
 
-def test_a_condition_is_an_error_until_it_is_supported(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(lines(ROWS))
-    with pytest.raises(RecipeError, match="not supported yet"):
-        list(read(Source(path=str(tmp_path / "a.jsonl"), where="answer > 3")))
+def test_a_condition_takes_the_rows_that_meet_it(tmp_path: Path) -> None:
+    rows = [{"problem": f"q{i}", "level": i % 3, "tag": "ab"[i % 2]} for i in range(2500)]
+    (tmp_path / "a.jsonl").write_bytes(lines(rows))
+    path = str(tmp_path / "a.jsonl")
+    found = [record.problem for record in read(Source(path=path, where="level = 2 AND tag = 'a'", offset=1))]
+    assert found == [f"q{i}" for i in range(2500) if i % 3 == 2 and i % 2 == 0][1:]
+    with pytest.raises(RecipeError, match=r"source\.where: .*levl.*Did you mean 'level'"):
+        list(read(Source(path=path, where="levl = 2")))
 
 
 def test_the_fingerprint_of_many_files_follows_each(tmp_path: Path) -> None:

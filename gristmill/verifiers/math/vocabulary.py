@@ -1,0 +1,65 @@
+"""The words that say how a number stands in a sentence, in lower case."""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TURN = _words("""
+    leaving is are was were equals equal makes make gives give leaves becomes so thus hence therefore then
+    yields get gets means namely has have had  obtain implies follows meaning
+    giving yielding
+""")
+"""What follows these is the result, and what stood before was on the way to it."""
+CONCLUDING = _words("so thus hence therefore then means meaning implies follows namely which")
+"""Of these, the ones that a comma does not part from their result."""
+REASON = _words("""
+    because since where after when if while obtained given using assuming whenever although though
+    considering based provided unless including compared instead as
+""")
+"""Behind a result, these begin a remark on it."""
+LEADING = _words("""
+    since because if when with after given as for although while using out from before having
+    whenever
+""")
+"""A clause that begins with one of these says under what circumstances, up to its comma."""
+SELECTING = _words("""
+    of from among between
+""")
+"""Prepositions before a group: "of the integers 1, 2, 3"."""
+CIRCUMSTANCE = _words("""
+    in of per for from by with within before over under every each at than out into on during among
+    until without through across to step case problem part question option
+""")
+"""A number behind one of these is a circumstance: "in 3 bags"."""
+BETWEEN = _words("""
+    the a an his her its their all these those only just exactly about approximately roughly nearly
+    my our that this first last next
+""")
+"""Words that may stand between a preposition and its number."""
+WHOLES = _words("""
+    total sum amount value number cost price average mean maximum minimum product
+""")
+""""A total of 5" is a result, and no circumstance."""
+NEGATION = _words("""
+    not never isn't aren't wasn't cannot no neither nor
+""")
+"""What follows these is not the answer."""
+HEDGED = _words("""
+    or and either maybe perhaps possibly alternatively also
+""")
+"""Words that join several answers."""
+SHORT_WORDS = _words("""
+    is in he we it so to of at by if as no my up us me do go am an be on
+""")
+"""Words of two letters that are no product of symbols."""
+MINUS = _words("""
+    minus negative
+""")
+"""Words for the minus sign."""
+NO_UNITS = _words("""
+    in a at as an is
+""")
+"""Words that are no unit where they stand behind a number in a sentence."""

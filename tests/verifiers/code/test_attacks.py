@@ -1,0 +1,88 @@
+"""No program is rewarded for anything but the answer, whatever it does, in any sandbox, as root and not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from attack_programs import AFTER, BEFORE, READING
+from attacks import attacked, attacks
+from paths import ROOT
+
+from gristmill.core.errors import RecipeError
+from gristmill.verifiers.code import enclosure
+from gristmill.verifiers.code.sandbox import choose
+from gristmill.verifiers.code.verifier import Code
+
+KINDS = ("bubblewrap", "unshare", "none")
+TESTS = ROOT / "tests"
+NOBODY = 60999
+"""A user that no person or service has."""
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there are no sandboxes elsewhere")
+
+
+def rewarded(told: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
+    return [one for one in told if (one["outcome"], one["score"]) != ("incorrect", 0.0)]
+
+
+def test_there_are_forty_at_least() -> None:
+    assert len(attacks("none")) >= 40
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_attack_is_rewarded(kind: str) -> None:
+    try:
+        choose(kind, allow_root=True)  # type: ignore[arg-type]
+    except RecipeError as error:
+        pytest.skip(error.message)
+    programs = attacks(kind)
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda text: attacked(kind, text), programs.values()))
+    named = [{"name": name, **one} for name, one in zip(programs, told, strict=True)]
+    assert not rewarded(named)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can become someone else; the others are that already"
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_attack_is_rewarded_as_an_unprivileged_user(kind: str) -> None:
+    with tempfile.TemporaryDirectory() as home:
+        os.chown(home, NOBODY, NOBODY)
+        become = enclosure._become(NOBODY, home, hidden=True)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": home,
+            "TMPDIR": home,
+        }
+        words = [*become, sys.executable, str(TESTS / "attacks.py"), kind]
+        ran = subprocess.run(words, capture_output=True, text=True, cwd=home, env=environment, timeout=850)
+    told = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(told) == len(attacks(kind)), ran.stderr[-2000:]
+    assert {one["user"] for one in told} == {NOBODY}
+    assert not rewarded(told)
+
+
+@pytest.mark.parametrize(
+    "name", ["frames", "gc.get_objects", "modules", "/proc/self/mem", "ctypes memory", "files"]
+)
+def test_the_readers_do_find_a_word_that_is_within_reach(name: str, tmp_path: Path) -> None:
+    word = f"token-{os.urandom(8).hex()}"
+    text = (BEFORE + READING[name] + AFTER).replace("@", str(tmp_path))
+    hidden = f"import types\nkept = ['to' + 'ken-{word[6:]}']\nopen('kept', 'w').write(kept[0])\n"
+    tests = {"setup": hidden, "calls": [{"function": "f", "args": [1], "expected": word}]}
+    verdict = Code(allow_root=True)(f"```python\n{text}\n```", json.dumps(tests))
+    assert verdict.correct, verdict.detail
