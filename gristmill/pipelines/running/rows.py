@@ -19,6 +19,22 @@ def read_sources(recipe: Recipe, limits: Mapping[int, int] | None = None) -> dic
     return found
 
 
+def tried(recipe: Recipe) -> tuple[int, int] | None:
+    """The node whose rows are the recipe's target, and the source of which rows are tried for it."""
+    if recipe.until is None or recipe.until.stage is None:
+        return None
+    goal = recipe.graph.find(recipe.until.stage)
+    return goal, min(recipe.graph.ancestors(goal))
+
+
+def at_most(recipe: Recipe) -> dict[int, int]:
+    """The most rows that ``until`` takes of a source."""
+    target = tried(recipe)
+    if target is None or recipe.until is None or recipe.until.at_most is None:
+        return {}
+    return {target[1]: recipe.until.at_most}
+
+
 def kept_sources(recipe: Recipe) -> frozenset[int]:
     """The sources whose rows are written to their folder: a filter, a relation or an export reads them."""
     exported = {recipe.graph.find(entry.reads_from) for entry in recipe.exports}
