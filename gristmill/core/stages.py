@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Engine
 from gristmill.core.errors import RecipeError
@@ -56,6 +57,10 @@ def _uncounted(verdict: Verdict) -> None:
     """What ``Context.count`` does outside of a run."""
 
 
+Refer = Callable[[str, str], str]
+"""From a problem and its answer to the reference that a verifier is given."""
+
+
 class Context(Struct, frozen=True):
     """What a row stage may use: the engine (paced, retried and logged), the verifier, the run's seed, and
     the recipe's further engines by their names (a prover, a judge, a reference model).
@@ -70,6 +75,22 @@ class Context(Struct, frozen=True):
     engines: Mapping[str, Engine] = {}
     count: Callable[[Verdict], None] = _uncounted
     verifiers: Mapping[str, Callable[[str, str], Awaitable[Verdict]]] = {}
+    refer: Mapping[str, Refer] = {}
+    """How verifiers that want a row's problem get it with its answer; the main one's name is empty."""
+
+    def about(self, record: Any) -> Context:
+        """This context for the answers to one record: verifiers that want its problem get it."""
+        problem = getattr(record, "problem", None)
+        if not self.refer or not isinstance(problem, str):
+            return self
+
+        def told(name: str, verify: Callable[[str, str], Awaitable[Verdict]]) -> Any:
+            if (refer := self.refer.get(name)) is None:
+                return verify
+            return lambda completion, reference: verify(completion, refer(problem, reference))
+
+        named = {name: told(name, verify) for name, verify in self.verifiers.items()}
+        return replace(self, verify=told("", self.verify), verifiers=named, refer={})
 
     async def judge(self, completion: Completion, reference: str, *, begun: str = "") -> Verdict:
         """The verdict on a completion, after the text ``begun`` where it continues one.

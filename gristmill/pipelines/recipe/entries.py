@@ -11,6 +11,7 @@ from gristmill.core.contracts import check_part
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
 from gristmill.core.registry import find, locate, names, suggest
+from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
@@ -51,6 +52,11 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             options=self.options,
         )
 
+    def refer(self) -> Refer | None:
+        """How the verifier wants a row's problem with its answer; ``None`` if it wants the answer alone."""
+        found: Refer | None = getattr(find("verifiers", self.kind), "for_problem", None)
+        return found
+
     def check(self, place: str) -> None:
         """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
         if self.kind not in names("verifiers"):
@@ -71,6 +77,11 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
 
     verifier: Any = None
     """The function or object itself."""
+
+    def refer(self) -> Refer | None:
+        """How the object wants a row's problem with its answer; ``None`` if it wants the answer alone."""
+        found: Refer | None = getattr(self.verifier, "for_problem", None)
+        return found
 
     def open(self) -> Pool | InProcess:
         """Worker processes, or this one where they cannot import it (a warning says so)."""

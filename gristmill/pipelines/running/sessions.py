@@ -84,7 +84,7 @@ class Engines:
 
     def tools(self, verifiers: Verifiers) -> Tools:
         """What the stages of a run may use."""
-        return Tools(self.main, self.named, verifiers.main, verifiers.named)
+        return Tools(self.main, self.named, verifiers.main, verifiers.named, verifiers.refer)
 
     async def close_gates(self) -> None:
         """Let no request through any more, and wait until those in flight have ended."""
@@ -116,6 +116,7 @@ class Verifiers:
                 same = options.open()
                 opened.append((options, same))
             self.named[name] = same.averify
+        self.refer = recipe.refer
         self._pools = [pool for _, pool in opened]
         self.main: Verify = self._pools[0].averify
 

@@ -25,6 +25,9 @@ from gristmill.synth.refusal.sureness import Sureness
 
 _END = (".", "!", "?")
 _REFUSED = Verdict(Outcome.UNPARSEABLE, rule="refused")
+_UNANSWERABLE = Verdict(Outcome.INCORRECT, 0.0, rule="unanswerable")
+_NO_ANSWER = "A"
+"""What stands for the reference that an unanswerable question has not: no verifier sees it."""
 # The paper's rule, with room for the longest refusal.
 _PROBE = ProbeKnowledge(preset="r-tuning", sampling=Sampling(temperature=0.0, max_tokens=32))
 
@@ -33,6 +36,8 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Asks each problem once, greedily, in the form of the training data, and how sure the model is.
 
     An answer that declines is ``unparseable`` under the rule ``refused``, even where it mentions the
+    reference. A problem without an answer is a question that cannot be answered: any answer to it is
+    ``incorrect`` under the rule ``unanswerable``, it counts as not known, and its response has an empty
     reference.
     """
 
@@ -90,18 +95,22 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return within("probe", self.probe.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Response]:
-        """The response to one problem. ``RowRejected`` where it has no reference answer or lacks what the
-        form needs, or where the engine gave no probabilities."""
+        """The response to one problem. ``RowRejected`` where it lacks what the form needs, or where the
+        engine gave no probabilities."""
+        unanswerable = problem.answer is None
 
         async def verify(text: str, reference: str) -> Verdict:
             answer = self._answer(text)
             if self._refuses(answer):
                 context.count(_REFUSED)
                 return _REFUSED
+            if unanswerable:
+                context.count(_UNANSWERABLE)
+                return _UNANSWERABLE
             return await context.verify(answer, reference)
 
         asking = self.asking
-        [known] = await asking(problem, replace(context, verify=verify))
+        [known] = await asking(_answerable(problem), replace(context, verify=verify))
         assert known.greedy is not None
         said = known.greedy.completion
         answer = self._answer(said.text)
@@ -113,7 +122,7 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             Response(
                 id=problem.id,
                 problem=problem.problem,
-                answer=known.answer,
+                answer="" if unanswerable else known.answer,
                 meta=problem.meta,
                 completion=answer,
                 verdict=known.greedy.verdict,
@@ -122,13 +131,16 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
                 sure=found.sure,
                 stated=None if self.stated is None else stated_confidence(said.text, self.scale),
                 mass=found.mass,
+                known=False if unanswerable else None,
             )
         ]
 
     def estimate(self, problem: Problem) -> Estimate:
         """The probe's, and for the sure probability one completion for each beginning that is followed up
         (two where the engine scores)."""
-        cost = self.asking.estimate(problem)
+        cost = self.asking.estimate(
+            problem if problem.answer is not None else replace(problem, answer=_NO_ANSWER)
+        )
         if self.method != "sure" or not cost.completions_max:
             return cost
         # A refusal in words is not asked whether it is sure.
@@ -169,6 +181,11 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             asked = (*asked, Message("assistant", answer), Message("user", self.sure_question))
         words = sureness.words_of(self.sure, self.unsure)
         return await sureness.sureness(context.engine, asked, prefix, words, read=self.read)
+
+
+def _answerable(problem: Problem) -> Problem:
+    """The problem, with something in the place of the reference that it has not."""
+    return replace(problem, answer=_NO_ANSWER) if problem.answer is None else problem
 
 
 class AskHeldOut(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import derive_seed
 from gristmill.filters.duplicates import near_duplicates
+from gristmill.synth.refusal.wordings import slips, written_out
 
 Part = Literal["train", "test", "test_ood"]
 
@@ -36,8 +37,9 @@ class Partition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     test: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """The share of the questions in domain to test on, to the nearest whole number."""
     near_duplicates: Annotated[float, Meta(gt=0, le=1)] | None = 0.75
-    """The similarity from which two questions are near-duplicates (``filters.near_duplicates``); ``null``:
-    only equal ones are kept together."""
+    """The similarity from which two questions are near-duplicates (``filters.near_duplicates``); those that
+    differ by one slip in a long word are as well. ``null``: only equal ones are kept together. "What's" is
+    always "What is"."""
     stratify: bool = True
     """Whether ``test`` is a share of each of sure, unsure and left out."""
 
@@ -106,13 +108,26 @@ class Partition(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _groups(self, questions: Sequence[str]) -> list[list[int]]:
         """Questions that belong together, each group and all of them in the order of their first."""
         threshold = 1.0 if self.near_duplicates is None else self.near_duplicates
+        questions = [written_out(question) for question in questions]
+        first = near_duplicates(questions, threshold)
+        if self.near_duplicates is not None:
+            for a, b in slips(questions):
+                low, high = sorted((_root(first, a), _root(first, b)))
+                first[high] = low
         groups: dict[int, list[int]] = {}
-        for i, first in enumerate(near_duplicates(questions, threshold)):
-            groups.setdefault(first, []).append(i)
+        for i in range(len(questions)):
+            groups.setdefault(_root(first, i), []).append(i)
         return list(groups.values())
 
     def _wanted(self, kinds: Sequence[str | None]) -> Counter[str | None]:
         return Counter({kind: _share(self.test, count) for kind, count in Counter(kinds).items()})
+
+
+def _root(first: list[int], i: int) -> int:
+    """The first question of the group of ``i``; what points past it is set straight."""
+    while first[i] != first[first[i]]:
+        first[i] = first[first[i]]
+    return first[i]
 
 
 def _share(share: float, count: int) -> int:

@@ -18,8 +18,8 @@ from gristmill.core.schema import schema
 from gristmill.core.stages import REJECTED_REASON, Filter
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.refusal.partition import Partition
+from gristmill.synth.refusal.wordings import wordings
 from gristmill.synth.step_values.values import wilson
-from gristmill.verifiers.rules.short_answer import tokens
 from gristmill.verifiers.rules.votes import Grouping, Votes, vote
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class RefusalSplit(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True
     undecided. ``entropy``: R-Tuning-U's, which looks at no verdict: by the entropy of the answers' classes,
     of equal ones the first in the input first; questions without a readable answer are left out."""
     classes: Classes = "short_answer"
-    """Which answers are equal: ``short_answer`` by words and numbers, ``exact`` as written, ``math`` by
+    """Which answers are equal: ``short_answer`` by words and numbers, also where one says the same in more
+    words (``wordings.wordings``: "Milky Way", "Milky Way Galaxy"), ``exact`` as written, ``math`` by
     value. An answer is what the verifier read, or otherwise the text; one that it could not read is in no
     class."""
     confidence: Annotated[float, Meta(gt=0, lt=1)] = 0.95
@@ -282,22 +283,19 @@ def _greedy_correct(rows: pl.DataFrame) -> list[bool | None]:
 
 
 def _grouping(classes: Classes) -> Grouping | None:
-    """How equal answers are found; texts that recur over the table are normalised once."""
+    """How equal answers to one question are found."""
     if classes == "math":
         return None  # what ``vote`` does by itself
-    normal = cache(_words) if classes == "short_answer" else str.strip
+    if classes == "short_answer":
+        return wordings
 
     def group(answers: Sequence[str]) -> list[list[int]]:
-        found: dict[object, list[int]] = {}
+        found: dict[str, list[int]] = {}
         for i, answer in enumerate(answers):
-            found.setdefault(normal(answer), []).append(i)
+            found.setdefault(answer.strip(), []).append(i)
         return list(found.values())
 
     return group
-
-
-def _words(answer: str) -> tuple[str, ...]:
-    return tuple(tokens(answer))
 
 
 def _field(meta: str, name: str) -> str | None:

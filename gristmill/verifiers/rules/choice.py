@@ -90,6 +90,14 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Judge ``completion``; ``extracted`` is the letter, with the content if the options are known."""
         return guarded(self._verify, completion, reference)
 
+    @staticmethod
+    def for_problem(problem: str, reference: str) -> str:
+        """The reference with the options that ``problem`` lists; as it is if it has its own, or there are
+        none."""
+        if reference.lstrip().startswith("{") or not read_options(problem):
+            return reference
+        return msgspec.json.encode(OptionKey(reference, problem=problem)).decode()
+
     def _verify(self, completion: str, reference: str) -> Verdict:
         try:
             key = read_key(reference)

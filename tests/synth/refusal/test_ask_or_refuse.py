@@ -18,6 +18,7 @@ from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.synth.refusal import sureness
 from gristmill.synth.refusal import texts as t
 from gristmill.synth.refusal.ask import AskHeldOut, AskOrRefuse
+from gristmill.synth.refusal.compare import compare
 from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.synth.refusal.sureness import Sureness, Words
@@ -251,9 +252,17 @@ def test_an_engine_that_gives_no_probabilities_rejects_the_row() -> None:
     assert found.confidence is None
 
 
-def test_a_problem_without_an_answer_is_rejected() -> None:
-    with pytest.raises(RowRejected):
-        ask(AskOrRefuse(), engine(TOKYO), Problem("p", "Who?"))
+def test_a_question_that_cannot_be_answered_is_to_be_declined() -> None:
+    nobody = Problem("p", "Who will win the cup of 2090?")
+    answered = ask(AskOrRefuse(), engine(TOKYO), nobody)
+    assert (answered.verdict.outcome, answered.verdict.rule) == (Outcome.INCORRECT, "unanswerable")
+    assert (answered.answer, answered.known, answered.sure) == ("", False, pytest.approx(0.75))
+    declined = ask(AskOrRefuse(), engine(spell(("I don't know.", 0.9))), nobody)
+    assert (declined.refused, declined.verdict.rule, declined.known) == (True, "refused", False)
+    assert AskOrRefuse().estimate(nobody) == AskOrRefuse().estimate(PROBLEM)
+    found = compare({"answers": [answered], "declines": [declined]}, draws=10)
+    shares = [system.measures.values["declined_unknown"] for system in found.systems]
+    assert shares == [0, 1]
 
 
 def test_an_estimate_bounds_what_is_asked() -> None:
