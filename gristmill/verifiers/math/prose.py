@@ -3,6 +3,8 @@
 The clause is read once from left to right. Runs of mathematics become candidates; the words between them say
 what they are: behind "is", "so" or "in total" stands the result, behind "in", "of" or "per" a circumstance,
 behind "because" or "obtained" a reason, behind "not" what it is not.
+
+The file is a little longer than others: the reading is one pass, whose steps share what was read before.
 """
 
 from __future__ import annotations
@@ -59,7 +61,7 @@ _BLANK = frozenset(("\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad"))
 _DEMOTED = {"": "before", "before": "earlier"}
 
 
-class Candidate(NamedTuple):
+class MathRun(NamedTuple):
     """A run of mathematics in a clause, and how it stands there."""
 
     start: int
@@ -92,7 +94,7 @@ class _Scan:
 
     def __init__(self, clause: str) -> None:
         self.clause = clause
-        self.found: list[Candidate] = []
+        self.found: list[MathRun] = []
         self.start = self.end = -1
         self.depth = 0
         self.solid = False
@@ -121,7 +123,7 @@ class _Scan:
             role = "aside" if self.aside else self.role
             if not role and len(bare := text.strip("$\\() ")) < 3 and bare.isalpha():
                 role = "name"
-            self.add(Candidate(self.start, self.end, text, role, self.joined))
+            self.add(MathRun(self.start, self.end, text, role, self.joined))
             self.words = []
             self.joined = True
         self.start, self.depth, self.solid, self.pending, self.role = -1, 0, False, False, ""
@@ -208,7 +210,7 @@ class _Scan:
         if not self.leading and self.has_main():
             self.turned = "for good" if word in CONCLUDING else self.turned or "until a comma"
 
-    def add(self, found: Candidate) -> None:
+    def add(self, found: MathRun) -> None:
         """One more candidate."""
         if not found.role and self.turned:
             self.found = [c._replace(role=_DEMOTED.get(c.role, c.role)) for c in self.found]
@@ -216,7 +218,7 @@ class _Scan:
         self.found.append(found)
 
 
-def candidates(clause: str) -> list[Candidate]:
+def candidates(clause: str) -> list[MathRun]:
     """The runs of mathematics in a clause that may be what it states; see the module."""
     scan = _Scan(clause)
     at, length = 0, len(clause)
