@@ -52,6 +52,11 @@ class Estimate(Struct, frozen=True):
     rows_max: int | None = None
 
 
+def _as_it_is(answer: str, problem: str) -> str:
+    """The reference of most verifiers: the answer alone."""
+    return answer
+
+
 def _uncounted(verdict: Verdict) -> None:
     """What ``Context.count`` does outside of a run."""
 
@@ -70,15 +75,21 @@ class Context(Struct, frozen=True):
     engines: Mapping[str, Engine] = {}
     count: Callable[[Verdict], None] = _uncounted
     verifiers: Mapping[str, Callable[[str, str], Awaitable[Verdict]]] = {}
+    refer: Callable[[str, str], str] = _as_it_is
+    """What ``verify`` takes for its reference, of an answer and its problem's text: with ``choice`` the
+    answer and the options that the problem lists."""
 
-    async def judge(self, completion: Completion, reference: str, *, begun: str = "") -> Verdict:
-        """The verdict on a completion, after the text ``begun`` where it continues one.
+    async def judge(
+        self, completion: Completion, reference: str, *, begun: str = "", problem: str = ""
+    ) -> Verdict:
+        """The verdict on a completion, after the text ``begun`` where it continues one. With the text of the
+        ``problem`` the reference is what ``refer`` makes of the two.
 
         One that was cut off is not an answer, right or wrong: ``unparseable``, and counted as such.
         """
         verdict = unfinished(completion)
         if verdict is None:
-            return await self.verify(begun + completion.text, reference)
+            return await self.verify(begun + completion.text, self.refer(reference, problem))
         self.count(verdict)
         return verdict
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -25,6 +26,9 @@ Name = Annotated[str, Meta(pattern=rf"^{NAME}$(?!\n)")]
 Count = Annotated[int, Meta(ge=1)]
 PartName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$(?!\n)")]
 """Of engines, verifiers and sources. No dots: in ``--set engines.NAME.tries=3`` they divide."""
+
+
+Refer = Callable[[str, str], str]
 
 
 class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,6 +55,10 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             options=self.options,
         )
 
+    def refer(self) -> Refer | None:
+        """How it takes its reference from an answer and a problem (``Context.refer``), where it says so."""
+        return getattr(find("verifiers", self.kind), "refer", None)
+
     def check(self, place: str) -> None:
         """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
         if self.kind not in names("verifiers"):
@@ -76,6 +84,10 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
         """Worker processes, or this one where they cannot import it (a warning says so)."""
         settings = {"workers": self.workers, "deadline": self.deadline, "memory_mb": self.memory_mb}
         return pool_for(self.verifier, **settings)
+
+    def refer(self) -> Refer | None:
+        """See ``VerifierOptions.refer``."""
+        return getattr(self.verifier, "refer", None)
 
 
 class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -84,7 +84,7 @@ class Engines:
 
     def tools(self, verifiers: Verifiers) -> Tools:
         """What the stages of a run may use."""
-        return Tools(self.main, self.named, verifiers.main, verifiers.named)
+        return Tools(self.main, self.named, verifiers.main, verifiers.named, verifiers.refer)
 
     async def close_gates(self) -> None:
         """Let no request through any more, and wait until those in flight have ended."""
@@ -118,6 +118,7 @@ class Verifiers:
             self.named[name] = same.averify
         self._pools = [pool for _, pool in opened]
         self.main: Verify = self._pools[0].averify
+        self.refer = recipe.verifier.refer()
 
     def __enter__(self) -> Self:
         for pool in self._pools:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gristmill.core.contracts import Ids, check_table, checked
 from gristmill.core.engine import BorrowedEngine, Completion, Engine, Request
@@ -62,6 +63,8 @@ class Tools(Struct, frozen=True):
     engines: Mapping[str, Engine]
     verify: Verify
     verifiers: Mapping[str, Verify] = {}
+    refer: Callable[[str, str], str] | None = None
+    """As in ``Context``, of the main verifier; ``None``: the answer as it is."""
 
     def context(self, node: GraphNode, seed: int, counts: StageCounts) -> Context:
         """The context of a stage, by which all that it uses is counted."""
@@ -78,7 +81,7 @@ class Tools(Struct, frozen=True):
             return judge
 
         own = self.engine if node.engine is None else self.engines[node.engine]
-        return Context(
+        context = Context(
             StageEngine(own, counts),
             counted(self.verify),
             seed,
@@ -86,6 +89,7 @@ class Tools(Struct, frozen=True):
             count,
             {name: counted(v) for name, v in self.verifiers.items()},
         )
+        return context if self.refer is None else replace(context, refer=self.refer)
 
 
 class _RowRun:

@@ -302,6 +302,7 @@ class _Search:
                 tree.messages,
                 prefix,
                 self.answer,
+                problem=tree.problem,
                 seed=_seed(self.context, tree.id, prefix),
                 n=missing,
                 first=len(have),

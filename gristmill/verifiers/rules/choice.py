@@ -90,6 +90,17 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Judge ``completion``; ``extracted`` is the letter, with the content if the options are known."""
         return guarded(self._verify, completion, reference)
 
+    @staticmethod
+    def refer(answer: str, problem: str) -> str:
+        """The reference for an ``answer`` of a ``problem``: with the options that its text lists, unless the
+        answer brings its own. One that cannot be read is left to the verdict."""
+        options = read_options(problem)
+        try:
+            given = read_key(answer)
+        except ValueError:
+            return answer
+        return answer if given.options or given.problem or not options else key(options, given.answer)
+
     def _verify(self, completion: str, reference: str) -> Verdict:
         try:
             key = read_key(reference)
