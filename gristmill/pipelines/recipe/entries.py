@@ -97,7 +97,8 @@ class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rows: Count | None = None
     """End when the stage has kept this many rows."""
     at_most: Count | None = None
-    """Take no more than this many rows of the source that the stage is made from."""
+    """Take no more than this many rows of the source that is tried: the first from whose rows ``stage`` is
+    made by asking a model. Others are read whole."""
     minutes: Annotated[float, Meta(gt=0)] | None = None
     """Begin no further row after this time."""
     grace_minutes: Annotated[float, Meta(ge=0)] | None = None

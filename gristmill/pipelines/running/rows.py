@@ -20,11 +20,17 @@ def read_sources(recipe: Recipe, limits: Mapping[int, int] | None = None) -> dic
 
 
 def tried(recipe: Recipe) -> tuple[int, int] | None:
-    """The node whose rows are the recipe's target, and the source of which rows are tried for it."""
+    """The node whose rows are the recipe's target, and the source of which rows are tried for it.
+
+    That is the first from whose rows the target is made by asking a model: the others cost nothing.
+    """
     if recipe.until is None or recipe.until.stage is None:
         return None
-    goal = recipe.graph.find(recipe.until.stage)
-    return goal, min(recipe.graph.ancestors(goal))
+    graph = recipe.graph
+    goal = graph.find(recipe.until.stage)
+    made_of = graph.ancestors(goal)
+    asked = [i for i in made_of if (stage := graph.nodes[i].row_stage) and (stage.needs or stage.uses)]
+    return goal, min(set().union(*map(graph.ancestors, asked)) or made_of)
 
 
 def at_most(recipe: Recipe) -> dict[int, int]:
