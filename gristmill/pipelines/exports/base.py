@@ -78,7 +78,10 @@ class MarkedConversation(Struct, frozen=True):
 
 
 class TrlSft(Export, frozen=True, forbid_unknown_fields=True):
-    """``messages`` for TRL's SFT trainer, which trains every assistant turn alike.
+    """``messages`` for trainers that train every assistant turn alike.
+
+    TRL's SFT trainer at its defaults trains *every* turn of them, the system's and the user's included: set
+    ``assistant_only_loss=True`` there, or export ``trl-prompt-completion``.
 
     A record with an assistant turn (or a part of one) that must not be trained is dropped, unless
     ``untrained`` is ``keep``.

@@ -178,7 +178,7 @@ def compare(
     made = []
     for (name, responses), sheet, values in zip(rows.items(), sheets, drawn, strict=True):
         found = _measures(responses, sheet)
-        made.append(System(name, found, _intervals(found, values), *sheet.shapes()))
+        made.append(System(name, found, _intervals(found, sheet, values), *sheet.shapes()))
     changes = {s.name: _changes(made[0], s, drawn[0], drawn[i]) for i, s in enumerate(made) if i}
     return SystemsComparison(count, left_out, tuple(made), changes)
 
@@ -307,9 +307,15 @@ def _bootstrap(
 
 _UNBOUNDED = ("ece",)
 """Metrics without an interval; see ``compare``."""
+_RANKED = ("ap", "auroc")
+_FEW = 10
+"""With fewer right or fewer wrong answers than this, the intervals of ``_RANKED`` hold far less than they say
+(of three right ones in fifty 78 %), and there is none."""
 
 
-def _intervals(found: Measures, drawn: Sequence[Mapping[str, float | None]]) -> dict[str, Interval | None]:
+def _intervals(
+    found: Measures, sheet: _Sheet, drawn: Sequence[Mapping[str, float | None]]
+) -> dict[str, Interval | None]:
     """The interval of each metric of one system; ``None`` where there is none to be had."""
     shares = {
         "accuracy_all": found.questions,
@@ -318,10 +324,12 @@ def _intervals(found: Measures, drawn: Sequence[Mapping[str, float | None]]) -> 
         "willingness": found.known,
         "declined_unknown": found.unknown,
     }
+    right = sum(item.right for item in sheet.items if item.score is not None)
+    few = min(right, found.scored - right) < _FEW
     made: dict[str, Interval | None] = {}
     for name in METRICS:
         value, of = found.values[name], shares.get(name)
-        if value is None or name in _UNBOUNDED:
+        if value is None or name in _UNBOUNDED or (few and name in _RANKED):
             made[name] = None
         elif of is not None:
             made[name] = wilson(round(value * of), of)

@@ -98,6 +98,11 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
     """The further attempts that this chance looks at."""
     attempts_per_round: Positive = 2
     """The attempts drawn at once."""
+    unbiased: bool = False
+    """Whether ``adaptive`` works attempts in the order in which they were drawn, each with all its
+    evaluations and then all its corrections before the next. Without it the attempt that is judged well at
+    once is kept rather than one that needs several evaluations, which shifts what is kept
+    (docs/self-correction.md)."""
     sound_arithmetic: bool = False
     """Whether a right answer or a verdict that fits counts only where no equation in its text is false and
     ``statements`` or more are true (``gristmill.verifiers.rules.arithmetic``): against texts that are right
@@ -215,9 +220,7 @@ class Search:
             rates = Rates.of(self.bases, Beta(options.prior.a, options.prior.b))
             steps = self.steps(goals, rates)
             if steps:
-                await asyncio.gather(
-                    *(self.evaluate(i, 1) if step == "evaluate" else self.correct(i, 1) for i, step in steps)
-                )
+                await asyncio.gather(*(self.take(i, step) for i, step in steps))
                 continue
             left = options.attempts - len(self.bases)
             if left <= 0:
@@ -226,6 +229,16 @@ class Search:
                 return "hopeless"
             await self.draw_attempts(min(left, options.attempts_per_round))
         return "wanted"
+
+    async def take(self, index: int, step: Literal["evaluate", "correct"]) -> None:
+        """One more evaluation or correction of an attempt; with ``unbiased`` all that it may have."""
+        options, base = self.options, self.bases[index]
+        count = 1
+        if options.unbiased and step == "evaluate":
+            count = options.evaluations - len(base.evaluations)
+        elif options.unbiased:
+            count = options.corrections(attempt_right(base) is True) - len(base.corrections)
+        await (self.evaluate(index, count) if step == "evaluate" else self.correct(index, count))
 
     def workable(self) -> list[Base]:
         """Attempts that can serve a goal: decided, and the first of their text."""
@@ -254,13 +267,15 @@ class Search:
                 and not met(goal, b)
                 and not (goal.exclusive and b.index in taken)
             ]
-            likely = [(self.options.chance(name, b, rates), -b.index) for b in open_bases]
+            chances = [(self.options.chance(name, b, rates), -b.index) for b in open_bases]
+            likely = [(c, place) for c, place in chances if c > 0 and c >= self.options.min_chance]
+            # In the order drawn, or the likeliest first.
+            likely.sort(key=lambda pair: pair[1:] if self.options.unbiased else pair, reverse=True)
             # With no limit on a goal every attempt that may still serve it is worked in this round.
             many = self.options.want.limit(name) is None
-            for chance, negative in sorted(likely, reverse=True)[: None if many else 1]:
-                if chance > 0 and chance >= self.options.min_chance:
-                    base = self.bases[-negative]
-                    chosen.setdefault(-negative, "evaluate" if goal.says - says(base) else "correct")
+            for _, negative in likely[: None if many else 1]:
+                base = self.bases[-negative]
+                chosen.setdefault(-negative, "evaluate" if goal.says - says(base) else "correct")
         return list(chosen.items())
 
     def hope(self, goals: Iterable[GoalName], rates: Rates, attempts: int) -> float:

@@ -25,7 +25,7 @@ _SIGNS = (
     (re.compile(r"[−–]"), "-"),
 )
 # Words between numbers. "Is" says that two numbers are equal only where one of them is calculated.
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"(?<![\d.])\d{1,30}+(?:\.\d{1,30}+)?"
 _PHRASES = (
     (re.compile(rf"(?i)\bthe sum of ({_NUMBER}) and ({_NUMBER})"), r"(\1 + \2)"),
     (re.compile(rf"(?i)\bthe product of ({_NUMBER}) and ({_NUMBER})"), r"(\1 * \2)"),
@@ -43,7 +43,8 @@ _PHRASES = (
     (re.compile(r"(?<=\d) +[a-z]{2,20}(?= *[-+*/] *\(?[\d.])"), ""),
     (re.compile(rf"(?<=\d) +([a-z]{{2,20}})(?= *= *{_NUMBER} +\1\b)"), ""),
 )
-_CALCULATED = r"[-\d.()]+(?:\s*[-+*/^]\s*[\d.()]+){1,12}"
+# Every part is bounded and taken whole, so that no text makes the search more than linear.
+_CALCULATED = r"-?[\d.()]{1,40}+(?:\s?[-+*/^]\s?[\d.()]{1,40}+){1,12}+"
 _IS = (
     r"\s+(?:is|are|was|were|gives|makes|make|leaves|yields|totals|becomes|comes to|adds up to|amounts to)\s+"
 )
@@ -51,7 +52,7 @@ _IS = (
 _ALONE = r"(?:(?<![^.,;:\n(])|(?<=[.,;:\n(]\s)|(?<=\bso )|(?<=\bthat )|(?<=\band )|(?<=\bbut )|(?<=\bthus ))"
 _NO_MORE = r"(?!\s*(?:more|less|fewer|times|percent|%|of\b|and a|or\b|to\b|units?\b|points?\b))"
 _STATED = (
-    re.compile(rf"({_CALCULATED}){_IS}(?=-?{_NUMBER}(?!\d|\.\d){_NO_MORE})"),
+    re.compile(rf"(?<![\d.()])({_CALCULATED}){_IS}(?=-?{_NUMBER}(?!\d|\.\d){_NO_MORE})"),
     re.compile(rf"{_ALONE}(-?{_NUMBER}){_IS}(?={_CALCULATED}{_NO_MORE})"),
 )
 _END = re.compile(r"(?<=[\d)])\.(?=\s|\Z)")  # a sentence ends here, and a statement with it

@@ -26,6 +26,7 @@ from gristmill.synth.sampling import Sample
 from gristmill.synth.step_values.estimate import StepValues
 from gristmill.synth.step_values.rollouts import Rollouts
 from gristmill.synth.step_values.samples import RolloutSamples
+from gristmill.verifiers.rules.choice import Choice
 
 ASKED = (Message("user", "What is 7 + 5?"),)
 STEPS = tuple(f"Step {j}: x{j} is {j * j}.\n\n" for j in range(1, 8))
@@ -375,3 +376,22 @@ def test_rollouts_that_screen_a_question_are_held_apart_from_those_that_value_it
     assert record.screened == (6 if scheme == "fixed" else 4)
     assert len(record.evidence(-1)) == 5 and tally(record.evidence(-1)).correct == 0
     assert len(record.start) == record.screened + 5
+
+
+def test_choice_gets_the_options_of_the_problem() -> None:
+    """The rollout names the option's content, the reference its letter; the problem's text joins them."""
+    problem = "What is 7 + 5?\n(A) 13\n(B) 12\n(C) 35"
+    sample = replace(SAMPLE, problem=problem, answer="B")
+
+    async def choose(text: str, reference: str) -> Verdict:
+        return Choice()(text, reference)
+
+    async def run() -> ValuedSolution:
+        context = Context(Model(lambda steps, i: 12).engine(), choose, 7, refer=Choice.refer)
+        [record] = await StepValues(k=2)(sample, context)
+        return record
+
+    assert counts(asyncio.run(run()))[:-1] == [(2, 2)] * 7
+    assert Choice.refer("B", "What is 7 + 5?") == "B"
+    own = '{"answer": "B", "options": ["x", "y"]}'
+    assert Choice.refer(own, problem) == own
