@@ -88,8 +88,8 @@ def test_the_list_above_is_of_all_that_are_registered() -> None:
 
 
 def test_an_objects_options_reach_the_worker() -> None:
-    assert Math(tolerance_relative=0.1).as_trl_reward(workers=1)(["\\boxed{1.05}"], answer=["1.0"]) == [1.0]
-    assert Math().as_trl_reward(workers=1)(["\\boxed{1.05}"], answer=["1.0"]) == [0.0]
+    assert Math(tolerance_relative=0.1).as_trl_reward(workers=1)(["\\boxed{1.15}"], answer=["1.1"]) == [1.0]
+    assert Math().as_trl_reward(workers=1)(["\\boxed{1.15}"], answer=["1.1"]) == [0.0]
     assert ShortAnswer().as_verl_reward(workers=1)("", "Paris", "paris") == 1.0
 
 
