@@ -24,9 +24,9 @@ from gristmill.verifiers.math.vocabulary import (
     NEGATION,
     REASON,
     SELECTING,
-    SHORT_WORDS,
     TURN,
     WHOLES,
+    is_mathematics,
 )
 
 _PIECE = re.compile(
@@ -39,9 +39,6 @@ _PIECE = re.compile(
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<stop>[,;:.?])|(?P<other>\S)"
 )
-_WORDS_IN_COMMAND = re.compile(
-    r"\\(?:text|mbox|textbf|mathrm|textit|textrm|begin|end|operatorname|mathbf|mathit|mathsf)\*?\s*\{([^{}]*)\}"
-)
 _GIVES = re.compile(
     r"\s+(?:[a-z]+\s)?(?:gives?|means|is|equals?|yields?|makes|leaves|simplifies|implies|leads)\b"
 )
@@ -50,9 +47,7 @@ _TURNED = re.compile(
     r"(?:comes?|came|amounts?|adds? up|works? out|equal|equals|evaluates?|simplifies|reduces)\s*$"
 )
 _SPOKEN_MINUS = re.compile(r"\A(?:minus|negative)\s*", re.IGNORECASE)
-_AT_END = re.compile(r"[\sA-Za-z/^23.{}°%$]*\Z")
 _WORDED = re.compile(r"\s*[A-Za-z]{2,}")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
 _ARTICLES = frozenset(("a", "A", "I"))
 _RELATION = frozenset("=<>≤≥≈≠")
 _BLANK = frozenset(("\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad"))
@@ -72,21 +67,6 @@ class MathRun(NamedTuple):
     ``name``."""
     joined: bool
     """Whether only "or", "and" or a comma stands between it and the candidate before."""
-
-
-def is_mathematics(text: str) -> bool:
-    """Whether a text holds no words beside mathematics: letters of it are symbols, functions or units."""
-    bare = _WORDS_IN_COMMAND.sub(" ", text) if "\\" in text else text
-    for found in _WORD.finditer(bare):
-        run = found[0]
-        if len(run) == 1 or run in FUNCTIONS:
-            continue
-        if known(run) is not None and run != "in":
-            if _AT_END.match(bare, found.end()) is None:
-                return False
-        elif is_word(run) or (len(run) == 2 and run.lower() in SHORT_WORDS):
-            return False
-    return True
 
 
 class _Scan:
