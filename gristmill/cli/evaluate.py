@@ -102,7 +102,7 @@ def refusal(
     runs: RunsOption = RUNS,
     log: LogOption = None,
 ) -> None:
-    """What models answer and what they decline, before against after, with bootstrap intervals.
+    """What models answer and what they decline, before against after, with intervals.
 
     Accuracy on what is answered, refusal rate, over-refusal, AP, AUROC, Brier, ECE, AURC; arXiv 2311.09677.
     This function is longer than most for its options, which are what a user reads.

@@ -90,7 +90,8 @@ def html(report: RefusalReport) -> str:
     s = report.settings
     told = (
         f"Declined by the rule {s.rule!r}; score: {s.score}; {s.bins} bins of equal mass. In brackets 95 % "
-        f"intervals of {s.draws:,} bootstrap draws over questions (seed {s.seed}), for differences paired."
+        f"intervals: Wilson's of shares, the others by {s.draws:,} bootstrap draws over questions (seed "
+        f"{s.seed}), for differences paired."
     )
     left_out = report.groups[0].comparison.left_out
     told += f" Left out: {left_out['missing']:,} questions that not every system was asked, and "
