@@ -1,11 +1,13 @@
-"""The one place where any error that a verifier raises becomes a verdict."""
+"""Where any error that a verifier raises becomes a verdict, and where a verifier is given the answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from gristmill.core.answers import final_answer
 from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.verifiers.evidence import unparseable
 
 _DETAIL = 500
 """Characters of an error's text that are kept as evidence."""
@@ -25,6 +27,17 @@ def guarded(function: Callable[..., Any], *args: Any) -> Verdict:
     if isinstance(verdict, Verdict):
         return verdict
     return failure("no verdict", f"the verifier returned {type(verdict).__name__}, not a Verdict")
+
+
+def answered(function: Callable[..., Any], completion: str, *args: Any) -> Verdict:
+    """As ``guarded``, of what in ``completion`` is its answer; ``unparseable`` if its reasoning never ended.
+
+    See ``core.answers.final_answer``: a letter or label in a model's reasoning is not what it answered.
+    """
+    answer = final_answer(completion)
+    if answer is None:
+        return unparseable("unfinished", "the reasoning, or the answer tag, is never closed")
+    return guarded(function, answer, *args)
 
 
 def failure(rule: str, detail: str) -> Verdict:

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gristmill.core.answers import final_answer
 from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill, fill_messages, require, row_places
@@ -100,7 +101,11 @@ class Marker(Struct, frozen=True, forbid_unknown_fields=True):
     """The ending that calls it wrong."""
 
     def read(self, text: str) -> tuple[bool, str] | None:
-        """(says correct, text cut before the marker and closed with the marker in full), or ``None``."""
+        """(says correct, text cut before the marker and closed with the marker in full), or ``None``.
+
+        What a model reasons before it answers (``core.answers``) says nothing, and is not part of the text.
+        """
+        text = final_answer(text) or ""
         tag, anywhere, ending = _marker_patterns(self.correct, self.wrong)
         end = ending.search(text)
         if end is None or len(anywhere.findall(text)) != 1 or (tag and text.count(tag) != 1):

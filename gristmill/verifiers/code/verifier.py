@@ -30,7 +30,7 @@ from gristmill.verifiers.code.results import (
 from gristmill.verifiers.code.sandbox import Kind, choose
 from gristmill.verifiers.code.trial import ProgramText, ProgramTrial
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.guard import failure, guarded
+from gristmill.verifiers.guard import answered, failure
 
 _PATH = r"^[^\W\d]\w*(\(\))?(\.[^\W\d]\w*(\(\))?)*$"
 
@@ -113,7 +113,7 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Judge ``completion``; a reference that is no tests is an ``error``."""
-        return guarded(self._verify, completion, reference)
+        return answered(self._verify, completion, reference)
 
     def _sandbox(self) -> Sandbox:
         return choose(self.sandbox, allow_root=self.allow_root, strict=bool(self.strict))

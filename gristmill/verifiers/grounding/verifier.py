@@ -42,7 +42,7 @@ from gristmill.verifiers.grounding.support import (
     Support,
     SupportEvidence,
 )
-from gristmill.verifiers.guard import failure, guarded
+from gristmill.verifiers.guard import answered, failure
 from gristmill.verifiers.judges.asking import Asking, Ballot
 from gristmill.verifiers.judges.base import bounds, needs_of, quoted
 from gristmill.verifiers.judges.judge import SYSTEM
@@ -135,7 +135,7 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Judge ``completion`` by the cheap levels; a reference without passages is an ``error``."""
-        return guarded(self._verify, completion, reference)
+        return answered(self._verify, completion, reference)
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         opened = self._open(completion, reference, None)

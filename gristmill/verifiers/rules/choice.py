@@ -19,7 +19,7 @@ from msgspec import Struct
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.guard import failure, guarded
+from gristmill.verifiers.guard import answered, failure
 from gristmill.verifiers.rules.short_answer import find_whole, tokens, undecorated
 from gristmill.verifiers.text.words import lines
 
@@ -88,7 +88,7 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Judge ``completion``; ``extracted`` is the letter, with the content if the options are known."""
-        return guarded(self._verify, completion, reference)
+        return answered(self._verify, completion, reference)
 
     @staticmethod
     def for_problem(problem: str, reference: str) -> str:

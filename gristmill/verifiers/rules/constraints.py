@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import Check, all_of
-from gristmill.verifiers.guard import failure, guarded
+from gristmill.verifiers.guard import answered, failure
 from gristmill.verifiers.rules.formats import (
     in_language,
     json_fault,
@@ -245,7 +245,7 @@ class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def __call__(self, completion: str, reference: str = "") -> Verdict:
         """Judge ``completion``."""
-        return guarded(self._verify, completion, reference)
+        return answered(self._verify, completion, reference)
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         checks = self.checks

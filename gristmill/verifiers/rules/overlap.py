@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, read_references, unparseable
-from gristmill.verifiers.guard import failure, guarded
+from gristmill.verifiers.guard import answered, failure
 
 LIMIT = 100_000
 """The longest completion that is scored, in characters."""
@@ -41,7 +41,7 @@ class Bleu(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=T
 
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Score ``completion``."""
-        return guarded(self._verify, completion, reference)
+        return answered(self._verify, completion, reference)
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         references = read_references(reference)

@@ -20,7 +20,7 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, read_references, unparseable
-from gristmill.verifiers.guard import failure, guarded
+from gristmill.verifiers.guard import answered, failure
 from gristmill.verifiers.math import last_box
 from gristmill.verifiers.text.numerals import dates, is_number_word, numeral
 from gristmill.verifiers.text.words import lines, sentences
@@ -96,7 +96,7 @@ class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Judge ``completion``; a blank reference, or one outside ``labels``, is an ``error``."""
-        return guarded(self._verify, completion, reference)
+        return answered(self._verify, completion, reference)
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         wanted = read_references(reference)
