@@ -94,7 +94,7 @@ def _verify(options: Math, completion: str, reference: str) -> Verdict:
             )
         verdicts.append(judged(options, answer, reference, "" if how == "boxed" else f"read as: {how}"))
     first = verdicts[0]
-    if first.outcome is Outcome.ERROR:
+    if first.outcome is Outcome.ERROR or (len(verdicts) == 1 and first.outcome is not Outcome.INCORRECT):
         return first
     answers = [answer for answer, _ in found.readings]
     if len({v.outcome for v in verdicts}) == 1:
