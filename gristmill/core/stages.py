@@ -52,7 +52,7 @@ class Estimate(Struct, frozen=True):
     rows_max: int | None = None
 
 
-def _as_it_is(answer: str, problem: str) -> str:
+def as_it_is(answer: str, problem: str) -> str:
     """The reference of most verifiers: the answer alone."""
     return answer
 
@@ -75,7 +75,7 @@ class Context(Struct, frozen=True):
     engines: Mapping[str, Engine] = {}
     count: Callable[[Verdict], None] = _uncounted
     verifiers: Mapping[str, Callable[[str, str], Awaitable[Verdict]]] = {}
-    refer: Callable[[str, str], str] = _as_it_is
+    refer: Callable[[str, str], str] = as_it_is
     """What ``verify`` takes for its reference, of an answer and its problem's text: with ``choice`` the
     answer and the options that the problem lists."""
 

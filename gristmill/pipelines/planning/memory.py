@@ -89,7 +89,12 @@ class LogWalk(Observer[N], Generic[N]):
         meters = {name: self.meter(engine) for name, engine in known.engines.items()}
         named: dict[str, Engine] = {name: m for name, m in meters.items() if name is not None}
         context = Context(
-            meters[at.engine], known.verify, known.recipe.seed, named, verifiers=known.verifiers
+            meters[at.engine],
+            known.verify,
+            known.recipe.seed,
+            named,
+            verifiers=known.verifiers,
+            refer=known.recipe.verifier.refer(),
         )
         made: list[Any] = []
         whole = True

@@ -12,6 +12,7 @@ from gristmill.core.contracts import check_part
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
 from gristmill.core.registry import find, locate, names, suggest
+from gristmill.core.stages import as_it_is
 from gristmill.engines.options import NONE
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
@@ -55,9 +56,9 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             options=self.options,
         )
 
-    def refer(self) -> Refer | None:
-        """How it takes its reference from an answer and a problem (``Context.refer``), where it says so."""
-        return getattr(find("verifiers", self.kind), "refer", None)
+    def refer(self) -> Refer:
+        """How it takes its reference from an answer and a problem (``Context.refer``)."""
+        return getattr(find("verifiers", self.kind), "refer", as_it_is)
 
     def check(self, place: str) -> None:
         """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
@@ -85,9 +86,9 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
         settings = {"workers": self.workers, "deadline": self.deadline, "memory_mb": self.memory_mb}
         return pool_for(self.verifier, **settings)
 
-    def refer(self) -> Refer | None:
+    def refer(self) -> Refer:
         """See ``VerifierOptions.refer``."""
-        return getattr(self.verifier, "refer", None)
+        return getattr(self.verifier, "refer", as_it_is)
 
 
 class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

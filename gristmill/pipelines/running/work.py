@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from gristmill.core.contracts import Ids, check_table, checked
 from gristmill.core.engine import BorrowedEngine, Completion, Engine, Request
@@ -21,7 +20,7 @@ from gristmill.core.errors import (
     RunError,
     RunStopped,
 )
-from gristmill.core.stages import REJECTED_REASON, Context, Rejection, Relation
+from gristmill.core.stages import REJECTED_REASON, Context, Rejection, Relation, as_it_is
 from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.rundir import parts
@@ -63,8 +62,8 @@ class Tools(Struct, frozen=True):
     engines: Mapping[str, Engine]
     verify: Verify
     verifiers: Mapping[str, Verify] = {}
-    refer: Callable[[str, str], str] | None = None
-    """As in ``Context``, of the main verifier; ``None``: the answer as it is."""
+    refer: Callable[[str, str], str] = as_it_is
+    """As in ``Context``, of the main verifier."""
 
     def context(self, node: GraphNode, seed: int, counts: StageCounts) -> Context:
         """The context of a stage, by which all that it uses is counted."""
@@ -81,15 +80,15 @@ class Tools(Struct, frozen=True):
             return judge
 
         own = self.engine if node.engine is None else self.engines[node.engine]
-        context = Context(
+        return Context(
             StageEngine(own, counts),
             counted(self.verify),
             seed,
             {name: StageEngine(e, counts) for name, e in self.engines.items()},
             count,
             {name: counted(v) for name, v in self.verifiers.items()},
+            self.refer,
         )
-        return context if self.refer is None else replace(context, refer=self.refer)
 
 
 class _RowRun:
