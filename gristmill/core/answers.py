@@ -47,7 +47,7 @@ def final_answer(text: str, tags: Sequence[str] = REASONING_TAGS) -> str | None:
             last_close = max(last_close, found.end())
         else:
             last_open = max(last_open, found.start())
-    if last_open > last_close:
+    if last_open >= max(last_close, 0):
         return None
     rest = text[last_close:] if last_close > 0 else text
     return _in_answer_tags(rest)

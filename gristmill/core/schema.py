@@ -67,12 +67,15 @@ def record_of(
 ) -> type[msgspec.Struct]:
     """A record type with these ``columns`` (Polars types by name).
 
-    A column that the first of ``like`` has too, in the same type, is that field; one that a later has may be
-    null besides, as may any other. Where the columns are those of one of ``like``, it is that type itself.
+    It has the fields of the first of ``like`` whose columns are all there, so that it can be used as one of
+    those; where none is, those that it shares with the first. A field of a later one may be null besides, as
+    may any other. Where the columns are those of one of ``like``, it is that type itself.
     """
     for kind in like:
         if dict(schema(kind)) == dict(columns):
             return kind
+    whole = next((kind for kind in like if schema(kind).items() <= dict(columns).items()), None)
+    like = like if whole is None else [whole, *like]
     fields: list[Any] = []
     for column, dtype in columns.items():
         known = [kind for kind in like if schema(kind).get(column) == dtype]

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Engine
 from gristmill.core.errors import RecipeError
@@ -52,13 +53,12 @@ class Estimate(Struct, frozen=True):
     rows_max: int | None = None
 
 
-def as_it_is(answer: str, problem: str) -> str:
-    """The reference of most verifiers: the answer alone."""
-    return answer
-
-
 def _uncounted(verdict: Verdict) -> None:
     """What ``Context.count`` does outside of a run."""
+
+
+Refer = Callable[[str, str], str]
+"""From a problem and its answer to the reference that a verifier is given."""
 
 
 class Context(Struct, frozen=True):
@@ -75,21 +75,31 @@ class Context(Struct, frozen=True):
     engines: Mapping[str, Engine] = {}
     count: Callable[[Verdict], None] = _uncounted
     verifiers: Mapping[str, Callable[[str, str], Awaitable[Verdict]]] = {}
-    refer: Callable[[str, str], str] = as_it_is
-    """What ``verify`` takes for its reference, of an answer and its problem's text: with ``choice`` the
-    answer and the options that the problem lists."""
+    refer: Mapping[str, Refer] = {}
+    """How verifiers that want a row's problem get it with its answer; the main one's name is empty."""
 
-    async def judge(
-        self, completion: Completion, reference: str, *, begun: str = "", problem: str = ""
-    ) -> Verdict:
-        """The verdict on a completion, after the text ``begun`` where it continues one. With the text of the
-        ``problem`` the reference is what ``refer`` makes of the two.
+    def about(self, record: Any) -> Context:
+        """This context for the answers to one record: verifiers that want its problem get it."""
+        problem = getattr(record, "problem", None)
+        if not self.refer or not isinstance(problem, str):
+            return self
+
+        def told(name: str, verify: Callable[[str, str], Awaitable[Verdict]]) -> Any:
+            if (refer := self.refer.get(name)) is None:
+                return verify
+            return lambda completion, reference: verify(completion, refer(problem, reference))
+
+        named = {name: told(name, verify) for name, verify in self.verifiers.items()}
+        return replace(self, verify=told("", self.verify), verifiers=named, refer={})
+
+    async def judge(self, completion: Completion, reference: str, *, begun: str = "") -> Verdict:
+        """The verdict on a completion, after the text ``begun`` where it continues one.
 
         One that was cut off is not an answer, right or wrong: ``unparseable``, and counted as such.
         """
         verdict = unfinished(completion)
         if verdict is None:
-            return await self.verify(begun + completion.text, self.refer(reference, problem))
+            return await self.verify(begun + completion.text, reference)
         self.count(verdict)
         return verdict
 

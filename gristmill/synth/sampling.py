@@ -161,4 +161,4 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
     async def _judge(self, problem: Problem, answer: Completion, context: Context) -> Verdict | None:
         if not self.verify or problem.answer is None:
             return None
-        return await context.judge(answer, problem.answer, problem=problem.problem)
+        return await context.judge(answer, problem.answer)

@@ -10,21 +10,26 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import GristmillError
+from gristmill.core.records import Problem
 from gristmill.core.stages import Estimate, Filter, Relation
 from gristmill.engines.log.store import CompletionLog
 from gristmill.pipelines.planning.memory import WORKERS, Known, LogWalk
 from gristmill.pipelines.recipe import recipe as recipes
+from gristmill.pipelines.recipe.entries import Until
 from gristmill.pipelines.recipe.graph import Skills
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.summary import align
 from gristmill.pipelines.running.loop import in_own_loop
-from gristmill.pipelines.running.rows import read_sources
+from gristmill.pipelines.running.rows import at_most, read_sources
 from gristmill.pipelines.running.runner import log_path
 from gristmill.pipelines.running.sessions import Verifiers, entries, opened
 from gristmill.pipelines.running.walk import Visit, Walk
 
 _EXAMPLES = 100
 """Rows by which the cost of rows that are not known yet is judged."""
+_WAITS = "waiting for rows that are not there yet"
+_UNBOUNDED = "no bound: nothing limits how many rows reach it"
+_UNJUDGED = "no bound: no row of its kind is there yet to judge by; 'gristmill preview' makes some"
 
 
 class StagePlan(Struct):
@@ -32,8 +37,8 @@ class StagePlan(Struct):
 
     ``rows`` are those known now, of which ``done`` need nothing more; ``open_rows`` rows of the stage
     before will bring further ones. ``rows_most`` bounds all rows that it will read, ``None`` where they have
-    no bound. ``known`` is false behind a filter or relation whose rows are not all there; ``note`` then says
-    what the figures rest on, or why there are none.
+    no bound. ``known`` is false behind a filter or relation whose rows are not all there, ``bounded`` where
+    there are no figures; ``note`` says what they rest on, or why there are none.
     """
 
     name: str
@@ -46,17 +51,24 @@ class StagePlan(Struct):
     tokens_in: int = 0
     tokens_out: int = 0
     known: bool = True
+    bounded: bool = True
     rows_most: int | None = None
     note: str = ""
 
 
 class Plan(Struct):
-    """What a recipe will need, by stage. ``tokens_in`` and ``tokens_out`` are upper bounds."""
+    """What a recipe will need, by stage. ``tokens_in`` and ``tokens_out`` are upper bounds.
+
+    ``sources`` are the rows of each source that can be used, ``rejected`` all others; ``what`` is their name.
+    ``note`` says what may end the run earlier.
+    """
 
     name: str
-    problems: int
+    sources: dict[str, int]
     rejected: int
     stages: list[StagePlan]
+    what: str = "rows"
+    note: str = ""
 
 
 class _Asked(NamedTuple):
@@ -87,7 +99,7 @@ def plan(
     engines = {name: engine for name, (_, engine) in found.items()}
     with CompletionLog(log_path(log)) as found_log, Verifiers(recipe) as verifiers:
         known = Known(recipe, engines, found_log, verifiers.main, verifiers.named)
-        bounds = Bounds(known, read_sources(recipe))
+        bounds = Bounds(known, read_sources(recipe, at_most(recipe)))
         in_own_loop(bounds.run())
     return bounds.plan
 
@@ -99,7 +111,14 @@ class Bounds(LogWalk[_Asked]):
         super().__init__(known, sources)
         nodes = self.graph.nodes
         self.at = {i: StagePlan(node.name) for i, node in enumerate(nodes) if node.stage is not None}
-        self.plan = Plan(known.recipe.name, 0, 0, list(self.at.values()))
+        self.plan = Plan(
+            known.recipe.name,
+            dict.fromkeys(known.recipe.sources, 0),
+            0,
+            list(self.at.values()),
+            "problems" if {nodes[i].writes for i in self.graph.sources} == {Problem} else "rows",
+            _earlier(known.recipe.until),
+        )
         self._out = [0] * len(nodes)  # rows that each node has put out
         self._more: list[int | None] = [0] * len(nodes)  # the most that its open rows will bring
         self._examples: dict[int, list[Any]] = {}
@@ -127,7 +146,7 @@ class Bounds(LogWalk[_Asked]):
                 return self._unknown(node, 0)
             stage.done, self._out[node] = stage.rows, len(self.made[node])
             return True
-        stage.note = "its rows are not all there yet"
+        stage.note = _WAITS
         return self._unknown(node, self._bound(node))
 
     def _bound(self, node: int) -> int | None:
@@ -148,25 +167,26 @@ class Bounds(LogWalk[_Asked]):
         for i in self.graph.members(node):
             above, stage = self.graph.nodes[i].inputs[0], self.at[i]
             stage.known, bound = False, self._more[above]
-            self._more[i], self._examples[i] = None, []
+            self._more[i], self._examples[i] = None if bound else bound, []
             tried = [e for e in map(self._estimator(i), self._examples[above]) if e is not None]
-            if bound is None:
-                stage.note = "no bound: the number of its rows has none"
-            elif not tried:
-                stage.note = "no bound: no row like those that it will read is there yet"
+            if bound == 0:
+                continue
+            if bound is None or not tried:
+                stage.note, stage.bounded = _UNBOUNDED if bound is None else _UNJUDGED, False
             else:
-                stage.note = f"at most {bound:,} rows, each costing at most what rows seen so far would"
+                stage.note = f"at most {bound:,} rows, taken to cost no more each than those seen so far"
                 _add(stage, _largest(tried), bound, least=False)
                 per_row = [e.rows_max for e in tried]
                 self._more[i] = None if None in per_row else bound * max(r for r in per_row if r is not None)
         return False
 
     def _some(self, node: int) -> list[Any]:
-        """Rows that a filter would read: what it keeps of them has the same cost each."""
-        at = self.graph.nodes[node]
-        if not isinstance(at.stage, Filter) or at.writes is not self.graph.nodes[at.inputs[0]].writes:
+        """Rows like those of a filter or relation: what it makes of the rows that are there."""
+        try:
+            self.run_table(node)
+        except GristmillError:  # of a part of the rows it need not be able to make anything
             return []
-        return [record for record, _ in self.made.get(at.inputs[0], [])[:_EXAMPLES]]
+        return [record for record, _ in self.made[node][:_EXAMPLES]]
 
     def _estimator(self, node: int) -> Any:
         stage = self.graph.nodes[node].row_stage
@@ -181,7 +201,10 @@ class Bounds(LogWalk[_Asked]):
             return self.visit(node, made, _Asked(found, None))
         estimate = self._estimator(node)(record)
         if estimate is None:
-            self.at[node].note = "no bound: the stage does not say what a row costs"
+            self.at[node].note, self.at[node].bounded = (
+                "no bound: the stage does not say what a row costs",
+                False,
+            )
             estimate = Estimate(0, 0, 0, 0)
         least = max(0, estimate.completions_min - found)
         remaining = msgspec.structs.replace(
@@ -196,7 +219,7 @@ class Bounds(LogWalk[_Asked]):
             self.keep(node, made, item[1])
             if note is None:
                 if self.graph.nodes[node].stage is None:
-                    self.plan.problems += len(made)
+                    self.plan.sources[self.graph.nodes[node].name] += len(made)
                     self.plan.rejected += len(rejected)
                 continue
             stage = self.at[node]
@@ -236,25 +259,38 @@ def _add(stage: StagePlan, estimate: Estimate, rows: int, *, least: bool = True)
     stage.tokens_out += most * estimate.completion_tokens
 
 
+def _earlier(until: Until | None) -> str:
+    """What may end the run before the sources do."""
+    if until is None:
+        return ""
+    ends = [f"{until.rows:,} rows of {until.stage}"] if until.rows is not None else []
+    ends += [f"{until.minutes:g} minutes"] if until.minutes is not None else []
+    return f"It ends earlier with {' or after '.join(ends)}." if until.rows else f"It ends after {ends[0]}."
+
+
 def table(plan: Plan) -> str:
     """The plan as plain text."""
     rows: list[tuple[str, ...]] = [
         ("stage", "rows", "done", "in the log", "completions", "tokens in", "tokens out")
     ]
-    notes = []
+    notes: dict[str, list[str]] = {}
     for stage in plan.stages:
         least, most = stage.completions_min, stage.completions_max
         count = f"{most:,}" if least == most else f"{least:,} to {most:,}"
-        costs = (count, f"<= {stage.tokens_in:,}", f"<= {stage.tokens_out:,}")
+        costs = [count, *(f"<= {n:,}" if n else "0" for n in (stage.tokens_in, stage.tokens_out))]
         counts = [f"{n:,}" for n in (stage.rows, stage.done, stage.in_log)]
         if not stage.known:
             counts = ["?" if stage.rows_most is None else f"<= {stage.rows_most:,}", "?", "?"]
-        if stage.note.startswith("no bound"):
-            costs = ("?", "?", "?")
-        rows.append((stage.name, *counts, *costs))
+        rows.append((stage.name, *counts, *(costs if stage.bounded else "???")))
         if stage.note:
-            notes.append(f"{stage.name}: {stage.note}.")
+            notes.setdefault(stage.note, []).append(stage.name)
         if stage.open_rows:
-            notes.append(f"{stage.name}: {stage.open_rows:,} rows before it are open and will bring more.")
-    head = f"{plan.name}: {plan.problems:,} problems, {plan.rejected:,} rows rejected. Still to be paid for:"
-    return "\n".join([head, "", *align(rows), *([""] if notes else []), *notes])
+            more = f"{stage.open_rows:,} rows before it are not through yet, and will bring more"
+            notes.setdefault(more, []).append(stage.name)
+    total = f"{sum(plan.sources.values()):,} {plan.what}"
+    if len(plan.sources) > 1:
+        total += f" ({', '.join(f'{name} {n:,}' for name, n in plan.sources.items())})"
+    head = f"{plan.name}: {total}, {plan.rejected:,} rows rejected. Still to be paid for:"
+    said = [f"{', '.join(names)}: {note}." for note, names in notes.items()]
+    said += [plan.note] if plan.note else []
+    return "\n".join([head, "", *align(rows), *([""] if said else []), *said])

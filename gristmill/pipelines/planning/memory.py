@@ -59,6 +59,7 @@ class LogWalk(Observer[N], Generic[N]):
         self.known = known
         self.graph = known.recipe.graph
         self._sources = sources
+        self._refer = known.recipe.refer
         self.made: dict[int, list[tuple[Any, Any]]] = {}
         """What filters and relations will read, or have made: (record, origin)."""
 
@@ -94,12 +95,12 @@ class LogWalk(Observer[N], Generic[N]):
             known.recipe.seed,
             named,
             verifiers=known.verifiers,
-            refer=known.recipe.verifier.refer(),
+            refer=self._refer,
         )
         made: list[Any] = []
         whole = True
         try:
-            results = await at.row_stage(record, context)
+            results = await at.row_stage(record, context.about(record))
             made = [carried(r, record, at.writes) for r in results if not isinstance(r, Rejection)]
         except (RowRejected, EngineError):
             pass

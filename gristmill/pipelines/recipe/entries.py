@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -12,7 +11,7 @@ from gristmill.core.contracts import check_part
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
 from gristmill.core.registry import find, locate, names, suggest
-from gristmill.core.stages import as_it_is
+from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
@@ -27,9 +26,6 @@ Name = Annotated[str, Meta(pattern=rf"^{NAME}$(?!\n)")]
 Count = Annotated[int, Meta(ge=1)]
 PartName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$(?!\n)")]
 """Of engines, verifiers and sources. No dots: in ``--set engines.NAME.tries=3`` they divide."""
-
-
-Refer = Callable[[str, str], str]
 
 
 class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,9 +52,10 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             options=self.options,
         )
 
-    def refer(self) -> Refer:
-        """How it takes its reference from an answer and a problem (``Context.refer``)."""
-        return getattr(find("verifiers", self.kind), "refer", as_it_is)
+    def refer(self) -> Refer | None:
+        """How the verifier wants a row's problem with its answer; ``None`` if it wants the answer alone."""
+        found: Refer | None = getattr(find("verifiers", self.kind), "for_problem", None)
+        return found
 
     def check(self, place: str) -> None:
         """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
@@ -81,14 +78,15 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
     verifier: Any = None
     """The function or object itself."""
 
+    def refer(self) -> Refer | None:
+        """How the object wants a row's problem with its answer; ``None`` if it wants the answer alone."""
+        found: Refer | None = getattr(self.verifier, "for_problem", None)
+        return found
+
     def open(self) -> Pool | InProcess:
         """Worker processes, or this one where they cannot import it (a warning says so)."""
         settings = {"workers": self.workers, "deadline": self.deadline, "memory_mb": self.memory_mb}
         return pool_for(self.verifier, **settings)
-
-    def refer(self) -> Refer:
-        """See ``VerifierOptions.refer``."""
-        return getattr(self.verifier, "refer", as_it_is)
 
 
 class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,7 +97,8 @@ class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rows: Count | None = None
     """End when the stage has kept this many rows."""
     at_most: Count | None = None
-    """Take no more than this many rows of the source that the stage is made from."""
+    """Take no more than this many rows of the source that is tried: the first from whose rows ``stage`` is
+    made by asking a model. Others are read whole."""
     minutes: Annotated[float, Meta(gt=0)] | None = None
     """Begin no further row after this time."""
     grace_minutes: Annotated[float, Meta(ge=0)] | None = None

@@ -127,7 +127,9 @@ class Graph:
             )
         if isinstance(stage, Relation):
             stage = stage.for_inputs([self.nodes[i].name for i in inputs])
-        writes = written(where, stage, [self.nodes[i].writes for i in inputs])
+        further = sorted(set().union(*map(self.ancestors, inputs)) - set(inputs), reverse=True)
+        known = [self.nodes[i].writes for i in further]
+        writes = written(where, stage, [self.nodes[i].writes for i in inputs], known)
         self._add(where, GraphNode(placed.name, writes, stage, inputs, placed.engine, placed.kind))
 
     def _input(self, where: str, name: str) -> int:
@@ -237,11 +239,14 @@ class Graph:
                 )
 
 
-def written(where: str, stage: Stage, inputs: Sequence[type[Struct]]) -> type[Struct]:
+def written(
+    where: str, stage: Stage, inputs: Sequence[type[Struct]], known: Sequence[type[Struct]] = ()
+) -> type[Struct]:
     """The record that a stage puts out of these.
 
     A stage that writes what it reads keeps the columns that its input has besides. What a relation writes is
-    told by a run on empty frames. Raises ``RecipeError`` where that fails.
+    told by a run on empty frames; ``known`` are the records that its inputs are made of, which may come out
+    again (of ``explode``). Raises ``RecipeError`` where that fails.
     """
     if isinstance(stage, RowStage):
         return inputs[0] if stage.writes is stage.reads else stage.writes
@@ -251,4 +256,4 @@ def written(where: str, stage: Stage, inputs: Sequence[type[Struct]]) -> type[St
         return inputs[0] if own or stage.writes is None else stage.writes
     columns = dict(dry_run(where, stage, *inputs))
     columns.pop(REJECTED_REASON, None)
-    return record_of(columns, inputs, name=f"{type(stage).__name__}Row")
+    return record_of(columns, [*inputs, *known], name=f"{type(stage).__name__}Row")

@@ -18,6 +18,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.registry import Group, find, suggest
 from gristmill.core.schema import gives
+from gristmill.core.stages import Refer
 from gristmill.pipelines.recipe.entries import (
     EngineEntry,
     EngineKeys,
@@ -59,6 +60,12 @@ class Recipe(Struct, frozen=True, kw_only=True):
     engines: tuple[EngineEntry, ...] = ()
     verifiers: Mapping[str, VerifierOptions] = {}
     until: Until | None = None
+
+    @property
+    def refer(self) -> dict[str, Refer]:
+        """How the verifiers that want a row's problem get it with its answer; the main one is ``""``."""
+        given = {"": self.verifier, **self.verifiers}
+        return {name: refer for name, options in given.items() if (refer := options.refer()) is not None}
 
     @property
     def stages(self) -> list[GraphNode]:

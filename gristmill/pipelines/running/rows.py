@@ -19,6 +19,28 @@ def read_sources(recipe: Recipe, limits: Mapping[int, int] | None = None) -> dic
     return found
 
 
+def tried(recipe: Recipe) -> tuple[int, int] | None:
+    """The node whose rows are the recipe's target, and the source of which rows are tried for it.
+
+    That is the first from whose rows the target is made by asking a model: the others cost nothing.
+    """
+    if recipe.until is None or recipe.until.stage is None:
+        return None
+    graph = recipe.graph
+    goal = graph.find(recipe.until.stage)
+    made_of = graph.ancestors(goal)
+    asked = [i for i in made_of if (stage := graph.nodes[i].row_stage) and (stage.needs or stage.uses)]
+    return goal, min(set().union(*map(graph.ancestors, asked)) or made_of)
+
+
+def at_most(recipe: Recipe) -> dict[int, int]:
+    """The most rows that ``until`` takes of a source."""
+    target = tried(recipe)
+    if target is None or recipe.until is None or recipe.until.at_most is None:
+        return {}
+    return {target[1]: recipe.until.at_most}
+
+
 def kept_sources(recipe: Recipe) -> frozenset[int]:
     """The sources whose rows are written to their folder: a filter, a relation or an export reads them."""
     exported = {recipe.graph.find(entry.reads_from) for entry in recipe.exports}

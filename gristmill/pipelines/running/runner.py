@@ -31,7 +31,7 @@ from gristmill.pipelines.running.finish import Exported, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.messages import noted
-from gristmill.pipelines.running.rows import kept_sources, read_sources
+from gristmill.pipelines.running.rows import kept_sources, read_sources, tried
 from gristmill.pipelines.running.sessions import Engines, Verifiers
 from gristmill.pipelines.running.targets import first_try, next_try
 from gristmill.pipelines.running.walk import Walk
@@ -236,8 +236,7 @@ class _Run:
         until, graph = self.recipe.until or Until(), self.recipe.graph
         over = None if until.minutes is None else time.monotonic() + 60 * until.minutes
         grace = None if until.grace_minutes is None else 60 * until.grace_minutes
-        goal = None if until.stage is None else graph.find(until.stage)
-        source = 0 if goal is None else min(graph.ancestors(goal))
+        goal, source = tried(self.recipe) or (None, 0)
         wanted, most = until.rows or 0, until.at_most or sys.maxsize
         limit = min(first_try(wanted), most)
         while True:
@@ -248,13 +247,13 @@ class _Run:
                 self.ended = f"Ended after {until.minutes:g} minutes, with the rest of the rows not tried."
             if self.work.out_of_time or goal is None:
                 return
-            tried, passed = self.work.counts[source].rows_out, self.work.counts[goal].rows_out
-            if passed >= wanted or tried < limit or tried >= most:
+            taken, passed = self.work.counts[source].rows_out, self.work.counts[goal].rows_out
+            if passed >= wanted or taken < limit or taken >= most:
                 why = "" if passed >= wanted else f": {graph.nodes[source].name} has no more"
-                why = f": at most {most:,} rows may be tried" if passed < wanted and tried >= most else why
+                why = f": at most {most:,} rows may be tried" if passed < wanted and taken >= most else why
                 self.ended = f"Ended with {passed:,} rows of {until.stage}, of {wanted:,} wanted{why}."
                 return
-            limit = min(next_try(tried, passed, wanted), most)
+            limit = min(next_try(taken, passed, wanted), most)
 
     @property
     def _opened(self) -> Engines:

@@ -116,9 +116,9 @@ class Verifiers:
                 same = options.open()
                 opened.append((options, same))
             self.named[name] = same.averify
+        self.refer = recipe.refer
         self._pools = [pool for _, pool in opened]
         self.main: Verify = self._pools[0].averify
-        self.refer = recipe.verifier.refer()
 
     def __enter__(self) -> Self:
         for pool in self._pools:

@@ -20,7 +20,7 @@ from gristmill.core.errors import (
     RunError,
     RunStopped,
 )
-from gristmill.core.stages import REJECTED_REASON, Context, Rejection, Relation, as_it_is
+from gristmill.core.stages import REJECTED_REASON, Context, Refer, Rejection, Relation
 from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.rundir import parts
@@ -62,8 +62,7 @@ class Tools(Struct, frozen=True):
     engines: Mapping[str, Engine]
     verify: Verify
     verifiers: Mapping[str, Verify] = {}
-    refer: Callable[[str, str], str] = as_it_is
-    """As in ``Context``, of the main verifier."""
+    refer: Mapping[str, Refer] = {}
 
     def context(self, node: GraphNode, seed: int, counts: StageCounts) -> Context:
         """The context of a stage, by which all that it uses is counted."""
@@ -214,7 +213,7 @@ class Work(Observer[None]):
         """One record through one stage. This is the boundary at which a bug in a stage costs one row."""
         run = self._runs[node]
         try:
-            call = run.stage(record, run.context)
+            call = run.stage(record, run.context.about(record))
             if self._cut_off is not None:
                 call = asyncio.wait_for(call, max(0.0, self._cut_off - time.monotonic()))
             results = await call

@@ -57,6 +57,4 @@ def _record(columns: tuple[tuple[str, Any], ...]) -> type[Struct]:
     one of those: a sample with a column that a join has added is still a sample.
     """
     known = [registry.find("records", name) for name in registry.names("records")]
-    whole = [kind for kind in known if schema(kind).items() <= dict(columns).items()]
-    largest = max(whole, key=lambda kind: len(schema(kind)), default=None)
-    return record_of(dict(columns), known if largest is None else [largest, *known])
+    return record_of(dict(columns), sorted(known, key=lambda kind: -len(schema(kind))))

@@ -15,7 +15,7 @@ from gristmill.pipelines.sources.columns import MISSING
 from gristmill.pipelines.sources.layouts import PROBLEMS, SAMPLES
 from gristmill.pipelines.sources.options import Source
 from gristmill.pipelines.sources.reading import Reader
-from gristmill.pipelines.sources.values import digest, identity, is_nothing, kind, meta, number, short
+from gristmill.pipelines.sources.values import digest, identity, is_nothing, kind, meta, number, opened, short
 
 _LEVEL = re.compile(r"(?:level\s*)?(-?\d{1,9})", re.IGNORECASE)
 
@@ -99,13 +99,15 @@ class Problems(Answers):
             fields.append("id")
         if level_used:
             fields.append("level")
-        return Problem(row_id, text, answer, level, meta(row, self.columns.used(row, fields)))
+        return Problem(row_id, text, answer, level, meta(opened(row), self.columns.used(row, fields)))
 
     def _level(self, row: dict[str, Any]) -> tuple[int | None, bool]:
         """The level, and whether it was read. Text such as "Level 5" is read as 5."""
         value = self.columns.value("level", row)
         if value is MISSING:
             return None, False
+        if value is None:
+            return None, True
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:

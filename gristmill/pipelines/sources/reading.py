@@ -14,7 +14,7 @@ from gristmill.core.stages import Rejection
 from gristmill.pipelines.sources.columns import MISSING, Columns, Located
 from gristmill.pipelines.sources.layouts import IDS, INSIDE
 from gristmill.pipelines.sources.options import Source
-from gristmill.pipelines.sources.values import checked, digest, kind, meta, own_meta, texts
+from gristmill.pipelines.sources.values import checked, digest, kind, meta, opened, texts
 
 
 class Reader:
@@ -95,10 +95,8 @@ class Reader:
         Rejected: what does not fit the record, a text too long, an id or the same content seen before.
         """
         if "meta" in self.record.__struct_fields__ and "meta" not in fields:
-            own = own_meta(row)
-            kept = row if own is None else own | {k: v for k, v in row.items() if k != "meta"}
             taken = used | (self.columns.used(row, ["id"]) if own_id else set())
-            fields["meta"] = meta(kept, taken, more)
+            fields["meta"] = meta(opened(row), taken, more)
         for text in texts({k: v for k, v in fields.items() if k != "meta"}):
             self._checked("text", text)
         if own_id is None:

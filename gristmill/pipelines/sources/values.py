@@ -79,16 +79,17 @@ def meta(row: Mapping[str, Any], used: Collection[str], more: Mapping[str, Any] 
     return msgspec.json.encode(rest, enc_hook=repr).decode() if rest else "{}"
 
 
-def own_meta(row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a row's column ``meta`` holds, where that is a JSON object as text, as our own files have it."""
+def opened(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row with what its column ``meta`` holds in place of that, where it is a JSON object as text, as our
+    own files have it."""
     text = row.get("meta")
     if not (isinstance(text, str) and text.startswith("{")):
-        return None
+        return row
     try:
         found: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError:
-        return None
-    return found
+        return row
+    return found | {k: v for k, v in row.items() if k != "meta"}
 
 
 def kind(value: Any) -> str:

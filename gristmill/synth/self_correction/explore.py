@@ -349,7 +349,7 @@ class Search:
 
     async def judge(self, completion: Completion) -> Verdict:
         """The verifier's verdict."""
-        return await self.context.judge(completion, self.answer, problem=self.problem.problem)
+        return await self.context.judge(completion, self.answer)
 
 
 def text_of(completion: Completion) -> str:

@@ -229,7 +229,6 @@ class _Work:
             self.record.messages,
             self.prefixes[steps - 1] if steps else "",
             self.solution.answer,
-            problem=self.record.problem,
             seed=self.context.seed_for(owner, call),
             n=n,
             first=first,

@@ -60,7 +60,6 @@ class Rollouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         prefix: str,
         answer: str,
         *,
-        problem: str,
         seed: int,
         n: int,
         first: int = 0,
@@ -68,21 +67,21 @@ class Rollouts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ) -> tuple[Judged, ...]:
         """Rollouts ``first .. first + n - 1`` from ``prefix``, in one request where the engine can.
 
-        The verdict is on prefix and completion together, against ``answer`` to ``problem``: a prefix that
-        already holds the answer may be followed by nothing. Raises what the engine does.
+        The verdict is on prefix and completion together, against ``answer``: a prefix that already holds
+        the answer may be followed by nothing. Raises what the engine does.
         """
         if n == 0:
             return ()
         engine = engine or context.engine
         request = self.request(engine, messages, prefix, seed)
         drawn = await engine.generate(request, first=first, n=n)
-        verdicts = await asyncio.gather(*(judge(context, prefix, c, answer, problem) for c in drawn))
+        verdicts = await asyncio.gather(*(judge(context, prefix, c, answer) for c in drawn))
         return tuple(map(Judged, drawn, verdicts))
 
 
-async def judge(context: Context, prefix: str, completion: Completion, answer: str, problem: str) -> Verdict:
+async def judge(context: Context, prefix: str, completion: Completion, answer: str) -> Verdict:
     """The verdict on a rollout."""
-    return await context.judge(completion, answer, begun=begun(prefix), problem=problem)
+    return await context.judge(completion, answer, begun=begun(prefix))
 
 
 def begun(prefix: str) -> str:

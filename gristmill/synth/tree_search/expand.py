@@ -166,16 +166,13 @@ class Expander(Struct, frozen=True):
             return Draft(text, True)
         return Draft(text if text.endswith(self.boundary) else text + self.boundary, False)
 
-    async def _verdict(self, text: str, answer: str) -> Verdict:
-        return await self.context.verify(text, self.context.refer(answer, self.problem))
-
     async def appraise(self, steps: Sequence[str], draft: Draft) -> None:
         """Put value, verdict and rollouts into ``draft``, a child of ``steps``."""
         if draft.failed:
             return
         path = (*steps, draft.text)
         if draft.terminal and self.answer is not None:
-            draft.verdict = await self._verdict("".join(path), self.answer)
+            draft.verdict = await self.context.verify("".join(path), self.answer)
             if draft.verdict.outcome in (Outcome.TIMEOUT, Outcome.ERROR):
                 draft.note = f"{FAILED}verdict {draft.verdict.outcome}"
             else:

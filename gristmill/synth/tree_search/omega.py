@@ -302,7 +302,6 @@ class _Search:
                 tree.messages,
                 prefix,
                 self.answer,
-                problem=tree.problem,
                 seed=_seed(self.context, tree.id, prefix),
                 n=missing,
                 first=len(have),

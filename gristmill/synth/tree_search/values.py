@@ -119,7 +119,7 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         engine = self.asked(by, context)
         if by == "rollout":
             drawn = await self.rollouts.draw(
-                context, messages, prefix, answer or "", problem=problem, seed=seed, n=self.k, engine=engine
+                context, messages, prefix, answer or "", seed=seed, n=self.k, engine=engine
             )
             mean = tally(drawn).mean
             return Worth(mean, drawn, "" if mean is not None else "no rollout was decided")

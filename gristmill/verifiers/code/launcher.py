@@ -191,6 +191,8 @@ def _process(job: dict[str, Any], kind: bytes, files: list[int]) -> None:
     kept = [os.dup2(file, 3 + i) for i, file in enumerate(kept)]
     os.closerange(100, 1024)
     walls.limit(job, _others(job["sandbox"]))
+    if kind != JUDGE:
+        walls.open_own()
     if job["sandbox"] == "none":
         walls.fence(job["seen"])
     sys.argv = ["program.py"]

@@ -98,7 +98,8 @@ class SandboxPlace:
         fenced: bool = True,
     ) -> None:
         self._limits = limits
-        self._user = secrets.choice(_UIDS) if sandbox.drops else None
+        # A program and the text that judges it are never the same user.
+        self._user = secrets.choice(_UIDS[::2] if program else _UIDS[1::2]) if sandbox.drops else None
         self._kind = sandbox.kind
         self.failed = ""
         self._work = _directory(self._user)

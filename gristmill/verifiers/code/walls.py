@@ -51,6 +51,12 @@ def close_up(job: dict[str, Any]) -> None:
     check(call.prctl(_SET_DUMPABLE, 0, 0, 0, 0), "dumpable")
 
 
+def open_own() -> None:
+    """Let this process read its own ``/proc/self`` again, which one that is closed to debuggers cannot."""
+    if sys.platform == "linux":
+        check(libc().prctl(_SET_DUMPABLE, 1, 0, 0, 0), "dumpable")
+
+
 def _new_root(call: Any, job: dict[str, Any]) -> None:
     """Make a root of a few directories, for reading only, and one to write in; give up all rights over it."""
     # A namespace within this one would bring back rights, such as to mount memory without limit.

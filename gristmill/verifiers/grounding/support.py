@@ -275,7 +275,7 @@ class Passages:
 
 
 def _repeats(sentence: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether ``sentence`` stands in ``said`` word for word, and nothing else there takes it back."""
+    """Whether ``said`` has ``sentence`` word for word, and nothing else in it takes that back."""
     whole, part = f" {' '.join(said)} ", f" {' '.join(sentence)} "
     at = whole.find(part)
     rest = (whole[:at] + " " + whole[at + len(part) :]).split() if at >= 0 else ["not"]

@@ -159,9 +159,10 @@ def _kinds(ours: Reading, theirs: Reading) -> Judgement | None:
         ratio, other_tree = (
             (ours.trees[0], theirs.trees[0]) if a.kind == "time" else (theirs.trees[0], ours.trees[0])
         )
-        if other_tree[0] == "ratio" or (other_tree[0] == "n" and other_tree[1].denominator > 1):
+        hours, minutes = (x[1] for x in ratio[1])
+        if other_tree[0] == "ratio" or (other_tree[0] == "n" and other_tree[1] * minutes == hours):
             return None  # 1:10 may be ten past one, or a tenth
-        return Judgement(False, "time") if ratio else None
+        return Judgement(False, "time")
     if a.prose or b.prose or not (ours.trees or theirs.trees or (a.kind and b.kind)):
         return None
     return Judgement(False, a.kind or b.kind)

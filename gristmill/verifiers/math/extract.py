@@ -8,8 +8,9 @@ from typing import NamedTuple
 from gristmill.verifiers.math.boxes import SEARCH, boxes
 from gristmill.verifiers.math.layout import tidy
 from gristmill.verifiers.math.normal import kind
-from gristmill.verifiers.math.prose import candidates, is_mathematics
+from gristmill.verifiers.math.prose import candidates
 from gristmill.verifiers.math.statements import stated, with_unit
+from gristmill.verifiers.math.vocabulary import is_mathematics
 
 # "answer" stands before the answer; "result" and "solution" may stand before one on the way.
 _PHRASE = re.compile(

@@ -3,6 +3,8 @@
 The clause is read once from left to right. Runs of mathematics become candidates; the words between them say
 what they are: behind "is", "so" or "in total" stands the result, behind "in", "of" or "per" a circumstance,
 behind "because" or "obtained" a reason, behind "not" what it is not.
+
+The file is a little longer than others: the reading is one pass, whose steps share what was read before.
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ from gristmill.verifiers.math.vocabulary import (
     NEGATION,
     REASON,
     SELECTING,
-    SHORT_WORDS,
     TURN,
     WHOLES,
+    is_mathematics,
 )
 
 _PIECE = re.compile(
@@ -37,9 +39,6 @@ _PIECE = re.compile(
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<stop>[,;:.?])|(?P<other>\S)"
 )
-_WORDS_IN_COMMAND = re.compile(
-    r"\\(?:text|mbox|textbf|mathrm|textit|textrm|begin|end|operatorname|mathbf|mathit|mathsf)\*?\s*\{([^{}]*)\}"
-)
 _GIVES = re.compile(
     r"\s+(?:[a-z]+\s)?(?:gives?|means|is|equals?|yields?|makes|leaves|simplifies|implies|leads)\b"
 )
@@ -48,9 +47,7 @@ _TURNED = re.compile(
     r"(?:comes?|came|amounts?|adds? up|works? out|equal|equals|evaluates?|simplifies|reduces)\s*$"
 )
 _SPOKEN_MINUS = re.compile(r"\A(?:minus|negative)\s*", re.IGNORECASE)
-_AT_END = re.compile(r"[\sA-Za-z/^23.{}°%$]*\Z")
 _WORDED = re.compile(r"\s*[A-Za-z]{2,}")
-_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
 _ARTICLES = frozenset(("a", "A", "I"))
 _RELATION = frozenset("=<>≤≥≈≠")
 _BLANK = frozenset(("\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad"))
@@ -59,7 +56,7 @@ _BLANK = frozenset(("\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad"))
 _DEMOTED = {"": "before", "before": "earlier"}
 
 
-class Candidate(NamedTuple):
+class MathRun(NamedTuple):
     """A run of mathematics in a clause, and how it stands there."""
 
     start: int
@@ -72,27 +69,12 @@ class Candidate(NamedTuple):
     """Whether only "or", "and" or a comma stands between it and the candidate before."""
 
 
-def is_mathematics(text: str) -> bool:
-    """Whether a text holds no words beside mathematics: letters of it are symbols, functions or units."""
-    bare = _WORDS_IN_COMMAND.sub(" ", text) if "\\" in text else text
-    for found in _WORD.finditer(bare):
-        run = found[0]
-        if len(run) == 1 or run in FUNCTIONS:
-            continue
-        if known(run) is not None and run != "in":
-            if _AT_END.match(bare, found.end()) is None:
-                return False
-        elif is_word(run) or (len(run) == 2 and run.lower() in SHORT_WORDS):
-            return False
-    return True
-
-
 class _Scan:
     """One pass over a clause."""
 
     def __init__(self, clause: str) -> None:
         self.clause = clause
-        self.found: list[Candidate] = []
+        self.found: list[MathRun] = []
         self.start = self.end = -1
         self.depth = 0
         self.solid = False
@@ -121,7 +103,7 @@ class _Scan:
             role = "aside" if self.aside else self.role
             if not role and len(bare := text.strip("$\\() ")) < 3 and bare.isalpha():
                 role = "name"
-            self.add(Candidate(self.start, self.end, text, role, self.joined))
+            self.add(MathRun(self.start, self.end, text, role, self.joined))
             self.words = []
             self.joined = True
         self.start, self.depth, self.solid, self.pending, self.role = -1, 0, False, False, ""
@@ -208,7 +190,7 @@ class _Scan:
         if not self.leading and self.has_main():
             self.turned = "for good" if word in CONCLUDING else self.turned or "until a comma"
 
-    def add(self, found: Candidate) -> None:
+    def add(self, found: MathRun) -> None:
         """One more candidate."""
         if not found.role and self.turned:
             self.found = [c._replace(role=_DEMOTED.get(c.role, c.role)) for c in self.found]
@@ -216,7 +198,7 @@ class _Scan:
         self.found.append(found)
 
 
-def candidates(clause: str) -> list[Candidate]:
+def candidates(clause: str) -> list[MathRun]:
     """The runs of mathematics in a clause that may be what it states; see the module."""
     scan = _Scan(clause)
     at, length = 0, len(clause)

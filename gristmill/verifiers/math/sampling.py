@@ -18,7 +18,7 @@ from itertools import product
 from typing import NamedTuple
 
 from gristmill.verifiers.math.tree import Tree, counts, symbols
-from gristmill.verifiers.math.values import Point, UnknownValueError, Value, exponent
+from gristmill.verifiers.math.values import SamplePoint, UnknownValueError, Value, exponent
 
 _CONSTANT_BITS = 1 << 16
 _FUNCTION_BITS = 1 << 12
@@ -225,7 +225,7 @@ def _at(
         bits = 128
         while True:
             precision.set(bits)
-            first, second = Point(values, base=base), Point(values, base=base)
+            first, second = SamplePoint(values, base=base), SamplePoint(values, base=base)
             a, b = _value(first, ours), _value(second, theirs)
             if a is None or b is None:
                 return None if a is None and b is None else (None, a is None, b is None)
@@ -236,7 +236,7 @@ def _at(
             bits = min(max(2 * bits, min(wanted, most)), most)
 
 
-def _value(point: Point, tree: Tree) -> Value | None:
+def _value(point: SamplePoint, tree: Tree) -> Value | None:
     try:
         return point.evaluate(tree)
     except UnknownValueError:
@@ -245,7 +245,7 @@ def _value(point: Point, tree: Tree) -> Value | None:
         return None
 
 
-def _differ(point: Point, a: Value, b: Value, low: int, tolerance: tuple[float, float]) -> bool | None:
+def _differ(point: SamplePoint, a: Value, b: Value, low: int, tolerance: tuple[float, float]) -> bool | None:
     """Whether two values differ; ``None`` if the precision does not tell."""
     flint = point.flint
     difference = a - b
@@ -315,7 +315,7 @@ def fingerprint(tree: Tree) -> complex | None:
         return None
     with _Precision() as precision:
         precision.set(256)
-        point = Point({n: coordinate(n, 0) for n in names})
+        point = SamplePoint({n: coordinate(n, 0) for n in names})
         value = _value(point, tree)
         if value is None:
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from gristmill.verifiers.math.prose import Candidate, candidates
+from gristmill.verifiers.math.prose import MathRun, candidates
 from gristmill.verifiers.math.units import measure
 from gristmill.verifiers.math.vocabulary import MINUS, NEGATION, NO_UNITS
 
@@ -64,7 +64,7 @@ def _bounded(clause: str) -> bool:
     return digit is not None and _BOUND.search(clause, 0, digit.start()) is not None
 
 
-def _only_number(clause: str) -> Candidate | None:
+def _only_number(clause: str) -> MathRun | None:
     """The number of a clause that has just one, not negated, and no other mathematics."""
     if _SIGNS.search(clause) is not None:
         return None
@@ -77,17 +77,17 @@ def _only_number(clause: str) -> Candidate | None:
     before = clause[: found.start()].lower().split()
     if not _UNUSUAL.isdisjoint(before) or any(w.endswith("n't") for w in before):
         return None
-    return Candidate(found.start(), found.end(), found[0], "", False)
+    return MathRun(found.start(), found.end(), found[0], "", False)
 
 
-def _unfinished_sums_out(chosen: list[Candidate]) -> list[Candidate]:
+def _unfinished_sums_out(chosen: list[MathRun]) -> list[MathRun]:
     """Without the calculations that lead to the last candidate: ``16 - 3 = 13`` before ``13 * 2 = 26``."""
     last = chosen[-1]
     left = [c for c in chosen[:-1] if not ("=" in c.text and not any(map(str.isalpha, c.text)))]
     return [*left, last]
 
 
-def with_unit(clause: str, found: Candidate) -> str:
+def with_unit(clause: str, found: MathRun) -> str:
     """The text of a candidate, with the unit behind it where that is one of measure or money."""
     text = found.text if found.text[-1:].isdigit() and found.text[:1].isdigit() else _undelimited(found.text)
     if not text[-1:].isdigit() and text[-1:] not in ("}", ")"):

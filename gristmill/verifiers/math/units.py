@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 
-class Measure(NamedTuple):
+class Unit(NamedTuple):
     """A unit: the exponents of its base dimensions, sorted by name, and its size in base units."""
 
     dimension: tuple[tuple[str, int], ...]
@@ -128,7 +128,7 @@ def known(word: str) -> tuple[dict[str, int], Fraction] | None:
 
 
 @lru_cache(maxsize=4096)
-def measure(text: str) -> Measure | None:
+def measure(text: str) -> Unit | None:
     """What ``text`` ("square feet", "kg m/s^2", "miles per hour") measures; ``None`` if it is no unit."""
     for command, letter in _GREEK.items():
         text = text.replace(command, letter)
@@ -161,7 +161,7 @@ def measure(text: str) -> Measure | None:
             sign = power = 1
     if last is None:
         return None
-    return Measure(tuple(sorted((k, v) for k, v in dimension.items() if v)), size)
+    return Unit(tuple(sorted((k, v) for k, v in dimension.items() if v)), size)
 
 
 def _gather(dimension: dict[str, int], unit: tuple[dict[str, int], Fraction], times: int) -> Fraction:

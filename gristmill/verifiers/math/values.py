@@ -29,7 +29,7 @@ class UnknownValueError(ValueError):
     """The tree holds something that has no number here, or none at this point."""
 
 
-class Point:
+class SamplePoint:
     """Where a tree is evaluated: exact values of its symbols, and the logarithm's base where it is bare.
 
     After an evaluation ``complex`` says whether anything on the way was not real, ``low`` and ``high`` the
@@ -222,7 +222,7 @@ def exponent(value: Value) -> int | None:
     return int(power) + int(abs(mantissa)).bit_length()
 
 
-def _rounded(at: Point, value: Value, *, up: bool) -> Value:
+def _rounded(at: SamplePoint, value: Value, *, up: bool) -> Value:
     if isinstance(value, at.flint.fmpq):
         whole = math.ceil(Fraction(int(value.p), int(value.q))) if up else int(value.p) // int(value.q)
         return at.number(Fraction(whole))
@@ -234,22 +234,22 @@ def _rounded(at: Point, value: Value, *, up: bool) -> Value:
     return at.number(Fraction(int(a) if a == b else at.whole(value)))
 
 
-def _absolute(at: Point, value: Value) -> Value:
+def _absolute(at: SamplePoint, value: Value) -> Value:
     return abs(value)
 
 
-def _largest(at: Point, *values: Value) -> Value:
+def _largest(at: SamplePoint, *values: Value) -> Value:
     found = at.ball(values[0])
     for value in values[1:]:
         found = found.max(at.ball(value))
     return found
 
 
-def _smallest(at: Point, *values: Value) -> Value:
+def _smallest(at: SamplePoint, *values: Value) -> Value:
     return -_largest(at, *(-v for v in values))
 
 
-def _factorial(at: Point, value: Value) -> Value:
+def _factorial(at: SamplePoint, value: Value) -> Value:
     if isinstance(value, at.flint.fmpq) and value.q == 1:
         if value < 0:
             raise UnknownValueError("a factorial below zero")
@@ -258,14 +258,14 @@ def _factorial(at: Point, value: Value) -> Value:
     return (at.ball(value) + 1).gamma()
 
 
-def _double_factorial(at: Point, value: Value) -> Value:
+def _double_factorial(at: SamplePoint, value: Value) -> Value:
     n = at.whole(value)
     if not 0 <= n <= 1000:
         raise UnknownValueError("a double factorial")
     return at.number(Fraction(math.prod(range(n, 0, -2))))
 
 
-def _choose(at: Point, n: Value, k: Value) -> Value:
+def _choose(at: SamplePoint, n: Value, k: Value) -> Value:
     exact = isinstance(n, at.flint.fmpq) and isinstance(k, at.flint.fmpq) and n.q == k.q == 1
     if exact and 0 <= n <= 2000 and 0 <= k <= 2000:
         return at.number(Fraction(math.comb(int(n.p), int(k.p))))
@@ -273,7 +273,7 @@ def _choose(at: Point, n: Value, k: Value) -> Value:
     return (n + 1).gamma() * (k + 1).rgamma() * (n - k + 1).rgamma()
 
 
-def _based(at: Point, value: Value, base: Value) -> Value:
+def _based(at: SamplePoint, value: Value, base: Value) -> Value:
     digits, b = str(at.whole(value)), at.whole(base)
     if not 2 <= b <= 36:
         raise UnknownValueError("a base")
@@ -283,22 +283,22 @@ def _based(at: Point, value: Value, base: Value) -> Value:
         raise UnknownValueError("a digit that the base does not have") from error
 
 
-def _remainder(at: Point, value: Value, modulus: Value) -> Value:
+def _remainder(at: SamplePoint, value: Value, modulus: Value) -> Value:
     n, m = at.whole(value), at.whole(modulus)
     if m <= 0:
         raise UnknownValueError("a modulus")
     return at.number(Fraction(n % m))
 
 
-def _divisor(at: Point, *values: Value) -> Value:
+def _divisor(at: SamplePoint, *values: Value) -> Value:
     return at.number(Fraction(math.gcd(*map(at.whole, values))))
 
 
-def _multiple(at: Point, *values: Value) -> Value:
+def _multiple(at: SamplePoint, *values: Value) -> Value:
     return at.number(Fraction(math.lcm(*map(at.whole, values))))
 
 
-def _sign(at: Point, value: Value) -> Value:
+def _sign(at: SamplePoint, value: Value) -> Value:
     for sign in (1, -1):
         if value * sign > 0:
             return at.number(Fraction(sign))

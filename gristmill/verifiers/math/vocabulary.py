@@ -1,6 +1,11 @@
-"""The words that say how a number stands in a sentence, in lower case."""
+"""The words that say how a number stands in a sentence, in lower case, and which texts have none."""
 
 from __future__ import annotations
+
+import re
+
+from gristmill.verifiers.math.tokens import FUNCTIONS, is_word
+from gristmill.verifiers.math.units import known
 
 
 def _words(text: str) -> frozenset[str]:
@@ -63,3 +68,23 @@ NO_UNITS = _words("""
     in a at as an is
 """)
 """Words that are no unit where they stand behind a number in a sentence."""
+_WORDS_IN_COMMAND = re.compile(
+    r"\\(?:text|mbox|textbf|mathrm|textit|textrm|begin|end|operatorname|mathbf|mathit|mathsf)\*?\s*\{([^{}]*)\}"
+)
+_AT_END = re.compile(r"[\sA-Za-z/^23.{}°%$]*\Z")
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
+
+
+def is_mathematics(text: str) -> bool:
+    """Whether a text holds no words beside mathematics: letters of it are symbols, functions or units."""
+    bare = _WORDS_IN_COMMAND.sub(" ", text) if "\\" in text else text
+    for found in _WORD.finditer(bare):
+        run = found[0]
+        if len(run) == 1 or run in FUNCTIONS:
+            continue
+        if known(run) is not None and run != "in":
+            if _AT_END.match(bare, found.end()) is None:
+                return False
+        elif is_word(run) or (len(run) == 2 and run.lower() in SHORT_WORDS):
+            return False
+    return True

@@ -91,15 +91,12 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return guarded(self._verify, completion, reference)
 
     @staticmethod
-    def refer(answer: str, problem: str) -> str:
-        """The reference for an ``answer`` of a ``problem``: with the options that its text lists, unless the
-        answer brings its own. One that cannot be read is left to the verdict."""
-        options = read_options(problem)
-        try:
-            given = read_key(answer)
-        except ValueError:
-            return answer
-        return answer if given.options or given.problem or not options else key(options, given.answer)
+    def for_problem(problem: str, reference: str) -> str:
+        """The reference with the options that ``problem`` lists; as it is if it has its own, or there are
+        none."""
+        if reference.lstrip().startswith("{") or not read_options(problem):
+            return reference
+        return msgspec.json.encode(OptionKey(reference, problem=problem)).decode()
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         try:

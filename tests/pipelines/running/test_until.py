@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from distributed_parts import outputs
 
-from gristmill.pipelines import Run, run
+from gristmill.pipelines import Run, plan, run
 from gristmill.pipelines.running.targets import first_try, next_try
 
 ROWS = 900
@@ -133,6 +133,24 @@ def test_filters_and_relations_may_stand_between_source_and_target(place: Any) -
     counts = {stage.name: stage for stage in done.summary.stages}
     assert counts["one"].rows_out >= 100 and fewest <= counts["problems"].rows_out <= 1.02 * fewest + 1
     assert counts["others"].rows_out == ROWS // 2  # read whole
+
+
+def test_of_several_sources_the_one_is_tried_that_costs_something(place: Any) -> None:
+    stages = [
+        {"stage": "sample", "from": "questions"},
+        {"stage": "where", "as": "right", "condition": "verdict == 'correct'"},
+        {"stage": "join", "as": "known", "from": ["given", "right"], "how": "semi"},
+    ]
+    until = {"stage": "known", "rows": 100, "at_most": 400}
+    recipe = place.write_recipe(passing(1, 2), stages=stages, until=until)
+    data = json.loads(recipe.read_text())
+    data["sources"] = {"given": data["source"], "questions": data.pop("source")}
+    recipe.write_text(json.dumps(data))
+    assert plan(recipe).sources == {"given": ROWS, "questions": 400}
+    done = run(recipe, quiet=True)
+    counts = {stage.name: stage.rows_out for stage in done.summary.stages}
+    assert counts["given"] == ROWS and 100 <= counts["known"] <= 103
+    assert counts["questions"] == done.summary.spent.requests < 300
 
 
 def ended(place: Any, *words: str) -> Run:

@@ -24,6 +24,7 @@ STAGES: list[dict[str, Any]] = [
     {"stage": "where", "as": "hard", "condition": "level > 2 AND scores.length > 3"},
     {"stage": "group", "as": "by_problem", "from": "both"},
     {"stage": "explode", "as": "exploded"},
+    {"stage": "measure", "as": "exploded_measured", "scores": {"length": "characters"}},
     {"stage": "sort", "as": "sorted", "by": ["problem_id", "id"], "descending": True},
     {"stage": "take", "as": "best", "rows": 1, "per": "problem"},
     {"stage": "split", "as": "divided", "from": "draw", "shares": {"train": 0.5, "test": 0.5}},

@@ -387,11 +387,8 @@ def test_choice_gets_the_options_of_the_problem() -> None:
         return Choice()(text, reference)
 
     async def run() -> ValuedSolution:
-        context = Context(Model(lambda steps, i: 12).engine(), choose, 7, refer=Choice.refer)
-        [record] = await StepValues(k=2)(sample, context)
+        context = Context(Model(lambda steps, i: 12).engine(), choose, 7, refer={"": Choice.for_problem})
+        [record] = await StepValues(k=2)(sample, context.about(sample))
         return record
 
     assert counts(asyncio.run(run()))[:-1] == [(2, 2)] * 7
-    assert Choice.refer("B", "What is 7 + 5?") == "B"
-    own = '{"answer": "B", "options": ["x", "y"]}'
-    assert Choice.refer(own, problem) == own

@@ -14,10 +14,18 @@ from gristmill.verifiers.math import verify
 
 HERE = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[4] / "shared"
-PAIRS = {"ours": HERE / "math_pairs.jsonl", "shared": SHARED / "cases" / "math.jsonl"}
-FORMS = {"ours": HERE / "math_forms.json", "shared": SHARED / "cases" / "sentences.json"}
+PAIRS = {
+    "ours": HERE / "math_pairs.jsonl",
+    "second": HERE / "math_pairs_second.jsonl",
+    "shared": SHARED / "cases" / "math.jsonl",
+}
+FORMS = {
+    "ours": HERE / "math_forms.json",
+    "second": HERE / "math_forms_second.json",
+    "shared": SHARED / "cases" / "sentences.json",
+}
 # Of each file, the share that must be judged as people do: what is missing is undecided, never wrong.
-SHARES = {"ours": 0.97, "shared": 0.99}
+SHARES = {"ours": 0.97, "second": 0.99, "shared": 0.99}
 
 
 def rows(path: Path) -> list[dict[str, object]]:

@@ -281,7 +281,7 @@ def test_closing_at_once(verifiers: Pools) -> None:
         ("broken_verifiers:f", {}, "cannot be started: RuntimeError: not today"),
         ("absent_verifiers:f", {}, "ModuleNotFoundError: No module named 'absent_verifiers'"),
         ("some_verifiers:absent", {}, "AttributeError: module 'some_verifiers' has no attribute 'absent'"),
-        ("math", {"memory_mb": 30}, "'math' cannot be started: .*raise memory_mb \\(it is 30\\)"),
+        ("math", {"memory_mb": 20}, "'math' cannot be started: .*raise memory_mb \\(it is 20\\)"),
     ],
 )
 def test_a_verifier_that_cannot_start(

@@ -124,6 +124,16 @@ def test_options_from_the_problem() -> None:
     assert Choice()("Answer: D", reference).outcome is Outcome.UNPARSEABLE
 
 
+def test_a_reference_gets_the_options_of_its_problem() -> None:
+    problem = "Which is the capital of Italy?\n(A) Paris\n(B) Rome"
+    told = Choice.for_problem(problem, "B")
+    assert Choice()("It is Rome.", told).correct
+    assert Choice()("It is Rome.", Choice.for_problem(problem, "Rome")).correct
+    assert Choice()("It is Paris.", told).outcome is Outcome.INCORRECT
+    assert Choice.for_problem("Which city?", "B") == "B"
+    assert Choice.for_problem(problem, key(CITIES, "B")) == key(CITIES, "B")
+
+
 @pytest.mark.parametrize(
     ("problem", "options"),
     [

@@ -1,0 +1,127 @@
+"""``plan`` behind filters and relations: what it knows, what it bounds, and why where there is no bound."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gristmill.pipelines import plan, run
+from gristmill.pipelines.planning.bounds import table
+
+ENGINE = {"kind": "scripted", "replies": [{"texts": ["\\boxed{1}", "\\boxed{2}"]}]}
+BRIEF = {"max_tokens": 10}
+
+
+@pytest.fixture
+def place(workspace: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.chdir(workspace.path)
+    monkeypatch.delenv("GRISTMILL_LOG", raising=False)
+    workspace.write_problems(20, answer="1")
+    return workspace
+
+
+def recipe(place: Any, *stages: dict[str, Any], **keys: Any) -> Path:
+    written: Path = place.write_recipe(ENGINE, stages=list(stages), **keys)
+    return written
+
+
+def lines(found: str) -> list[list[str]]:
+    """The rows of the table, divided at blanks where there are two or more."""
+    body = found.split("\n\n")[1]
+    return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in body.splitlines()]
+
+
+def test_a_filter_whose_rows_are_all_there_is_seen_past(place: Any) -> None:
+    written = recipe(
+        place,
+        {"stage": "where", "as": "few", "condition": "id < 'p13'"},
+        {"stage": "sample", "sampling": BRIEF},
+    )
+    [few, sample] = plan(written).stages
+    assert (few.rows, few.done, few.known) == (20, 20, True)
+    assert (sample.rows, sample.completions_min, sample.completions_max, sample.tokens_out) == (5, 5, 5, 50)
+
+
+def test_behind_rows_that_are_not_there_costs_are_bounded(place: Any) -> None:
+    written = recipe(
+        place,
+        {"stage": "sample", "as": "draw", "samples": 2, "sampling": BRIEF},
+        {"stage": "take", "as": "one", "rows": 1, "per": "problem"},
+        {"stage": "join", "as": "asked", "from": ["source", "one"], "how": "semi"},
+        {"stage": "sample", "as": "again", "samples": 3, "sampling": BRIEF},
+        {"stage": "where", "as": "right", "condition": "verdict == 'correct'"},
+    )
+    found = plan(written)
+    at = {stage.name: stage for stage in found.stages}
+    assert [s.known for s in found.stages] == [True, False, False, False, False]
+    assert (at["draw"].completions_min, at["draw"].completions_max) == (40, 40)
+    assert (at["one"].rows_most, at["asked"].rows_most) == (40, 20 + 40)
+    # Nothing is there for the join yet, so nothing tells what its rows will cost.
+    assert not at["again"].bounded and at["again"].note.startswith("no bound: no row of its kind")
+    assert at["right"].rows_most is None
+    run(written, limit=5, quiet=True)
+    at = {stage.name: stage for stage in plan(written).stages}
+    assert (at["again"].completions_min, at["again"].completions_max) == (0, 60)
+    assert at["again"].bounded and at["again"].note.startswith("at most 20 rows")
+    assert at["right"].rows_most == 60
+    run(written, quiet=True, resume=True)
+    assert [s.name for s in plan(written).stages if not s.known or s.completions_max or s.note] == []
+
+
+def test_a_number_of_rows_without_a_bound_is_said(place: Any) -> None:
+    written = recipe(
+        place,
+        {"stage": "sample", "as": "draw"},
+        {"stage": "group", "as": "groups"},
+        {"stage": "explode", "as": "exploded"},
+        {"stage": "measure", "scores": {"length": "characters"}},
+    )
+    found = plan(written)
+    measure = found.stages[-1]
+    assert (measure.rows_most, measure.bounded) == (None, False)
+    assert measure.note == "no bound: nothing limits how many rows reach it"
+    assert lines(table(found))[-1] == ["measure", "?", "?", "?", "?", "?", "?"]
+    assert "draw" in table(found) and "groups, exploded: waiting for rows that are not there yet." in table(
+        found
+    )
+
+
+def test_the_table_reads_as_a_sentence_would(place: Any) -> None:
+    (place.path / "others.jsonl").write_text(json.dumps({"id": "p1", "problem": "1?"}) + "\n{}\n")
+    written = recipe(
+        place,
+        {"stage": "sample", "as": "draw", "sampling": BRIEF},
+        {"stage": "join", "as": "both", "from": ["draw", "others"], "how": "semi"},
+        until={"stage": "both", "rows": 10, "at_most": 12, "minutes": 5},
+    )
+    data = json.loads(written.read_text())
+    data["sources"] = {"problems": data.pop("source"), "others": {"path": "others.jsonl"}}
+    written.write_text(json.dumps(data))
+    text = table(plan(written))
+    assert text.splitlines()[0] == (
+        "test: 13 problems (problems 12, others 1), 1 rows rejected. Still to be paid for:"
+    )
+    assert lines(text) == [
+        ["stage", "rows", "done", "in the log", "completions", "tokens in", "tokens out"],
+        ["draw", "12", "0", "0", "12", "<= 24", "<= 120"],
+        ["both", "<= 13", "?", "?", "0", "0", "0"],
+    ]
+    assert text.splitlines()[-2:] == [
+        "both: waiting for rows that are not there yet.",
+        "It ends earlier with 10 rows of both or after 5 minutes.",
+    ]
+
+
+def test_a_stage_that_will_end_the_run_is_told_of(place: Any) -> None:
+    written = recipe(
+        place,
+        {"stage": "where", "as": "none", "condition": "id = 'x'"},
+        {"stage": "mix", "from": ["source", "none"]},
+        {"stage": "sample"},
+    )
+    [_, mix, sample] = plan(written).stages
+    assert mix.note.startswith("it will end the run: mix: table 2 has no rows")
+    assert (sample.completions_max, sample.rows_most, sample.note) == (0, 0, "")
