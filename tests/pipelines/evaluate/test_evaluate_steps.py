@@ -249,7 +249,7 @@ def test_a_searchs_own_values_are_said_to_hold_the_verdicts(tmp_path: Path) -> N
     rows = [row(name, "search(uct)", [0.5, float(a == "2")]) for name, (_, a, _) in SOLUTIONS.items()]
     stages: Stages = {"sample": (Sampled, samples(), ()), "tree_process": (ProcessRow, rows, ())}
     shown = table(evaluate_run(write_run(tmp_path / "r", stages)))
-    assert "their AUC is no measure" in shown
+    assert "their AUC measures nothing" in shown
     assert "hold the verdicts of the solutions themselves" in shown
 
 
