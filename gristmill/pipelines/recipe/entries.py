@@ -28,10 +28,13 @@ PartName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$(?!\n)"
 """Of engines, verifiers and sources. No dots: in ``--set engines.NAME.tries=3`` they divide."""
 
 
+_DEFAULT = "math"
+
+
 class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A verifier, and the processes in which it decides."""
 
-    kind: str = "math"
+    kind: str = _DEFAULT
     """The name under which it is registered."""
     workers: Count | None = None
     """Its processes; ``null`` is one a core, at most 4."""
@@ -54,6 +57,8 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def refer(self) -> Refer | None:
         """How the verifier wants a row's problem with its answer; ``None`` if it wants the answer alone."""
+        if self.kind == _DEFAULT:
+            return None  # without importing it here, which would take 60 ms of every run's start
         found: Refer | None = getattr(find("verifiers", self.kind), "for_problem", None)
         return found
 
@@ -80,6 +85,11 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
 
     def refer(self) -> Refer | None:
         """How the object wants a row's problem with its answer; ``None`` if it wants the answer alone."""
+        found: Refer | None = getattr(self.verifier, "for_problem", None)
+        return found
+
+    def refer(self) -> Refer | None:
+        """As of any verifier."""
         found: Refer | None = getattr(self.verifier, "for_problem", None)
         return found
 

@@ -13,13 +13,15 @@ from gristmill.core.version import __version__
 
 
 class StageCounts(Struct):
-    """One stage. ``tokens_in`` and ``tokens_out`` are of all completions it used, paid now or earlier."""
+    """One stage. ``tokens_in`` and ``tokens_out`` are of all completions it used, paid now or earlier;
+    ``undecided`` has the verdicts that are neither right nor wrong, by their rule."""
 
     name: str
     rows_in: int = 0
     rows_out: int = 0
     rejected: dict[str, int] = field(default_factory=Counter)
     verdicts: dict[str, int] = field(default_factory=Counter)
+    undecided: dict[str, int] = field(default_factory=Counter)
     completions: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -111,6 +113,9 @@ def table(summary: Summary) -> str:
         verdicts.update(stage.verdicts)
     if verdicts:
         lines += ["", "verdicts: " + ", ".join(f"{v} {n:,}" for v, n in sorted(verdicts.items()))]
+    undecided = sum((Counter(stage.undecided) for stage in summary.stages), Counter[str]())
+    if undecided:
+        lines += ["undecided: " + ", ".join(f"{printable(w)} {n:,}" for w, n in sorted(undecided.items()))]
     if summary.exports:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):

@@ -69,6 +69,8 @@ class Tools(Struct, frozen=True):
 
         def count(verdict: Verdict) -> None:
             counts.verdicts[verdict.outcome.value] += 1
+            if not verdict.decided:
+                counts.undecided[verdict.rule or verdict.outcome.value] += 1
 
         def counted(verify: Verify) -> Verify:
             async def judge(completion: str, reference: str) -> Verdict:
