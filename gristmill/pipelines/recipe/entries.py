@@ -88,11 +88,6 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
         found: Refer | None = getattr(self.verifier, "for_problem", None)
         return found
 
-    def refer(self) -> Refer | None:
-        """As of any verifier."""
-        found: Refer | None = getattr(self.verifier, "for_problem", None)
-        return found
-
     def open(self) -> Pool | InProcess:
         """Worker processes, or this one where they cannot import it (a warning says so)."""
         settings = {"workers": self.workers, "deadline": self.deadline, "memory_mb": self.memory_mb}
