@@ -164,7 +164,7 @@ def compare(
 ) -> SystemsComparison:
     """Measure systems on the questions (by id) that all of them were asked and got a verdict on.
 
-    Intervals hold 95 %, to within 2 points by ``benchmarks/interval_coverage.py``. Shares have Wilson's; AP
+    Intervals are for 95 %; ``benchmarks/interval_coverage.py`` measures them. Shares have Wilson's; AP
     and the measures after it have normal ones of log(m / (1 - m)), whose spread a bootstrap over questions
     tells; changes against the first have its percentiles, every draw taking the same questions for all
     systems. The ECE has none: it is an average of distances, which chance makes positive in a calibrated
