@@ -223,7 +223,7 @@ def tokens(text: str) -> list[str]:
             continue
         read.append(value)
     kept = [word for word in read if word not in _ARTICLES]
-    return kept or read or [text.strip()]
+    return kept or read or [text.strip().removesuffix(".").strip()]
 
 
 def _pieces(chunk: str) -> list[str]:
