@@ -145,7 +145,7 @@ class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def _by_tokens(self, found: ShortExtracted, wanted: Sequence[str]) -> Verdict:
         answer = tokens(found.text)
-        golds = [tokens(w) for w in wanted]
+        golds = [tokens(w) for w in wanted] + [tokens(undecorated(w)) for w in wanted]
         if self.metric == "f1":
             score = max(f1(answer, gold) for gold in golds)
         elif self.metric == "contains":
@@ -223,7 +223,7 @@ def tokens(text: str) -> list[str]:
             continue
         read.append(value)
     kept = [word for word in read if word not in _ARTICLES]
-    return kept or read or [text.strip().removesuffix(".").strip()]
+    return kept or read or [text.strip()]
 
 
 def _pieces(chunk: str) -> list[str]:
