@@ -34,24 +34,9 @@ PHRASES = {
 }
 """Patterns of phrases, and what to write instead."""
 PATTERN = re.compile("|".join(PHRASES), re.IGNORECASE)
-CHECKED = [
-    "gristmill/core/files.py",
-    "gristmill/engines",
-    "gristmill/train",
-    "gristmill/filters",
-    "gristmill/verifiers/grounding",
-    "gristmill/verifiers/rules",
-    "gristmill/verifiers/text",
-    "gristmill/verifiers/judges/asking.py",
-    "gristmill/verifiers/judges/backward.py",
-    "gristmill/verifiers/judges/host.py",
-    "gristmill/verifiers/judges/option_shuffle.py",
-    "gristmill/verifiers/judges/principles.py",
-    "gristmill/verifiers/judges/rubric.py",
-    "docs",
-    "README.md",
-    "CHANGELOG.md",
-]
+CHECKED = ["gristmill", "docs", "README.md", "CHANGELOG.md"]
+PROMPTS = ("whether or not a later step mends it", "a delimiter that stands in it counts")
+"""Texts that a model is sent keep their words: other words are other requests to the completion log."""
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
@@ -76,8 +61,9 @@ def offenders(place: str) -> list[str]:
         name = path.relative_to(ROOT).as_posix()
         for line, text in texts(path):
             for hit in PATTERN.finditer(text):
-                around = text[max(0, hit.start() - 40) : hit.end() + 40]
-                found.append(f"{name}:{line}: ...{around}...")
+                around = text[max(0, hit.start() - 60) : hit.end() + 60]
+                if not any(prompt in " ".join(around.split()) for prompt in PROMPTS):
+                    found.append(f"{name}:{line}: ...{around}...")
     return found
 
 
@@ -105,9 +91,7 @@ def test_errors_and_docs_are_in_plain_english() -> None:
 
 
 if __name__ == "__main__":
-    everything = [
-        line for place in ("gristmill", "docs", "README.md", "CHANGELOG.md") for line in offenders(place)
-    ]
+    everything = [line for place in CHECKED for line in offenders(place)]
     print("\n".join(everything))
     for folder, count in sorted(Counter(str(Path(line.split(":")[0]).parent) for line in everything).items()):
         print(f"{count:4} {folder}")

@@ -27,7 +27,7 @@ def final_answer(text: str, tags: Sequence[str] = REASONING_TAGS) -> str | None:
     """The part of ``text`` that is its answer; ``None`` if its reasoning was never finished.
 
     That is what follows the last closing tag of ``tags`` (the names without brackets), up to an
-    end-of-turn token; and of it, where it has ``<answer>`` tags, what stands in the last of them. An opening
+    end-of-turn token; and of it, where it has ``<answer>`` tags, what is in the last of them. An opening
     tag that nothing closes, of reasoning or of an answer, makes the whole text unfinished. A text without
     any of these is returned as it is.
     """

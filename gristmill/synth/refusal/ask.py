@@ -184,7 +184,7 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def _answerable(problem: Problem) -> Problem:
-    """The problem, with something in the place of the reference that it has not."""
+    """The problem, with something in the place of the reference that it does not have."""
     return replace(problem, answer=_NO_ANSWER) if problem.answer is None else problem
 
 

@@ -143,8 +143,8 @@ def level_of(count: int, total: int, scale: int = SCALE) -> int:
 class ConfidencePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes PPO-M's pairs: one answer with a high and with a low confidence (arXiv 2410.09724, section 3).
 
-    To a right answer the high one is preferred, to a wrong answer the low one; both sides are the same but
-    for the number, so that only the confidence is learned. The authors' script takes the two sides of a
+    To a right answer the high one is preferred, to a wrong answer the low one; both sides differ in the
+    number only, so that only the confidence is learned. The authors' script takes the two sides of a
     preference data set for right and wrong; here a verdict says which answer is right.
     """
 

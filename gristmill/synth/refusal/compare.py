@@ -316,7 +316,7 @@ _FEW = 10
 def _intervals(
     found: Measures, sheet: _Sheet, drawn: Sequence[Mapping[str, float | None]]
 ) -> dict[str, Interval | None]:
-    """The interval of each metric of one system; ``None`` where there is none to be had."""
+    """The interval of each metric of one system; ``None`` where there is none."""
     shares = {
         "accuracy_all": found.questions,
         "accuracy": found.answered,

@@ -56,7 +56,7 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
     many, and soft labels, advantages and intervals are of the first so many. Without it they give the error
     and hard labels alone: they stop when they have seen a right rollout, so that its share is too high. Under
     ``skip_certain`` so many more are drawn from the question, whatever the scheme: those that decided whether
-    it is kept are no measure of it."""
+    it is kept do not measure it."""
     prover: str | None = None
     """The name of a further engine whose rollouts are drawn from every prefix, and from the question,
     whatever the scheme (PAV, arXiv 2410.08146)."""

@@ -35,7 +35,7 @@ Last = Literal["verdict", "rollouts"]
 _UNDECIDED = "a step without enough decided rollouts"
 _STOPPED = "rollouts of a search without value_k"
 _SET_VALUE_K = (
-    "the scheme {} stops by what its rollouts come to, so that their share is no value: set value_k in "
+    "the scheme {} stops by what its rollouts come to, so that their share is not a value: set value_k in "
     "step_values, for example to 16, or scheme to fixed (what was drawn is in the log)"
 )
 
@@ -257,7 +257,7 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 def _lacking(record: ValuedSolution, row_id: str, index: int, whose: str) -> Rejection:
-    """Why step ``index`` is no action."""
+    """Why step ``index`` is not an action."""
     if record.scheme != "fixed" and not record.valued:
         return Rejection(row_id, _STOPPED, _SET_VALUE_K.format(record.scheme))
     if not index and record.screened and not record.evidence(-1):

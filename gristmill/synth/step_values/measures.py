@@ -38,7 +38,7 @@ class ProcessBench(Struct, frozen=True):
 
 
 def process_bench(rows: Iterable[tuple[int, int | None]]) -> ProcessBench:
-    """ProcessBench's F1 (arXiv 2412.06559) of (label, prediction) pairs; -1 is no error, ``None`` unread.
+    """ProcessBench's F1 (arXiv 2412.06559) of (label, prediction) pairs; -1 means no error, ``None`` unread.
 
     A subset without rows has no share, and then there is no F1 (the authors' script gives NaN). Where both
     shares are 0 it is 0, as it is when one of them is. Any negative label or prediction is -1.
@@ -114,7 +114,7 @@ class Locations(Struct, frozen=True):
 
 
 def locations(pairs: Iterable[tuple[int | None, int | None]]) -> Locations:
-    """The precision report of (truth, said) locations: -1 is no error, ``None`` not known or not read."""
+    """The precision report of (truth, said) locations: -1 means no error, ``None`` not known or not read."""
     rows = list(pairs)
     read = [(truth, said) for truth, said in rows if truth is not None and said is not None]
     truths, saids = Counter(t for t, _ in read), Counter(s for _, s in read)

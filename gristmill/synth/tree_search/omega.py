@@ -119,11 +119,11 @@ class OmegaPRM(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [tree.freeze(await search.run())]
 
     async def extend(self, tree: Tree, context: Context) -> Tree:
-        """Go on with a tree that these options, or lower budgets, have made; ``RecipeError`` for others."""
+        """Continue a tree that these options, or lower budgets, have made; ``RecipeError`` for others."""
         if tree.algorithm != ALGORITHM or tree.answer is None:
             raise RecipeError(
                 f"tree {tree.id!r} was grown by {tree.algorithm!r}, not {ALGORITHM!r}.",
-                remedy="Go on with the search that grew it.",
+                remedy="Continue with the search that grew it.",
             )
         growing = thaw(tree)
         return growing.freeze(await _Search(self, growing, tree.answer, context).run())

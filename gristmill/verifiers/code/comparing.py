@@ -32,7 +32,7 @@ def last_block(text: str) -> str | None:
 
 
 def same_output(printed: str, expected: str, tolerance: float = 0.0) -> bool:
-    """Whether two texts have the same lines, but for spaces and for blank lines at either end."""
+    """Whether two texts have the same lines, except for spaces and for blank lines at either end."""
     left, right = ([line.split() for line in text.strip().split("\n")] for text in (printed, expected))
     if left == right or not tolerance:
         return left == right

@@ -1,7 +1,7 @@
 """The program's own process: it runs the program and answers requests for its functions.
 
 Everything here may be in the program's hands once it runs. So nothing here knows what a test expects, or
-judges anything: an answer is what the program says, whoever writes it. Of the tests it learns the arguments
+judges anything: an answer is what the program says, in whatever way. Of the tests it learns the arguments
 of the calls that it must answer, one after another, and what it prints on.
 """
 

@@ -3,7 +3,7 @@
 It is sent, as code, into a Python of its own by ``gristmill.verifiers.code.place``: nothing may be imported
 but the standard library and what is sent with it. Standard input is a socket: each byte on it asks for one
 process, of the kind that the byte names, with the descriptors it is to have; the answer is its status. The
-socket's end means that whoever asked is gone. What a test expects never comes here.
+socket's end means that the caller is gone. What a test expects never comes here.
 """
 
 import _socket
@@ -82,7 +82,7 @@ def _silent_children(wake: tuple[int, int]) -> None:
 
 
 def _supervise(child: int, channel: _socket.socket, woken: int, seconds: float) -> dict[str, Any]:
-    """Wait for the process, its time, or a word from whoever asked; then kill what is left of its group."""
+    """Wait for the process, its time, or a word from the caller; then kill what is left of its group."""
     until = time.monotonic() + seconds
     late = False
     while True:

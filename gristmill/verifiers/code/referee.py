@@ -180,7 +180,7 @@ class _Bench(Coder):
         return found if isinstance(found, type) and issubclass(found, BaseException) else None
 
     def other(self, value: Any, graph: SharedObjects, depth: int) -> Any:
-        """What the program is given of an object that is no data."""
+        """What the program is given of an object that is not data."""
         if isinstance(value, Foreign):
             return ["yours", value._number]
         for number, kind in self._errors.items():

@@ -53,7 +53,7 @@ def choose(kind: Kind, *, allow_root: bool = False, strict: bool = False) -> San
         raise RecipeError(
             "code: programs of a model are not run by root without a sandbox, and none is active.",
             remedy="Run as another user, install bubblewrap (apt-get install bubblewrap), "
-            "or set allow_root: true where losing this machine is no loss.",
+            "or set allow_root: true where this machine may be lost.",
         )
     return Sandbox("none", drops=not _problem("none", True))
 

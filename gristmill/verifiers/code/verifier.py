@@ -112,7 +112,7 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         self._sandbox()
 
     def __call__(self, completion: str, reference: str) -> Verdict:
-        """Judge ``completion``; a reference that is no tests is an ``error``."""
+        """Judge ``completion``; a reference that is not tests is an ``error``."""
         return answered(self._verify, completion, reference)
 
     def _sandbox(self) -> Sandbox:

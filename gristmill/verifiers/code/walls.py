@@ -1,6 +1,6 @@
 """What a sandbox is made of from within: a root with nothing of the user's in it, limits, Landlock.
 
-Runs in the launcher's process, before the program's. Linux only, but for the limits.
+Runs in the launcher's process, before the program's. Linux only, except for the limits.
 """
 
 import ctypes

@@ -3,7 +3,7 @@
 Both ends speak it in processes of their own, in which nothing may be imported but the standard library.
 A message is 8 bytes of length and JSON. A value is JSON as far as that goes; what is not is a list that
 starts with its kind. Objects that can change (lists, dictionaries, sets, instances of the set-up's classes)
-stand in a table by number, so that shared and circular ones stay so and the answer to a request can say
+are in a table by number, so that shared and circular ones stay so and the answer to a request can say
 which of its objects changed. Reading a message runs no code of the other end: nothing is pickled or
 evaluated, and types are taken from a fixed list.
 """
@@ -107,7 +107,7 @@ class Coder:
         self.classes: dict[str, type] = {}
 
     def other(self, value: Any, graph: SharedObjects, depth: int) -> Any:
-        """The encoding of what is no data."""
+        """The encoding of what is not data."""
         raise NotImplementedError
 
     def strange(self, kind: str, rest: list[Any], graph: SharedObjects) -> Any:
@@ -221,7 +221,7 @@ class Coder:
 
 
 def base_of(value: Any) -> Any:
-    """The data in an object of a subclass of a type of data (a named tuple, say), ``None`` if it is no such.
+    """The data in an object of a subclass of a type of data (a named tuple, say), ``None`` if it is not one.
 
     They are read by the type's own methods, whatever the subclass has in their place.
     """
@@ -235,7 +235,7 @@ def base_of(value: Any) -> Any:
 
 
 def _array(kind: str, value: Any) -> Any:
-    """An array or a number of NumPy; its plain list or number where NumPy is not to be had."""
+    """An array or a number of NumPy; its plain list or number where NumPy is not installed."""
     if kind and not kind.isalnum():
         raise ValueError("an array of no known type")
     try:

@@ -108,7 +108,7 @@ def bounds(questions: int, votes: int, read: Way, tokens: int, *texts: str) -> E
 
 
 def fence(seed: int, texts: Iterable[str]) -> str:
-    """Eight hexadecimal digits that stand in none of ``texts``: a function of these and the seed."""
+    """Eight hexadecimal digits that are in none of ``texts``: a function of these and the seed."""
     texts = [t.casefold() for t in texts]
     codes = (f"{derive_seed(seed, 'fence', i):08x}" for i in itertools.count())
     return next(code for code in codes if not any(code in t for t in texts))

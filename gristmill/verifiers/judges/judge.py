@@ -56,8 +56,8 @@ _LISTWISE = Message(
 class Ranking(Struct, frozen=True):
     """Several answers in order. ``order`` holds their indices, best first; empty where none could be read.
 
-    ``scores`` by index, in [0, 1]: mean Borda points over (n - 1), or the share of first places. Equal scores
-    stand in input order in ``order``; ``best`` is ``None`` where the top score is shared. ``read`` of
+    ``scores`` by index, in [0, 1]: mean Borda points over (n - 1), or the share of first places. Equal
+    scores are in input order in ``order``; ``best`` is ``None`` where the top score is shared. ``read`` of
     ``asked`` lists could be read.
     """
 
@@ -298,7 +298,7 @@ def presentations(count: int, shuffles: int, seed: int) -> list[tuple[int, ...]]
     """``shuffles`` orders in which to show ``count`` responses, by a seed.
 
     Each block of ``count`` orders holds the rotations of one random permutation, so that in it every
-    response stands in every place once: no place's advantage is left.
+    response is in every place once: no place's advantage is left.
     """
     rng = random.Random(seed)
     orders: list[tuple[int, ...]] = []

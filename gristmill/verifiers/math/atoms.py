@@ -116,7 +116,7 @@ def based(p: Grammar, value: Tree) -> Tree:
     p.advance()
     base = p.argument()
     if value[0] != "n" or value[1].denominator != 1 or base[0] != "n":
-        raise ParseError("a number with a subscript that is no base")
+        raise ParseError("a number with a subscript that is not a base")
     return ("f", "base", (value, base))
 
 

@@ -112,7 +112,7 @@ def forget() -> None:
 
 
 def same_text(a: Answer, b: Answer) -> bool:
-    """Whether two answers are written alike, but for layout and a unit that one of them leaves out."""
+    """Whether two answers are written alike, except for layout and a unit that one of them leaves out."""
     return (
         a.key == b.key
         and (a.prose, a.percent, a.kind) == (b.prose, b.percent, b.kind)
@@ -178,7 +178,7 @@ def _words(ours: Reading, theirs: Reading) -> Judgement | None:
 
 
 def _choices(a: Answer, b: Answer) -> bool | None:
-    """By letter where both have one, else by content (``None``: go on with the contents)."""
+    """By letter where both have one, else by content (``None``: continue with the contents)."""
     letters = [x.letter or (x.key.strip() if re.fullmatch("[A-J]", x.key.strip()) else "") for x in (a, b)]
     if all(letters):
         return letters[0] == letters[1]

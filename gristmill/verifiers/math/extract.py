@@ -39,7 +39,7 @@ _SENTENCES = 3
 
 
 class Extracted(NamedTuple):
-    """An answer as it stands in the text, and how it was found."""
+    """An answer as it is in the text, and how it was found."""
 
     text: str
     how: str

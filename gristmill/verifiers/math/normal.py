@@ -153,7 +153,7 @@ def _takes_unit(head: str) -> bool:
 
 
 def _names_nothing(words: str) -> bool:
-    """Whether words behind a number are no unit: functions, joiners, signs."""
+    """Whether words behind a number are not a unit: functions, joiners, signs."""
     names = re.findall(r"[^\W\d_]+", words)
     if any(n in _NO_UNIT and known(n) is None for n in names):
         return True
@@ -161,7 +161,7 @@ def _names_nothing(words: str) -> bool:
 
 
 def _bare_unit(text: str) -> tuple[str, str]:
-    """A unit that stands in the mathematics, as in ``5 km``; its letters may as well be symbols."""
+    """A unit inside the mathematics, as in ``5 km``; its letters may as well be symbols."""
     power = _POWER.search(text)
     head = text[: power.start()].rstrip() if power else text
     if not head or not head[-1].isalpha():

@@ -299,7 +299,7 @@ def _infinite(tree: Tree) -> bool:
 
 
 def number(tree: Tree) -> float | None:
-    """A constant as a float, to order by; ``None`` if it is no real number."""
+    """A constant as a float, to order by; ``None`` if it is not a real number."""
     if _infinite(tree):
         return (
             float("-inf") if tree[0] == "*" and tree[1][0][0] == "n" and tree[1][0][1] < 0 else float("inf")

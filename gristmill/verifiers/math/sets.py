@@ -34,7 +34,7 @@ Content = list[Interval]
 
 
 def content(tree: Tree) -> Content | None:
-    """What a set contains; ``None`` if it is no set of real numbers with constant bounds."""
+    """What a set contains; ``None`` if it is not a set of real numbers with constant bounds."""
     kind = tree[0]
     if kind == "tuple" and len(tree[3]) == 2:
         return interval(tree)

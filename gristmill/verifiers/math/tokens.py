@@ -107,7 +107,7 @@ _WORD_VOWELS = frozenset("aeiouyAEIOUY")
 
 
 class ParseError(ValueError):
-    """The text is no mathematics that is understood here."""
+    """The text is not mathematics that is understood here."""
 
 
 def is_word(run: str) -> bool:

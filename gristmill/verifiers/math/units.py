@@ -1,7 +1,7 @@
 """Units of measure: the dimension and the size of what stands behind a number, and money.
 
 ``measure("km/h")`` is the length and time that it is made of and how many metres a second it is. Two units of
-one dimension convert, two of different dimensions are never equal, and words that are no unit say nothing.
+one dimension convert, two of different dimensions are never equal, and words that are not a unit say nothing.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def known(word: str) -> tuple[dict[str, int], Fraction] | None:
 
 @lru_cache(maxsize=4096)
 def measure(text: str) -> Unit | None:
-    """What ``text`` ("square feet", "kg m/s^2", "miles per hour") measures; ``None`` if it is no unit."""
+    """What ``text`` ("square feet", "kg m/s^2", "miles per hour") measures; ``None`` if it is not a unit."""
     for command, letter in _GREEK.items():
         text = text.replace(command, letter)
     text = text.replace("μ ", "μ").strip()
@@ -173,7 +173,7 @@ def _gather(dimension: dict[str, int], unit: tuple[dict[str, int], Fraction], ti
 def unit_ratio(ours: str, theirs: str) -> Fraction | None:
     """The factor from a number of unit ``ours`` to one of ``theirs``: 0 if they measure different things.
 
-    ``None`` if either is no unit that is known; 1 if either is missing.
+    ``None`` if either is not a known unit; 1 if either is missing.
     """
     if not ours or not theirs or ours == theirs:
         return Fraction(1)

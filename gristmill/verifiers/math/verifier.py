@@ -157,7 +157,7 @@ def _judged(options: Math, answer: str, reference: str, how: str) -> Verdict:
 
 
 _NO_VALUE = re.compile(r"\\?\s*0\s*/\s*0|\\[dt]?frac\s*\{\s*0\s*\}\s*\{\s*0\s*\}|\\[dt]?frac\s*00|(?i:nan)")
-"""References that are no value at all."""
+"""References that are not a value at all."""
 
 
 def forget() -> None:

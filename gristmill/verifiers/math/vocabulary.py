@@ -1,4 +1,4 @@
-"""The words that say how a number stands in a sentence, in lower case, and which texts have none."""
+"""The words that say what a number is in a sentence, in lower case, and which texts have none."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ HEDGED = _words("""
 SHORT_WORDS = _words("""
     is in he we it so to of at by if as no my up us me do go am an be on
 """)
-"""Words of two letters that are no product of symbols."""
+"""Words of two letters that are not a product of symbols."""
 MINUS = _words("""
     minus negative
 """)
@@ -67,7 +67,7 @@ MINUS = _words("""
 NO_UNITS = _words("""
     in a at as an is
 """)
-"""Words that are no unit where they stand behind a number in a sentence."""
+"""Words that are not a unit where they follow a number in a sentence."""
 _WORDS_IN_COMMAND = re.compile(
     r"\\(?:text|mbox|textbf|mathrm|textit|textrm|begin|end|operatorname|mathbf|mathit|mathsf)\*?\s*\{([^{}]*)\}"
 )
