@@ -197,6 +197,7 @@ def test_no_choice_pays_more_for_deciding_nothing_than_for_a_wrong_answer(
             as_verl_reward("math", **options)
 
 
+@pytest.mark.slow
 def test_a_program_that_stalls_earns_what_a_wrong_one_does_and_keeps_its_partial_credit() -> None:
     tests = json.dumps({"calls": [{"function": "f", "args": [i], "expected": i} for i in (1, 2)]})
     programs = [

@@ -139,6 +139,7 @@ def test_a_stopped_run_goes_on_and_pays_for_nothing_twice(place: Any, at: str) -
     assert job is not None and f"{job.generation}" not in str(list(place.path.rglob("*")))
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(place: Any) -> None:
     recipe = whole(place)
     with pytest.raises(RunStopped):
@@ -149,6 +150,7 @@ def test_what_is_done_is_not_done_again(place: Any) -> None:
     assert in_tasks(recipe, 4).summary.timing["task_seconds"] > 1e6
 
 
+@pytest.mark.slow
 def test_another_number_of_tasks_begins_anew_over_what_was_paid_for(place: Any) -> None:
     recipe = whole(place)
     one = run(recipe, runs="one", log="one.sqlite", quiet=True)
@@ -161,6 +163,7 @@ def test_another_number_of_tasks_begins_anew_over_what_was_paid_for(place: Any) 
     assert logged(place.path / ".gristmill/completions.sqlite") == logged(place.path / "one.sqlite")
 
 
+@pytest.mark.slow
 def test_what_one_machine_paid_for_is_not_paid_for_again(place: Any) -> None:
     recipe = whole(place)
     one = run(recipe, runs="one", quiet=True)
@@ -174,6 +177,7 @@ def test_what_one_machine_paid_for_is_not_paid_for_again(place: Any) -> None:
     assert run(recipe, runs="many", quiet=True).summary.spent.requests == 0
 
 
+@pytest.mark.slow
 def test_a_complete_run_is_run_again_and_pays_nothing(place: Any) -> None:
     first = in_tasks(whole(place), 4)
     before = outputs(first.path)

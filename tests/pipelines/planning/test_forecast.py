@@ -99,6 +99,7 @@ def test_an_adaptive_stage_is_predicted_by_what_it_did(place: Any) -> None:
     assert stage.tokens_out.low < whole.tokens_out < stage.tokens_out.high
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_about_as_often_as_they_say(place: Any) -> None:
     recipe = place.write_recipe(ENGINE, stages=[{"stage": "adaptive"}])
     whole = counted(run(recipe, quiet=True), "adaptive").completions

@@ -161,6 +161,7 @@ def ended(place: Any, *words: str) -> Run:
     return open_run(place.path / (words[1] if words else "runs") / "test")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes_and_pays_once(place: Any, server: Any) -> None:
     engine = {
         "kind": "openai",

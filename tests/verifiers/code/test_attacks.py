@@ -38,7 +38,9 @@ def test_there_are_forty_at_least() -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [k if k == "unshare" else pytest.param(k, marks=pytest.mark.slow) for k in KINDS]
+)
 def test_no_attack_is_rewarded(kind: str) -> None:
     try:
         choose(kind, allow_root=True)  # type: ignore[arg-type]
