@@ -36,7 +36,7 @@ test: install
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist worksteal
 
 test-slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --timeout 400
 
 lint: install
 	$(BIN)/ruff check .
