@@ -75,7 +75,11 @@ def test_no_attack_is_rewarded_as_an_unprivileged_user(kind: str) -> None:
     told = [json.loads(line) for line in ran.stdout.splitlines()]
     assert len(told) == len(attacks(kind)), ran.stderr[-2000:]
     assert {one["user"] for one in told} == {NOBODY}
-    assert not rewarded(told)
+    # With no namespace of its own, a program that uses up the user's processes makes the sandboxes of others
+    # fail to start: that is an error, which earns nothing.
+    failed = [one for one in told if kind == "none" and one["outcome"] == "error" and not one["score"]]
+    assert not rewarded([one for one in told if one not in failed])
+    assert len(failed) < len(told) / 2
 
 
 @pytest.mark.parametrize(
