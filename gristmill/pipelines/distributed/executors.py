@@ -22,6 +22,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError, RecipeError, RunStopped
+from gristmill.core.machine import cores
 from gristmill.core.registry import suggest
 from gristmill.pipelines.distributed.step import RESTARTS, TaskStep
 
@@ -66,7 +67,7 @@ class Local(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             executor = LocalPipelineExecutor(
                 pipeline=[phase.step],
                 tasks=phase.tasks,
-                workers=min(phase.tasks, workers or _cores()),
+                workers=min(phase.tasks, workers or cores()),
                 logging_dir=str(phase.folder),
                 depends=former,
             )
@@ -76,7 +77,7 @@ class Local(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def verifier_workers(self, workers: int | None, tasks: int) -> int | None:
         """The cores are shared by the tasks that run at a time."""
-        return max(1, _cores() // min(tasks, workers or _cores()))
+        return max(1, cores() // min(tasks, workers or cores()))
 
 
 class Ray(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -241,10 +242,6 @@ def open_options(kind: str, options: Sequence[str]) -> Executor:
             remedy="Give it with --option KEY=VALUE; see docs/distributed.md.",
         ) from error
     return made
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _check_ended(executor: Any, phase: Planned) -> None:
