@@ -86,7 +86,7 @@ def find(text: str) -> Found:
     if boxed.contents:
         contents = tuple(dict.fromkeys(boxed.contents))
         worded = _WORDED.fullmatch(contents[0]) if len(contents) == 1 else None
-        inside = (worded[1] or worded[2]) if worded else ""
+        inside = (worded[1] or worded[2] or "") if worded else ""
         if _DIGIT.search(inside) and not is_mathematics(inside) and not kind(tidy(inside)):
             phrase = _PHRASE.search(inside)
             if readings := _readings(inside[phrase.end() :] if phrase else inside, first=True):

@@ -76,6 +76,7 @@ UNDECIDED = [
     (r"\boxed{2+4=5}", "5", Outcome.UNPARSEABLE, "undecided"),
     (r"\boxed{x}", "0/0", Outcome.ERROR, "reference unparseable"),
     (r"\boxed{)(}", "7", Outcome.UNPARSEABLE, "not mathematics"),
+    (r"\boxed{\text{}}", "7", Outcome.UNPARSEABLE, "not mathematics"),
     (r"\boxed{" + "1+" * ANSWER_LIMIT + "1}", "7", Outcome.UNPARSEABLE, "too long"),
     (r"\boxed{x}", "", Outcome.ERROR, "reference unparseable"),
     (r"\boxed{x}", "  ", Outcome.ERROR, "reference unparseable"),
