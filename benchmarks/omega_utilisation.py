@@ -45,7 +45,8 @@ from gristmill.core.stages import Context
 from gristmill.core.steps import Tree
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.log.store import CompletionLog
-from gristmill.engines.openai import AbilityName, OpenAI
+from gristmill.engines.openai.engine import OpenAI
+from gristmill.engines.openai.options import AbilityName
 from gristmill.engines.session import Session
 from gristmill.pipelines.running.runner import in_own_loop
 from gristmill.pipelines.running.stream import OrderedMap

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gristmill.engines.llamacpp import LlamaCpp
     from gristmill.engines.log.store import CompletionLog
     from gristmill.engines.none import NoEngine
-    from gristmill.engines.openai import OpenAI
+    from gristmill.engines.openai.engine import OpenAI
     from gristmill.engines.options import EngineOptions
     from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine
     from gristmill.engines.session import Session, Stats
@@ -45,7 +45,7 @@ __getattr__, __dir__ = lazily(
         "EngineWrapper": "gristmill.core.engine",
         "LlamaCpp": ".llamacpp",
         "NoEngine": ".none",
-        "OpenAI": ".openai",
+        "OpenAI": ".openai.engine",
         "Reply": ".scripted",
         "Scripted": ".scripted",
         "ScriptedEngine": ".scripted",

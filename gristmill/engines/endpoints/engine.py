@@ -24,7 +24,8 @@ from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
 from gristmill.engines.endpoints.endpoint import Endpoint, EndpointStats, Member
 from gristmill.engines.limit import AdaptiveLimit
-from gristmill.engines.openai import DEFAULT_ABILITIES, AbilityName, ContinueMode, OpenAI
+from gristmill.engines.openai.engine import OpenAI
+from gristmill.engines.openai.options import DEFAULT_ABILITIES, AbilityName, ContinueMode
 from gristmill.engines.options import EngineOptions
 
 MOVES = 2

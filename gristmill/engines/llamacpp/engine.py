@@ -21,7 +21,8 @@ from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, RunStopped, TransientError
 from gristmill.core.machine import cores
 from gristmill.engines.llamacpp.server import Ready, ServerSettings
-from gristmill.engines.openai import ContinueMode, OpenAI, OpenAIEngine
+from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
+from gristmill.engines.openai.options import ContinueMode
 from gristmill.engines.options import EngineOptions
 
 # The data-only package and, where it is absent, the repository on the Hub that holds the same file.

@@ -21,7 +21,8 @@ from yarl import URL
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, TransientError
 from gristmill.engines.guard import Guard, Order
-from gristmill.engines.openai import ContinueMode, OpenAI, OpenAIEngine
+from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
+from gristmill.engines.openai.options import ContinueMode
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.revival import Revival
 from gristmill.engines.vllm.options import ADAPTER, VllmOptions, arguments, check, flags, identity
