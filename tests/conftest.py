@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from fakes import FakeServer, FakeServers
+from odd_server import Odd
 
 
 class Workspace:
@@ -74,3 +75,10 @@ def server(fake_servers: FakeServers) -> FakeServer:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
+
+
+@pytest.fixture
+def odd() -> Iterator[Odd]:
+    """A server with a behaviour per path; see ``odd_server``."""
+    with Odd() as server:
+        yield server
