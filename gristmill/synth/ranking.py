@@ -54,8 +54,8 @@ def _uses(
 class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples each problem, has a judge put the samples in order, and pairs the best with the worst.
 
-    Cut-off samples are not ranked. A problem is rejected with fewer than two different answers, an order
-    that could not be read, or an order whose first or last place is shared.
+    Cut-off samples are not ranked, nor are answers that say nothing. A problem is rejected with fewer than
+    two different answers, an order that could not be read, or one whose first or last place is shared.
     """
 
     reads: ClassVar[type[Struct]] = Problem
@@ -98,13 +98,19 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             engine=context.named(self.judge_engine),
             seed=context.seed_for(problem.id, _CALL),
         )
+        if not found.asked:
+            return [
+                *dropped,
+                Rejection(problem.id, "fewer than two answers that say something", found.detail),
+            ]
         if not found.order:
             return [*dropped, Rejection(problem.id, "no order could be read", found.detail)]
-        worst = min(found.scores)
-        if found.best is None or found.scores.count(worst) > 1:
-            scores = ", ".join(f"{s:.3f}" for s in found.scores)
+        judged = [found.scores[i] for i in found.order]
+        worst = min(judged)
+        if found.best is None or judged.count(worst) > 1:
+            scores = ", ".join(f"{s:.3f}" for s in judged)
             return [*dropped, Rejection(problem.id, "the best or the worst is shared", f"scores {scores}")]
-        best, last = different[found.best], different[found.scores.index(worst)]
+        best, last = different[found.best], different[found.order[-1]]
         chosen, rejected = ((Message("assistant", s.completion),) for s in (best, last))
         pair = Pair(
             f"{problem.id}/ranking",

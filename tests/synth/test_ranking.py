@@ -71,6 +71,7 @@ def test_the_best_and_the_worst_of_the_samples_make_a_pair() -> None:
     [
         (lambda r, i: "It is 12.", None, "fewer than two different answers"),
         (lambda r, i: Completion(DRAWN[i], "length"), None, "fewer than two different answers"),
+        (lambda r, i: ("Solution", "It is 12.")[i % 2], None, "fewer than two answers that say something"),
         (draws, lambda r, i: "They are all alike.", "no order could be read"),
         (draws, lambda r, i: "[[1 > 2 > 3]]", "the best or the worst is shared"),
     ],

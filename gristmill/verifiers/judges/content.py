@@ -56,6 +56,17 @@ def judged_part(completion: str) -> str | Verdict:
     return answer
 
 
+def judged_parts(*completions: str) -> tuple[str, ...] | str:
+    """What a judge is shown of answers that it compares, or why at least one of them is not shown."""
+    parts: list[str] = []
+    for number, completion in enumerate(completions, 1):
+        part = judged_part(completion)
+        if isinstance(part, Verdict):
+            return f"answer {number} is not judged: {part.rule} ({part.detail})"
+        parts.append(part)
+    return tuple(parts)
+
+
 def contentless(text: str) -> bool:
     """Whether ``text`` only announces an answer, or has no word, number or formula at all.
 

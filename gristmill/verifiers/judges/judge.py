@@ -19,7 +19,7 @@ from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.judges.asking import Asking, Ballot, Unread, read_ending
 from gristmill.verifiers.judges.base import Comparison, Winner, bounds, draw, fence, needs_of, quote, quoted
-from gristmill.verifiers.judges.content import judged_part
+from gristmill.verifiers.judges.content import judged_part, judged_parts
 
 RIGHT, WRONG = "correct", "incorrect"
 _RANKING = r"\[\[\s*([0-9]+(?:\s*>\s*[0-9]+)*)\s*\]\]"
@@ -58,7 +58,8 @@ class Ranking(Struct, frozen=True):
 
     ``scores`` by index, in [0, 1]: mean Borda points over (n - 1), or the share of first places. Equal
     scores are in input order in ``order``; ``best`` is ``None`` where the top score is shared. ``read`` of
-    ``asked`` lists could be read.
+    ``asked`` lists could be read. An answer that says nothing, or never ends its reasoning, is put before no
+    judge: it is not in ``order``, and its score is 0.
     """
 
     order: tuple[int, ...]
@@ -191,13 +192,14 @@ class Judge(Struct, frozen=True, forbid_unknown_fields=True):
         """Which of two answers is better. Both orders always run.
 
         Orders that disagree make a tie, as does an order at exactly one half. An order that could not be
-        read leaves it open. ``criteria`` are rules by which alone to judge.
+        read leaves it open, and so does an answer that says nothing, about which nobody is asked.
+        ``criteria`` are rules by which alone to judge.
         """
+        shown = judged_parts(first, second)
+        if isinstance(shown, str):
+            return Comparison(None, detail=shown)
         ahead, behind = await asyncio.gather(
-            *(
-                self._order(a, b, problem, reference, criteria, engine, seed)
-                for a, b in ((first, second), (second, first))
-            )
+            *(self._order(a, b, problem, reference, criteria, engine, seed) for a, b in (shown, shown[::-1]))
         )
         detail = f"{ahead.detail}; swapped: {behind.detail}"
         if not (ahead.shares and behind.shares):
@@ -229,23 +231,31 @@ class Judge(Struct, frozen=True, forbid_unknown_fields=True):
         """
         if not responses:
             raise ValueError("nothing to rank")
-        if len(responses) == 1:
-            return Ranking((0,), (1.0,), 0, 0, 0)
-        orders = presentations(len(responses), self.shuffles, seed)
-        code = fence(seed, (problem, *responses))
+        parts = {i: part for i, r in enumerate(responses) if isinstance(part := judged_part(r), str)}
+        left_out = len(responses) - len(parts)
+        why = f"{left_out} of {len(responses)} answers say nothing" if left_out else ""
+        if len(parts) <= 1:
+            scores = tuple(float(i in parts) for i in range(len(responses)))
+            return Ranking(tuple(parts), scores, next(iter(parts), None), 0, 0, why)
+        judged, texts = list(parts), list(parts.values())
+        orders = presentations(len(texts), self.shuffles, seed)
+        code = fence(seed, (problem, *texts))
         read = await asyncio.gather(
             *(
-                self._list(responses, shown, problem, code, engine, derive_seed(seed, "list", i))
+                self._list(texts, shown, problem, code, engine, derive_seed(seed, "list", i))
                 for i, shown in enumerate(orders)
             )
         )
         lists = [one for one in read if not isinstance(one, Unread)]
-        why = next((one.why for one in read if isinstance(one, Unread)), "")
+        why = "; ".join(filter(None, (why, next((one.why for one in read if isinstance(one, Unread)), ""))))
         if 2 * len(lists) < len(orders):
             return Ranking((), (), None, len(lists), len(orders), why)
-        scores = borda(lists) if self.aggregate == "borda" else first_places(lists)
-        order = tuple(sorted(range(len(scores)), key=lambda i: -scores[i]))
-        best = order[0] if scores.count(scores[order[0]]) == 1 else None
+        points = dict(
+            zip(judged, borda(lists) if self.aggregate == "borda" else first_places(lists), strict=True)
+        )
+        scores = tuple(points.get(i, 0.0) for i in range(len(responses)))
+        order = tuple(sorted(judged, key=lambda i: -scores[i]))
+        best = order[0] if list(points.values()).count(scores[order[0]]) == 1 else None
         return Ranking(order, scores, best, len(lists), len(orders), why)
 
     async def _list(

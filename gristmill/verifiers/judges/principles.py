@@ -15,6 +15,7 @@ from gristmill.core.engine import Ability, Engine
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import Estimate
 from gristmill.verifiers.judges.base import Comparison
+from gristmill.verifiers.judges.content import judged_parts
 from gristmill.verifiers.judges.judge import Judge
 
 _LEAST = 1e-6
@@ -177,7 +178,9 @@ class Salmon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         self, first: str, second: str, *, problem: str, engine: Engine, seed: int
     ) -> Comparison:
         """The answer that the dominant principle favours; a tie if all scores are 0, open if one is
-        unread."""
+        unread or an answer says nothing."""
+        if isinstance(shown := judged_parts(first, second), str):
+            return Comparison(None, detail=shown)
         texts = [p.text for p in self.principles]
         gaps = await principle_gaps(
             self.judge, texts, first, second, problem=problem, engine=engine, seed=seed

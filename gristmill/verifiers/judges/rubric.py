@@ -21,7 +21,7 @@ from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import Check, decided, unparseable
 from gristmill.verifiers.judges.asking import Asking, Unread
 from gristmill.verifiers.judges.base import Comparison, bounds, needs_of, quoted
-from gristmill.verifiers.judges.content import judged_part
+from gristmill.verifiers.judges.content import judged_part, judged_parts
 from gristmill.verifiers.judges.judge import SYSTEM, Judge
 
 Line = Annotated[str, Meta(min_length=1)]
@@ -139,16 +139,16 @@ class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
     ) -> Comparison:
         """Which of two answers has the greater share of yes, on the same questions; equal shares are a tie.
 
-        Open if any row of either answer could not be read.
+        Open if any row of either answer could not be read, or if one of them says nothing.
         """
+        shown = judged_parts(first, second)
+        if isinstance(shown, str):
+            return Comparison(None, detail=shown)
         questions = await self.questions_for(problem, engine=engine, seed=seed)
         if isinstance(questions, Unread):
             return Comparison(None, detail=f"no checklist: {questions.why}")
         a, b = await asyncio.gather(
-            *(
-                self.check(text, questions, problem=problem, engine=engine, seed=seed)
-                for text in (first, second)
-            )
+            *(self.check(text, questions, problem=problem, engine=engine, seed=seed) for text in shown)
         )
         unread = next((c for c in (*a, *b) if c.passed is None), None)
         if unread is not None:

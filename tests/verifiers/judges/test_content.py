@@ -6,12 +6,13 @@ import asyncio
 
 import pytest
 
-from gristmill.core.engine import Completion
+from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.engines.scripted import ScriptedEngine
+from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.verifiers.judges.asking import Asking, Unread, read_marked
 from gristmill.verifiers.judges.content import contentless, judged_part
 from gristmill.verifiers.judges.judge import Judge
+from gristmill.verifiers.judges.principles import Principle, Salmon
 from gristmill.verifiers.judges.rubric import Checklist
 
 LABELS = ("correct", "incorrect")
@@ -164,3 +165,32 @@ def test_a_judge_is_shown_the_answer_without_the_reasoning() -> None:
     assert judged_part("<think>Is it 5?</think>It is 4.") == "It is 4."
     verdict, asked = judged(Judge(asking=Asking(read="text")), "<think>5</think>It is 4.", "[[correct]]")
     assert (verdict.outcome, asked) == (Outcome.CORRECT, 1)
+
+
+@pytest.mark.parametrize("empty", ["Solution:", "<think>It is 4", "Let me think."])
+def test_nothing_is_compared_with_nobody_asked(empty: str) -> None:
+    salmon = Salmon(principles=(Principle("Be short."),))
+    for comparer in (Judge(), Checklist(questions=("Is it 4?",)), salmon):
+        for pair in ((empty, "It is 4."), ("It is 4.", empty)):
+            able = ABILITIES | {Ability.LOGPROBS}
+            engine = ScriptedEngine(lambda request, index: "[[A]]", abilities=able)
+            found = asyncio.run(comparer.compare(*pair, problem="2 + 2?", engine=engine, seed=1))
+            assert (found.winner, engine.requests) == (None, 0)
+            assert f"answer {pair.index(empty) + 1} is not judged" in found.detail
+
+
+def test_answers_that_say_nothing_have_no_place_in_a_list() -> None:
+    def first_shown_wins(request: Request, index: int) -> str:
+        assert "Solution" not in request.messages[1].content
+        assert "<think>" not in request.messages[1].content
+        return "[[1 > 2]]"
+
+    answers = ("Solution", "<think>Or 5?</think>It is 4.", "It is 5.", "")
+    engine = ScriptedEngine(first_shown_wins)
+    found = asyncio.run(Judge(shuffles=1).rank(answers, problem="2 + 2?", engine=engine, seed=1))
+    assert sorted(found.order) == [1, 2]
+    assert found.best == found.order[0]
+    assert (found.scores[0], found.scores[3]) == (0.0, 0.0)
+    assert found.detail == "2 of 4 answers say nothing"
+    alone = asyncio.run(Judge().rank(("Solution", "It is 4."), problem="2 + 2?", engine=engine, seed=1))
+    assert (alone.order, alone.best, alone.asked, engine.requests) == ((1,), 1, 0, 1)
