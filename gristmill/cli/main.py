@@ -316,7 +316,9 @@ def verify(
     engine: Annotated[
         Path | None, typer.Option(help="For kinds that ask a model, a YAML file: kind: NAME, and options.")
     ] = None,
-    problem: Annotated[str, typer.Option(help="The column with the problems, for such kinds.")] = "problem",
+    problem: Annotated[
+        str, typer.Option(help="The column with the problems, for kinds that read them.")
+    ] = "problem",
     log: LogOption = None,
 ) -> None:
     """Judge the answers in a file against their references.
@@ -331,9 +333,10 @@ def verify(
     for text in option or []:
         set_value(options, text)
     judges, asks = verification.judges(kind, options, workers, deadline, engine, log)
+    asked, refer = problem if asks else None, verification.told(kind, problem)
     with judges:
         counts = verification.verify_file(
-            file, gold=gold, pred=pred, pool=judges, out=out, problem=problem if asks else None
+            file, gold=gold, pred=pred, pool=judges, out=out, problem=asked, refer=refer
         )
     typer.echo(verification.table(counts))
 

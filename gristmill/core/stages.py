@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Engine
 from gristmill.core.errors import RecipeError
+from gristmill.core.prompts import RowValues
 from gristmill.core.verdicts import Verdict, unfinished
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def _uncounted(verdict: Verdict) -> None:
     """What ``Context.count`` does outside of a run."""
 
 
-Refer = Callable[[str, str], str]
-"""From a problem and its answer to the reference that a verifier is given."""
+Refer = Callable[[str, str, Mapping[str, Any]], str]
+"""From a problem, its answer and the columns of its row to the reference that a verifier is given."""
 
 
 class Context(Struct, frozen=True):
@@ -83,11 +84,12 @@ class Context(Struct, frozen=True):
         problem = getattr(record, "problem", None)
         if not self.refer or not isinstance(problem, str):
             return self
+        row = RowValues(record)
 
         def told(name: str, verify: Callable[[str, str], Awaitable[Verdict]]) -> Any:
             if (refer := self.refer.get(name)) is None:
                 return verify
-            return lambda completion, reference: verify(completion, refer(problem, reference))
+            return lambda completion, reference: verify(completion, refer(problem, reference, row))
 
         named = {name: told(name, verify) for name, verify in self.verifiers.items()}
         return replace(self, verify=told("", self.verify), verifiers=named, refer={})

@@ -11,8 +11,24 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.registry import suggest
+from gristmill.core.registry import locate, suggest
+from gristmill.core.stages import Refer
 from gristmill.core.verdicts import Verifier
+
+
+def at(target: str) -> Any:
+    """The object at ``MODULE:OBJECT``, or of a registered verifier's name."""
+    module, _, name = (target if ":" in target else locate("verifiers", target)).partition(":")
+    return attrgetter(name)(import_module(module))
+
+
+def refer_of(verifier: Any) -> Refer | None:
+    """How a verifier (an object, ``MODULE:OBJECT`` or a registered name) wants a row's problem and columns
+    with its answer: its ``for_problem``. ``None`` if it wants the answer alone."""
+    found: Refer | None = getattr(
+        at(verifier) if isinstance(verifier, str) else verifier, "for_problem", None
+    )
+    return found
 
 
 def load(target: str, options: Mapping[str, Any]) -> Verifier:
@@ -20,8 +36,8 @@ def load(target: str, options: Mapping[str, Any]) -> Verifier:
 
     Raises ``RecipeError`` for an option that there is not, or that has no such value.
     """
-    module, _, name = target.partition(":")
-    found: Any = attrgetter(name)(import_module(module))
+    found = at(target)
+    name = target.rpartition(":")[2]
     if not (isinstance(found, type) and issubclass(found, Struct)):
         if options:
             raise RecipeError(

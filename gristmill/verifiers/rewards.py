@@ -6,19 +6,17 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.registry import locate
 from gristmill.core.verdicts import Verdict, Verifier
 from gristmill.verifiers.judges.base import ModelVerifier
 from gristmill.verifiers.judges.host import Host, asks_a_model
 from gristmill.verifiers.judges.loading import load_model_verifier
+from gristmill.verifiers.loading import at, refer_of
 from gristmill.verifiers.pool.in_process import pool_maker
 from gristmill.verifiers.worth import RewardScale, Undecided, strict
 
@@ -84,8 +82,7 @@ def _lazy(verifier: AnyVerifier, engine: EngineOptions | None, settings: dict[st
 
 def _fields(target: str) -> tuple[str, ...]:
     """The options that a verifier has, given by name or as ``MODULE:OBJECT``."""
-    module, _, name = (target if ":" in target else locate("verifiers", target)).partition(":")
-    found: tuple[str, ...] = getattr(attrgetter(name)(import_module(module)), "__struct_fields__", ())
+    found: tuple[str, ...] = getattr(at(target), "__struct_fields__", ())
     return found
 
 
@@ -121,6 +118,7 @@ def as_trl_reward(
     ``settings`` are then those of ``Host``: log, seed; and ``options`` for a verifier given by name.
     """
     worth = RewardScale(right, wrong, undecided, graded)
+    refer = None if engine is not None else refer_of(verifier)
     lazy = _lazy(verifier, engine, settings)
 
     def column(columns: Mapping[str, Any], name: str, what: str) -> Any:
@@ -135,7 +133,13 @@ def as_trl_reward(
     def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         texts = [[_text(c) for c in completions]]
         if reference or engine is None:
-            texts.append([str(r) for r in column(columns, reference, "reference")])
+            golds = [str(r) for r in column(columns, reference, "reference")]
+            if refer is not None:
+                golds = [
+                    refer(_text(row.get(problem, "")), gold, row)
+                    for gold, row in zip(golds, _rows(columns, len(golds)), strict=True)
+                ]
+            texts.append(golds)
         else:
             texts.append([""] * len(completions))
         if engine is not None:
@@ -166,12 +170,16 @@ def as_verl_reward(
     the key of ``extra_info`` that holds the problem's text.
     """
     worth = RewardScale(right, wrong, undecided, graded)
+    refer = None if engine is not None else refer_of(verifier)
     lazy = _lazy(verifier, engine, settings)
 
     def compute_score(
         data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any
     ) -> float:
-        row: tuple[str, ...] = solution_str, str(ground_truth)
+        gold = str(ground_truth)
+        if refer is not None:
+            gold = refer(_text((extra_info or {}).get(problem, "")), gold, extra_info or {})
+        row: tuple[str, ...] = solution_str, gold
         if engine is not None:
             if problem not in (extra_info or {}):
                 has = ", ".join(sorted(extra_info or {})) or "nothing"
@@ -185,6 +193,12 @@ def as_verl_reward(
         return wrong if reward is None else reward
 
     return compute_score
+
+
+def _rows(columns: Mapping[str, Any], count: int) -> list[dict[str, Any]]:
+    """The rows of a batch: of what TRL hands over, the lists with a value for each."""
+    lists = {name: v for name, v in columns.items() if isinstance(v, list) and len(v) == count}
+    return [{name: values[i] for name, values in lists.items()} for i in range(count)]
 
 
 def _text(completion: Any) -> str:

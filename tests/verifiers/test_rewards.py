@@ -60,6 +60,16 @@ def test_verl_calls_it_row_by_row() -> None:
     assert score(data_source="gsm8k", solution_str="Who knows.", ground_truth="12", extra_info=None) == -0.1
 
 
+def test_choice_gets_the_options_of_a_row() -> None:
+    reward = as_trl_reward("choice", workers=1)
+    columns = {"choices": [["Paris", "Rome"], ["Rome", "Paris"]], "trainer_state": None}
+    assert reward(["It is Rome."] * 2, answer=["B", "B"], prompts=["Capital?"] * 2, **columns) == [1.0, 0.0]
+    listed = "Capital?\n(A) Rome\n(B) Paris"
+    assert reward(["It is Rome."], answer=["A"], prompts=[[{"role": "user", "content": listed}]]) == [1.0]
+    score = as_verl_reward(Choice(), workers=1)
+    assert score("mmlu", "It is Rome.", "B", extra_info={"A": "Paris", "B": "Rome"}) == 1.0
+
+
 VERIFIERS = [
     Math(),
     ShortAnswer(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,11 +25,16 @@ from gristmill.pipelines.running.runner import log_path
 from gristmill.pipelines.sources.readers import local
 from gristmill.verifiers.judges.host import Host
 from gristmill.verifiers.judges.loading import load_model_verifier
+from gristmill.verifiers.loading import refer_of
 from gristmill.verifiers.pool.in_process import InProcess
 from gristmill.verifiers.pool.pool import Pool
 
 _AHEAD = 256
 """Rows that wait for their verdict at a time."""
+
+
+Told = Callable[[str, Mapping[str, Any]], str]
+"""From a reference and its row to what a verifier is given as the reference."""
 
 
 class Judges(Protocol):
@@ -77,15 +82,31 @@ def judges(
     return Host(verifier, opened, log=log_path(log)), True
 
 
+def told(kind: str, problem: str) -> Told | None:
+    """How a registered verifier gets more of a row than its reference, such as ``choice`` the options in its
+    columns or in the column ``problem``; ``None`` for one that wants the reference alone."""
+    refer = refer_of(kind) if kind in names("verifiers") else None
+    if refer is None:
+        return None
+    return lambda gold, row: refer(str(row.get(problem) or ""), gold, row)
+
+
 def verify_file(
-    path: Path, *, gold: str, pred: str, pool: Judges, out: Path | None = None, problem: str | None = None
+    path: Path,
+    *,
+    gold: str,
+    pred: str,
+    pool: Judges,
+    out: Path | None = None,
+    problem: str | None = None,
+    refer: Told | None = None,
 ) -> VerdictCounts:
     """Judge column ``pred`` against column ``gold`` of a JSONL, CSV or Parquet file, row by row.
 
     With ``out``, a JSONL file gets a line a row: its number and the verdict. Memory does not grow with
     the rows. For a verifier that asks a model, ``problem`` is the column with the problems, and an empty
-    ``gold`` gives it no reference. Raises ``InputError`` for a file that cannot be read or lacks a column
-    altogether.
+    ``gold`` gives it no reference. ``refer`` makes the reference of a row's ``gold`` (see ``told``). Raises
+    ``InputError`` for a file that cannot be read or lacks a column altogether.
     """
     if not gold and problem is None:
         raise RecipeError("this verifier judges by references.", remedy="Name their column with --gold.")
@@ -101,7 +122,7 @@ def verify_file(
     try:
         whole = nullcontext(Path(os.devnull)) if out is None else atomic(out)
         with whole as place, place.open("wb") as lines:
-            for number, verdict in _verdicts(rows, columns, pool, counts):
+            for number, verdict in _verdicts(rows, columns, pool, counts, refer):
                 counts.outcomes[verdict.outcome] += 1
                 counts.rules[verdict.rule] += 1
                 lines.write(msgspec.json.encode({"row": number, **msgspec.to_builtins(verdict)}) + b"\n")
@@ -119,7 +140,11 @@ def verify_file(
 
 
 def _verdicts(
-    rows: Iterator[tuple[int, Any]], columns: Sequence[str], pool: Judges, counts: VerdictCounts
+    rows: Iterator[tuple[int, Any]],
+    columns: Sequence[str],
+    pool: Judges,
+    counts: VerdictCounts,
+    refer: Told | None,
 ) -> Iterator[tuple[int, Verdict]]:
     """The verdicts in the order of the rows, a bounded number of them at work."""
     waiting: deque[tuple[int, Future[Verdict]]] = deque()
@@ -131,7 +156,10 @@ def _verdicts(
         if any(t is None or isinstance(t, dict | list | bool) for t in texts):
             counts.refused[f"no text or number in {_named(columns, 'or')}"] += 1
             continue
-        waiting.append((number, pool.submit(*map(str, texts))))
+        judged, reference, *asked = map(str, texts)
+        if refer is not None:
+            reference = refer(reference, row)
+        waiting.append((number, pool.submit(judged, reference, *asked)))
         if len(waiting) >= _AHEAD:
             first, verdict = waiting.popleft()
             yield first, verdict.result()

@@ -15,6 +15,7 @@ from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
+from gristmill.verifiers.loading import refer_of
 from gristmill.verifiers.pool.in_process import InProcess, pool_for
 from gristmill.verifiers.pool.pool import Pool
 
@@ -59,8 +60,7 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """How the verifier wants a row's problem with its answer; ``None`` if it wants the answer alone."""
         if self.kind == _DEFAULT:
             return None  # without importing it here, which would take 60 ms of every run's start
-        found: Refer | None = getattr(find("verifiers", self.kind), "for_problem", None)
-        return found
+        return refer_of(self.kind)
 
     def check(self, place: str) -> None:
         """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
@@ -85,8 +85,7 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
 
     def refer(self) -> Refer | None:
         """How the object wants a row's problem with its answer; ``None`` if it wants the answer alone."""
-        found: Refer | None = getattr(self.verifier, "for_problem", None)
-        return found
+        return refer_of(self.verifier)
 
     def open(self) -> Pool | InProcess:
         """Worker processes, or this one where they cannot import it (a warning says so)."""

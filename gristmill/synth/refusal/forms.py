@@ -18,7 +18,8 @@ from gristmill.core.prompts import RowValues, fields, fill, require, row_places
 from gristmill.core.records import Turn
 from gristmill.synth.refusal.texts import MAY_DECLINE
 from gristmill.verifiers.evidence import read_references
-from gristmill.verifiers.rules.choice import LETTERS, read_key, split_options
+from gristmill.verifiers.rules.choice import read_key
+from gristmill.verifiers.rules.listed import LETTERS, split_options
 from gristmill.verifiers.rules.short_answer import tokens
 
 Task = Literal["question", "multiple_choice", "claim", "multi_hop", "math"]

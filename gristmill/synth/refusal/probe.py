@@ -22,7 +22,8 @@ from gristmill.core.records import Judged, Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict, unfinished
 from gristmill.synth.refusal.forms import Form
-from gristmill.verifiers.rules.choice import LETTERS, key, read_key, read_options
+from gristmill.verifiers.rules.choice import key, read_key
+from gristmill.verifiers.rules.listed import LETTERS, read_options
 from gristmill.verifiers.text.words import sentences
 
 Preset = Literal["default", "r-tuning", "r-tuning-u"]

@@ -25,7 +25,8 @@ from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import failure
 from gristmill.verifiers.judges.base import bounds
-from gristmill.verifiers.rules.choice import LETTERS, Choice, key, read_key, shuffle, split_options
+from gristmill.verifiers.rules.choice import Choice, key, read_key, shuffle
+from gristmill.verifiers.rules.listed import LETTERS, split_options
 from gristmill.verifiers.text.words import sentences
 
 _PROMPT = """{question}

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
@@ -20,10 +20,10 @@ from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import answered, failure
+from gristmill.verifiers.rules.listed import LETTERS, column_options, read_options
 from gristmill.verifiers.rules.short_answer import find_whole, tokens, undecorated
 from gristmill.verifiers.text.words import lines
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LIMIT = 2_000
 """The longest line that is read as a final answer, in characters."""
 
@@ -53,7 +53,6 @@ _CORRECTED = re.compile(
     r"\b(?i:wait|actually|correction|sorry|rather|instead|scratch that|on second thought|hmm|no,)(?!\w)"
 )
 """What stands between an answer and the one that takes its place."""
-_OPTION = re.compile(r"(?:^|(?<=\s))[(\[]?([A-Z])[)\].:](?=\s)", re.MULTILINE)
 
 
 class OptionKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -65,6 +64,9 @@ class OptionKey(Struct, frozen=True, forbid_unknown_fields=True):
     """The contents of the options, in the order of their letters."""
     problem: str = ""
     """A text that lists the options, used if ``options`` is empty."""
+    labels: tuple[str, ...] = ()
+    """What the options are called in the data, where that is no letter of their places (``1``, ``2``, ...):
+    the answer may be one of these."""
 
 
 class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,18 +87,27 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     match: Literal["either", "letter", "content"] = "either"
     """Whether an option may be named by its ``letter``, its ``content`` or ``either``. By content the order
     of the options does not matter, so an ``OptionKey`` with shuffled options gives the same verdicts."""
+    counted_from: Literal[0, 1] | None = None
+    """Of a reference that is the number of its option: that of the first option. Without it such a reference
+    is an ``error``, unless it is an option's content or label."""
 
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Judge ``completion``; ``extracted`` is the letter, with the content if the options are known."""
         return answered(self._verify, completion, reference)
 
     @staticmethod
-    def for_problem(problem: str, reference: str) -> str:
-        """The reference with the options that ``problem`` lists; as it is if it has its own, or there are
-        none."""
-        if reference.lstrip().startswith("{") or not read_options(problem):
+    def for_problem(problem: str, reference: str, columns: Mapping[str, Any]) -> str:
+        """The reference with the options that ``problem`` lists, else with those in the row's ``columns``
+        (see ``column_options``); as it is if it has its own, or there are none."""
+        if reference.lstrip().startswith("{"):
             return reference
-        return msgspec.json.encode(OptionKey(reference, problem=problem)).decode()
+        if read_options(problem):
+            told = OptionKey(reference, problem=problem)
+        elif (listed := column_options(columns)) is not None:
+            told = OptionKey(reference, listed.texts, labels=listed.labels)
+        else:
+            return reference
+        return msgspec.json.encode(told).decode()
 
     def _verify(self, completion: str, reference: str) -> Verdict:
         try:
@@ -106,7 +117,7 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         options = key.options or read_options(key.problem) or self.options
         if not options and self.match == "content":
             return failure("no options", "match: content needs the options, in the reference or the recipe")
-        gold = _gold(key.answer.strip(), options)
+        gold = _gold(key.answer.strip(), options, key.labels, self.counted_from)
         if isinstance(gold, str):
             return failure("reference unparseable", gold)
         reader = _Reader(options, self.match)
@@ -142,8 +153,16 @@ def read_key(reference: str) -> OptionKey:
     return key
 
 
-def _gold(answer: str, options: Sequence[str]) -> int | str:
+def _gold(answer: str, options: Sequence[str], labels: Sequence[str], counted_from: int | None) -> int | str:
     """The index of the right option, or a sentence that says why there is none."""
+    if answer in labels:
+        return labels.index(answer)
+    number = int(answer) if re.fullmatch(r"\d{1,2}", answer) else None
+    if number is not None and counted_from is not None and options:
+        index = number - counted_from
+        if 0 <= index < len(options):
+            return index
+        return f"the answer {answer} is none of {len(options)} options counted from {counted_from}"
     letter = _letter_alone(answer)
     by_content = [i for i, option in enumerate(options) if _plain(option) == _plain(answer)]
     readings = set(by_content)
@@ -154,7 +173,8 @@ def _gold(answer: str, options: Sequence[str]) -> int | str:
     if readings:
         which = ", ".join(LETTERS[i] for i in sorted(readings))
         return f"the answer {answer[:100]!r} could be {which}"
-    return f"the answer {answer[:100]!r} is none of {len(options)} options"
+    counting = "; set counted_from to 0 or 1 if it is a number of one" if number is not None else ""
+    return f"the answer {answer[:100]!r} is none of {len(options)} options{counting}"
 
 
 def _letter_alone(text: str) -> int | None:
@@ -271,30 +291,6 @@ def final_segments(completion: str, reader: _Reader) -> tuple[str, list[str]]:
 def _names(reader: _Reader, segment: str) -> bool:
     # A complaint (a string) is about letters, so it names some.
     return bool(reader.read(segment))
-
-
-def read_options(problem: str) -> tuple[str, ...]:
-    """The options that a problem's text lists as ``(A) ...``, ``A. ...`` or ``A) ...``, on one line or on
-    separate lines; empty unless they run A, B, ... without a gap. The last complete list counts."""
-    return split_options(problem)[1]
-
-
-def split_options(problem: str) -> tuple[str, tuple[str, ...]]:
-    """A problem's text before its list of options (the whole text without a list), and the options."""
-    marks = list(_OPTION.finditer(problem))
-    starts = [i for i, mark in enumerate(marks) if mark[1] == "A"]
-    for start in reversed(starts):
-        run = [marks[start]]
-        for mark in marks[start + 1 :]:
-            if len(run) < len(LETTERS) and mark[1] == LETTERS[len(run)]:
-                run.append(mark)
-        if len(run) > 1:
-            ends = [mark.start() for mark in run[1:]] + [len(problem)]
-            texts = [problem[m.end() : end].strip() for m, end in zip(run, ends, strict=True)]
-            texts[-1] = texts[-1].split("\n", 1)[0].strip()
-            options = tuple(text.rstrip(",;").strip() for text in texts)
-            return problem[: run[0].start()].rstrip(), options
-    return problem, ()
 
 
 class Shuffled(Struct, frozen=True):

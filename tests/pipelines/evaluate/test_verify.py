@@ -57,6 +57,22 @@ def test_the_command(answers: Path) -> None:
     assert "Did you mean 'math'?" in str(wrong.exception)
 
 
+def test_a_verifier_gets_the_options_in_the_columns(tmp_path: Path) -> None:
+    path = tmp_path / "mmlu.jsonl"
+    rows = [
+        {"answer": "B", "response": "It is Rome.", "choices": ["Paris", "Rome"]},
+        {"answer": "B", "response": "It is Rome.", "problem": "Capital?\n(A) Rome\n(B) Paris"},
+        {"answer": "B", "response": "It is Rome."},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out.jsonl"
+    command = ["verify", str(path), "--kind", "choice", "--workers", "1", "--out", str(out)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    found = [json.loads(line)["outcome"] for line in out.read_text().splitlines()]
+    assert found == ["correct", "incorrect", "unparseable"]
+
+
 def test_a_column_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pl.DataFrame({"responses": ["1"], "answer": ["1"]}).write_parquet(path)

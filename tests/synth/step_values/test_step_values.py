@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -378,10 +379,15 @@ def test_rollouts_that_screen_a_question_are_held_apart_from_those_that_value_it
     assert len(record.start) == record.screened + 5
 
 
-def test_choice_gets_the_options_of_the_problem() -> None:
-    """The rollout names the option's content, the reference its letter; the problem's text joins them."""
-    problem = "What is 7 + 5?\n(A) 13\n(B) 12\n(C) 35"
-    sample = replace(SAMPLE, problem=problem, answer="B")
+@pytest.mark.parametrize("where", ["text", "columns"])
+def test_choice_gets_the_options_of_the_problem(where: str) -> None:
+    """The rollout names the option's content, the reference its letter; the row joins them."""
+    listed = "What is 7 + 5?\n(A) 13\n(B) 12\n(C) 35"
+    columns = json.dumps({"choices": ["13", "12", "35"]})
+    sample = {
+        "text": replace(SAMPLE, problem=listed, answer="B"),
+        "columns": replace(SAMPLE, answer="B", meta=columns),
+    }[where]
 
     async def choose(text: str, reference: str) -> Verdict:
         return Choice()(text, reference)

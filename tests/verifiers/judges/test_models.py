@@ -15,7 +15,8 @@ from gristmill.core.registry import names
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
-from gristmill.verifiers.rules.choice import key, read_options, split_options
+from gristmill.verifiers.rules.choice import key
+from gristmill.verifiers.rules.listed import read_options, split_options
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "binary_principles": {"principles": ["Is kind.", "Is brief."]},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Outcome
-from gristmill.verifiers.rules.choice import LETTERS, Choice, key, read_options, shuffle
+from gristmill.verifiers.rules.choice import Choice, key, shuffle
+from gristmill.verifiers.rules.listed import LETTERS, column_options, read_options
 
 CITIES = ("Paris", "Rome", "Berlin", "New York")
 
@@ -126,12 +128,72 @@ def test_options_from_the_problem() -> None:
 
 def test_a_reference_gets_the_options_of_its_problem() -> None:
     problem = "Which is the capital of Italy?\n(A) Paris\n(B) Rome"
-    told = Choice.for_problem(problem, "B")
+    told = Choice.for_problem(problem, "B", {})
     assert Choice()("It is Rome.", told).correct
-    assert Choice()("It is Rome.", Choice.for_problem(problem, "Rome")).correct
+    assert Choice()("It is Rome.", Choice.for_problem(problem, "Rome", {})).correct
     assert Choice()("It is Paris.", told).outcome is Outcome.INCORRECT
-    assert Choice.for_problem("Which city?", "B") == "B"
-    assert Choice.for_problem(problem, key(CITIES, "B")) == key(CITIES, "B")
+    assert Choice.for_problem("Which city?", "B", {}) == "B"
+    assert Choice.for_problem(problem, key(CITIES, "B"), {}) == key(CITIES, "B")
+
+
+@pytest.mark.parametrize(
+    ("columns", "labels"),
+    [
+        ({"A": "Paris", "B": "Rome", "C": "Berlin", "subject": "capitals"}, ()),
+        ({"choices": ["Paris", "Rome", "Berlin"]}, ()),
+        ({"options": {"A": "Paris", "B": "Rome", "C": "Berlin"}}, ()),
+        ({"choices": {"text": ["Paris", "Rome", "Berlin"], "label": ["1", "2", "3"]}}, ("1", "2", "3")),
+        ({"choices": [{"label": f"({x})", "text": t} for x, t in zip("abc", CITIES, strict=False)]}, ()),
+        ({"endings": ["Paris", "Rome", "Berlin"], "ctx": "The capital of Italy is"}, ()),
+        ({"opa": "Paris", "opb": "Rome", "opc": "Berlin", "opd": None}, ()),
+        ({"option_1": "Paris", "option_2": "Rome", "option_3": "Berlin"}, ("1", "2", "3")),
+        ({"ending0": "Paris", "ending1": "Rome", "ending2": "Berlin"}, ("0", "1", "2")),
+        ({"answerA": "Paris", "answerB": "Rome", "answerC": "Berlin"}, ()),
+    ],
+)
+def test_options_in_columns(columns: dict[str, Any], labels: tuple[str, ...]) -> None:
+    assert column_options(columns) == (CITIES[:3], labels)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"a": "Paris", "b": "Rome"},  # may be anything
+        {"A": "Paris"},
+        {"options": "Paris, Rome"},
+        {"choices": [["Paris"], ["Rome"]]},
+        {"choices": {"text": ["Paris", "Rome"], "label": ["A"]}},
+        {"answer": "B", "option": "Rome"},
+        {"option2": "Paris", "option3": "Rome"},
+    ],
+)
+def test_columns_that_hold_no_options(columns: dict[str, Any]) -> None:
+    assert column_options(columns) is None
+
+
+def test_a_reference_gets_the_options_of_its_columns() -> None:
+    lettered = Choice.for_problem("Capital of Italy?", "B", {"A": "Paris", "B": "Rome"})
+    assert Choice()("It is Rome.", lettered).correct
+    assert Choice()("Answer: C", lettered).outcome is Outcome.UNPARSEABLE
+    listed = "Capital of Italy?\n(A) Rome\n(B) Paris"  # what the model saw counts
+    assert Choice()("It is Rome.", Choice.for_problem(listed, "A", {"choices": ["Paris", "Rome"]})).correct
+    numbered = Choice.for_problem("Q?", "2", {"choices": {"text": ["Paris", "Rome"], "label": ["1", "2"]}})
+    assert Choice()("Answer: B", numbered).correct
+    assert Choice(counted_from=0)("Answer: B", numbered).correct  # a label is what it says
+
+
+def test_a_number_of_an_option_needs_to_be_told_from_where_it_counts() -> None:
+    reference = Choice.for_problem("Q?", "1", {"choices": list(CITIES)})
+    assert Choice(counted_from=0)("It is Rome.", reference).correct
+    assert Choice(counted_from=1)("It is Paris.", reference).correct
+    unknown = Choice()("It is Rome.", reference)
+    assert unknown.outcome is Outcome.ERROR and "counted_from" in unknown.detail
+    beyond = Choice(counted_from=0)("It is Rome.", key(CITIES, "4"))
+    assert beyond.outcome is Outcome.ERROR and "counted from 0" in beyond.detail
+    digits = key(("1", "2", "3"), "2")
+    assert Choice()("Answer: B", digits).correct  # a content
+    assert Choice(counted_from=0)("Answer: C", digits).correct
 
 
 @pytest.mark.parametrize(
