@@ -2,7 +2,9 @@
 
 Every attempt is wrong; half of them are long. An evaluation finds a short one wrong in ``--short`` of cases
 and a long one in ``--long``; a correction is right in half of them. Of each problem one D1 is wanted. Printed
-are the share of long attempts among the D1 kept and the completions that a problem took, by scheme.
+are, by scheme, the share of long attempts among the D1 kept, the completions that a problem took, and what a
+run's summary reports of the shift: the mean words of the attempts kept, and of the first that were drawn (a
+long one has 30, a short one 10).
 
     python benchmarks/adaptive_shift.py --problems 600
 """
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,9 +33,20 @@ SCHEMES: dict[str, dict[str, object]] = {
 }
 
 
-def kept(options: dict[str, object], problems: int, short: float, long: float) -> tuple[float, float]:
-    """The share of long attempts among the D1 kept, and the completions that a problem took."""
+class Shift(NamedTuple):
+    """The share of long attempts among the D1 kept, the completions that a problem took, and the mean words
+    of the attempts kept and of the first that were drawn, as the stage measures them."""
+
+    long: float
+    completions: float
+    kept: float
+    drawn: float
+
+
+def kept(options: dict[str, object], problems: int, short: float, long: float) -> Shift:
+    """What a scheme keeps."""
     drawn = 0
+    measured: dict[str, list[int]] = {}
 
     def answer(request: Request, index: int) -> str:
         nonlocal drawn
@@ -40,7 +54,8 @@ def kept(options: dict[str, object], problems: int, short: float, long: float) -
         uniform = _uniform(f"{request.seed}/{index}")
         said = [m.content for m in request.messages if m.role == "assistant"]
         if not said:
-            return f"{'long' if uniform < 0.5 else 'short'} attempt {request.seed}-{index}"
+            size, words = ("long", 30) if uniform < 0.5 else ("short", 10)
+            return f"{size} attempt {request.seed}-{index}" + " and so on" * ((words - 3) // 3) + " done"
         if len(said) == 1:
             seen = uniform < (long if "long" in said[0] else short)
             return f"check {index} [VERIFY] {'wrong' if seen else 'correct'}."
@@ -52,7 +67,12 @@ def kept(options: dict[str, object], problems: int, short: float, long: float) -
     async def run() -> list[bool]:
         want = Want(d1=1, d2=0, d3=0)
         stage = msgspec.structs.replace(msgspec.convert(options, Explore), want=want)
-        context = Context(ScriptedEngine(answer), verify, 0)
+        context = Context(
+            ScriptedEngine(answer),
+            verify,
+            0,
+            measure=lambda name, value: measured.setdefault(name.split()[2], []).append(value),
+        )
         found = []
         for number in range(problems):
             [record] = await stage(Problem(f"p{number}", f"Problem {number}", "1"), context)
@@ -61,7 +81,8 @@ def kept(options: dict[str, object], problems: int, short: float, long: float) -
         return found
 
     long_ones = asyncio.run(run())
-    return sum(long_ones) / len(long_ones), drawn / problems
+    means = {name: sum(values) / len(values) for name, values in measured.items()}
+    return Shift(sum(long_ones) / len(long_ones), drawn / problems, means["an"], means["the"])
 
 
 def _uniform(key: str) -> float:
@@ -78,8 +99,11 @@ def main() -> None:
     parser.add_argument("--long", type=float, default=0.2)
     args = parser.parse_args()
     for name, options in SCHEMES.items():
-        share, cost = kept(options, args.problems, args.short, args.long)
-        print(f"| {name} | {share:.2f} | {cost:.1f} |", flush=True)
+        found = kept(options, args.problems, args.short, args.long)
+        print(
+            f"| {name} | {found.long:.2f} | {found.completions:.1f} | {found.kept:.1f} | {found.drawn:.1f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

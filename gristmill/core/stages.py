@@ -58,6 +58,10 @@ def _uncounted(verdict: Verdict) -> None:
     """What ``Context.count`` does outside of a run."""
 
 
+def _unmeasured(name: str, value: int) -> None:
+    """What ``Context.measure`` does outside of a run."""
+
+
 Refer = Callable[[str, str, Mapping[str, Any]], str]
 """From a problem, its answer and the columns of its row to the reference that a verifier is given."""
 
@@ -68,6 +72,7 @@ class Context(Struct, frozen=True):
 
     ``verify`` counts its verdicts for the run's summary; a stage that has one from elsewhere (a judge)
     hands it to ``count``. ``verifiers`` are the recipe's further ones by their names, counted likewise.
+    ``measure`` takes a whole number under a name, of which the summary shows the mean.
     """
 
     engine: Engine
@@ -78,6 +83,7 @@ class Context(Struct, frozen=True):
     verifiers: Mapping[str, Callable[[str, str], Awaitable[Verdict]]] = {}
     refer: Mapping[str, Refer] = {}
     """How verifiers that want a row's problem get it with its answer; the main one's name is empty."""
+    measure: Callable[[str, int], None] = _unmeasured
 
     def about(self, record: Any) -> Context:
         """This context for the answers to one record: verifiers that want its problem get it."""

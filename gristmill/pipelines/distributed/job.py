@@ -96,7 +96,7 @@ class TaskResult(Struct):
         for mine, theirs in zip(self.counts, other.counts, strict=True):
             for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out"):
                 setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
-            for name in ("rejected", "verdicts", "undecided"):
+            for name in ("rejected", "verdicts", "undecided", "measured", "totals"):
                 have = getattr(mine, name)
                 for key, count in getattr(theirs, name).items():
                     have[key] = have.get(key, 0) + count

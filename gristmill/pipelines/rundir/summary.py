@@ -14,7 +14,8 @@ from gristmill.core.version import __version__
 
 class StageCounts(Struct):
     """One stage. ``tokens_in`` and ``tokens_out`` are of all completions it used, paid now or earlier;
-    ``undecided`` has the verdicts that are neither right nor wrong, by their rule."""
+    ``undecided`` has the verdicts that are neither right nor wrong, by their rule. ``measured`` counts what
+    the stage measured, by name, and ``totals`` has their sums."""
 
     name: str
     rows_in: int = 0
@@ -22,6 +23,8 @@ class StageCounts(Struct):
     rejected: dict[str, int] = field(default_factory=Counter)
     verdicts: dict[str, int] = field(default_factory=Counter)
     undecided: dict[str, int] = field(default_factory=Counter)
+    measured: dict[str, int] = field(default_factory=Counter)
+    totals: dict[str, int] = field(default_factory=Counter)
     completions: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -116,6 +119,13 @@ def table(summary: Summary) -> str:
     undecided = sum((Counter(stage.undecided) for stage in summary.stages), Counter[str]())
     if undecided:
         lines += ["undecided: " + ", ".join(f"{printable(w)} {n:,}" for w, n in sorted(undecided.items()))]
+    means = [
+        f"  {s.totals[name] / n:>8,.1f}  {s.name}: {printable(name)} (mean of {n:,})"
+        for s in summary.stages
+        for name, n in sorted(s.measured.items())
+    ]
+    if means:
+        lines += ["", "measured:", *means]
     if summary.exports:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):

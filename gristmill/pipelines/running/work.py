@@ -72,6 +72,10 @@ class Tools(Struct, frozen=True):
             if not verdict.decided:
                 counts.undecided[verdict.rule or verdict.outcome.value] += 1
 
+        def measure(name: str, value: int) -> None:
+            counts.measured[name] += 1
+            counts.totals[name] += value
+
         def counted(verify: Verify) -> Verify:
             async def judge(completion: str, reference: str) -> Verdict:
                 verdict = await verify(completion, reference)
@@ -89,6 +93,7 @@ class Tools(Struct, frozen=True):
             count,
             {name: counted(v) for name, v in self.verifiers.items()},
             self.refer,
+            measure,
         )
 
 

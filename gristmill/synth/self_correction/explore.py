@@ -169,6 +169,7 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
             raise RowRejected("no reference answer", f"problem {record.id!r} has no answer to verify against")
         search = Search(self, record, record.answer, context)
         stopped = await (search.adaptive() if self.scheme == "adaptive" else search.fixed())
+        search.measure_shift()
         return [
             Exploration(record.id, record.problem, record.answer, self.style, tuple(search.bases), stopped)
         ]
@@ -283,6 +284,24 @@ class Search:
         return max(
             rates.attempt(GOALS[g].right, attempts) * self.options.chance(g, None, rates) for g in goals
         )
+
+    def measure_shift(self) -> None:
+        """Measure how long the attempts are that trajectories keep, beside the first that were drawn.
+
+        The order of sampling may keep other attempts than the policy writes (docs/self-correction.md). What
+        it writes are, for each goal of a problem, as many of the first attempts that could serve it.
+        """
+        served = assign(self.bases, self.options.want)
+        for name, goal in GOALS.items():
+            kept = [self.bases[i] for i, names in served.items() if goal.exclusive and name in names]
+            alike = [b for b in self.workable() if attempt_right(b) is goal.right]
+            which = "right" if goal.right else "wrong"
+            for own, drawn in zip(kept, alike, strict=False):
+                own_tokens, drawn_tokens = (b.attempt.completion.completion_tokens for b in (own, drawn))
+                self.context.measure(f"tokens of an attempt that {name} keeps", own_tokens)
+                self.context.measure(
+                    f"tokens of the first {which} attempts where {name} keeps one", drawn_tokens
+                )
 
     async def draw_attempts(self, count: int) -> None:
         """``count`` more attempts, verified."""

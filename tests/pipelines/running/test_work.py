@@ -18,8 +18,10 @@ from gristmill.core.errors import InputError, RowRejected, RunError, RunStopped,
 from gristmill.core.records import Problem, Sampled
 from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, Rejection, RowStage
 from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.pipelines.distributed.job import TaskResult
 from gristmill.pipelines.recipe.graph import Graph, Placed
 from gristmill.pipelines.rundir.directory import hold
+from gristmill.pipelines.rundir.summary import StageCounts, Summary, table
 from gristmill.pipelines.running.walk import Walk
 from gristmill.pipelines.running.work import STAGE_ERROR, Tools, Work
 from gristmill.synth.sampling import Sample
@@ -66,6 +68,14 @@ class Judge(RowStage, frozen=True):
 
     def estimate(self, record: Any) -> Estimate:
         return Estimate(0, 0, 0, 0)
+
+
+class Measured(Judge, frozen=True):
+    """A row stage that measures something of its records."""
+
+    async def __call__(self, record: Sampled, context: Context) -> Sequence[Struct]:
+        context.measure("index", record.index)
+        return [record]
 
 
 class OnlyRight(Filter, frozen=True):
@@ -132,6 +142,15 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 SAMPLE = ("sample", Sample(samples=2), None)
+
+
+def test_what_a_stage_measures_is_in_the_summary_as_a_mean(tmp_path: Path) -> None:
+    work = execute(tmp_path, [SAMPLE, ("measured", Measured(), None)], problems(10))
+    assert (work.counts[2].measured, work.counts[2].totals) == ({"index": 20}, {"index": 10})
+    result = TaskResult([StageCounts("measured", measured={"index": 20}, totals={"index": 30})])
+    result.add(TaskResult([work.counts[2]]))
+    shown = table(Summary("name", 0, "model", result.counts))
+    assert "measured:\n       1.0  measured: index (mean of 40)\n" in shown
 
 
 def test_rows_keep_the_order_of_the_input_and_are_cut_into_parts(tmp_path: Path) -> None:

@@ -31,3 +31,6 @@ def test_the_order_of_evaluations_shifts_what_is_kept_unless_each_attempt_gets_a
     assert abs(unbiased[0] - fixed[0]) < 0.06
     assert adaptive[0] < fixed[0] - 0.08
     assert adaptive[1] < unbiased[1] < fixed[1]
+    # The run's summary shows it: the attempts kept are shorter than the first that were drawn.
+    assert adaptive.kept < adaptive.drawn - 2
+    assert abs(unbiased.kept - unbiased.drawn) < abs(adaptive.kept - adaptive.drawn)
