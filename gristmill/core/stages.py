@@ -156,6 +156,9 @@ class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine's name; a property where options decide it."""
     verifiers: ClassVar[Any] = ()
     """The names of the recipe's further verifiers that it calls; a property where options decide it."""
+    verifies: ClassVar[Any] = False
+    """Whether it judges by the recipe's main verifier and a row's own ``answer``; a property where options
+    decide it. Answers by which nothing can be judged are then refused as the source is read."""
 
     @abstractmethod
     async def __call__(self, record: Any, context: Context, /) -> Sequence[Struct]:

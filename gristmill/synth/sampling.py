@@ -71,6 +71,11 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         return frozenset() if self.engines else _CHAT
 
     @property
+    def verifies(self) -> bool:
+        """Whether the samples are judged."""
+        return self.verify
+
+    @property
     def uses(self) -> Mapping[str, frozenset[Ability]]:
         """The engines that are named."""
         return dict.fromkeys(self.engines, _CHAT)

@@ -61,6 +61,11 @@ class Verifying(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return () if self.verifier is None else (self.verifier,)
 
     @property
+    def verifies(self) -> bool:
+        """Whether the main verifier judges by the rows' own answers."""
+        return self.verifier is None and self.reference == "answer"
+
+    @property
     def name(self) -> str:
         """The name under which the verdict is kept."""
         return self.score or self.verifier or VERDICT

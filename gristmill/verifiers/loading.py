@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from operator import attrgetter
 from typing import Any, cast
@@ -28,6 +28,12 @@ def refer_of(verifier: Any) -> Refer | None:
     found: Refer | None = getattr(
         at(verifier) if isinstance(verifier, str) else verifier, "for_problem", None
     )
+    return found
+
+
+def refuses_of(verifier: Any) -> Callable[[str], str] | None:
+    """What says why a verifier (an object) can judge nothing by a reference, or "": its ``refuses``."""
+    found: Callable[[str], str] | None = getattr(verifier, "refuses", None)
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Annotated, Any
 
 import msgspec
@@ -15,7 +17,7 @@ from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
-from gristmill.verifiers.loading import refer_of
+from gristmill.verifiers.loading import refer_of, refuses_of
 from gristmill.verifiers.pool.in_process import InProcess, pool_for
 from gristmill.verifiers.pool.pool import Pool
 
@@ -62,6 +64,14 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             return None  # without importing it here, which would take 60 ms of every run's start
         return refer_of(self.kind)
 
+    def refuses(self) -> Callable[[str], str] | None:
+        """What says why nothing can be judged by a reference; ``None`` for a verifier that does not say."""
+        if self.kind != _DEFAULT:
+            return refuses_of(load_verifier(locate("verifiers", self.kind), self.options))
+        made = cache(partial(load_verifier, locate("verifiers", self.kind), self.options))
+        # A whole number needs no look, nor the verifier's import, which would take 60 ms of a run's start.
+        return lambda reference: "" if reference.isdecimal() else made().refuses(reference)  # type: ignore[attr-defined]
+
     def check(self, place: str) -> None:
         """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
         if self.kind not in names("verifiers"):
@@ -86,6 +96,10 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
     def refer(self) -> Refer | None:
         """How the object wants a row's problem with its answer; ``None`` if it wants the answer alone."""
         return refer_of(self.verifier)
+
+    def refuses(self) -> Callable[[str], str] | None:
+        """What says why nothing can be judged by a reference; ``None`` for an object that does not say."""
+        return refuses_of(self.verifier)
 
     def open(self) -> Pool | InProcess:
         """Worker processes, or this one where they cannot import it (a warning says so)."""

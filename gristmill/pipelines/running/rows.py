@@ -7,6 +7,7 @@ from typing import Any
 
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.recipe.recipe import Recipe
+from gristmill.pipelines.running.answers import usable
 from gristmill.pipelines.sources import source as sources
 
 
@@ -15,7 +16,8 @@ def read_sources(recipe: Recipe, limits: Mapping[int, int] | None = None) -> dic
     found = {}
     for node, source in zip(recipe.graph.sources, recipe.sources.values(), strict=True):
         given = [n for n in (recipe.limit, (limits or {}).get(node)) if n is not None]
-        found[node] = limited(sources.read(source), min(given, default=None))
+        rows = usable(recipe, node, source, sources.read(source))
+        found[node] = limited(rows, min(given, default=None))
     return found
 
 

@@ -27,6 +27,7 @@ from gristmill.pipelines.rundir.directory import RECIPE, SUMMARY, RunDir, change
 from gristmill.pipelines.rundir.results import Run
 from gristmill.pipelines.rundir.summary import table
 from gristmill.pipelines.running import progress
+from gristmill.pipelines.running.answers import check_answers
 from gristmill.pipelines.running.finish import Exported, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.loop import in_own_loop
@@ -197,6 +198,7 @@ class _Run:
         log = log_path(self.options.log)
         self.rundir.note(f"started: {self.recipe.name}, seed {self.recipe.seed}, log {log}")
         try:
+            check_answers(self.recipe)
             with noted(self.rundir.note), CompletionLog(log) as opened, Verifiers(self.recipe) as verifiers:
                 in_own_loop(self._execute(opened, verifiers), lambda: self._stop())
             self.exported = export_all(self.recipe, self.rundir)

@@ -57,6 +57,9 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     both "27"."""
     answer_after: Annotated[str, Meta(min_length=1)] | None = None
     """The answer is what follows the last occurrence of this mark ("####" for GSM8K)."""
+    unusable_answers: Literal["stop", "reject"] = "stop"
+    """What becomes of a row by whose answer the recipe's verifier can judge nothing ("0/0"), where a stage
+    judges by it: ``stop`` ends the run before it asks any engine, ``reject`` leaves the row out."""
     max_chars: Annotated[int, Meta(ge=1)] = 100_000
     """A row with a longer text, in characters, is rejected."""
     where: str | None = None

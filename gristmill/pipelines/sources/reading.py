@@ -36,10 +36,13 @@ class Reader:
         mapped = {field: column for field, column in source.columns.items() if field != INSIDE}
         self.columns = Columns(where, mapped, {"id": IDS} | dict(defaults), needed)
         self.seen = Seen()
+        self.at: tuple[str, int] = (where, 0)
+        """The file and the number of the row that was read last."""
 
     def convert(self, found: Iterator[Located]) -> Iterator[Struct | Rejection]:
         """Each row as a record, or rejected."""
         for where, number, value in found:
+            self.at = where, number
             row_id = f"row {number}"
             try:
                 if isinstance(value, RowRejected):

@@ -31,7 +31,7 @@ from gristmill.pipelines.sources.reading import Reader, Records, required
 from gristmill.pipelines.sources.splits import Opened
 from gristmill.pipelines.sources.text import NoRowsError
 
-__all__ = ["Source", "describe", "fingerprint", "read"]
+__all__ = ["Source", "describe", "fingerprint", "place_of", "read"]
 
 
 def describe(source: Source) -> str:
@@ -52,7 +52,18 @@ def read(source: Source) -> Iterator[Any]:
     if source.run is not None:
         where = former.folder(source.run, source.runs, source.stage)
         return picked(source, parts.read(where, former.record(where, source.record)))
-    return picked(source, _read(source))
+    return picked(source, _opened(source)[1])
+
+
+def place_of(source: Source, record_id: str) -> tuple[str, int | None]:
+    """The file and the row of a record, found by reading the source once more; of a former run its name."""
+    if source.run is not None:
+        return describe(source), None
+    reader, rows = _opened(source)
+    for record in rows:
+        if not isinstance(record, Rejection) and getattr(record, "id", None) == record_id:
+            return reader.at
+    return describe(source), None
 
 
 def fingerprint(source: Source) -> str:
@@ -81,7 +92,8 @@ def fingerprint(source: Source) -> str:
     return f"{path.name}:{digest.hexdigest()}"
 
 
-def _read(source: Source) -> Iterator[Struct | Rejection]:
+def _opened(source: Source) -> tuple[Reader, Iterator[Struct | Rejection]]:
+    """What reads a source, and the rows that it makes."""
     where = describe(source)
     found = readers.opened(
         source.path, source.dataset, source.config, source.split, source.max_chars, source.delimiter
@@ -97,7 +109,9 @@ def _read(source: Source) -> Iterator[Struct | Rejection]:
     reader = _reader(source, where, columns)
     if first.header is not None:
         reader.columns.check_header(first.header, where)
-    return reader.convert(reader.columns.peek(chain(rows, _located(found, reader.columns.check_header))))
+    return reader, reader.convert(
+        reader.columns.peek(chain(rows, _located(found, reader.columns.check_header)))
+    )
 
 
 def _located(

@@ -115,6 +115,7 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
+    verifies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse a wish that the prior alone makes hopeless: no sample would ever be drawn for it."""

@@ -34,6 +34,7 @@ class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
+    verifies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         self.explore()  # so that prompts that cannot be filled are an error here and now

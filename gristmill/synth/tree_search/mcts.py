@@ -104,6 +104,7 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Tree
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT, Ability.CONTINUE})
+    verifies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_row("tree_search", "prompt", self.places["prompt"])

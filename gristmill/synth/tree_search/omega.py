@@ -92,6 +92,7 @@ class OmegaPRM(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Tree
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
+    verifies: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse a budget that does not even reach the first request, and prompts that cannot be filled."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from gristmill.verifiers.math import tree as t
 from gristmill.verifiers.math.compare import MathComparison
+from gristmill.verifiers.math.forms import ContradictionError
 from gristmill.verifiers.math.normal import Answer, plain_thousands, read
 from gristmill.verifiers.math.parser import parse
 from gristmill.verifiers.math.tokens import ParseError
@@ -214,10 +215,11 @@ def _scaled(comparison: MathComparison, ours: Reading, theirs: Reading) -> bool 
 
 
 def _equal(comparison: MathComparison, x: Tree, y: Tree) -> bool | None:
-    """Whether two trees are equal; unsure where the comparison comes upon something without a value."""
+    """Whether two trees are equal; unsure where the comparison comes upon something without a value, or upon
+    a chain that is false."""
     try:
         return comparison.equal(x, y)
-    except NoValueError:
+    except (NoValueError, ContradictionError):
         return None
 
 
@@ -241,7 +243,7 @@ def _letter_units(ours: Reading, theirs: Reading, comparison: MathComparison) ->
         if found is None or any(t.symbols(x) for x in other.trees):
             continue
         trees, _ = _trees(found[1], comparison.limits)
-        if any(comparison.equal(x, y) is not False for x in trees for y in other.trees):
+        if any(_equal(comparison, x, y) is not False for x in trees for y in other.trees):
             return True
     return False
 

@@ -52,6 +52,8 @@ class Found(NamedTuple):
     problem: str = ""
     clause: str = ""
     """The sentence that was read; empty where an answer stood by itself."""
+    whole: str = ""
+    """The content of a box that was read as a sentence."""
 
 
 def extract(text: str) -> Extracted | None:
@@ -90,7 +92,7 @@ def find(text: str) -> Found:
         if _DIGIT.search(inside) and not is_mathematics(inside) and not kind(tidy(inside)):
             phrase = _PHRASE.search(inside)
             if readings := _readings(inside[phrase.end() :] if phrase else inside, first=True):
-                return Found(tuple(Extracted(r, "boxed") for r in readings))
+                return Found(tuple(Extracted(r, "boxed") for r in readings), whole=contents[0])
         return Found((Extracted(", ".join(contents), "boxed"),))
     tail = text[-SEARCH:].strip()
     at = tail.rfind("####")

@@ -156,7 +156,7 @@ def _turns(tree: Tree) -> bool:
 
 def _points(names: list[str], integral: set[str], a: _Traits, b: _Traits) -> Iterator[dict[str, Fraction]]:
     """Where to look: the same points in every process."""
-    draw = random.Random("".join(names))
+    draw = random.Random("".join(names).encode("utf-8", "surrogatepass"))
     for point in range(_SMOOTH_POINTS):
         yield {
             n: Fraction(2 + point + 3 * names.index(n)) if n in integral else coordinate(n, point)
@@ -205,7 +205,7 @@ def _wide(numbers: frozenset[Fraction]) -> list[Fraction]:
 
 def coordinate(name: str, point: int) -> Fraction:
     """A value between 0.2 and 2.2 for a symbol at a point: the same in every process."""
-    digest = blake2b(f"{point}:{name}".encode(), digest_size=4).digest()
+    digest = blake2b(f"{point}:{name}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
     return Fraction(1, 5) + Fraction(int.from_bytes(digest, "big"), 1 << 31)
 
 

@@ -62,6 +62,11 @@ class Math(Struct, frozen=True, forbid_unknown_fields=True):
         """Judge ``completion`` against ``reference``."""
         return guarded(_verify, self, completion, reference)
 
+    def refuses(self, reference: str) -> str:
+        """Why nothing can be judged by ``reference``; empty where it can."""
+        told = _theirs(self, reference)
+        return told if isinstance(told, str) else ""
+
     @property
     def rules(self) -> Rules:
         """What equality means."""
@@ -84,6 +89,8 @@ def _verify(options: Math, completion: str, reference: str) -> Verdict:
     if not found.readings:
         rule = "unfinished" if found.problem.startswith("the last box") else "no answer"
         return unparseable(rule, found.problem if text.strip() else "the completion is empty")
+    if found.whole and found.whole.strip() == reference.strip():  # a sentence, but the one that was asked for
+        return decided(True, rule="same text", extracted=found.whole)
     judged = _memo(options.memo)
     verdicts: list[Verdict] = []
     for answer, how in found.readings:
@@ -134,18 +141,11 @@ def _judged(options: Math, answer: str, reference: str, how: str) -> Verdict:
         and (len(answer) == len(reference) or _is_unit(answer, len(reference)))
     ):
         return decided(True, rule="same text", extracted=answer, detail=how)
-    gold = extract(reference) if "boxed" in reference or "fbox" in reference else None
-    wanted = gold.text if gold else reference.strip()
-    try:
-        theirs = decide.reading(wanted, options.limits, options.readings)
-    except LimitError as error:
-        return failure("reference unparseable", f"the reference {wanted[:100]!r} is beyond a limit: {error}")
+    theirs = _theirs(options, reference)
+    if isinstance(theirs, str):
+        return failure("reference unparseable", theirs)
     try:
         ours = decide.reading(answer, options.limits, options.readings)
-        readable = theirs.trees or decide.same_text(ours.answer, theirs.answer) or decide.readable(theirs)
-        if not readable or _NO_VALUE.fullmatch(wanted):
-            why = f" ({theirs.problem})" if theirs.problem else ""
-            return failure("reference unparseable", f"no answer can be read from {wanted[:100]!r}{why}")
         found = decide.judge(ours, theirs, options.limits, options.rules)
     except LimitError as error:
         return unparseable("limit", str(error), answer)
@@ -154,6 +154,20 @@ def _judged(options: Math, answer: str, reference: str, how: str) -> Verdict:
         rule = "undecided" if answered or decide.is_calculus(answer) else "not mathematics"
         return unparseable(rule, decide.why_undecided(ours, theirs), answer)
     return decided(found.equal, rule=found.rule, extracted=answer, detail=how)
+
+
+def _theirs(options: Math, reference: str) -> Reading | str:
+    """The reference as it is read, or why nothing can be judged by it."""
+    gold = extract(reference) if "boxed" in reference or "fbox" in reference else None
+    wanted = gold.text if gold else reference.strip()
+    try:
+        theirs = decide.reading(wanted, options.limits, options.readings)
+    except LimitError as error:
+        return f"the reference {wanted[:100]!r} is beyond a limit: {error}"
+    if not (theirs.trees or decide.readable(theirs)) or _NO_VALUE.fullmatch(wanted):
+        why = f" ({theirs.problem})" if theirs.problem else ""
+        return f"no answer can be read from {wanted[:100]!r}{why}"
+    return theirs
 
 
 _NO_VALUE = re.compile(r"\\?\s*0\s*/\s*0|\\[dt]?frac\s*\{\s*0\s*\}\s*\{\s*0\s*\}|\\[dt]?frac\s*00|(?i:nan)")

@@ -109,17 +109,28 @@ class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return reference
         return msgspec.json.encode(told).decode()
 
-    def _verify(self, completion: str, reference: str) -> Verdict:
+    def refuses(self, reference: str) -> str:
+        """Why nothing can be judged by ``reference``; empty where it can."""
+        told = self._told(reference)
+        return told if isinstance(told, str) else ""
+
+    def _told(self, reference: str) -> tuple[tuple[str, ...], int] | str:
+        """The options and the place of the right one, or what is wrong with the reference."""
         try:
             key = read_key(reference)
         except ValueError as error:
-            return failure("reference unparseable", str(error))
+            return str(error)
         options = key.options or read_options(key.problem) or self.options
         if not options and self.match == "content":
-            return failure("no options", "match: content needs the options, in the reference or the recipe")
+            return "match: content needs the options, in the reference, the row or the recipe"
         gold = _gold(key.answer.strip(), options, key.labels, self.counted_from)
-        if isinstance(gold, str):
-            return failure("reference unparseable", gold)
+        return gold if isinstance(gold, str) else (options, gold)
+
+    def _verify(self, completion: str, reference: str) -> Verdict:
+        told = self._told(reference)
+        if isinstance(told, str):
+            return failure("reference unparseable", told)
+        options, gold = told
         reader = _Reader(options, self.match)
         rule, segments = final_segments(completion, reader)
         if not segments:

@@ -247,15 +247,25 @@ class Constraints(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Judge ``completion``."""
         return answered(self._verify, completion, reference)
 
+    def refuses(self, reference: str) -> str:
+        """Why nothing can be judged by ``reference``; empty where it can."""
+        told = self._told(reference)
+        return told if isinstance(told, str) else ""
+
+    def _told(self, reference: str) -> tuple[Constraint, ...] | str:
+        """The checks, or what is wrong with the reference."""
+        if self.checks:
+            return self.checks
+        try:
+            checks = msgspec.json.decode(reference, type=tuple[Constraint, ...])
+        except (ValueError, RecursionError, RecipeError) as error:
+            return f"the reference is not a list of checks: {error}"
+        return checks or "the list of checks is empty"
+
     def _verify(self, completion: str, reference: str) -> Verdict:
-        checks = self.checks
-        if not checks:
-            try:
-                checks = msgspec.json.decode(reference, type=tuple[Constraint, ...])
-            except (ValueError, RecursionError, RecipeError) as error:
-                return failure("reference unparseable", f"the reference is not a list of checks: {error}")
-        if not checks:
-            return failure("reference unparseable", "the list of checks is empty")
+        checks = self._told(reference)
+        if isinstance(checks, str):
+            return failure("reference unparseable", checks)
         return all_of(of_some_text(completion, [c.check(completion) for c in checks]))
 
 

@@ -98,10 +98,20 @@ class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Judge ``completion``; a blank reference, or one outside ``labels``, is an ``error``."""
         return answered(self._verify, completion, reference)
 
-    def _verify(self, completion: str, reference: str) -> Verdict:
+    def refuses(self, reference: str) -> str:
+        """Why nothing can be judged by ``reference``; empty where it can."""
         wanted = read_references(reference)
         if not wanted:
-            return failure("reference unparseable", "the reference is empty")
+            return "the reference is empty"
+        known = {_label_words(label) for label in self.labels}
+        if self.labels and not known.issuperset(map(_label_words, wanted)):
+            return f"{list(wanted)} is not among {list(self.labels)}"
+        return ""
+
+    def _verify(self, completion: str, reference: str) -> Verdict:
+        if why := self.refuses(reference):
+            return failure("reference unparseable", why)
+        wanted = read_references(reference)
         found = extract(completion, self.extract)
         if found is None or not found.text:
             return unparseable("no answer", f"nothing to read by {self.extract!r}")
@@ -113,9 +123,7 @@ class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def _by_label(self, found: ShortExtracted, wanted: Sequence[str]) -> Verdict:
         known = {_label_words(label): label for label in self.labels}
-        gold = {known.get(_label_words(w)) for w in wanted}
-        if None in gold:
-            return failure("reference unparseable", f"{list(wanted)} is not among {list(self.labels)}")
+        gold = {known[_label_words(w)] for w in wanted}
         rule = f"label: {found.by}"
         named = whole_labels(found.text, self.labels)
         distinct = {place.label for place in named if not place.denied and not place.weakened}

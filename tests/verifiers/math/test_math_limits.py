@@ -172,6 +172,34 @@ def test_odd_numerals_and_shapes_are_unparseable_and_no_error(answer: str) -> No
     assert verify(rf"\boxed{{{answer}}}", "1").outcome is Outcome.UNPARSEABLE
 
 
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("1=1=a_{1},1=1=0", "2,3"),  # a list with a false chain in it
+        ("1=2, 5", "5"),
+        ("not_\ud800", "1"),  # half a character, as the name of a variable
+    ],
+)
+def test_what_a_fuzzer_found_is_unparseable_and_no_error(answer: str, reference: str) -> None:
+    for pair in ((rf"\boxed{{{answer}}}", reference), (rf"\boxed{{{reference}}}", answer)):
+        assert verify(*pair).rule != "raised", pair
+        assert not verify(*pair).correct
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "From 30 we take 2, so there are 28.",
+        "3 bushels, of which 1 is produced at home and 2 are imported.",
+        "7or with 8 other adults",
+        "4 * 7 = 28 cookies for 10:30 AM",
+    ],
+)
+def test_a_boxed_sentence_is_equal_to_itself(sentence: str) -> None:
+    assert verify(rf"\boxed{{{sentence}}}", sentence).correct
+    assert not verify(rf"\boxed{{{sentence}}}", "1234").correct
+
+
 def test_what_only_its_parser_chokes_on_is_unparseable() -> None:
     """sympy raises SympifyError for these in a relation with digits of other scripts."""
     for answer in ("|\\infty\\rfloorⅶ=𑁫", "cm꯵/09=𑱐and", "=꣕৹\\{", "᭗=𑄼൯\\pm"):
