@@ -65,10 +65,24 @@ _STOP_WORDS = (
 )
 STOP = frozenset(_STOP_WORDS.split())
 _NEGATIVE = (
-    "no not never none neither nor without cannot cant wont isnt arent wasnt werent dont doesnt didnt "
-    "hasnt havent hadnt couldnt wouldnt shouldnt"
+    "no not never none neither nor nobody nothing nowhere without cannot cant wont isnt arent wasnt"
+    " werent dont doesnt didnt hasnt havent hadnt couldnt wouldnt shouldnt"
 )
 NEGATIONS = frozenset(_NEGATIVE.split())
+
+_FORMS = (
+    "beat beaten|become became|begin began begun|bite bit bitten|blow blew blown|break broke broken|bring"
+    " brought|build built|buy bought|catch caught|choose chose chosen|come came|draw drew drawn|drink"
+    " drank drunk|drive drove driven|eat ate eaten|fall fell fallen|feed fed|feel felt|fight fought|fly"
+    " flew flown|forbid forbade forbidden|forget forgot forgotten|freeze froze frozen|give gave given|go"
+    " went gone|grow grew grown|hear heard|hide hid hidden|hold held|keep kept|know knew known|lead led|"
+    "leave left|lend lent|lose lost|make made|mean meant|meet met|pay paid|ride rode ridden|rise rose"
+    " risen|run ran|say said|see saw seen|sell sold|send sent|shoot shot|show shown|sink sank sunk|sit"
+    " sat|sleep slept|speak spoke spoken|spend spent|stand stood|steal stole stolen|strike struck|swim"
+    " swam swum|take took taken|teach taught|tell told|think thought|throw threw thrown|wear wore worn|"
+    "win won|write wrote written|man men|woman women|child children|person people|foot feet|mouse mice"
+)
+_IRREGULAR = {form: line.split()[0] for line in _FORMS.split("|") for form in line.split()[1:]}
 
 
 class Sentence(NamedTuple):
@@ -215,6 +229,7 @@ def stems(text: str) -> tuple[str, ...]:
 
 
 def _stem(word: str) -> str:
+    word = _IRREGULAR.get(word, word)
     if word in STOP or word in NEGATIONS or any(c.isdigit() for c in word):
         return word
     for ending, instead in (

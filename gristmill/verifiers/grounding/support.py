@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from gristmill.verifiers.grounding.bindings import find_clash
 from gristmill.verifiers.grounding.claims import NEGATIONS, content, facts, negated, split, stems
+from gristmill.verifiers.grounding.clauses import Statement
 
 Embed = Callable[[str], Sequence[float]]
 """Any function from a text to a vector."""
@@ -82,6 +84,7 @@ class Support(NamedTuple):
     evidence: tuple[SupportEvidence, ...] = ()
     open: bool = False
     near: bool = False
+    clash: str = ""
 
 
 class _Window(NamedTuple):
@@ -107,7 +110,9 @@ class Passages:
         self._places = {str(p.id): i for i, p in enumerate(listed) if p.id is not None}
         whole = [p.heading + p.text for p in listed]
         self._words = [stems(text) for text in whole]
-        self._said = [[stems(s.text) for s in split(p.text)] for p in listed]
+        self._said = [
+            [Statement(s.text, i, s.start, s.end) for s in split(p.text)] for i, p in enumerate(listed)
+        ]
         self._verbatim = [_letters(text) for text in whole]
         self._initials = [frozenset(_initials(text)) for text in whole]
         self._sets: dict[frozenset[int], frozenset[str]] = {}
@@ -185,8 +190,14 @@ class Passages:
         missing, doubtful = self._missing(sentence, of)
         if missing:
             return Support(False, "facts", score, "facts of no passage", missing, evidence)
-        if words and any(_repeats(stems(sentence), said) for i in of for said in self._said[i]):
+        said = [statement for i in of for statement in self._said[i]]
+        if words and any(_repeats(stems(sentence), s.words) for s in said):
             return Support(True, "quote", 1.0, evidence=evidence[:1], near=True)
+        if clash := find_clash(Statement(sentence), said):
+            place = clash.statement
+            against = SupportEvidence(place.passage + 1, place.start, place.end, round(score, 4))
+            why = f"{clash.why}: {_writable(place.text)!r}"
+            return Support(False, "clash", score, why, evidence=(against,), clash=clash.kind)
         if doubtful:
             why = f"begins with {doubtful[0]!r}, a word of no passage"
             return Support(False, "lexical", score, why, evidence=evidence, open=True)
