@@ -11,7 +11,9 @@ sentence; the price is that only near sentences are compared.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from gristmill.verifiers.grounding import lexicon
@@ -30,6 +32,8 @@ from gristmill.verifiers.grounding.order import swapped_order
 NEAR = 0.75
 """The least share of a claim's words that a passage's clause must have for the two to be compared."""
 
+_MAY = re.compile(r"\bmay\b")  # the month has a capital
+
 
 class Clash(NamedTuple):
     """What kind of clash, how the claim differs, and the passage's sentence that says otherwise."""
@@ -44,9 +48,10 @@ def find_clash(claim: Statement, statements: Sequence[Statement]) -> Clash | Non
 
     A clash with one sentence counts only if no other sentence that is as near says the same without one.
     """
-    near = [s for s in statements if len(s.content & claim.content) >= 2]
-    for clash in (_misplaced_number(claim, near), _misplaced_anchor(claim, near)):
-        if clash:
+    # A row of a table is no sentence: its words do not show what belongs to what.
+    near = [s for s in statements if len(s.content & claim.content) >= 2 and "|" not in s.text]
+    for find in (_misplaced_number, _misplaced_anchor, _shared_noun, _rank):
+        if clash := find(claim, near):
             return clash
     whole = sorted(near, key=lambda s: -_share(claim.content, s.content))
     if whole:
@@ -74,7 +79,8 @@ def _clause_clash(clause: Clause, claim: Statement, near: Sequence[Statement]) -
     for statement in near:
         # Names of the claim that the passage may have as a pronoun do not count.
         known = clause.content - (claim.names - statement.content)
-        rated += [(_share(known, c.content), statement, c) for c in statement.clauses if len(known) > 1]
+        if len(known) > 1:
+            rated += [(_share(known, said), statement, c) for c, said in _understood(statement)]
     best = max((score for score, _, _ in rated), default=0.0)
     if best < NEAR:
         return None
@@ -83,7 +89,17 @@ def _clause_clash(clause: Clause, claim: Statement, near: Sequence[Statement]) -
         said = [look(clause, other) for _, other in nearest]
         if all(said):
             return Clash(kind, said[0], nearest[0][0])
-    return None
+    said = [_unconditional(claim, statement, other) for statement, other in nearest]
+    return Clash("modality", said[0], nearest[0][0]) if all(said) else None
+
+
+def _understood(statement: Statement) -> Iterator[tuple[Clause, frozenset[str]]]:
+    """The clauses of a sentence with their words, and those of the clauses before it for a pronoun."""
+    before = frozenset[str]()
+    for clause in statement.clauses:
+        again = not lexicon.PRONOUNS.isdisjoint(clause.words)
+        yield clause, clause.content | before if again else clause.content
+        before |= clause.content
 
 
 def _opposites(claim: Clause, other: Clause) -> Iterator[tuple[str, str]]:
@@ -120,16 +136,16 @@ def _opposite(claim: Clause, other: Clause) -> str:
 
 def _turned_about(claim: Sequence[str], word: str, other: Sequence[str], opposite: str) -> bool:
     at, there = claim.index(word), other.index(opposite)
-    left, right = set(meaning(tuple(claim[:at]))), set(meaning(tuple(claim[at + 1 :])))
-    before, after = set(meaning(tuple(other[:there]))), set(meaning(tuple(other[there + 1 :])))
-    return len(left & after) + len(right & before) > len(left & before) + len(right & after)
+    left, right = meaning(tuple(claim[:at])), meaning(tuple(claim[at + 1 :]))
+    before, after = meaning(tuple(other[:there])), meaning(tuple(other[there + 1 :]))
+    return bool((left - right) & (after - before)) and bool((right - left) & (before - after))
 
 
 def _modality(claim: Clause, other: Clause) -> str:
-    hedges = (other.all & (lexicon.HEDGES | lexicon.CONDITIONS)) - claim.all
+    hedges = (other.all & lexicon.HEDGES) - claim.all
     if hedges and not claim.all & (lexicon.HEDGES | lexicon.CONDITIONS | lexicon.PERMITS):
         return f"is stated as a fact, but the passage has {min(hedges)!r}"
-    if "may" in other.all and not claim.all & (lexicon.PERMITS | lexicon.HEDGES) and not claim.negations:
+    if _MAY.search(other.text) and not claim.all & (lexicon.PERMITS | lexicon.HEDGES) and not claim.negations:
         return "is stated as a fact, but the passage has 'may'"
     if claim.all & lexicon.OBLIGES and other.all & lexicon.ADVISES and not other.all & lexicon.OBLIGES:
         same = (claim.negations + other.negations) % 2 == 0
@@ -137,47 +153,91 @@ def _modality(claim: Clause, other: Clause) -> str:
     return ""
 
 
+def _unconditional(claim: Statement, statement: Statement, other: Clause) -> str:
+    """A claim that states only what the passage has as a condition."""
+    condition = other.all & lexicon.CONDITIONS
+    if not condition or not lexicon.CONDITIONS.isdisjoint(claim.words):
+        return ""
+    if claim.content & (statement.content - other.content):
+        return ""
+    return f"is stated as a fact, but the passage has {min(condition)!r}"
+
+
 def _quantity(claim: Clause, other: Clause) -> str:
-    mine, theirs = _amounts(claim), _amounts(other)
+    return _compare_amounts(_amounts(claim.words), _amounts(other.words))
+
+
+def _compare_amounts(
+    mine: Mapping[str, tuple[int, str]], theirs: Mapping[str, tuple[int, str]], *, same_noun: bool = False
+) -> str:
+    """Whether a claim speaks of more of the same noun than the passage, or of few instead of many."""
     for noun, (amount, word) in mine.items():
         found = theirs.get(noun)
-        if found is None and len(mine) == len(theirs) == 1:
+        if found is None and not same_noun and len(mine) == len(theirs) == 1:
             found = next(iter(theirs.values()))
-        if found is not None and (amount - found[0] > 1 or (amount > found[0] and amount >= 4)):
+        if found is None:
+            continue
+        more = amount > found[0] and (amount >= 4 or amount - found[0] > 1)
+        if more or (amount == 1 and found[0] >= 3):
             return f"speaks of {word!r}, the passage of {found[1]!r}"
     return ""
 
 
-def _amounts(clause: Clause) -> dict[str, tuple[int, str]]:
-    """The quantifiers of a clause by the noun after each."""
-    found = {}
-    for at, word in enumerate(clause.words):
-        if word in lexicon.AMOUNTS:
-            noun = next((w for w in clause.words[at + 1 : at + 4] if w in clause.content), "")
-            found[noun] = (lexicon.AMOUNTS[word], word)
+def _amounts(words: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """The quantifiers among the words, each by the noun after it; "two of the four" is one of them."""
+    found: dict[str, tuple[int, str]] = {}
+    for at, word in enumerate(words):
+        counted = is_number(word) and words[at + 1 : at + 2] == ("of",)
+        amount = 2 if counted else lexicon.AMOUNTS.get(word)
+        if amount is None or words[max(0, at - 1) : at] == ("not",):
+            continue
+        noun = next((w for w in words[at + 1 : at + 5] if w in meaning((w,)) and not is_number(w)), "")
+        found.setdefault(noun, (amount, word))
     return found
+
+
+def _shared_noun(claim: Statement, near: Sequence[Statement]) -> Clash | None:
+    """A quantifier of a noun that the passages have with a weaker one, in a sentence of the same words."""
+    mine = {noun: held for noun, held in _amounts(claim.words).items() if noun}
+    alike = [s for s in near if _share(claim.content - claim.names, s.content) >= 0.6] if mine else []
+    for statement in alike:
+        if why := _compare_amounts(mine, _amounts(statement.words), same_noun=True):
+            return Clash("quantity", why, statement)
+    return None
+
+
+def _rank(claim: Statement, near: Sequence[Statement]) -> Clash | None:
+    """A superlative that the passages have only with another place: "the largest", "the second largest"."""
+    for place, word in _superlatives(claim.words):
+        there = [(p, s) for s in near for p, w in _superlatives(s.words) if w == word]
+        if there and all(other != place for other, _ in there):
+            return Clash("rank", f"has {place} {word!r}, the passage {there[0][0]}".strip(), there[0][1])
+    return None
+
+
+def _superlatives(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for before, word in pairwise(("", *words)):
+        if word.endswith("est") and len(word) > 4:
+            yield (before if is_number(before) else "1th"), word
 
 
 def _bound(claim: Clause, other: Clause) -> str:
     mine, theirs = _limits(claim.words), _limits(other.words)
     for number in mine.keys() & theirs.keys():
-        if mine[number] * theirs[number] < 0:
+        if mine[number].isdisjoint(theirs[number]):
             return f"turns the limit of {number} round"
     return ""
 
 
-def _limits(words: Sequence[str]) -> dict[str, int]:
-    """For each number whether it is a lower (1) or an upper (-1) limit."""
-    found = {}
+def _limits(words: Sequence[str]) -> dict[str, set[str]]:
+    """For each number whether it is a lower or an upper limit."""
+    found: dict[str, set[str]] = {}
     for at, word in enumerate(words):
-        if is_number(word):
-            before = " ".join(words[max(0, at - 2) : at])
-            if before.endswith(("at least", "more than", "over", "minimum of", "no less than", "above")):
-                found[word] = 1
-            elif before.endswith(
-                ("at most", "up to", "less than", "under", "maximum of", "below", "fewer than")
-            ):
-                found[word] = -1
+        before = " ".join(words[max(0, at - 2) : at])
+        if is_number(word) and before.endswith(lexicon.AT_LEAST):
+            found.setdefault(word, set()).add("at least")
+        elif is_number(word) and before.endswith(lexicon.AT_MOST):
+            found.setdefault(word, set()).add("at most")
     return found
 
 
@@ -200,6 +260,13 @@ def _misplaced_number(claim: Statement, near: Sequence[Statement]) -> Clash | No
         there = [others for s in near for n, others in _counted(s) if n == number]
         if not there or any(not others or set(nouns) & set(others) for others in there):
             continue
+        unit = lexicon.UNITS.get(nouns[0])
+        if unit is not None and all(lexicon.UNITS.get(others[0]) == unit for others in there):
+            [statement, *_] = [s for s in near if any(n == number for n, _ in _counted(s))]
+            if len(claim.content & statement.content) >= 3:
+                return Clash(
+                    "number", f"has {number} with {nouns[0]!r}, the passage with {there[0][0]!r}", statement
+                )
         for statement in near:
             for other, others in _counted(statement):
                 if other in mine or is_year(other) or nouns[0] not in others:
@@ -231,22 +298,25 @@ def _misplaced_anchor(claim: Statement, near: Sequence[Statement]) -> Clash | No
     for mine in claim.pieces:
         inside = {anchor.words for anchor in mine.anchors}
         for anchor in mine.anchors:
-            rest = mine.content.difference(anchor.words)
-            if len(rest) < 2:
-                continue
-            home = [rest & p.content for _, p in pieces if _has(p, anchor)]
-            at_home = max(map(len, home), default=0)
+            whole = mine.content.difference(anchor.words)
+            home = [(whole & p.content) for _, p in pieces if _has(p, anchor)]
             for statement, piece in pieces:
+                rest = whole - (claim.names - statement.content)
                 common = rest & piece.content
-                enough = len(common) >= max(2, 0.6 * len(rest), at_home + (2 if at_home else 1))
-                # What the claim shares with the anchor's own place shows that it means that place.
-                if not enough or any(words - piece.content for words in home):
+                at_home = max((len(words & rest) for words in home), default=0)
+                enough = len(common) >= max(2, 0.5 * len(rest), at_home + (2 if at_home else 1))
+                if not enough and not (common == rest and 2 <= len(rest) > at_home):
                     continue
+                # What the claim shares with the anchor's own place shows that it means that place.
                 rival = _rival(anchor, piece, inside)
-                if rival is None:
+                if (
+                    rival is None
+                    or piece.negated != mine.negated
+                    or any(words - piece.content for words in home)
+                ):
                     continue
                 why = f"has {' '.join(anchor.words)!r} where the passage has {' '.join(rival.words)!r}"
-                return Clash("name" if anchor.kind == "name" else "number", why, statement)
+                return Clash("number" if anchor.kind in ("year", "nth") else anchor.kind, why, statement)
     return None
 
 

@@ -8,7 +8,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from gristmill.verifiers.grounding import lexicon
-from gristmill.verifiers.grounding.claims import NEGATIONS, STOP, facts, stems
+from gristmill.verifiers.grounding.claims import IRREGULAR, NEGATIONS, STOP, facts, stems
 
 _TURN = r"(?:but|while|whereas|although|though|because|since|so that|unless|if|whether)"
 _CLAUSE = re.compile(
@@ -21,8 +21,15 @@ _FRONTED = re.compile(
     r"[^,]*,\s+",
     re.IGNORECASE,
 )
-_PIECE = re.compile(r",\s+(?:and\s+|or\s+)?|[()]|\s+(?=(?:and|or|but|while|who|which|that|where|when)\b)")
-_JOINS = frozenset(("and", "or", "but", "while"))
+_PIECE = re.compile(
+    r",\s+|[()]|\s+(?=(?:and|or|but|while|who|which|that|where|when|after|before|until|since)\b)"
+)
+_JOINS = frozenset(("and", "or", "but", "while", "wherea"))
+_LETTERS = re.compile(r"[^\W\d_]+")
+_BEFORE_VERBS = lexicon.MODALS | frozenset(("to", "who", "he", "she", "it", "they", "we", "you"))
+_BEFORE_YEARS = stems("in since until till by from to before after during between and")
+_TWO_NAMES = re.compile(r"[A-Z]\w*\s+(?:and|or)\s+[A-Z].*", re.DOTALL)
+_OWN_SUBJECT = re.compile(r"\s*\w+\s+(?:(?:the|an?|its|his|her|their|it|he|she|they|this|these)\b|[A-Z])")
 _YEAR = re.compile(r"1[0-9]{3}|20[0-9]{2}")
 _IDIOMS = re.compile(rf"\b(?:{lexicon.NEGATIVE_IDIOMS})\b", re.IGNORECASE)
 
@@ -38,11 +45,18 @@ class Anchor(NamedTuple):
 class Piece:
     """A run of words without a comma or conjunction: the smallest unit in which words belong together."""
 
-    def __init__(self, text: str, names: frozenset[str]) -> None:
+    def __init__(self, text: str, names: frozenset[str], subject: frozenset[str]) -> None:
         self.text = text.strip()
         self.words = stems(self.text)
-        self.content = meaning(self.words)
+        self.own = meaning(self.words)
+        # "(The basic plan costs $8) and includes two users": the subject is said once.
+        self.content = self.own | subject
         self._names = names
+
+    @cached_property
+    def negated(self) -> bool:
+        """Whether it has an odd number of negations."""
+        return sum(word in NEGATIONS for word in self.words) % 2 == 1
 
     @cached_property
     def anchors(self) -> tuple[Anchor, ...]:
@@ -68,16 +82,30 @@ class Clause:
 class Statement:
     """One sentence, characters ``start:end`` of passage number ``passage`` (from 0), or of an answer."""
 
-    def __init__(self, text: str, passage: int = -1, start: int = 0, end: int = 0) -> None:
+    def __init__(
+        self, text: str, passage: int = -1, start: int = 0, end: int = 0, known: frozenset[str] = frozenset()
+    ) -> None:
         self.text, self.passage, self.start, self.end = text, passage, start, end
+        self._known = known
         self.words = stems(text)
         self.content = meaning(self.words)
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The stems of the words in its names."""
-        found = facts(self.text)
-        return frozenset(w for name in (*found.names, *found.possible) for w in stems(name))
+        """The stems of the words in its names; of one where any word has a capital, if it is ``known``."""
+        sure, possible = named(self.text)
+        return sure | possible & self._known
+
+    @cached_property
+    def verbs(self) -> frozenset[str]:
+        """The stems of the words whose form or place shows that they are verbs: "ran", "to open"."""
+        found: set[str] = set()
+        before = ""
+        for word in _LETTERS.findall(self.text.lower()):
+            if word.endswith("ed") or word in IRREGULAR or before in _BEFORE_VERBS:
+                found.update(stems(word))
+            before = word
+        return frozenset(found)
 
     @cached_property
     def clauses(self) -> tuple[Clause, ...]:
@@ -86,24 +114,54 @@ class Statement:
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
-        """The pieces of its clauses; a name, or a single word, is left with what it follows."""
-        found: list[str] = []
+        """The pieces of its clauses; a name, a single word or a phrase is left with what it follows."""
+        found: list[Piece] = []
+        subject = frozenset[str]()
         for clause in _clauses(self.text):
-            first = True
+            texts: list[str] = []
             for part in _PIECE.split(clause):
-                said = meaning(stems(part)) if part.strip() else frozenset()
-                if not first and (len(said) < 2 or said <= self.names) and not _parallel(part):
-                    found[-1] += f", {part.strip()}"
-                elif part.strip():
-                    found.append(part)
-                    first = False
-        return tuple(Piece(text, self.names) for text in found)
+                if not re.search(r"\w", part):
+                    continue
+                said, words = meaning(stems(part)), stems(part)
+                joined = words[0] in _JOINS or words[0] in lexicon.RELATIVE
+                parallel = joined and len(words) > 2 and words[1] in lexicon.PREPOSITIONS
+                alone = len(said) < 2 or said <= self.names or self._adverbial(words)
+                # "Corland and Vess" is one phrase.
+                both = (
+                    bool(texts)
+                    and _TWO_NAMES.fullmatch(f"{texts[-1].split()[-1]} {part.lstrip()}") is not None
+                )
+                if texts and (both or (alone and not parallel)):
+                    texts[-1] += f"{'' if both else ','} {part.strip()}"
+                else:
+                    texts.append(part)
+            for text in texts:
+                joined = stems(text)[0] in _JOINS and not _OWN_SUBJECT.match(text)
+                found.append(Piece(text, self.names, subject if joined else frozenset()))
+                subject = subject if joined else _heading(found[-1].words)
+        return tuple(found)
+
+    def _adverbial(self, words: Sequence[str]) -> bool:
+        """Whether they begin with a preposition, and not as "after the bridge had opened" does."""
+        event = words[0] in ("after", "before", "until", "since") and not self.verbs.isdisjoint(words)
+        return words[0] in lexicon.PREPOSITIONS and not event
 
 
-def _parallel(part: str) -> bool:
-    """Whether ``part`` goes on with a preposition: "(at nine on weekdays) and at ten on Saturdays"."""
-    words = [w for w in stems(part) if w not in _JOINS] if part.strip() else []
-    return len(words) > 2 and words[0] in lexicon.PREPOSITIONS
+def named(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The stems of the words in names, and of those that have a capital where any word would."""
+    found = facts(text)
+    sure, possible = (
+        frozenset(w for n in names for w in stems(n)) for names in (found.names, found.possible)
+    )
+    return sure, possible
+
+
+def _heading(words: Sequence[str]) -> frozenset[str]:
+    """The words of meaning before the first verb that shows, number or preposition."""
+    stop = lexicon.PREPOSITIONS | lexicon.AUXILIARIES
+    start = next((i for i, w in enumerate(words) if w not in _JOINS), 0)
+    end = next((i for i, w in enumerate(words) if i >= start and (w in stop or is_number(w))), len(words))
+    return meaning(tuple(words[start:end]))
 
 
 def _clauses(text: str) -> Iterator[str]:
@@ -135,11 +193,14 @@ def _anchors(words: Sequence[str], names: frozenset[str]) -> Iterator[Anchor]:
     while at < len(words):
         end = at + 1
         if is_number(words[at]):
-            kind = "year" if is_year(words[at]) else "nth" if words[at].endswith("th") else "number"
+            dated = is_year(words[at]) and (not at or words[at - 1] in _BEFORE_YEARS)
+            kind = "year" if dated else "nth" if words[at].endswith("th") else "number"
         elif words[at] in names:
             kind = "name"
             while end < len(words) and words[end] in names:
                 end += 1
+        elif words[at] in lexicon.COLOURS:
+            kind = "colour"
         else:
             at = end
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import chain
 
-from gristmill.verifiers.grounding.claims import stems
+from gristmill.verifiers.grounding.claims import NEGATIONS, stems
 
 
 def _set(words: str) -> frozenset[str]:
@@ -26,10 +26,11 @@ AUXILIARIES = _set(
     " sometimes just ever now both all each again"
 )
 FORMS_OF_BE = _set("is are was were be been being am got gets get")
+MODALS = _set("will would can could may might must shall should did does do not never")
 RELATIVE = _set("who whom which that whose where when")
 PRONOUNS = _set("he she it they him her them his hers its their this these those")
 PARTICLES = _set("up out off down away back")
-COPULAS = _set("is are was were be been being become remain")
+COLOURS = _set("red blue green yellow black white brown orange purple pink grey gray golden violet")
 
 SYMMETRIC = _set(
     "meet marry equal match resemble border adjoin differ join collide tie draw play face fight clash"
@@ -45,7 +46,8 @@ NEGATIVE_IDIOMS = (
 DENYING = _set(
     "fail lack refuse deny prevent stop avoid cease forget absent rather instead except unless unable"
     " without reject forbid forbidden prohibit ban hardly barely rarely seldom few little exclude cancel"
-    " abandon unlike miss free until only too closed empty unchanged"
+    " abandon unlike miss free until too closed empty unchanged under over below above beyond exceed more"
+    " less fewer"
 )
 """Words that deny without a "not"; beside them a count of negations decides nothing."""
 
@@ -56,6 +58,16 @@ HEDGES = _set(
     " forecast project speculate seek aim wish consider deny unclear unconfirmed uncertain"
 )
 """Words that make a statement less than an assertion."""
+DOUBTS = (
+    HEDGES
+    | NEGATIONS
+    | _set(
+        "if unless whether may could would should claim false untrue myth suggest say said argue according"
+        " almost nearly some few most sometimes"
+    )
+)
+"""Words beside a repeated clause that may make it another claim: negation, condition, doubt, hearsay."""
+LEADING = _set("and but or so while then also later soon finally now") | {"1th"}
 CONDITIONS = _set("if unless whether provided")
 PERMITS = _set(
     "can may could able allow permit permission let possible option optional up limit maximum entitled"
@@ -63,6 +75,21 @@ PERMITS = _set(
 )
 OBLIGES = _set("must require mandatory obliged obligatory compulsory need necessary essential")
 ADVISES = _set("may can could should recommend optional encourage advise voluntary might allow permit")
+
+_UNITS = (
+    "second minute hour day week month year decade century|am pm|metre meter kilometre kilometer centimetre"
+    " centimeter millimetre millimeter mile foot inch yard km cm mm|gram kilogram kg pound tonne ton ounce"
+    "|dollar euro cent|litre liter millilitre gallon|watt kilowatt megawatt|degree percent"
+)
+UNITS = {
+    unit: dimension
+    for dimension, units in enumerate(_UNITS.split("|"))
+    for word in units.split()
+    for unit in (*stems(word), *stems(f"2 {word}s")[1:])
+}
+"""The dimension of a unit, in an arbitrary number."""
+AT_LEAST = ("at least", "more than", "over", "minimum of", "above")
+AT_MOST = ("at most", "up to", "less than", "under", "maximum of", "below", "fewer than")
 
 AMOUNTS = {
     stem: amount

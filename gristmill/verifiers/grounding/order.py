@@ -1,10 +1,11 @@
-"""Which of two events comes first, or causes the other."""
+"""Which of two events comes first, which causes the other, and which of two things is more."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
+from gristmill.verifiers.grounding import lexicon
 from gristmill.verifiers.grounding.claims import stems
 from gristmill.verifiers.grounding.clauses import Statement, meaning
 
@@ -16,7 +17,6 @@ _CONNECTIVES = {
     "and then": ("time", False),
     "followed by": ("time", False),
     "after": ("time", True),
-    "following": ("time", True),
     "as soon as": ("time", True),
     "because of": ("cause", True),
     "because": ("cause", True),
@@ -34,12 +34,14 @@ _CONNECTIVES = {
     "which is why": ("cause", False),
     "therefore": ("cause", False),
     "so that": ("cause", False),
+    "than": ("degree", False),
 }
 _WORDS = re.compile(rf"\b(?:{'|'.join(sorted(_CONNECTIVES, key=len, reverse=True))})\b", re.IGNORECASE)
+_SAYS = {"time": "what came first", "cause": "cause and effect", "degree": "what is compared with what"}
 
 
 class Order(NamedTuple):
-    """The words of what is earlier, or the cause, and of what is later, or the effect."""
+    """The words of what is earlier, or the cause, or more, and of what is later, or the effect, or less."""
 
     kind: str
     first: frozenset[str]
@@ -51,11 +53,13 @@ def swapped_order(claim: Statement, said: Statement) -> str:
     mine, other = _order(claim.text), _order(said.text)
     if mine is None or other is None or mine.kind != other.kind:
         return ""
-    straight = len(mine.first & other.first) + len(mine.second & other.second)
-    crossed = len(mine.first & other.second), len(mine.second & other.first)
-    if min(crossed) < 1 or sum(crossed) < 2 or sum(crossed) <= straight + 1:
+    if any(
+        lexicon.OPPOSITES.get(w, frozenset()) & set(said.words) for w in set(claim.words) - set(said.words)
+    ):
         return ""
-    return "turns round " + ("what came first" if mine.kind == "time" else "cause and effect")
+    crossed = mine.first & other.second and mine.second & other.first
+    straight = mine.second & other.second or (mine.kind != "degree" and mine.first & other.first)
+    return "" if straight or not crossed else f"turns round {_SAYS[mine.kind]}"
 
 
 def _order(text: str) -> Order | None:
@@ -64,9 +68,12 @@ def _order(text: str) -> Order | None:
         return None
     kind, follows = _CONNECTIVES[found[0][0].lower()]
     left, right = text[: found[0].start()], text[found[0].end() :]
-    if not stems(left) or not re.search(r"\w", left):  # "Before the war, the mill made bottles."
+    if not re.search(r"\w", left):  # "Before the war, the mill made bottles."
         right, comma, left = right.partition(",")
         if not comma:
             return None
+    if not re.search(r"\w", right):
+        return None
     one, two = meaning(stems(left)), meaning(stems(right))
+    one, two = one - two, two - one
     return Order(kind, two, one) if follows else Order(kind, one, two)
