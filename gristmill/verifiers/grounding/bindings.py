@@ -87,6 +87,8 @@ def _clause_clash(clause: Clause, claim: Statement, near: Sequence[Statement]) -
     nearest = [(s, c) for score, s, c in rated if score >= best - 0.1]
     for kind, look in _BY_CLAUSE.items():
         said = [look(clause, other) for _, other in nearest]
+        if kind == "negation" and any(_spread(clause, other, statement) for statement, other in nearest):
+            continue
         if all(said):
             return Clash(kind, said[0], nearest[0][0])
     said = [_unconditional(claim, statement, other) for statement, other in nearest]
@@ -151,6 +153,12 @@ def _modality(claim: Clause, other: Clause) -> str:
         same = (claim.negations + other.negations) % 2 == 0
         return "is an obligation that the passage does not state" if same else ""
     return ""
+
+
+def _spread(claim: Clause, other: Clause, statement: Statement) -> bool:
+    """Whether what ``other`` lacks of the claim is in another clause: "Bees see it, which people cannot"."""
+    left = claim.content - other.content
+    return not left.isdisjoint(statement.content - other.content)
 
 
 def _unconditional(claim: Statement, statement: Statement, other: Clause) -> str:

@@ -27,6 +27,14 @@ _PIECE = re.compile(
 _JOINS = frozenset(("and", "or", "but", "while", "wherea"))
 _LETTERS = re.compile(r"[^\W\d_]+")
 _BEFORE_VERBS = lexicon.MODALS | frozenset(("to", "who", "he", "she", "it", "they", "we", "you"))
+_AFTER_VERBS = frozenset(
+    ("the", "a", "an", "its", "their", "his", "her", "on", "in", "at", "to", "from", "by")
+)
+_BEFORE_NOUNS = (
+    lexicon.PREPOSITIONS
+    | lexicon.SMALL_NUMBERS
+    | {"the", "a", "an", "its", "their", "his", "her", "and", "or"}
+)
 _BEFORE_YEARS = stems("in since until till by from to before after during between and")
 _TWO_NAMES = re.compile(r"[A-Z]\w*\s+(?:and|or)\s+[A-Z].*", re.DOTALL)
 _OWN_SUBJECT = re.compile(r"\s*\w+\s+(?:(?:the|an?|its|his|her|their|it|he|she|they|this|these)\b|[A-Z])")
@@ -99,12 +107,18 @@ class Statement:
     @cached_property
     def verbs(self) -> frozenset[str]:
         """The stems of the words whose form or place shows that they are verbs: "ran", "to open"."""
+        words = _LETTERS.findall(self.text)
         found: set[str] = set()
-        before = ""
-        for word in _LETTERS.findall(self.text.lower()):
-            if word.endswith("ed") or word in IRREGULAR or before in _BEFORE_VERBS:
+        for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+            after_one = before.lower() in _BEFORE_VERBS and word.islower()
+            ends = (
+                word.endswith("s")
+                and word.islower()
+                and after in _AFTER_VERBS
+                and before not in _BEFORE_NOUNS
+            )
+            if word.endswith("ed") or word.lower() in IRREGULAR or after_one or ends:
                 found.update(stems(word))
-            before = word
         return frozenset(found)
 
     @cached_property
@@ -136,7 +150,7 @@ class Statement:
                 else:
                     texts.append(part)
             for text in texts:
-                joined = stems(text)[0] in _JOINS and not _OWN_SUBJECT.match(text)
+                joined = stems(text)[0] in ("and", "or", "but") and not _OWN_SUBJECT.match(text)
                 found.append(Piece(text, self.names, subject if joined else frozenset()))
                 subject = subject if joined else _heading(found[-1].words)
         return tuple(found)

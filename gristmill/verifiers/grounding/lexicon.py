@@ -30,6 +30,7 @@ MODALS = _set("will would can could may might must shall should did does do not 
 RELATIVE = _set("who whom which that whose where when")
 PRONOUNS = _set("he she it they him her them his hers its their this these those")
 PARTICLES = _set("up out off down away back")
+SMALL_NUMBERS = frozenset(("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "twelve"))
 COLOURS = _set("red blue green yellow black white brown orange purple pink grey gray golden violet")
 
 SYMMETRIC = _set(

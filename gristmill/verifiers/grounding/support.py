@@ -191,14 +191,14 @@ class Passages:
         said = [statement for i in of for statement in self._said[i]]
         if words and any(_repeats(stems(sentence), s) for s in said):
             return Support(True, "quote", 1.0, evidence=evidence[:1], near=True)
+        if derived:
+            why = f"{derived[0]} may be worked out from the passages"
+            return Support(False, "lexical", score, why, evidence=evidence, open=True)
         if clash := find_clash(Statement(sentence, known=self._named), said):
             place = clash.statement
             against = SupportEvidence(place.passage + 1, place.start, place.end, round(score, 4))
             why = f"{clash.why}: {_writable(place.text)!r}"
             return Support(False, "clash", score, why, evidence=(against,), clash=clash.kind)
-        if derived:
-            why = f"{derived[0]} may be worked out from the passages"
-            return Support(False, "lexical", score, why, evidence=evidence, open=True)
         if doubtful:
             why = f"begins with {doubtful[0]!r}, a word of no passage"
             return Support(False, "lexical", score, why, evidence=evidence, open=True)
