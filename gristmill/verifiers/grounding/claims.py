@@ -17,7 +17,7 @@ from gristmill.verifiers.text.words import sentences
 Kind = Literal["claim", "abstention", "no claim"]
 
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
-_MARKER = re.compile(r"[ \t]*(?:(?:[-*+•]|[0-9]{1,3}[.)])[ \t]+|(?P<heading>#{1,6}[ \t]+))")
+_MARKER = re.compile(r"[ \t]*(?:(?:[-*+•]|[0-9]{1,3}[.)])[ \t]+|\|[ \t]*(?=\S)|(?P<heading>#{1,6}[ \t]+))")
 _CODE = re.compile(r"`[^`\n]+`")
 _NUMBERS = r"[0-9]{1,3}(?:\s*[,;–-]\s*[0-9]{1,3})*"
 _SOURCE = (
@@ -65,10 +65,27 @@ _STOP_WORDS = (
 )
 STOP = frozenset(_STOP_WORDS.split())
 _NEGATIVE = (
-    "no not never none neither nor without cannot cant wont isnt arent wasnt werent dont doesnt didnt "
-    "hasnt havent hadnt couldnt wouldnt shouldnt"
+    "no not never none neither nor nobody nothing nowhere without cannot cant wont isnt arent wasnt"
+    " werent dont doesnt didnt hasnt havent hadnt couldnt wouldnt shouldnt"
 )
 NEGATIONS = frozenset(_NEGATIVE.split())
+
+_FORMS = (
+    "beat beaten|become became|begin began begun|bite bit bitten|blow blew blown|break broke broken|bring "
+    "brought|build built|buy bought|catch caught|choose chose chosen|come came|draw drew drawn|drink "
+    "drank drunk|drive drove driven|eat ate eaten|fall fell fallen|feed fed|feel felt|fight fought|fly "
+    "flew flown|forbid forbade forbidden|forget forgot forgotten|freeze froze frozen|give gave given|go "
+    "went gone|grow grew grown|hear heard|hide hid hidden|hold held|keep kept|know knew known|lead "
+    "led|leave left|lend lent|lose lost|make made|mean meant|meet met|pay paid|ride rode ridden|rise rose "
+    "risen|run ran|say said|see saw seen|sell sold|send sent|shoot shot|show shown|sink sank sunk|sit "
+    "sat|sleep slept|speak spoke spoken|spend spent|stand stood|steal stole stolen|strike struck|swim "
+    "swam swum|take took taken|teach taught|tell told|think thought|throw threw thrown|wear wore worn|win "
+    "won|write wrote written"
+)
+_PLURALS = "man men|woman women|child children|person people|foot feet|mouse mice"
+IRREGULAR = {form: line.split()[0] for line in _FORMS.split("|") for form in line.split()[1:]}
+"""The base forms of the common irregular pasts and participles."""
+_BASES = IRREGULAR | {line.split()[1]: line.split()[0] for line in _PLURALS.split("|")}
 
 
 class Sentence(NamedTuple):
@@ -114,7 +131,7 @@ def split(text: str, ids: Sequence[str] = ()) -> list[Sentence]:
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int, str]]:
-    """Runs of lines that belong together: code, a heading, a list item, a paragraph."""
+    """Runs of lines that belong together: code, a heading, a list item, a row of a table, a paragraph."""
     start, form, at = 0, "", 0
     for line in text.splitlines(keepends=True):
         fence, marker = _FENCE.match(line), _MARKER.match(line)
@@ -210,11 +227,12 @@ def negated(text: str) -> bool:
 @lru_cache(maxsize=4096)
 def stems(text: str) -> tuple[str, ...]:
     """Lower-case words without their commonest endings; numbers in their plain form. Without articles."""
-    apart = re.sub(r"(?<=[^\W\d_])[-–—/](?=[^\W\d_])", " ", text)
+    apart = re.sub(r"(?<=[^\W_])[-–—/](?=[^\W\d_])", " ", text)
     return tuple(_stem(word) for word in tokens(apart)) if apart.strip() else ()
 
 
 def _stem(word: str) -> str:
+    word = _BASES.get(word, word)
     if word in STOP or word in NEGATIONS or any(c.isdigit() for c in word):
         return word
     for ending, instead in (
@@ -226,7 +244,11 @@ def _stem(word: str) -> str:
         ("ly", ""),
         ("s", ""),
     ):
-        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith(("ss", "us", "is")):
+        if (
+            word.endswith(ending)
+            and len(word) - len(ending) >= (2 if instead else 3)
+            and not word.endswith(("ss", "us", "is"))
+        ):
             word = word[: -len(ending)] + instead
             break
     if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "aeiouls":

@@ -7,12 +7,15 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from itertools import chain
+from itertools import chain, dropwhile
 from typing import NamedTuple
 
 from msgspec import Struct
 
-from gristmill.verifiers.grounding.claims import NEGATIONS, content, facts, negated, split, stems
+from gristmill.verifiers.grounding import lexicon
+from gristmill.verifiers.grounding.bindings import find_clash
+from gristmill.verifiers.grounding.claims import content, facts, negated, split, stems
+from gristmill.verifiers.grounding.clauses import Statement, named
 
 Embed = Callable[[str], Sequence[float]]
 """Any function from a text to a vector."""
@@ -21,13 +24,6 @@ _RANGE = re.compile(r"([0-9]{1,3})\s*[-–]\s*([0-9]{1,3})")
 _RUN = re.compile(r"[^\W_]+")
 # A "not" does not apply to what follows one of these words.
 _CLAUSE = re.compile(r";\s+|,\s+(?=(?:and|but|or|so|yet|while|whereas|although|though|since|because)\b)")
-_OTHERS_SAY = (
-    "if unless whether may might could would should claims alleged supposed believed rumors deny denied "
-    "false untrue myth suggests say said argue according perhaps possible possibly probably likely almost "
-    "nearly some few most sometimes"
-)
-_TAKEN_BACK = NEGATIONS | frozenset(chain.from_iterable(stems(word) for word in _OTHERS_SAY.split()))
-"""Words beside a repeated clause that may make it another claim: negation, condition, doubt, hearsay."""
 _DEMONYMS = ("ian", "ean", "ese", "ish", "an", "n", "i")
 # The people of a place, if the endings above do not connect them.
 _PEOPLES = {
@@ -82,6 +78,7 @@ class Support(NamedTuple):
     evidence: tuple[SupportEvidence, ...] = ()
     open: bool = False
     near: bool = False
+    clash: str = ""
 
 
 class _Window(NamedTuple):
@@ -107,7 +104,11 @@ class Passages:
         self._places = {str(p.id): i for i, p in enumerate(listed) if p.id is not None}
         whole = [p.heading + p.text for p in listed]
         self._words = [stems(text) for text in whole]
-        self._said = [[stems(s.text) for s in split(p.text)] for p in listed]
+        said = [(i, s) for i, p in enumerate(listed) for s in split(p.text)]
+        self._named = frozenset[str]().union(*(named(s.text)[0] for _, s in said))
+        self._said: list[list[Statement]] = [[] for _ in listed]
+        for i, s in said:
+            self._said[i].append(Statement(s.text, i, s.start, s.end, self._named))
         self._verbatim = [_letters(text) for text in whole]
         self._initials = [frozenset(_initials(text)) for text in whole]
         self._sets: dict[frozenset[int], frozenset[str]] = {}
@@ -183,10 +184,21 @@ class Passages:
         score = self._share(words, [w for w, _ in chosen])
         evidence = tuple(SupportEvidence(w.passage + 1, w.start, w.end, round(s, 4)) for w, s in chosen)
         missing, doubtful = self._missing(sentence, of)
+        derived = [n for n in missing if self._derived(n, of)]
+        missing = tuple(n for n in missing if n not in derived)
         if missing:
             return Support(False, "facts", score, "facts of no passage", missing, evidence)
-        if words and any(_repeats(stems(sentence), said) for i in of for said in self._said[i]):
+        said = [statement for i in of for statement in self._said[i]]
+        if words and any(_repeats(stems(sentence), s) for s in said):
             return Support(True, "quote", 1.0, evidence=evidence[:1], near=True)
+        if derived:
+            why = f"{derived[0]} may be worked out from the passages"
+            return Support(False, "lexical", score, why, evidence=evidence, open=True)
+        if clash := find_clash(Statement(sentence, known=self._named), said):
+            place = clash.statement
+            against = SupportEvidence(place.passage + 1, place.start, place.end, round(score, 4))
+            why = f"{clash.why}: {_writable(place.text)!r}"
+            return Support(False, "clash", score, why, evidence=(against,), clash=clash.kind)
         if doubtful:
             why = f"begins with {doubtful[0]!r}, a word of no passage"
             return Support(False, "lexical", score, why, evidence=evidence, open=True)
@@ -202,6 +214,16 @@ class Passages:
         return self._embedded(sentence, of) or Support(
             False, "lexical", score, why, evidence=evidence, open=True, near=near
         )
+
+    def _derived(self, number: str, of: frozenset[int]) -> bool:
+        """Whether a whole number is the sum or the difference of two in one passage: "two years later"."""
+        if not number.isdigit():
+            return False
+        for index in of:
+            there = {int(w) for w in self._words[index] if w.isdigit() and len(w) < 16}
+            if any(abs(int(number) - n) in there - {n, 0} or int(number) + n in there for n in there):
+                return True
+        return False
 
     def _weight(self, word: str) -> float:
         return 1 + math.log((self._sentences + 1) / (self._units[word] + 1))
@@ -274,12 +296,24 @@ class Passages:
         return tuple(map(_writable, [*lacking, *quotes])), tuple(map(_writable, possible))
 
 
-def _repeats(sentence: Sequence[str], said: Sequence[str]) -> bool:
-    """Whether ``said`` has ``sentence`` word for word, and nothing else in it takes that back."""
-    whole, part = f" {' '.join(said)} ", f" {' '.join(sentence)} "
-    at = whole.find(part)
-    rest = (whole[:at] + " " + whole[at + len(part) :]).split() if at >= 0 else ["not"]
-    return _TAKEN_BACK.isdisjoint(rest)
+def _repeats(sentence: Sequence[str], said: Statement) -> bool:
+    """Whether ``sentence`` is, word for word, some whole pieces of ``said``, and the rest takes nothing back.
+
+    "The actor resigned" is not said by "The doctors who met the actor resigned".
+    """
+    own = list(_bare(sentence))
+    pieces = [piece.words for piece in said.pieces]
+    for first in range(len(pieces)):
+        for last in range(first + 1, len(pieces) + 1):
+            if list(_bare(list(chain.from_iterable(pieces[first:last])))) == own:
+                rest = chain.from_iterable(pieces[:first] + pieces[last:])
+                return lexicon.DOUBTS.isdisjoint(rest)
+    return False
+
+
+def _bare(words: Sequence[str]) -> Iterable[str]:
+    """``words`` without the adverbs and conjunctions before them."""
+    return dropwhile(lexicon.LEADING.__contains__, words)
 
 
 def _writable(text: str) -> str:

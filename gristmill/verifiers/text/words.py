@@ -80,7 +80,7 @@ def _ends(text: str, stop: re.Match[str], small: bool) -> bool:
         return True
     initial = (
         len(last) == 1 and last.isalpha() and last not in ("I", "i" if small else "I")
-    ) or re.fullmatch(r"(?:\w\.)+\w", last)
+    ) or re.fullmatch(r"(?:[^\W\d_]\.)+[^\W\d_]", last)
     return not initial and last.lower() not in _ABBREVIATIONS
 
 
