@@ -115,7 +115,7 @@ def run(
     log: LogOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing table.")] = False,
     executor: Annotated[
-        str | None, typer.Option(help="Run as tasks of datatrove's executor: local, slurm or ray.")
+        str | None, typer.Option(help="Run as tasks on an executor: local, slurm or ray.")
     ] = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="With --executor: into how many.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="With --executor: how many at a time.")] = None,
