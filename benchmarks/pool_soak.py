@@ -1,9 +1,9 @@
-"""A soak of the verifier pool: time-outs, crashes, kills and stops from outside, and normal calls, all at once.
+"""A soak of the verifier pool: time-outs, crashes, kills and stops from outside, normal calls, all at once.
 
     python benchmarks/pool_soak.py [--seconds 300] [--workers 2] [--json FILE]
 
-Threads and an event loop call one pool while another thread kills and stops workers at random. It ends with status 1
-if a verdict is not what was asked for, or if workers, open descriptors or memory have grown.
+Threads and an event loop call one pool while another thread kills and stops workers at random. It ends with
+status 1 if a verdict is not what was asked for, or if workers, open descriptors or memory have grown.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.verifiers.pool.pool import Pool
 
 DEADLINE = 0.3
-"""Of processor time; by the clock a call may take ``WALL``, which is far above what a worker is stopped for."""
+"""Of processor time; by the clock a call may take ``WALL``, far more than a worker is stopped for."""
 WALL, STOPPED = 3.0, 0.6
 GROWTH = 16 << 20
 """Bytes by which this process may grow after its first seconds."""
 _KINDS = {"fine": 60, "text": 20, "hang": 0.3, "spin": 1, "exit": 1, "segfault": 1, "raise": 15, "sleep": 10}
 _EXPECTED = {
-    "fine": "correct", "text": "correct", "hang": "timeout: wall limit", "spin": "timeout: deadline", "exit": "error: worker died",
-    "segfault": "error: worker died", "raise": "error: raised", "sleep": "correct",
+    "fine": "correct", "text": "correct", "hang": "timeout: wall limit", "spin": "timeout: deadline",
+    "exit": "error: worker died", "segfault": "error: worker died", "raise": "error: raised", "sleep": "correct",
 }  # fmt: skip
 _KILLED = "error: worker died"
 

@@ -311,7 +311,7 @@ def verify(
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the verifier.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
-    deadline: Annotated[float, typer.Option(help="Seconds for one verdict.")] = 2.0,
+    deadline: Annotated[float, typer.Option(help="Seconds of processor time for one verdict.")] = 2.0,
     out: Annotated[Path | None, typer.Option(help="A JSONL file for the verdict on each row.")] = None,
     engine: Annotated[
         Path | None, typer.Option(help="For kinds that ask a model, a YAML file: kind: NAME, and options.")

@@ -1,9 +1,10 @@
 """The child process of ``gristmill.verifiers.pool.pool``, and the framing that both ends speak.
 
-Run as ``python -m gristmill.verifiers.pool.worker MODULE:OBJECT DEADLINE ALARM MEMORY_MB OPTIONS`` (seconds
-of processor time, seconds, MiB, a JSON object) with a stream socket as standard input. Each message is an 8-byte big-endian length and so many
-bytes. The worker sends one empty message when it is ready; then each request is a MessagePack array of
-the verifier's arguments and each reply the MessagePack of its ``Verdict``. It ends when the socket does.
+Run as ``python -m gristmill.verifiers.pool.worker MODULE:OBJECT DEADLINE ALARM MEMORY_MB OPTIONS`` (seconds of
+processor time, seconds, MiB, a JSON object) with a stream socket as standard input. Each message is an 8-byte
+big-endian length and so many bytes. The worker sends one empty message when it is ready; then each request is a
+MessagePack array of the verifier's arguments and each reply the MessagePack of its ``Verdict``. It ends when the
+socket does.
 
 A module may define ``prepare_worker()``, and a verifier ``prepare()``: they are called before the worker
 is ready, so that imports and caches are paid for outside any deadline.
