@@ -1,9 +1,9 @@
-"""A soak of the verifier pool: time-outs, crashes, kills from outside and normal calls, all at once.
+"""A soak of the verifier pool: time-outs, crashes, kills and stops from outside, normal calls, all at once.
 
     python benchmarks/pool_soak.py [--seconds 300] [--workers 2] [--json FILE]
 
-Threads and an event loop call one pool while another thread kills workers at random. It ends with status 1
-if a verdict is not what was asked for, or if workers, open descriptors or memory have grown.
+Threads and an event loop call one pool while another thread kills and stops workers at random. It ends with
+status 1 if a verdict is not what was asked for, or if workers, open descriptors or memory have grown.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from pathlib import Path
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.verifiers.pool.pool import Pool
 
-DEADLINE = 0.5
+DEADLINE = 0.3
+"""Of processor time; by the clock a call may take ``WALL``, far more than a worker is stopped for."""
+WALL, STOPPED = 3.0, 0.6
 GROWTH = 16 << 20
 """Bytes by which this process may grow after its first seconds."""
-_KINDS = {"fine": 60, "text": 20, "hang": 1, "exit": 1, "segfault": 1, "raise": 15, "sleep": 10}
+_KINDS = {"fine": 60, "text": 20, "hang": 0.3, "spin": 1, "exit": 1, "segfault": 1, "raise": 15, "sleep": 10}
 _EXPECTED = {
-    "fine": "correct", "text": "correct", "hang": "timeout: deadline", "exit": "error: worker died",
-    "segfault": "error: worker died", "raise": "error: raised", "sleep": "correct",
+    "fine": "correct", "text": "correct", "hang": "timeout: wall limit", "spin": "timeout: deadline",
+    "exit": "error: worker died", "segfault": "error: worker died", "raise": "error: raised", "sleep": "correct",
 }  # fmt: skip
 _KILLED = "error: worker died"
 
@@ -40,6 +42,9 @@ def naughty(completion: str, reference: str) -> Verdict:
     kind = completion.partition(" ")[0]
     if kind == "hang":
         time.sleep(600)
+    elif kind == "spin":
+        while True:
+            pass
     elif kind == "sleep":
         time.sleep(0.01)
     elif kind == "exit":
@@ -60,14 +65,14 @@ class Soak:
         self.lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.wrong: list[str] = []
-        self.kills = 0
+        self.kills = self.stops = 0
 
     def going(self) -> bool:
         """Whether there is time left."""
         return time.monotonic() < self.until and len(self.wrong) < 10
 
     def note(self, kind: str, mark: str, verdict: Verdict) -> None:
-        """Count a verdict; it must be what its call asks for, unless its worker was killed."""
+        """Count a verdict; it must be what its call asks for, unless two of its workers were killed."""
         said = verdict.outcome.value if verdict.decided else f"{verdict.outcome.value}: {verdict.rule}"
         killed = said == _KILLED and verdict.detail.endswith(("SIGKILL", "SIGTERM"))
         with self.lock:
@@ -101,13 +106,20 @@ class Soak:
                     self.wrong.append(repr(error))
 
     def kill(self, seed: int) -> None:
-        """A thread that kills or stops a worker now and then."""
+        """A thread that kills a worker now and then, or stops it for longer than its deadline."""
         draw = random.Random(seed)
         while self.going():
             time.sleep(draw.uniform(0.2, 1.5))
             if pids := self.pool.pids:
+                pid = draw.choice(pids)
                 try:
-                    os.kill(draw.choice(pids), draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
+                    if draw.random() < 0.4:
+                        os.kill(pid, signal.SIGSTOP)
+                        time.sleep(STOPPED)
+                        os.kill(pid, signal.SIGCONT)
+                        self.stops += 1
+                        continue
+                    os.kill(pid, draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM]))
                     self.kills += 1
                 except ProcessLookupError:  # it was just being replaced
                     continue
@@ -139,7 +151,7 @@ def state() -> dict[str, int]:
 def soak(seconds: float, workers: int) -> tuple[dict[str, float], list[str]]:
     """Run it; the report, and all that is wrong."""
     start = state()
-    with Pool("pool_soak:naughty", workers=workers, deadline=DEADLINE) as pool:
+    with Pool("pool_soak:naughty", workers=workers, deadline=DEADLINE, wall=WALL) as pool:
         for part in (min(5.0, seconds / 4), seconds):  # memory settles in the first
             run = Soak(pool, part)
             warm = state()
@@ -161,7 +173,12 @@ def soak(seconds: float, workers: int) -> tuple[dict[str, float], list[str]]:
         problems.append(f"left behind: {start}, {closed}")
     if (growth := end["resident"] - warm["resident"]) > GROWTH:
         problems.append(f"grown by {growth >> 20} MiB")
-    report: dict[str, float] = {**run.counts, "calls": run.counts.total(), "kills": run.kills}
+    report: dict[str, float] = {
+        **run.counts,
+        "calls": run.counts.total(),
+        "kills": run.kills,
+        "stops": run.stops,
+    }
     report |= {f"{name} at start": value for name, value in start.items()}
     report |= {f"{name} at end": value for name, value in end.items()}
     report |= {f"{name} when closed": value for name, value in closed.items()}

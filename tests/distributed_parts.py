@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -131,7 +131,9 @@ class Here(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     stop_at: str = ""
 
-    def run(self, name: str, chain: Sequence[Planned], workers: int | None) -> bool:
+    def run(
+        self, name: str, chain: Sequence[Planned], workers: int | None, say: Callable[[str], None]
+    ) -> bool:
         for phase in chain:
             job = read_job(Path(phase.step.job))
             assert job is not None

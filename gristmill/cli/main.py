@@ -115,7 +115,7 @@ def run(
     log: LogOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing table.")] = False,
     executor: Annotated[
-        str | None, typer.Option(help="Run as tasks of datatrove's executor: local, slurm or ray.")
+        str | None, typer.Option(help="Run as tasks on an executor: local, slurm or ray.")
     ] = None,
     tasks: Annotated[int | None, typer.Option(min=1, help="With --executor: into how many.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="With --executor: how many at a time.")] = None,
@@ -311,7 +311,7 @@ def verify(
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="An option of the verifier.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Worker processes.")] = None,
-    deadline: Annotated[float, typer.Option(help="Seconds for one verdict.")] = 2.0,
+    deadline: Annotated[float, typer.Option(help="Seconds of processor time for one verdict.")] = 2.0,
     out: Annotated[Path | None, typer.Option(help="A JSONL file for the verdict on each row.")] = None,
     engine: Annotated[
         Path | None, typer.Option(help="For kinds that ask a model, a YAML file: kind: NAME, and options.")

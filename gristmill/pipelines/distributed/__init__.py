@@ -1,4 +1,4 @@
-"""A recipe as tasks on datatrove's executors."""
+"""A recipe as tasks, on this machine or on datatrove's executors."""
 
 from __future__ import annotations
 

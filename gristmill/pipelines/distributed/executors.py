@@ -1,20 +1,14 @@
-"""datatrove's executors, with the options that each takes from the command line.
+"""The executors, with the options that each takes from the command line: our own on this machine, datatrove's
+on Slurm and Ray.
 
-``open_options`` makes an executor's options from texts; ``make`` on them gives a datatrove executor for one
-phase, and ``run`` runs a chain of them: to the end, or (Slurm) until all are submitted.
+``open_options`` makes an executor's options from texts; ``run`` on them runs a chain of phases: to the end,
+or (Slurm) until all are submitted.
 """
 
 from __future__ import annotations
 
-import _thread
-import importlib
-import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -24,10 +18,11 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import MissingExtraError, RecipeError, RunStopped
 from gristmill.core.machine import cores
 from gristmill.core.registry import suggest
-from gristmill.pipelines.distributed.step import RESTARTS, TaskStep
+from gristmill.pipelines.distributed.job import TASKS, done
+from gristmill.pipelines.distributed.local import run_here, signals
+from gristmill.pipelines.distributed.step import TaskStep
 
 Count = Annotated[int, Meta(ge=1)]
-_WATCH_SECONDS = 0.2
 
 
 class Planned(Struct, frozen=True):
@@ -41,12 +36,15 @@ class Planned(Struct, frozen=True):
 
 
 class Executor(Protocol):
-    """The options of a datatrove executor."""
+    """The options of an executor."""
 
-    def run(self, name: str, chain: Sequence[Planned], workers: int | None) -> bool:
+    def run(
+        self, name: str, chain: Sequence[Planned], workers: int | None, say: Callable[[str], None]
+    ) -> bool:
         """Run the phases, each after the one before, with at most ``workers`` tasks of it at a time.
 
-        Whether they have run (else: will run). ``RunStopped`` if a task did not come to its end.
+        ``say`` tells the user how far it is. Whether they have run (else: will run). ``RunStopped`` if a task
+        did not come to its end, ``KeyboardInterrupt`` where a signal ended it.
         """
         ...
 
@@ -56,23 +54,21 @@ class Executor(Protocol):
 
 
 class Local(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Processes of this machine, by default as many as it has cores."""
+    """Processes of this machine, by default as many as it has cores. See ``local``."""
 
-    def run(self, name: str, chain: Sequence[Planned], workers: int | None) -> bool:
+    def run(
+        self, name: str, chain: Sequence[Planned], workers: int | None, say: Callable[[str], None]
+    ) -> bool:
         """See ``Executor``."""
-        from datatrove.executor import LocalPipelineExecutor
-
-        former = None
-        for phase in chain:
-            executor = LocalPipelineExecutor(
-                pipeline=[phase.step],
-                tasks=phase.tasks,
-                workers=min(phase.tasks, workers or cores()),
-                logging_dir=str(phase.folder),
-                depends=former,
-            )
-            _run_watched(executor, phase.step.label)
-            former = executor
+        with signals() as stop:
+            for phase in chain:
+                whole = Path(phase.step.folder)
+                folders = [
+                    whole / TASKS / f"{rank:05d}" if phase.rows else whole for rank in range(phase.tasks)
+                ]
+                ranks = [rank for rank, folder in enumerate(folders) if not done(folder)]
+                most = workers or cores()
+                run_here(phase.step, ranks, most, phase.folder / "logs", stop, say)
         return True
 
     def verifier_workers(self, workers: int | None, tasks: int) -> int | None:
@@ -91,7 +87,9 @@ class Ray(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mem_per_cpu_gb: Annotated[float, Meta(gt=0)] = 2.0
     time: Count | None = None
 
-    def run(self, name: str, chain: Sequence[Planned], workers: int | None) -> bool:
+    def run(
+        self, name: str, chain: Sequence[Planned], workers: int | None, say: Callable[[str], None]
+    ) -> bool:
         """See ``Executor``."""
         try:
             import ray
@@ -156,7 +154,9 @@ class Slurm(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mail_user: str | None = None
     requeue: bool = True
 
-    def run(self, name: str, chain: Sequence[Planned], workers: int | None) -> bool:
+    def run(
+        self, name: str, chain: Sequence[Planned], workers: int | None, say: Callable[[str], None]
+    ) -> bool:
         """See ``Executor``: submits them all."""
         from datatrove.executor import SlurmPipelineExecutor
 
@@ -211,7 +211,7 @@ KINDS: dict[str, type[Any]] = {"local": Local, "slurm": Slurm, "ray": Ray}
 def open_options(kind: str, options: Sequence[str]) -> Executor:
     """The executor ``kind`` with ``KEY=VALUE`` options; keys of a mapping as ``sbatch_args.account=NAME``.
 
-    Raises ``RecipeError``, and ``MissingExtraError`` where datatrove is not installed.
+    Raises ``RecipeError``, and ``MissingExtraError`` where the executor's library is not installed.
     """
     if kind not in KINDS:
         raise RecipeError(f"{kind!r} is not an executor.", remedy=suggest(kind, KINDS))
@@ -229,10 +229,11 @@ def open_options(kind: str, options: Sequence[str]) -> Executor:
     for key in data:
         if key not in fields:
             raise RecipeError(f"--option {key}: {kind} has no such option.", remedy=suggest(key, fields))
-    try:
-        import datatrove  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("datatrove", install="pip install 'gristmill[distributed]'") from error
+    if kind != "local":
+        try:
+            import datatrove  # noqa: F401
+        except ImportError as error:
+            raise MissingExtraError("datatrove", install="pip install 'gristmill[distributed]'") from error
     try:
         # Not through YAML, which reads the time 24:00:00 as a number.
         made: Executor = msgspec.convert(data, KINDS[kind], strict=False)
@@ -257,71 +258,3 @@ def _check_ended(executor: Any, phase: Planned) -> None:
         remedy="Give the same command again: only what is unfinished runs. "
         f"The logs are in {phase.folder / 'logs'}.",
     )
-
-
-def _run_watched(executor: Any, label: str) -> None:
-    """Run a local executor; begin again, with what is unfinished, when a process of its pool is killed.
-
-    A pool replaces such a process, but its task is lost, and the pool never stops waiting for it.
-    """
-    for _ in range(RESTARTS + 1):
-        with _children_end_with_us(), _Watch() as watch:
-            try:
-                executor.run()
-                return
-            except KeyboardInterrupt:
-                if not watch.lost:
-                    raise
-    raise RunStopped(
-        f"{label}: processes were killed again and again.",
-        remedy="Is there enough memory? Give the same command again, with fewer --workers.",
-    )
-
-
-@contextmanager
-def _children_end_with_us() -> Iterator[None]:
-    """Processes forked meanwhile end when this one is killed: datatrove's manager would never end."""
-    parent, active = os.getpid(), True
-
-    def follow() -> None:
-        def watch() -> None:
-            while os.getppid() == parent:
-                time.sleep(_WATCH_SECONDS)
-            os._exit(1)
-
-        if active and os.getppid() == parent:
-            threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
-
-    os.register_at_fork(after_in_child=follow)  # for good, hence ``active``
-    try:
-        yield
-    finally:
-        active = False
-
-
-class _Watch:
-    """Interrupts the main thread when a child process of a pool has been killed; ``lost`` says so."""
-
-    def __init__(self) -> None:
-        self.lost = False
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch-pool", daemon=True)
-
-    def __enter__(self) -> _Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._end.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        multiprocess = importlib.import_module("multiprocess")  # datatrove's own; it has no types
-        known: dict[int, Any] = {}
-        while not self._end.wait(_WATCH_SECONDS):
-            known |= {id(child): child for child in multiprocess.active_children()}
-            # A pool that has done its work ends its processes by SIGTERM.
-            if any(child.exitcode not in (None, 0, -signal.SIGTERM) for child in known.values()):
-                self.lost = True
-                _thread.interrupt_main()
-                return

@@ -4,7 +4,7 @@
     runs/NAME/.shards/NN-PHASE/result.json            what a single-task phase has counted until there
                                source-NN/             a source's rows, where no stage's folder holds them
                                tasks/00007/           a task's run directory, with its part of each stage
-                               datatrove/             completions, logs and statistics of the executor
+                               executor/              completions, logs and statistics of the executor
     .gristmill/tasks/NAME-DIGEST/GENERATION/NN-PHASE/task-00007.sqlite    the task's completion log
                                                       base.sqlite        what was paid for before
 
@@ -14,26 +14,31 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.errors import RunStopped
+from gristmill.core.errors import RunError, RunStopped
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.graph import Graph
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.rundir.directory import RunDir, write_file
+from gristmill.pipelines.rundir.directory import RunDir, hold, write_file
 from gristmill.pipelines.rundir.summary import Spent, StageCounts
 from gristmill.pipelines.running.rows import kept_sources
 
 SHARDS, JOB, RESULT, TASKS, SOURCE_ROWS = ".shards", "job.json", "result.json", "tasks", "source"
 LOGS = "tasks"
+LOCK_SECONDS = 30.0
+"""How long to wait for a process that had the same task or run and is on its way out."""
 
 
 class Phase(Struct, frozen=True):
-    """A datatrove job: either the row stages behind the node ``root`` in many ``tasks``, or a single task
+    """One job of an executor: the row stages behind the node ``root`` in many ``tasks``, or a single task
     between two of them.
 
     The single task reads the sources (if it is the first phase), merges what the tasks of the phase before
@@ -103,6 +108,25 @@ class TaskResult(Struct):
         for name in Spent.__struct_fields__:
             setattr(self.spent, name, getattr(self.spent, name) + getattr(other.spent, name))
         self.seconds += other.seconds
+
+
+@contextmanager
+def hold_soon(path: Path) -> Iterator[RunDir]:
+    """``hold``, waiting up to ``LOCK_SECONDS`` for a process that had it and is on its way out."""
+    until = time.monotonic() + LOCK_SECONDS
+    while True:
+        held = hold(path)
+        try:
+            rundir = held.__enter__()
+            break
+        except RunError as error:
+            if not isinstance(error.__context__, BlockingIOError) or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+    try:
+        yield rundir
+    finally:
+        held.__exit__(None, None, None)
 
 
 class Job(Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""``run --executor``: a recipe on many machines, by datatrove's executors; the same bytes as on one.
+"""``run --executor``: a recipe on many machines, on one of the executors; the same bytes as on one.
 
 The row stages become tasks over contiguous blocks of rows, each with its own completion log; between them
 single tasks merge, in input order, what these made, and run the table stages. ``docs/distributed.md`` has
@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -18,11 +20,11 @@ import msgspec
 from gristmill.core.errors import RecipeError, RunStopped
 from gristmill.core.version import __version__
 from gristmill.pipelines.distributed.executors import Executor, Planned, open_options
-from gristmill.pipelines.distributed.job import JOB, SHARDS, Job, done, phases, read_job
+from gristmill.pipelines.distributed.job import JOB, SHARDS, Job, done, hold_soon, phases, read_job
 from gristmill.pipelines.distributed.step import TaskStep
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.rundir.directory import changed_keys, hold
+from gristmill.pipelines.rundir.directory import changed_keys
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import table
 from gristmill.pipelines.running import runner
@@ -53,7 +55,8 @@ def distribute(
     that was stopped goes on: what is unfinished runs, over its completion logs. A complete one is run again.
 
     Raises ``RunError`` and ``RunStopped`` as ``runner.run`` does; ``RecipeError`` for options that do not
-    fit, ``MissingExtraError`` without datatrove (or Ray).
+    fit, ``MissingExtraError`` for Slurm and Ray without their libraries, ``KeyboardInterrupt`` when a signal
+    ended it.
     """
     recipe = runner.loaded(recipe, overrides, limit)
     if recipe.until is not None:
@@ -62,7 +65,7 @@ def distribute(
             remedy="Leave it out, and limit the rows with --limit N.",
         )
     chosen = open_options(executor, options)
-    with hold(Path(runs) / recipe.name) as rundir:
+    with hold_soon(Path(runs) / recipe.name) as rundir:
         runner.claim(rundir, recipe, RunOptions(resume=resume, fresh=fresh))
         rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
         job = _job(
@@ -73,11 +76,12 @@ def distribute(
             TaskStep(str(job.path), phase.index, phase.label, str(job.folder(phase))),
             phase.tasks,
             phase.rows,
-            job.folder(phase) / "datatrove",
+            job.folder(phase) / "executor",
         )
         for phase in phases(recipe.graph, tasks)
     ]
-    if not chosen.run(recipe.name, chain, workers):
+    say = (lambda text: None) if quiet else partial(print, file=sys.stderr, flush=True)
+    if not chosen.run(recipe.name, chain, workers, say):
         if not quiet:
             print(f"submitted; when all is done: gristmill show {rundir.path}", flush=True)
         return None

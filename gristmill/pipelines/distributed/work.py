@@ -1,4 +1,4 @@
-"""What the phases of a distributed run do, each in a process of its own that datatrove's executors start.
+"""What the phases of a distributed run do, each in a process of its own that the executors start.
 
     python -m gristmill.pipelines.distributed.work JOB PHASE RANK
 
@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ from gristmill.pipelines.distributed.job import (
     TaskResult,
     block,
     done,
+    hold_soon,
     input_of,
     phases,
     read_job,
@@ -43,7 +44,7 @@ from gristmill.pipelines.distributed.job import (
     write_result,
 )
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.rundir.directory import LOG, SUMMARY, RunDir, StageDir, hold
+from gristmill.pipelines.rundir.directory import LOG, SUMMARY, RunDir, StageDir
 from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, part_files
 from gristmill.pipelines.rundir.summary import StageCounts, table
 from gristmill.pipelines.running.finish import export_all, summary_of
@@ -54,8 +55,6 @@ from gristmill.pipelines.running.runner import work_of
 from gristmill.pipelines.running.sessions import Engines, Verifiers
 from gristmill.pipelines.running.work import PROBE, STAGE_ERROR, Work
 
-LOCK_SECONDS = 30.0
-"""How long to wait for a process that had the same task and is on its way out."""
 _SLICE = 256
 
 
@@ -64,31 +63,13 @@ def work(job: Job, number: int, rank: int) -> None:
     recipe = job.load()
     phase = phases(recipe.graph, job.tasks)[number]
     if phase.rows:
-        with _held(job.task(phase, rank)) as rundir:
+        with hold_soon(job.task(phase, rank)) as rundir:
             if not done(rundir.path):
                 _Task(job, recipe, phase, rank, rundir).run()
     else:
-        with _held(Path(job.rundir)) as rundir:
+        with hold_soon(Path(job.rundir)) as rundir:
             if not done(job.folder(phase)):
                 _Join(job, recipe, phase, rundir).run()
-
-
-@contextmanager
-def _held(path: Path) -> Iterator[RunDir]:
-    until = time.monotonic() + LOCK_SECONDS
-    while True:
-        held = hold(path)
-        try:
-            rundir = held.__enter__()
-            break
-        except RunError as error:
-            if not isinstance(error.__context__, BlockingIOError) or time.monotonic() > until:
-                raise
-            time.sleep(0.2)
-    try:
-        yield rundir
-    finally:
-        held.__exit__(None, None, None)
 
 
 class _Task:

@@ -42,7 +42,8 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     workers: Count | None = None
     """Its processes; ``null`` is one a core, at most 4."""
     deadline: Annotated[float, Meta(gt=0)] = 2.0
-    """Seconds after which one decision is given up, with the verdict ``timeout``."""
+    """Seconds of processor time after which one decision is given up, with the verdict ``timeout``; one that
+    only waits is given up after 30 times as many seconds by the clock."""
     memory_mb: Count = 1024
     """MiB of address space that a process may take."""
     options: dict[str, Any] = {}

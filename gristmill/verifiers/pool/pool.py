@@ -1,5 +1,8 @@
 """Verifiers in worker processes that are killed at a hard deadline and replaced.
 
+A verdict must not depend on what else the machine does: the deadline is one of processor time, kept by the
+kernel, and a call whose worker was killed is made once more.
+
 What can hang runs here: never on ``SIGALRM`` in our own process, never in an abandoned thread. POSIX only.
 """
 
@@ -35,8 +38,10 @@ from gristmill.verifiers.pool.worker import OUT_OF_MEMORY, receive, send
 START_LIMIT = 60.0
 """Seconds that a worker may take to import its verifier."""
 _START_TRIES = 3
+WALL = 30.0
+"""How many deadlines a call may take by the clock: far more than a busy machine makes of one."""
 _GRACE = 1.0
-"""Seconds past the deadline after which a worker ends itself, its parent having been killed."""
+"""Seconds past the wall limit after which a worker ends itself, its parent having been killed."""
 # A verifier needs no secrets, so the environment is passed on by name.
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
@@ -46,10 +51,12 @@ class Pool:
 
     ``verifier`` is a registered name or ``MODULE:OBJECT``, made with ``options`` if it has any. Callers,
     from any thread or event loop, are served first come, first served. A call that takes more than
-    ``deadline`` seconds from the moment a worker has it ends in a ``timeout`` verdict; a worker that
-    dies, or needs more than ``memory_mb`` MiB of address space, in an ``error`` verdict; either way the
-    worker is replaced and the others go on. A verifier that cannot be started at all is a
-    ``RecipeError`` to every caller.
+    ``deadline`` seconds of its worker's processor time ends in a ``timeout`` verdict, and so does one that
+    waits, without computing, for more than ``wall`` seconds (default: ``WALL`` deadlines) from the moment a
+    worker has it. A worker that needs more than ``memory_mb`` MiB of address space, or ends itself, makes it
+    an ``error`` verdict. A call whose worker is ended by a signal is made once more, since that may have come
+    from outside; the second time it is an ``error`` too. In any case the worker is replaced and the others
+    go on. A verifier that cannot be started at all is a ``RecipeError`` to every caller.
 
     A verifier is a function of its arguments, so the last ``memo`` verdicts (but no ``timeout`` and no
     ``error``) are kept here and a call made again is answered at once. 0 keeps none, for a verifier that is
@@ -62,6 +69,7 @@ class Pool:
         *,
         workers: int | None = None,
         deadline: float = 2.0,
+        wall: float | None = None,
         memory_mb: int = 1024,
         options: Mapping[str, Any] | None = None,
         memo: int = SIZE,
@@ -72,8 +80,10 @@ class Pool:
         self._target = verifier if ":" in verifier else locate("verifiers", verifier)
         self._size = workers if workers is not None else min(cores(), 4)
         self._deadline = deadline
+        self._wall = WALL * deadline if wall is None else wall
         self._memory_mb = memory_mb
-        for name, value in (("workers", self._size), ("deadline", deadline), ("memory_mb", memory_mb)):
+        limits = {"workers": self._size, "deadline": deadline, "wall": self._wall, "memory_mb": memory_mb}
+        for name, value in limits.items():
             if not value > 0:
                 raise RecipeError(f"verifier: {name} is {value}.", remedy="Give a number above 0.")
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -174,12 +184,16 @@ class Pool:
                 if not worker.alive():  # it died idle, which is not this call's fault
                     self._retire(worker)
                     worker = self._start()
-                verdict = worker.call(job.message, self._deadline)
+                verdict = worker.call(job.message, self._wall)
+                if verdict is None and _from_outside(status := self._retire(worker), worker.overdue):
+                    worker = self._start()
+                    verdict = worker.call(job.message, self._wall)
+                    status = 0 if verdict is not None else self._retire(worker)
                 if verdict is not None:
                     self._memo.keep(job.message, verdict)
                     job.future.set_result(verdict)
                     continue
-                job.future.set_result(self._explain(self._retire(worker), worker.overdue))
+                job.future.set_result(self._explain(status, worker.overdue))
                 worker = self._start()
         except GristmillError as error:
             if job is not None and not job.future.done():
@@ -197,7 +211,9 @@ class Pool:
                 if self._broken is not None:
                     raise self._broken
                 try:
-                    worker = _Worker(self._target, self._deadline + _GRACE, self._memory_mb, self._options)
+                    worker = _Worker(
+                        self._target, self._deadline, self._wall + _GRACE, self._memory_mb, self._options
+                    )
                 except OSError as error:  # no process or descriptor to be had just now
                     reason = str(error)
                     continue
@@ -224,12 +240,20 @@ class Pool:
         if self._broken is not None:
             raise self._broken
         if overdue or status == -signal.SIGALRM:
-            return Verdict(Outcome.TIMEOUT, rule="deadline", detail=f"no verdict within {self._deadline:g} s")
+            return Verdict(Outcome.TIMEOUT, rule="wall limit", detail=f"no verdict within {self._wall:g} s")
+        if status == -signal.SIGPROF:
+            detail = f"no verdict within {self._deadline:g} s of processor time"
+            return Verdict(Outcome.TIMEOUT, rule="deadline", detail=detail)
         if status == OUT_OF_MEMORY:
             return failure("memory limit", f"the verifier needs more than {self._memory_mb} MiB")
         if status < 0:
             return failure("worker died", f"the worker was ended by {signal.Signals(-status).name}")
         return failure("worker died", f"the worker exited with status {status}")
+
+
+def _from_outside(status: int, overdue: bool) -> bool:
+    """Whether a worker may have been ended by somebody else: by a signal that is not one of its limits."""
+    return status < 0 and not overdue and -status not in (signal.SIGALRM, signal.SIGPROF)
 
 
 class _Job:
@@ -241,13 +265,14 @@ class _Job:
 class _Worker:
     """One process and the socket to it. Used by one thread, except ``shut``."""
 
-    def __init__(self, target: str, alarm: float, memory_mb: int, options: str) -> None:
+    def __init__(self, target: str, deadline: float, alarm: float, memory_mb: int, options: str) -> None:
         command = [
             sys.executable,
             "-P",
             "-m",
             "gristmill.verifiers.pool.worker",
             target,
+            str(deadline),
             str(alarm),
             str(memory_mb),
             options,
@@ -283,9 +308,9 @@ class _Worker:
         except ConnectionResetError:
             return False
 
-    def call(self, message: bytes, deadline: float) -> Verdict | None:
+    def call(self, message: bytes, wall: float) -> Verdict | None:
         """The verdict on one request; ``None`` if the worker must be replaced."""
-        until = time.monotonic() + deadline
+        until = time.monotonic() + wall
         try:
             send(self._channel, message, until)
             reply = receive(self._channel, until)

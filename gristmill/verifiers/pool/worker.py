@@ -1,9 +1,10 @@
 """The child process of ``gristmill.verifiers.pool.pool``, and the framing that both ends speak.
 
-Run as ``python -m gristmill.verifiers.pool.worker MODULE:OBJECT ALARM_SECONDS MEMORY_MB OPTIONS`` (a JSON
-object) with a stream socket as standard input. Each message is an 8-byte big-endian length and so many
-bytes. The worker sends one empty message when it is ready; then each request is a MessagePack array of
-the verifier's arguments and each reply the MessagePack of its ``Verdict``. It ends when the socket does.
+Run as ``python -m gristmill.verifiers.pool.worker MODULE:OBJECT DEADLINE ALARM MEMORY_MB OPTIONS`` (seconds of
+processor time, seconds, MiB, a JSON object) with a stream socket as standard input. Each message is an 8-byte
+big-endian length and so many bytes. The worker sends one empty message when it is ready; then each request is a
+MessagePack array of the verifier's arguments and each reply the MessagePack of its ``Verdict``. It ends when the
+socket does.
 
 A module may define ``prepare_worker()``, and a verifier ``prepare()``: they are called before the worker
 is ready, so that imports and caches are paid for outside any deadline.
@@ -92,19 +93,23 @@ def _load(target: str, options: str) -> Callable[..., Any]:
     return function
 
 
-def serve(channel: socket.socket, function: Callable[..., Any], alarm: float) -> None:
+def serve(channel: socket.socket, function: Callable[..., Any], deadline: float, alarm: float) -> None:
     """Answer requests until the channel closes.
 
-    The parent enforces the deadline. The kernel's alarm (default action: end the process) is for the
-    case that the parent itself was killed: no worker stays behind in an endless call.
+    The kernel keeps the deadline: it ends this process once it has used so much processor time on a request,
+    however long that took. The parent enforces the wall limit. The kernel's ``alarm`` is for the case that
+    the parent itself was killed: no worker stays behind in a call that waits for ever.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     while (request := receive(channel)) is not None:
         signal.setitimer(signal.ITIMER_REAL, alarm)
+        signal.setitimer(signal.ITIMER_PROF, deadline)
         try:
             reply = msgspec.msgpack.encode(guarded(function, *msgspec.msgpack.decode(request)))
         except MemoryError:
             os._exit(OUT_OF_MEMORY)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             send(channel, reply)
@@ -112,7 +117,7 @@ def serve(channel: socket.socket, function: Callable[..., Any], alarm: float) ->
             return
 
 
-def main(target: str, alarm: str, memory_mb: str, options: str) -> None:
+def main(target: str, deadline: str, alarm: str, memory_mb: str, options: str) -> None:
     """Load the verifier under the limits, say so, and serve."""
     channel = _take_channel()
     limit = int(memory_mb) << 20
@@ -122,7 +127,7 @@ def main(target: str, alarm: str, memory_mb: str, options: str) -> None:
     # Up to here standard error tells the parent why a start failed; from here on it is libraries' noise.
     _to_null(2, os.O_WRONLY)
     send(channel, b"")
-    serve(channel, function, float(alarm))
+    serve(channel, function, float(deadline), float(alarm))
 
 
 if __name__ == "__main__":

@@ -23,8 +23,6 @@ from gristmill.pipelines.distributed.job import Job, block, phases, read_job
 from gristmill.pipelines.distributed.submit import distribute
 from gristmill.pipelines.distributed.work import work
 
-pytest.importorskip("datatrove", reason="datatrove is not installed: pip install 'gristmill[distributed]'")
-
 
 @pytest.fixture
 def place(workspace: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -76,7 +74,14 @@ def test_table_stages_divide_a_recipe_into_phases(place: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("tasks", [1, 4, pytest.param(70, marks=pytest.mark.slow)])
+@pytest.mark.slow
+def test_tasks_without_rows_make_nothing_of_their_own(place: Any) -> None:
+    one = run(whole(place), runs="one", log="one.sqlite", limit=9, quiet=True)
+    many = in_tasks(whole(place), 11, runs="many", limit=9)
+    assert outputs(many.path) == outputs(one.path)
+
+
+@pytest.mark.parametrize("tasks", [1, 4])
 def test_a_run_in_tasks_is_the_run_on_one_machine(place: Any, tasks: int) -> None:
     recipe = whole(place)
     one = run(recipe, runs="one", log="one.sqlite", quiet=True)

@@ -305,9 +305,9 @@ def test_in_a_pool_under_its_memory_limit() -> None:
         calls = [pool.submit(fenced(DOUBLE), tests) for _ in range(8)]
         assert all(c.result().correct for c in calls)
         assert pool.verify(fenced("double = abs"), tests).outcome is Outcome.INCORRECT
-    with Pool("gristmill.verifiers.code.verifier:Code", workers=1, deadline=1.0, options=options) as pool:
+    with Pool("gristmill.verifiers.code.verifier:Code", workers=1, wall=1.0, options=options) as pool:
         verdict = pool.verify(fenced("while True: pass"), tests)
-        assert (verdict.outcome, verdict.rule) == (Outcome.TIMEOUT, "deadline")
+        assert (verdict.outcome, verdict.rule) == (Outcome.TIMEOUT, "wall limit")
 
 
 def test_options_are_checked_when_it_is_made() -> None:

@@ -27,8 +27,18 @@ VERIFIERS = """
         return Verdict(Outcome.CORRECT, score=1.0, extracted=completion)
 
     def naughty(completion, reference):
+        started = time.process_time()
         match completion.split():
             case ["sleep", seconds]: time.sleep(float(seconds))
+            case ["spin", seconds]:
+                while time.process_time() - started < float(seconds): pass
+            case ["killed", path]:
+                with open(path, "a") as tries: tries.write("x")
+                os.kill(os.getpid(), signal.SIGKILL)
+            case ["once", path]:
+                if not os.path.exists(path):
+                    open(path, "x").close()
+                    os.kill(os.getpid(), signal.SIGKILL)
             case ["raise"]: raise KeyError("lost")
             case ["exit"]: os._exit(3)
             case ["quit"]: sys.exit(4)
@@ -108,17 +118,35 @@ def test_deadline(verifiers: Pools) -> None:
     with verifiers(deadline=0.3) as pool:
         before = pool.verify("fine", "").detail
         started = time.monotonic()
-        verdict = pool.verify("sleep 600", "")
-        assert time.monotonic() - started >= 0.3
+        verdict = pool.verify("spin 600", "")
+        assert time.monotonic() - started >= 0.25  # the kernel counts in ticks
         assert (verdict.outcome, verdict.rule) == (Outcome.TIMEOUT, "deadline")
-        assert verdict.detail == "no verdict within 0.3 s"
+        assert verdict.detail == "no verdict within 0.3 s of processor time"
         assert gone(int(before))
         after = pool.verify("fine", "").detail
         assert after != before
 
 
+def test_waiting_has_a_limit_of_its_own(verifiers: Pools) -> None:
+    with verifiers(deadline=0.1, wall=0.8) as pool:
+        assert pool.verify("sleep 0.3", "").correct
+        verdict = pool.verify("sleep 600", "")
+        assert (verdict.outcome, verdict.rule, verdict.detail) == (
+            Outcome.TIMEOUT,
+            "wall limit",
+            "no verdict within 0.8 s",
+        )
+        assert pool.verify("fine", "").correct
+
+
+def test_a_deadline_is_for_each_call(verifiers: Pools) -> None:
+    with verifiers(deadline=0.5) as pool:
+        assert [pool.verify(f"spin 0.2{i}", "").outcome for i in range(5)] == [Outcome.CORRECT] * 5
+        assert len(pool.pids) == 1
+
+
 def test_what_the_verifier_started_dies_with_it(verifiers: Pools) -> None:
-    with verifiers(deadline=0.3) as pool:
+    with verifiers(wall=0.3) as pool:
         pool.verify("fine", "")
         group = pool.pids[0]
         assert pool.verify("fork", "").outcome is Outcome.TIMEOUT
@@ -131,13 +159,13 @@ def test_what_the_verifier_started_dies_with_it(verifiers: Pools) -> None:
 
 
 def test_time_before_the_hand_over_does_not_count(verifiers: Pools) -> None:
-    with verifiers(deadline=0.5) as pool:
+    with verifiers(wall=0.8) as pool:
         waiting = [pool.submit("sleep 0.2", "") for _ in range(6)]
         assert [f.result().outcome for f in waiting] == [Outcome.CORRECT] * 6
 
 
 def test_other_workers_are_undisturbed(verifiers: Pools) -> None:
-    with verifiers(workers=2, deadline=1.0) as pool:
+    with verifiers(workers=2, wall=1.0) as pool:
         hanging = pool.submit("sleep 600", "")
         fine = [pool.submit(str(i), "") for i in range(100)]
         assert [f.result().extracted for f in fine] == [str(i) for i in range(100)]
@@ -145,23 +173,35 @@ def test_other_workers_are_undisturbed(verifiers: Pools) -> None:
         assert hanging.result().outcome is Outcome.TIMEOUT
 
 
-def test_killed_from_outside(verifiers: Pools) -> None:
+def test_killed_from_outside(verifiers: Pools, tmp_path: Path) -> None:
     with verifiers(deadline=30.0) as pool:
         idle = int(pool.verify("fine", "").detail)
         os.kill(idle, signal.SIGKILL)
         wait_until(lambda: gone(idle))
         busy = int(pool.verify("fine", "").detail)  # replaced without anyone noticing
         assert busy != idle
-        call = pool.submit("sleep 600", "")
-        wait_until(call.running)
-        os.kill(busy, signal.SIGKILL)
-        verdict = call.result()
+        once = pool.verify(f"once {tmp_path / 'mark'}", "")  # judged once more, by another worker
+        assert once.correct and int(once.detail) != busy
+        verdict = pool.verify(f"killed {tmp_path / 'tries'}", "")
         assert (verdict.outcome, verdict.detail) == (Outcome.ERROR, "the worker was ended by SIGKILL")
+        assert (tmp_path / "tries").read_text() == "xx"
         assert pool.verify("fine", "").correct
 
 
+def test_a_worker_that_was_stopped_for_a_while_gives_its_verdict(verifiers: Pools) -> None:
+    with verifiers(deadline=0.4) as pool:
+        pid = int(pool.verify("fine", "").detail)
+        call = pool.submit("spin 0.2", "")
+        wait_until(call.running)
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.8)  # twice the deadline
+        os.kill(pid, signal.SIGCONT)
+        verdict = call.result()
+        assert verdict.correct and verdict.detail == str(pid)
+
+
 def test_a_stopped_worker_is_replaced_even_while_it_is_being_written_to(verifiers: Pools) -> None:
-    with verifiers(deadline=1.0) as pool:
+    with verifiers(wall=1.0) as pool:
         os.kill(int(pool.verify("fine", "").detail), signal.SIGSTOP)
         assert pool.verify("x" * 10_000_000, "").outcome is Outcome.TIMEOUT
         assert pool.verify("fine", "").correct
@@ -304,7 +344,7 @@ def test_a_verifier_that_cannot_start(
 def test_bad_options() -> None:
     with pytest.raises(RecipeError, match="Did you mean 'math'"):
         Pool("maths")
-    for options in ({"workers": 0}, {"deadline": -1.0}, {"memory_mb": 0}):
+    for options in ({"workers": 0}, {"deadline": -1.0}, {"wall": 0.0}, {"memory_mb": 0}):
         with pytest.raises(RecipeError, match="Give a number above 0"):
             Pool("math", **options)
 
@@ -313,7 +353,7 @@ PARENT = """
     import sys, time
     from gristmill.verifiers.pool.pool import Pool
     print("main", flush=True)
-    pool = Pool("some_verifiers:naughty", workers=2, deadline=1.0)
+    pool = Pool("some_verifiers:naughty", workers=2, wall=1.0)
     pool.verify("fine", "")
     while len(pool.pids) < 2: time.sleep(0.01)
     call = pool.submit("sleep 600", "")

@@ -27,7 +27,7 @@ VERIFIER = """
 def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pool]:
     (tmp_path / "clock_verifier.py").write_text(textwrap.dedent(VERIFIER))
     monkeypatch.syspath_prepend(str(tmp_path))
-    return lambda **options: Pool("clock_verifier:clock", workers=1, deadline=0.3, **options)
+    return lambda **options: Pool("clock_verifier:clock", workers=1, wall=0.3, **options)
 
 
 def right(detail: str = "") -> Verdict:
