@@ -10,7 +10,9 @@ import typer
 
 from gristmill.cli.options import LogOption
 from gristmill.core.errors import RecipeError
+from gristmill.engines.log import repair as repairing
 from gristmill.engines.log import tools as log_tools
+from gristmill.engines.log import transfer
 from gristmill.pipelines.rundir.summary import align, printable
 from gristmill.pipelines.running.runner import log_path
 
@@ -37,11 +39,15 @@ def log_prune(
         str | None, typer.Option(metavar="AGE", help="Such as 12h, 30d or 4w; s, m, h, d and w are known.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Only completions of this model.")] = None,
+    finish: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Only completions that ended for this reason, such as length."),
+    ] = None,
     log: LogOption = None,
 ) -> None:
-    """Delete old completions, or those of a model."""
+    """Delete old completions, those of a model, or those that ended for a reason."""
     age = None if older_than is None else _seconds(older_than)
-    gone = log_tools.prune(log_path(log), older_than=age, model=model)
+    gone = log_tools.prune(log_path(log), older_than=age, model=model, finish=finish)
     typer.echo(
         f"deleted {gone.completions:,} completions and {gone.requests:,} requests; "
         f"{gone.freed / 1e6:,.1f} MB are free again"
@@ -54,7 +60,63 @@ def log_export(
     log: LogOption = None,
 ) -> None:
     """Write every completion as a JSON line."""
-    typer.echo(f"{log_tools.export(log_path(log), out):,} completions: {out}")
+    done = transfer.export(log_path(log), out)
+    left_out = f", {done.damaged:,} damaged ones left out" if done.damaged else ""
+    typer.echo(f"{done.completions:,} completions{left_out}: {out}")
+
+
+@app.command("import")
+def log_import(
+    lines: Annotated[Path, typer.Argument(metavar="FILE", help="A JSONL file as 'log export' writes it.")],
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The model they count as, instead of the one that they name."),
+    ] = None,
+    log: LogOption = None,
+) -> None:
+    """Put the completions of a JSONL file into the log; what it has already stays."""
+    done = transfer.load(log_path(log), lines, model=model)
+    typer.echo(f"{done.added:,} completions added, {done.present:,} were there: {log_path(log)}")
+    if done.refused:
+        typer.echo(f"{done.refused:,} lines refused:")
+        for number, why in done.reasons:
+            typer.echo(f"  {lines}, line {number}: {printable(why)}")
+        raise typer.Exit(1)
+
+
+@app.command("check")
+def log_check(log: LogOption = None) -> None:
+    """Compare every completion with its checksum; exit status 1 if anything is damaged."""
+    path = log_path(log)
+    found = repairing.check(path)
+    typer.echo(f"{path}: {found.completions:,} completions are sound")
+    if found.unsealed:
+        typer.echo(f"{found.unsealed:,} of them are older than checksums; 'gristmill log repair' adds them")
+    for damage in found.shown:
+        typer.echo(f"damaged: sample {damage.sample} under key {damage.key}")
+    for count, what in (
+        (found.damaged, "completions are damaged: each is asked for again when a run wants it"),
+        (found.unreadable, "rows cannot be read"),
+        (found.requests, "texts of requests are damaged; their answers are used"),
+    ):
+        if count:
+            typer.echo(f"{count:,} {what}")
+    for line in found.structure:
+        typer.echo(f"SQLite: {printable(line)}")
+    if not found.sound:
+        typer.echo(f"Keep what is sound with: gristmill log repair --log {path}")
+        raise typer.Exit(1)
+
+
+@app.command("repair")
+def log_repair(log: LogOption = None) -> None:
+    """Replace a damaged log by one of everything that is sound; the damaged one is kept beside it."""
+    path = log_path(log)
+    done = repairing.repair(path)
+    if not done.copy:
+        typer.echo(f"{path}: nothing is damaged among {done.kept:,} completions")
+        return
+    typer.echo(f"{path}: {done.kept:,} completions kept, {done.lost:,} lost; as it was: {done.copy}")
 
 
 @app.command("merge")

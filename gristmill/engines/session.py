@@ -23,6 +23,7 @@ from gristmill.core.errors import (
 )
 from gristmill.engines.breaker import Breaker, Try
 from gristmill.engines.limit import AdaptiveLimit
+from gristmill.engines.log.entry import plain
 from gristmill.engines.log.store import CompletionLog, LogKey, request_key
 from gristmill.engines.options import EngineOptions
 
@@ -61,15 +62,15 @@ class Session(EngineWrapper):
     ``RunStopped`` when the breaker has tripped, ``LogError`` when the log cannot be read or written
     (which also stops the session, so that nothing is paid for that cannot be kept).
 
-    With ``read_after`` (Unix seconds) completions that the log got before that time are ignored. The session
-    does not close the log.
+    With ``read_after`` completions in the log of an earlier generation than that are ignored. Of two runs
+    over one log one asks for a sample, and both use its answer. The session does not close the log.
 
     No library is used for this: retry libraries such as tenacity repeat a call, but here the retries, the
     shared in-flight requests, the limit and the breaker must see the same try.
     """
 
     def __init__(
-        self, engine: Engine, options: EngineOptions, log: CompletionLog, *, read_after: float | None = None
+        self, engine: Engine, options: EngineOptions, log: CompletionLog, *, read_after: int | None = None
     ) -> None:
         super().__init__(engine)
         self._options = options
@@ -135,19 +136,27 @@ class Session(EngineWrapper):
         return [have[i] for i in range(first, first + n)]
 
     async def _fly(self, key: LogKey, request: Request, samples: list[int]) -> dict[int, Completion]:
-        """Ask the engine for ``samples``; other callers that want one of them wait for this call."""
+        """Ask the engine for ``samples``; other callers that want one of them wait for this call.
+
+        The answers may be to some of them only, while another run over the same log asks for the rest.
+        """
         landed: asyncio.Future[dict[int, Completion] | GristmillError | None]
         landed = asyncio.get_running_loop().create_future()
         for i in samples:
             self._flying[key.digest, i] = landed
         result: dict[int, Completion] | GristmillError | None = None  # None: cancelled, the others ask again
         try:
-            result = await self._fetch(key, request, samples)
+            free, have = await self._log.claim(key, samples, self._read_after)
+            self._stats.from_log += len(have)
+            result = have | (await self._fetch(key, request, free) if free else {})
             return result
         except GristmillError as error:
             result = error
+            if isinstance(error, LogError):
+                self._stop_all(error)
             raise
         finally:
+            self._log.release(key, samples)
             for i in samples:
                 del self._flying[key.digest, i]
             landed.set_result(result)
@@ -182,13 +191,12 @@ class Session(EngineWrapper):
                 self._stats.requests += 1
                 self._stats.retries += tries > 1
                 started = perf_counter()
-                answers = await self._engine.generate(request, first=first, n=n)
+                answers = [plain(a) for a in await self._engine.generate(request, first=first, n=n)]
                 seconds = perf_counter() - started
                 if len(answers) != n:
                     raise TransientError(f"the engine returned {len(answers)} of {n} completions")
                 tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
-                await self._keep(key, first, answers)
-                return dict(enumerate(answers, first))
+                return dict(enumerate(await self._keep(key, first, answers), first))
             except RequestRefusedError as error:
                 self._failed(error, "refused")
                 raise RowRejected("request refused", str(error)) from error
@@ -210,7 +218,8 @@ class Session(EngineWrapper):
                 await self._back_off(failure, tries)
         raise RowRejected("request failed", f"{failure} (the last of {tries} tries)") from failure
 
-    async def _keep(self, key: LogKey, first: int, answers: Sequence[Completion]) -> None:
+    async def _keep(self, key: LogKey, first: int, answers: Sequence[Completion]) -> list[Completion]:
+        """Put what was paid for into the log; what it then holds, since another run may have been faster."""
         self._breaker.record("answered")
         stats = self._stats
         stats.completions += len(answers)
@@ -218,14 +227,11 @@ class Session(EngineWrapper):
             stats.prompt_tokens += answer.prompt_tokens
             stats.completion_tokens += answer.completion_tokens
         try:
-            await self._log.put(key, first, answers, self._read_after)
+            return await self._log.put(key, first, answers, self._read_after)
         except UnicodeEncodeError as error:
             raise RowRejected(
                 "invalid text", f"the answer has characters that cannot be written as UTF-8: {error}"
             ) from error
-        except LogError as error:
-            self._stop_all(error)
-            raise
 
     def _failed(self, error: EngineError, result: Try) -> None:
         self._stats.failures += 1

@@ -80,7 +80,7 @@ def test_only_what_the_log_lacks_is_asked_for(
 def test_a_fresh_session_ignores_what_is_older_and_reads_its_own(log: CompletionLog, ask: Ask) -> None:
     _run(old := Session(Calls(), QUICK, log), lambda: old.generate(ask(), n=2))
     engine = Calls()
-    fresh = Session(engine, QUICK, log, read_after=time.time())
+    fresh = Session(engine, QUICK, log, read_after=log.next_generation())
     for _ in range(2):
         _run(fresh, lambda: fresh.generate(ask(), n=2))
     assert engine.asked == [(0, 2)]

@@ -9,7 +9,10 @@ from urllib.parse import quote
 
 from gristmill.core.engine import Completion
 from gristmill.core.errors import LogError
-from gristmill.engines.log.store import BUSY_SECONDS, CompletionLog, LogKey, check_file, log_error, look_up
+from gristmill.engines.log.entry import LogKey
+from gristmill.engines.log.file import BUSY_SECONDS, VERSION, check_file, log_error
+from gristmill.engines.log.lookup import LogReader
+from gristmill.engines.log.store import CompletionLog
 
 
 class LayeredLog(CompletionLog):
@@ -22,38 +25,48 @@ class LayeredLog(CompletionLog):
     def __init__(
         self, path: str | Path, base: str | Path | None, *, busy_seconds: float = BUSY_SECONDS
     ) -> None:
-        self._base = None if base is None else (_immutable(Path(base)), Path(base))
+        self._base = None if base is None else LogReader(_immutable(Path(base)), Path(base))
         super().__init__(path, busy_seconds=busy_seconds)
 
-    def get(self, key: LogKey, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
+    def get(self, key: LogKey, first: int, n: int, read_after: int | None = None) -> dict[int, Completion]:
         """The samples of ``first .. first + n - 1`` in either log; of those in both, this log's."""
-        have = super().get(key, first, n, read_after)
-        if self._base is None or len(have) == n:
-            return have
-        return look_up(*self._base, key, first, n, read_after) | have
+        if self._base is None:
+            return super().get(key, first, n, read_after)
+        have = self._reader.own(key, first, n, read_after)
+        # In the order in which one log that holds both would be searched.
+        for look in (self._base.own, self._base.related, self._reader.related):
+            if len(have) < n:
+                have = look(key, first, n, read_after) | have
+        return have
 
     def close(self) -> None:
         """Close both logs."""
         super().close()
         if self._base is not None:
-            self._base[0].close()
+            self._base.close()
 
 
 def _immutable(path: Path) -> sqlite3.Connection:
     check_file(path)
+    copy = "Copy it with: gristmill log merge COPY LOG"
     if path.with_name(f"{path.name}-wal").exists():
         raise LogError(
             f"{path}: this log is being written to, or its writer was interrupted, so it is not a snapshot.",
-            remedy="Copy it with: gristmill log merge COPY LOG",
+            remedy=copy,
         )
     connection = None
     try:
         uri = f"file:{quote(str(path.absolute()))}?immutable=1"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
     except sqlite3.Error as error:
         if connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
         raise log_error(path, error) from error
+    if version < VERSION:
+        connection.close()
+        raise LogError(
+            f"{path}: this log is of version {version}, which cannot be read as it is.", remedy=copy
+        )
     return connection

@@ -1,9 +1,8 @@
 """The completion log: every completion ever paid for, in one SQLite file that runs and processes share.
 
 A completion is found by the model, the whole request and the sample's index, so a changed prompt,
-model or parameter has another key and an outdated answer is never served. Both tables are ordinary rowid
-tables with an index on the key: for rows of about a kilobyte under random keys this takes a third of the
-processor time and 40 % of the bytes written, compared with ``WITHOUT ROWID`` (5,000 rows in commits of 32).
+model or parameter has another key and an outdated answer is never served. Only ``max_tokens`` is looked at
+more closely: an answer that ended by itself serves every limit that it fits in.
 
 A cache library such as diskcache also stores values in SQLite, but commits each on its own: here a commit
 is shared by all completions that arrived during the one before, and a put returns only when it is durable.
@@ -13,77 +12,45 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import queue
 import sqlite3
-import struct
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-import msgspec
-
-from gristmill.core.engine import Completion, Request
+from gristmill.core.engine import Completion
 from gristmill.core.errors import LogError
+from gristmill.engines.log.claims import BEAT_SECONDS, Claims, Place
+from gristmill.engines.log.entry import LogKey, family, request_key, seal, written
+from gristmill.engines.log.file import BUSY_SECONDS, RERUN, connect, gone, log_error, open_log, patiently
+from gristmill.engines.log.lookup import LogReader
 
-APPLICATION_ID = 0x67726D6C
-"""``grml``, in the SQLite header."""
-VERSION = 1
-BUSY_SECONDS = 30.0
-"""Seconds to wait for another program that keeps the log locked."""
-_HEADER = 100
-_MAGIC = b"SQLite format 3\x00"
-_CHECKPOINT_PAGES = 8192  # 32 MB: a checkpoint waits for the disk, and every request with it
+__all__ = ["CompletionLog", "LogKey", "request_key"]
 
-_SCHEMA = (
-    "CREATE TABLE request (key BLOB PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL,"
-    " created REAL NOT NULL)",
-    "CREATE TABLE completion (key BLOB NOT NULL, sample INTEGER NOT NULL, completion TEXT NOT NULL,"
-    " created REAL NOT NULL, PRIMARY KEY (key, sample))",
-    f"PRAGMA application_id = {APPLICATION_ID}",
-    f"PRAGMA user_version = {VERSION}",
-)
-_IDENTITY = ("application_id", "user_version")
-_PUT_REQUEST = "INSERT OR IGNORE INTO request VALUES (?, ?, ?, ?)"
+_ANY = 1 << 62  # later than every generation: a broken entry is replaced in any run
+_CLOSING_SECONDS = 30.0
+_POLL_SECONDS = 0.05
+_GENERATION = "SELECT value FROM about WHERE name = 'generation'"
+_PUT_REQUEST = "INSERT OR IGNORE INTO request VALUES (?, ?, ?, ?, ?)"
 _PUT_COMPLETION = (
-    "INSERT INTO completion VALUES (?1, ?2, ?3, ?4) ON CONFLICT (key, sample) DO UPDATE"
-    " SET completion = excluded.completion, created = excluded.created WHERE completion.created < ?5"
-)
-_RERUN = "Run the same command again; every completion paid for so far is in the log."
-_OTHER_PATH = "It was not changed. Give another path for the log, or move the file away."
-_GET = (
-    "SELECT sample, completion FROM completion WHERE key = ? AND sample >= ? AND sample < ? AND created >= ?"
+    "INSERT INTO completion VALUES (?1, ?2, CAST(?3 AS TEXT), ?4, ?5, max(?6, ?8))"
+    " ON CONFLICT (key, sample) DO UPDATE SET completion = excluded.completion, created = excluded.created,"
+    " seal = excluded.seal, generation = excluded.generation WHERE completion.generation < ?7"
 )
 
-_encode = msgspec.json.Encoder().encode
-_decode_completion = msgspec.json.Decoder(Completion).decode
 
+class _Job(NamedTuple):
+    """What waits for the next commit: completions to keep, places to claim or to give back. ``done`` gets
+    what the log then holds instead of what was put (by sample), or the places that were claimed."""
 
-class LogKey(NamedTuple):
-    """What finds a completion, with its sample index: a 16-byte digest and the texts that it is made of."""
-
-    digest: bytes
-    model: str
-    request: str
-
-
-def request_key(model: str, request: Request) -> LogKey:
-    """The key of a request: BLAKE2b-128 of the JSON of ``[model, request]`` in the order of the fields.
-
-    ``UnicodeEncodeError`` for text with lone surrogates, which cannot be sent as JSON either.
-    """
-    body = _encode(request)
-    digest = hashlib.blake2b(b"[%b,%b]" % (_encode(model), body), digest_size=16).digest()
-    return LogKey(digest, model, body.decode())
-
-
-class _Put(NamedTuple):
-    done: asyncio.Future[None]
-    request: tuple[bytes, str, str, float]
-    completions: list[tuple[bytes, int, str, float, float]]
+    done: asyncio.Future[Any] | None = None
+    request: tuple[LogKey, float, int] | None = None
+    completions: Sequence[tuple[bytes, int, bytes, float, int, int, int]] = ()
+    claims: Sequence[Place] = ()
+    given_back: Sequence[Place] = ()
 
 
 class CompletionLog:
@@ -93,46 +60,115 @@ class CompletionLog:
     So a completion survives a kill of the process as soon as its put returns (WAL with
     ``synchronous=NORMAL``; a power failure may lose the last commits), and no put waits for a timer. Reads
     happen in the caller's thread. ``LogError`` whenever the file cannot be used; a file that is not a
-    completion log is never modified.
+    completion log is never modified. Another program that keeps the log locked is waited for, up to
+    ``busy_seconds``, with warnings that say so.
     """
 
     def __init__(self, path: str | Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = Path(path)
         self._busy_seconds = busy_seconds
-        self._writer = _open(self.path, busy_seconds)
-        self._reader = connect(self.path, busy_seconds)
-        self._queue: queue.SimpleQueue[_Put | None] = queue.SimpleQueue()
+        self._writer = open_log(self.path, busy_seconds)
+        self._file = self._identity()
+        self._reader = LogReader(connect(self.path, busy_seconds), self.path, busy_seconds)
+        self._claims = Claims()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # so that nothing is queued behind the end mark
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="completion-log", daemon=True)
         self._thread.start()
 
-    def get(self, key: LogKey, first: int, n: int, read_after: float | None = None) -> dict[int, Completion]:
-        """Those of samples ``first .. first + n - 1`` that are in the log (about 20 µs).
+    @property
+    def id(self) -> str:
+        """A random name that the log keeps for ever."""
+        ((name,),) = self._reader.rows("SELECT value FROM about WHERE name = 'id'")
+        return str(name)
 
-        With ``read_after`` (Unix seconds) only those written at that time or later.
+    def get(self, key: LogKey, first: int, n: int, read_after: int | None = None) -> dict[int, Completion]:
+        """Those of samples ``first .. first + n - 1`` that are in the log (about 10 µs).
+
+        With ``read_after`` only those of that generation or a later one. Where the request itself has no
+        answer, one to the same request with another ``max_tokens`` will do, if it ended by itself and fits.
         """
-        return look_up(self._reader, self.path, key, first, n, read_after, self._busy_seconds)
+        have = self._reader.own(key, first, n, read_after)
+        if len(have) < n:
+            have = self._reader.related(key, first, n, read_after) | have
+        return have
 
     async def put(
-        self, key: LogKey, first: int, completions: Sequence[Completion], read_after: float | None = None
-    ) -> None:
-        """Store completions ``first ...`` of a request; returns when they are committed.
+        self, key: LogKey, first: int, completions: Sequence[Completion], read_after: int | None = None
+    ) -> list[Completion]:
+        """Store completions ``first ...`` of a request; returns when they are committed, with what the log
+        then holds for them.
 
-        A sample that is already in the log stays as it is, unless it is older than ``read_after``.
-        ``UnicodeEncodeError`` for text with lone surrogates.
+        A sample that is already in the log (another run was faster) stays as it is, unless it is broken or of
+        a generation before ``read_after``. ``UnicodeEncodeError`` for text with lone surrogates.
         """
-        now = time.time()
-        rows = [
-            (key.digest, first + i, _encode(c).decode(), now, read_after or 0.0)
-            for i, c in enumerate(completions)
-        ]
-        done = asyncio.get_running_loop().create_future()
-        with self._lock:
-            if self._closed:
-                raise LogError(f"{self.path}: the completion log is closed.", remedy="Open it again.")
-            self._queue.put(_Put(done, (*key, now), rows))
-        await done
+        now, after, digest = time.time(), read_after or 0, key.digest
+        rows = []
+        for sample, completion in enumerate(completions, first):
+            text = written(completion)
+            replaced = _ANY if (digest, sample) in self._reader.broken else after
+            rows.append((digest, sample, text, now, seal(digest, sample, text), after, replaced))
+        held = await self._submit(request=(key, now, family(key.model, key.request)), completions=rows)
+        return (
+            [held.get(sample, c) for sample, c in enumerate(completions, first)] if held else [*completions]
+        )
+
+    async def claim(
+        self, key: LogKey, samples: Sequence[int], read_after: int | None = None
+    ) -> tuple[list[int], dict[int, Completion]]:
+        """Those of ``samples`` that this run is to ask for, and those that the log holds by now.
+
+        While all of them are being asked for by other runs over this log, it waits for their answers or
+        their end. ``put`` gives a claim back, and so does ``release``, which must follow if there is no put.
+        ``LogError`` if the file at ``path`` is no longer this log, so that nothing is paid for that is lost.
+        """
+        if self._identity() != self._file:
+            raise gone(self.path)
+        places = [(key.digest, sample) for sample in samples]
+        if not self._claims.shared:
+            self._claims.held.update(places)
+            if not self._claims.known:
+                self._claims.known = True
+                self._enqueue(_Job())  # which wakes the writer, to say that this run is there
+            return list(samples), {}
+        first, n = min(samples), max(samples) - min(samples) + 1
+        try:
+            while True:
+                taken = await self._submit(claims=places)
+                have = self.get(key, first, n, read_after)
+                found = {i: c for i, c in have.items() if i in samples}
+                self.release(key, list(found))
+                mine = [i for _, i in taken if i not in found]
+                if mine or found:
+                    return mine, found
+                await asyncio.sleep(_POLL_SECONDS)
+        except asyncio.CancelledError:
+            self._give_back(places)
+            raise
+
+    def release(self, key: LogKey, samples: Sequence[int]) -> None:
+        """Let other runs ask for ``samples``, if this run has still claimed them."""
+        places = [place for i in samples if (place := (key.digest, i)) in self._claims.held]
+        if places:
+            self._give_back(places)
+
+    def next_generation(self, since: float | None = None) -> int:
+        """Begin a generation: from now on completions are written as of this one. With ``since`` (Unix
+        seconds) those written at that time or later are of it too."""
+        try:
+            with contextlib.closing(connect(self.path, self._busy_seconds)) as connection:
+                patiently(self.path, self._busy_seconds, lambda: connection.execute("BEGIN IMMEDIATE"))
+                connection.execute("UPDATE about SET value = value + 1 WHERE name = 'generation'")
+                number: int = connection.execute(_GENERATION).fetchone()[0]
+                if since is not None:
+                    connection.execute(
+                        "UPDATE completion SET generation = ? WHERE created >= ?", (number, since)
+                    )
+                connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise log_error(self.path, error, self._busy_seconds) from error
+        return number
 
     def close(self) -> None:
         """Write what is queued, and close the file. Further calls do nothing."""
@@ -152,220 +188,131 @@ class CompletionLog:
     ) -> None:
         self.close()
 
-    def _run(self) -> None:
-        puts: list[_Put] = []
+    def _identity(self) -> tuple[int, int] | None:
         try:
-            more = True
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def _give_back(self, places: Sequence[Place]) -> None:
+        self._claims.held.difference_update(places)
+        if self._claims.shared:
+            with contextlib.suppress(LogError):  # closing gives back everything
+                self._enqueue(_Job(given_back=places))
+
+    def _submit(self, **what: Any) -> asyncio.Future[Any]:
+        done = asyncio.get_running_loop().create_future()
+        self._enqueue(_Job(done, **what))
+        return done
+
+    def _enqueue(self, job: _Job) -> None:
+        with self._lock:
+            if self._closed:
+                raise LogError(f"{self.path}: the completion log is closed.", remedy="Open it again.")
+            self._queue.put(job)
+
+    def _run(self) -> None:
+        jobs: list[_Job] = []
+        more = True
+        try:
             while more:
-                puts, more = self._next()
-                if puts:
-                    _resolve(puts, self._commit(puts))
+                jobs, more = self._next()
+                if jobs or self._claims.known:
+                    _resolve(jobs, self._commit(jobs))
+            with contextlib.suppress(
+                sqlite3.Error
+            ):  # the claims of a run that has ended expire by themselves
+                self._claims.end(self._writer)
         finally:
             with self._lock:
                 self._closed = True
             if more:  # this thread itself has failed, and no caller may wait for it forever
                 while not self._queue.empty():
-                    puts += self._next()[0]
-                _resolve(puts, LogError(f"{self.path}: the log's writer has failed.", remedy=_RERUN))
+                    jobs += self._next()[0]
+                _resolve(jobs, LogError(f"{self.path}: the log's writer has failed.", remedy=RERUN))
 
-    def _next(self) -> tuple[list[_Put], bool]:
-        """Everything that is waiting (at least one put), and whether more may come."""
-        waiting = [self._queue.get()]
-        try:
+    def _next(self) -> tuple[list[_Job], bool]:
+        """Everything that is waiting, and whether more may come. Nothing, if it is time to say that the run
+        lives."""
+        waiting: list[_Job | None] = []
+        with contextlib.suppress(queue.Empty):
+            waiting.append(self._queue.get(timeout=BEAT_SECONDS if self._claims.known else None))
             while True:
                 waiting.append(self._queue.get_nowait())
-        except queue.Empty:
-            return [put for put in waiting if put is not None], waiting[-1] is not None
+        more = not waiting or waiting[-1] is not None
+        return [job for job in waiting if job is not None], more
 
-    def _commit(self, puts: list[_Put]) -> LogError | None:
+    def _commit(self, jobs: list[_Job]) -> list[Any] | LogError:
+        """Do ``jobs`` in one transaction; what each one's ``done`` gets."""
+        writer, closing = self._writer, time.monotonic() + _CLOSING_SECONDS
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
+            patiently(
+                self.path,
+                self._busy_seconds,
+                lambda: writer.execute("BEGIN IMMEDIATE"),
+                lambda: self._closed and time.monotonic() > closing,
+            )
             try:
-                self._writer.executemany(_PUT_REQUEST, [put.request for put in puts])
-                self._writer.executemany(_PUT_COMPLETION, [row for put in puts for row in put.completions])
-                self._writer.execute("COMMIT")
+                results = self._write(jobs)
+                writer.execute("COMMIT")
             finally:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
         except sqlite3.Error as error:
             return log_error(self.path, error, self._busy_seconds)
-        return None
+        except LogError as error:
+            return error
+        return results if self._identity() == self._file else gone(self.path)
+
+    def _write(self, jobs: list[_Job]) -> list[Any]:
+        writer, claims = self._writer, self._claims
+        if claims.known:
+            claims.refresh(writer)
+        requests = [(*key, now, number) for key, now, number in (j.request for j in jobs if j.request)]
+        rows = [row for job in jobs for row in job.completions]
+        all_kept = True
+        if rows:
+            generation = writer.execute(_GENERATION).fetchone()[0]
+            writer.executemany(_PUT_REQUEST, requests)
+            found = writer.executemany(_PUT_COMPLETION, [(*row, generation) for row in rows])
+            all_kept = found.rowcount == len(rows)
+        results: list[Any] = []
+        for job in jobs:
+            done = [(row[0], row[1]) for row in job.completions]
+            claims.give_back(writer, [*done, *job.given_back])
+            claims.held.difference_update(done)
+            if job.claims:
+                results.append(claims.take(writer, job.claims))
+            else:
+                results.append(None if all_kept or not done else self._held(job))
+        return results
+
+    def _held(self, job: _Job) -> dict[int, Completion]:
+        """What the log holds for the completions of a put, in the midst of the writer's transaction."""
+        assert job.request is not None
+        samples = [row[1] for row in job.completions]
+        reader = LogReader(self._writer, self.path, self._busy_seconds)
+        return reader.own(job.request[0], min(samples), len(samples), None)
 
 
-def look_up(
-    connection: sqlite3.Connection,
-    path: Path,
-    key: LogKey,
-    first: int,
-    n: int,
-    read_after: float | None = None,
-    busy_seconds: float = BUSY_SECONDS,
-) -> dict[int, Completion]:
-    """What ``CompletionLog.get`` returns, from an open connection to the log at ``path``."""
-    try:
-        rows = connection.execute(_GET, (key.digest, first, first + n, read_after or 0.0)).fetchall()
-        return {sample: _decode_completion(text) for sample, text in rows}
-    except sqlite3.Error as error:
-        raise log_error(path, error, busy_seconds) from error
-    except msgspec.DecodeError as error:
-        raise LogError(
-            f"{path}: the completion under key {key.digest.hex()} cannot be read: {error}.",
-            remedy=f"Move the file away (mv {path} {path}.bad) and run again.",
-        ) from error
-
-
-def _resolve(puts: list[_Put], error: LogError | None) -> None:
-    """Wake all that wait for ``puts``, with one call into each event loop."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    for put in puts:
-        by_loop.setdefault(put.done.get_loop(), []).append(put.done)
-    for loop, futures in by_loop.items():
+def _resolve(jobs: list[_Job], results: list[Any] | LogError) -> None:
+    """Wake all that wait for ``jobs``, with one call into each event loop."""
+    error = results if isinstance(results, LogError) else None
+    values = [None] * len(jobs) if isinstance(results, LogError) else results
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], Any]]] = {}
+    for job, value in zip(jobs, values, strict=True):
+        if job.done is not None:
+            by_loop.setdefault(job.done.get_loop(), []).append((job.done, value))
+    for loop, settled in by_loop.items():
         with contextlib.suppress(RuntimeError):  # that loop is closed, so nothing waits in it
-            loop.call_soon_threadsafe(_settle, futures, error)
+            loop.call_soon_threadsafe(_settle, settled, error)
 
 
-def _settle(futures: list[asyncio.Future[None]], error: LogError | None) -> None:
-    for future in futures:
+def _settle(settled: list[tuple[asyncio.Future[Any], Any]], error: LogError | None) -> None:
+    for future, value in settled:
         if not future.done():
             if error is None:
-                future.set_result(None)
+                future.set_result(value)
             else:
                 future.set_exception(error)
-
-
-def _open(path: Path, busy_seconds: float) -> sqlite3.Connection:
-    """A connection for writing to the log at ``path``, which is created if it does not exist."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_file(path, new_is_fine=True)
-    except OSError as error:
-        raise os_error(path, error) from error
-    connection: sqlite3.Connection | None = None
-    try:
-        connection = connect(path, busy_seconds)
-        connection.execute("BEGIN IMMEDIATE")
-        # In a rollback journal, so that a kill in the middle leaves an empty file and not half a log.
-        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-            for statement in _SCHEMA:
-                connection.execute(statement)
-        connection.execute("COMMIT")
-        _check_identity(path, *(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _IDENTITY))
-        _to_wal(connection, busy_seconds)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
-        opened, connection = connection, None
-    except sqlite3.Error as error:
-        raise log_error(path, error, busy_seconds) from error
-    finally:
-        if connection is not None:
-            connection.close()
-    return opened
-
-
-def _to_wal(connection: sqlite3.Connection, busy_seconds: float) -> None:
-    """Switch to WAL. While another process does the same, SQLite reports "busy" without waiting."""
-    deadline = time.monotonic() + busy_seconds
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-def connect(path: Path, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
-    """A connection without implicit transactions."""
-    return sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
-
-
-def check_file(path: Path, *, new_is_fine: bool = False) -> None:
-    """Raise ``LogError`` for a file that is not a completion log or not a complete one. Only reads.
-
-    SQLite itself would begin to write into another application's database and create ``-wal`` files next to
-    it, so the header is read here. ``OSError`` if the file cannot be read.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            header = file.read(_HEADER)
-    except FileNotFoundError:
-        if new_is_fine:
-            return
-        raise LogError(
-            f"{path}: this completion log does not exist.", remedy="Give the path of a log with --log."
-        ) from None
-    if not header and new_is_fine:
-        return
-    if not header.startswith(_MAGIC):
-        raise LogError(
-            f"{path}: this file is not an SQLite database, so it is not a completion log.", remedy=_OTHER_PATH
-        )
-    if len(header) < _HEADER:
-        raise _torn(path, size, _HEADER)
-    user_version, application_id = struct.unpack_from(">I4xI", header, 60)
-    _check_identity(path, application_id, user_version)
-    page_size, pages = struct.unpack_from(">H10xI", header, 16)
-    whole = (65536 if page_size == 1 else page_size) * pages
-    # With a journal next to it the file may be shorter than its header says: SQLite will complete it.
-    journals = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
-    if size < whole and not any(j.exists() for j in journals):
-        size = path.stat().st_size  # the journal's owner may have completed the file just now
-        if size < whole:
-            raise _torn(path, size, whole)
-
-
-def _check_identity(path: Path, application_id: int, version: int) -> None:
-    if application_id != APPLICATION_ID:
-        raise LogError(
-            f"{path}: this SQLite file belongs to another application (application id {application_id:#x}, "
-            f"not {APPLICATION_ID:#x}).",
-            remedy=_OTHER_PATH,
-        )
-    if version != VERSION:
-        raise LogError(
-            f"{path}: this log has version {version}, but this Gristmill reads version {VERSION}.",
-            remedy="Update Gristmill (pip install -U gristmill), or give another path.",
-        )
-
-
-def _torn(path: Path, size: int, whole: int) -> LogError:
-    return LogError(
-        f"{path}: the log is truncated: it has {size} of {whole} bytes. It was not changed.",
-        remedy=f"Restore it from a copy; or save what is left (sqlite3 {path} .recover), move it away "
-        f"(mv {path} {path}.torn) and run again, which starts a new log.",
-    )
-
-
-def os_error(path: Path, error: OSError) -> LogError:
-    """The operating system's error about ``path`` as a ``LogError``."""
-    return LogError(
-        f"{path}: cannot use this completion log: {error.strerror or error}.",
-        remedy="Check the permissions of the file and its directory (ls -l), or give another path.",
-    )
-
-
-_REMEDIES = {
-    "SQLITE_FULL": "The disk is full: free some space and run the same command again.",
-    "SQLITE_IOERR": "The disk failed or is full (df -h): fix that and run the same command again.",
-    "SQLITE_READONLY": "Make the file and its directory writable, or give another path.",
-    "SQLITE_CANTOPEN": "Make the file and its directory readable and writable, or give another path.",
-    "SQLITE_CORRUPT": "Restore it from a copy, or move it away and run again, which starts a new log.",
-    "SQLITE_NOTADB": "Give another path; this file was not changed.",
-}
-
-
-def log_error(path: Path, error: sqlite3.Error, busy_seconds: float = BUSY_SECONDS) -> LogError:
-    """SQLite's error as a ``LogError`` that says what to do about it."""
-    name = getattr(error, "sqlite_errorname", "")
-    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return LogError(
-            f"{path}: another program has kept the log locked for {busy_seconds:g} s.",
-            remedy=f"End that program (fuser {path} shows it) and run the same command again.",
-        )
-    remedy = next((text for code, text in _REMEDIES.items() if name.startswith(code)), "")
-    return LogError(
-        f"{path}: the completion log cannot be used: {error} ({name or type(error).__name__}).",
-        remedy=remedy or _RERUN,
-    )

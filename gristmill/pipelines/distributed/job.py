@@ -142,7 +142,7 @@ class Job(Struct, frozen=True, kw_only=True):
     rundir: str
     log: str
     tasks: int
-    read_after: float | None
+    read_after: int | None
     stamp: str
     generation: str
     started: float

@@ -19,6 +19,7 @@ import msgspec
 
 from gristmill.core.errors import RecipeError, RunStopped
 from gristmill.core.version import __version__
+from gristmill.engines.log.store import CompletionLog
 from gristmill.pipelines.distributed.executors import Executor, Planned, open_options
 from gristmill.pipelines.distributed.job import JOB, SHARDS, Job, done, hold_soon, phases, read_job
 from gristmill.pipelines.distributed.step import TaskStep
@@ -68,9 +69,10 @@ def distribute(
     with hold_soon(Path(runs) / recipe.name) as rundir:
         runner.claim(rundir, recipe, RunOptions(resume=resume, fresh=fresh))
         rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
-        job = _job(
-            recipe, chosen, rundir.path, runner.log_path(log), tasks, workers, rundir.fresh_since(start=fresh)
-        )
+        path = runner.log_path(log)
+        with CompletionLog(path) as opened:
+            read_after = rundir.fresh_since(opened, start=fresh)
+        job = _job(recipe, chosen, rundir.path, path, tasks, workers, read_after)
     chain = [
         Planned(
             TaskStep(str(job.path), phase.index, phase.label, str(job.folder(phase))),
@@ -102,7 +104,7 @@ def _job(
     log: Path,
     tasks: int,
     workers: int | None,
-    read_after: float | None,
+    read_after: int | None,
 ) -> Job:
     """The job in the run's directory, continued where it is of the same recipe, else begun anew."""
     data = recipes.to_dict(recipe)

@@ -143,7 +143,7 @@ class _Join:
     def run(self) -> None:
         """Merge, run the table stages, and make ready for the next phase or finish."""
         job, began = self.job, time.perf_counter()
-        log_tools.merge(job.log, self._task_logs(), replace_before=job.read_after or 0.0)
+        log_tools.merge(job.log, self._task_logs(), kin=True, replace_before=job.read_after or 0)
         with CompletionLog(job.log) as log:
             engines = Engines(self.recipe, log, read_after=job.read_after)  # asked for names, never started
             work, _ = work_of(self.recipe, self.rundir, engines, engines.tools(Verifiers(self.recipe)))
@@ -242,7 +242,7 @@ class _Join:
         base.parent.mkdir(parents=True, exist_ok=True)
         for path in (base, *base.parent.glob(f"{new.name}*")):
             path.unlink(missing_ok=True)
-        if log_tools.merge(new, [job.log], models=models, since=job.read_after or 0.0).added:
+        if log_tools.merge(new, [job.log], models=models, kin=True, since=job.read_after or 0).added:
             new.replace(base)
         else:
             new.unlink()

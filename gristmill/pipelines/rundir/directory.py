@@ -17,10 +17,16 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import Struct
 
 from gristmill.core.errors import RunError
 from gristmill.core.files import write_whole
+
+if TYPE_CHECKING:
+    from gristmill.engines.log.store import CompletionLog
 
 RECIPE, SUMMARY, LOG, EXPORTS = "recipe.yaml", "summary.json", "log.txt", "exports"
 _LOCK, _FRESH = ".lock", ".fresh"
@@ -54,6 +60,13 @@ def write_file(path: Path, data: bytes) -> None:
         write_whole(path, data)
 
 
+class _Fresh(Struct, frozen=True):
+    """When a run was begun afresh: a generation of a log."""
+
+    log: str
+    generation: int
+
+
 class RunDir:
     """A run directory that this process holds. Made by ``hold``."""
 
@@ -81,20 +94,26 @@ class RunDir:
         with disk_errors(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text.rstrip()}\n")
 
-    def fresh_since(self, start: bool) -> float | None:
-        """The time (seconds since the epoch) before which completions in the log are not to be read.
+    def fresh_since(self, log: CompletionLog, *, start: bool) -> int | None:
+        """The generation of ``log`` before which completions are not to be read; ``None`` to read them all.
 
-        ``start`` sets it to now. It is kept, so that a fresh run that was stopped goes on as one.
+        ``start`` begins a new one. It is kept, so that a fresh run that was stopped goes on as one. In
+        another log than the one in which it began it means nothing: all that such a log holds is read.
         """
         path = self.path / _FRESH
-        if start:
-            write_file(path, f"{time.time()!r}\n".encode())
         try:
-            return float(path.read_text())
+            mark = None if start else msgspec.json.decode(path.read_bytes(), type=_Fresh | float)
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise RunError(f"{path} holds no time.", remedy=f"Remove it, or use --fresh: {error}.") from error
+        except msgspec.DecodeError as error:
+            raise RunError(
+                f"{path} does not say when the run was begun afresh: {error}.",
+                remedy="Remove it, or use --fresh.",
+            ) from error
+        if not isinstance(mark, _Fresh):  # earlier versions kept the time of the start
+            mark = _Fresh(log.id, log.next_generation(since=mark))
+            write_file(path, msgspec.json.encode(mark) + b"\n")
+        return mark.generation if mark.log == log.id else None
 
 
 class StageDir:

@@ -55,10 +55,10 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     """How a recipe is run.
 
     A directory of the same recipe is continued: the completion log answers what was paid for. ``resume``
-    continues with a changed recipe too; ``fresh`` reads no completion that is older than now. ``runs`` is the
-    directory of the run directories, ``log`` the completion log. Unless ``quiet``, progress goes to standard
-    error and the closing table to standard output. After Ctrl-C ``again`` is the remedy that is told; after a
-    second one ``at_once`` is called (default: everything is cancelled).
+    continues with a changed recipe too; ``fresh`` reads no completion that is in the log already. ``runs``
+    is the directory of the run directories, ``log`` the completion log. Unless ``quiet``, progress goes to
+    standard error and the closing table to standard output. After Ctrl-C ``again`` is the remedy that is
+    told; after a second one ``at_once`` is called (default: everything is cancelled).
     """
 
     resume: bool = False
@@ -184,7 +184,6 @@ class _Run:
         self.recipe = recipe
         self.rundir = rundir
         self.options = options
-        self.read_after = rundir.fresh_since(start=options.fresh)
         self.started = time.perf_counter()
         self.engines: Engines | None = None
         self.work: Work | None = None
@@ -210,7 +209,8 @@ class _Run:
         return self._close(complete=True)
 
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
-        self.engines = engines = Engines(self.recipe, log, read_after=self.read_after)
+        read_after = self.rundir.fresh_since(log, start=self.options.fresh)
+        self.engines = engines = Engines(self.recipe, log, read_after=read_after)
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
         mode: progress.Mode | None = "quiet" if self.options.quiet else None

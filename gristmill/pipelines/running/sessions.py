@@ -38,7 +38,7 @@ class Engines:
     once and a server is paced once. Each session has its own pacing, retries and breaker over one log.
     """
 
-    def __init__(self, recipe: Recipe, log: CompletionLog, *, read_after: float | None = None) -> None:
+    def __init__(self, recipe: Recipe, log: CompletionLog, *, read_after: int | None = None) -> None:
         """No engine is started yet. Raises ``RecipeError`` for one that lacks what a stage needs."""
         self.gates: list[Gate] = []
         self._sessions: list[Session] = []

@@ -13,7 +13,8 @@ from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import LogError
 from gristmill.engines.log.layers import LayeredLog
 from gristmill.engines.log.store import CompletionLog, LogKey, request_key
-from gristmill.engines.log.tools import Merged, export, merge, prune, stats
+from gristmill.engines.log.tools import Merged, merge, prune, stats
+from gristmill.engines.log.transfer import Transferred, export
 
 Ask = Callable[..., Request]
 
@@ -81,7 +82,7 @@ def test_export_is_whole_and_in_order(log_path: Path, tmp_path: Path, ask: Ask) 
     out.parent.mkdir()
     with CompletionLog(log_path) as log:
         _fill(log, ask)
-        assert export(log_path, out) == 20
+        assert export(log_path, out) == Transferred(20, 0)
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert [(row["model"], row["request"]["seed"], row["index"]) for row in lines[:3]] == [
         ("small", 0, 0),
@@ -171,16 +172,24 @@ def test_a_merge_takes_only_the_models_and_times_asked_for(log_path: Path, tmp_p
         _fill(log, ask)
     assert merge(tmp_path / "out.sqlite", [log_path], models=["small", "none"]).added == 8
     assert [m.model for m in stats(tmp_path / "out.sqlite").models] == ["small"]
-    assert merge(tmp_path / "new.sqlite", [log_path], since=time.time() + 1) == Merged(0, 0, 0)
+    assert merge(tmp_path / "new.sqlite", [log_path], since=1, kin=True) == Merged(0, 0, 0)
 
 
 def test_what_a_fresh_run_paid_for_replaces_what_is_older(tmp_path: Path, ask: Ask) -> None:
     old, new, key = tmp_path / "old.sqlite", tmp_path / "new.sqlite", request_key("m", ask())
     _put(old, key, {0: "old"})
-    start = time.time()
-    _put(new, key, {0: "new"})
-    assert merge(new, [old], replace_before=start).added == 0 and _texts(new, key) == {0: "new"}
-    assert merge(old, [new], replace_before=start).added == 1 and _texts(old, key) == {0: "new"}
+    with CompletionLog(old) as log:
+        fresh = log.next_generation()
+    with CompletionLog(new) as log:  # as a task does
+        asyncio.run(log.put(key, 0, [Completion("new")], fresh))
+    assert merge(new, [old], kin=True, replace_before=fresh).added == 0 and _texts(new, key) == {0: "new"}
+    assert merge(old, [new], kin=True, replace_before=fresh).added == 1 and _texts(old, key) == {0: "new"}
+    with CompletionLog(old) as log:
+        assert log.get(key, 0, 1, fresh)
+    # What comes from elsewhere is older than any fresh run.
+    assert merge(tmp_path / "other.sqlite", [old]).added == 1
+    with CompletionLog(tmp_path / "other.sqlite") as log:
+        assert log.get(key, 0, 1) and not log.get(key, 0, 1, 1)
 
 
 def test_a_merge_refuses_what_is_no_log_before_it_writes(tmp_path: Path, ask: Ask) -> None:
@@ -203,7 +212,7 @@ def test_a_task_reads_the_snapshot_and_writes_its_own_log(tmp_path: Path, ask: A
     with LayeredLog(own, base) as log:
         asyncio.run(log.put(key, 1, [Completion("own 1"), Completion("own 2")]))
         assert {i: c.text for i, c in log.get(key, 0, 4).items()} == {0: "base 0", 1: "own 1", 2: "own 2"}
-        assert log.get(key, 0, 1, read_after=time.time() + 1) == {}
+        assert log.get(key, 0, 1, read_after=1) == {}
     assert _texts(own, key) == {1: "own 1", 2: "own 2"}
     assert base.read_bytes() == before
     with CompletionLog(base), pytest.raises(LogError, match="not a snapshot"):

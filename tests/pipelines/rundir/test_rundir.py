@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import resource
 import signal
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.core.engine import Completion, Message, Request, Sampling
 from gristmill.core.errors import RecipeError, RunError
+from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.pipelines.recipe.recipe import from_dict
 from gristmill.pipelines.rundir.directory import RunDir, StageDir, changed_keys, hold, write_file
 from gristmill.pipelines.running.runner import RunOptions, claim
@@ -123,14 +126,29 @@ def test_a_damaged_recipe_is_refused_by_name(tmp_path: Path) -> None:
         claim(RunDir(tmp_path), recipe, RunOptions())
 
 
-def test_the_time_of_a_fresh_start_is_kept_for_the_resume(tmp_path: Path) -> None:
+def test_the_generation_of_a_fresh_start_is_kept_for_the_resume(tmp_path: Path) -> None:
     rundir = RunDir(tmp_path)
-    assert rundir.fresh_since(start=False) is None
-    before = time.time()
-    since = rundir.fresh_since(start=True)
-    assert since is not None
-    assert before <= since <= time.time()
-    assert rundir.fresh_since(start=False) == since
+    with CompletionLog(tmp_path / "log.sqlite") as log:
+        assert rundir.fresh_since(log, start=False) is None
+        assert rundir.fresh_since(log, start=True) == 1
+        assert rundir.fresh_since(log, start=False) == 1
+        assert rundir.fresh_since(log, start=True) == 2
+    with CompletionLog(tmp_path / "other.sqlite") as log:
+        assert rundir.fresh_since(log, start=False) is None, "the mark is of another log"
+    (tmp_path / ".fresh").write_text("yesterday")
+    with CompletionLog(tmp_path / "log.sqlite") as log, pytest.raises(RunError, match=r"Remove it"):
+        rundir.fresh_since(log, start=False)
+
+
+def test_the_time_of_a_fresh_start_that_earlier_versions_kept_becomes_a_generation(tmp_path: Path) -> None:
+    key = request_key("m", Request((Message("user", "q"),), Sampling()))
+    with CompletionLog(tmp_path / "log.sqlite") as log:
+        asyncio.run(log.put(key, 0, [Completion("old")]))
+        (tmp_path / ".fresh").write_text(f"{time.time()!r}\n")
+        asyncio.run(log.put(key, 1, [Completion("new")]))
+        since = RunDir(tmp_path).fresh_since(log, start=False)
+        assert log.get(key, 0, 2, since) == {1: Completion("new")}
+        assert RunDir(tmp_path).fresh_since(log, start=False) == since
 
 
 def test_changed_keys_are_named_with_their_place() -> None:

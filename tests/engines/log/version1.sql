@@ -1,0 +1,18 @@
+BEGIN TRANSACTION;
+CREATE TABLE completion (key BLOB NOT NULL, sample INTEGER NOT NULL, completion TEXT NOT NULL, created REAL NOT NULL, PRIMARY KEY (key, sample));
+INSERT INTO "completion" VALUES(X'F74A6FC160628F7163CAEEF984D1D8B7',0,'{"text":"1","prompt_tokens":12,"completion_tokens":5}',1750000001.5);
+INSERT INTO "completion" VALUES(X'F74A6FC160628F7163CAEEF984D1D8B7',1,'{"text":"Let me","finish_reason":"length","completion_tokens":64}',1750000002.5);
+INSERT INTO "completion" VALUES(X'48F7A04327669807AEB557862135D3C4',0,'{"text":"2","prompt_tokens":12,"completion_tokens":5}',1750000003.5);
+INSERT INTO "completion" VALUES(X'48F7A04327669807AEB557862135D3C4',1,'{"text":"Let me","finish_reason":"length","completion_tokens":64}',1750000004.5);
+INSERT INTO "completion" VALUES(X'6D3D980CCF1232D5B6D7DF2273FD585E',0,'{"text":"3","prompt_tokens":12,"completion_tokens":5}',1750000005.5);
+INSERT INTO "completion" VALUES(X'6D3D980CCF1232D5B6D7DF2273FD585E',1,'{"text":"Let me","finish_reason":"length","completion_tokens":64}',1750000006.5);
+INSERT INTO "completion" VALUES(X'4BD01547AD6D5731BF21A3B1ADB15A8A',0,'{"text":"is.","prompt_tokens":9,"completion_tokens":3}',1750000007.5);
+CREATE TABLE request (key BLOB PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL, created REAL NOT NULL);
+INSERT INTO "request" VALUES(X'F74A6FC160628F7163CAEEF984D1D8B7','m','{"messages":[{"role":"user","content":"What is 0 + 1?"}],"sampling":{"temperature":0.7,"max_tokens":64},"seed":0}',1750000001.25);
+INSERT INTO "request" VALUES(X'48F7A04327669807AEB557862135D3C4','m','{"messages":[{"role":"user","content":"What is 1 + 1?"}],"sampling":{"temperature":0.7,"max_tokens":64},"seed":1}',1750000002.25);
+INSERT INTO "request" VALUES(X'6D3D980CCF1232D5B6D7DF2273FD585E','m','{"messages":[{"role":"user","content":"What is 2 + 1?"}],"sampling":{"temperature":0.7,"max_tokens":64},"seed":2}',1750000003.25);
+INSERT INTO "request" VALUES(X'4BD01547AD6D5731BF21A3B1ADB15A8A','other model','{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Café?"}],"sampling":{},"prefix":"It"}',1750000004.25);
+COMMIT;
+PRAGMA application_id = 1735552364;
+PRAGMA user_version = 1;
+PRAGMA journal_mode = WAL;
