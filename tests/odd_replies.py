@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -104,6 +106,57 @@ async def aborts_once(visit: Visit) -> Answer:
     if visit.number == 0:
         return _message(content="", reason="abort")
     return _message(content=SAID)
+
+
+def _solution(visit: Visit, index: int) -> tuple[str, str]:
+    """What a model thinks and says to a turn of self-correction about a sum; pure in prompt and seed."""
+    turn = sum(m["role"] == "assistant" for m in visit.body["messages"])
+    problem = next(m["content"] for m in visit.body["messages"] if m["role"] == "user")
+    right = sum(map(int, re.findall(r"\d+", problem)))
+    draw = zlib.crc32(f"{visit.last} {turn} {visit.body['seed'] + index}".encode())
+    if turn == 1:
+        said = visit.body["messages"][-2]["content"].rpartition("</think>")[2]
+        good = f"{{{right}}}" in said
+        fits = good if draw % 4 else not good
+        thought = f"It said {said}. [VERIFY] {'wrong' if fits else 'correct'}.?"
+        return thought, f"I get {right}.\n[VERIFY] {'correct' if fits else 'wrong'}."
+    answer = right + draw % 3 // 2 if turn else right + draw % 2
+    return f"Is it \\boxed{{{right + 7}}}? No: {draw}", f"Try {draw % 5}: \\boxed{{{answer}}}"
+
+
+def _solutions(visit: Visit, message: Callable[[str, str], dict[str, Any]]) -> Answer:
+    """As many solutions as are asked for, each as ``message`` of what is thought and said."""
+    found = completion(*[None] * visit.body.get("n", 1))
+    for choice in found["choices"]:
+        choice["message"] = {"role": "assistant"} | message(*_solution(visit, choice["index"]))
+    return found
+
+
+@behaviour()
+async def solves(visit: Visit) -> Answer:
+    return _solutions(visit, lambda thought, said: {"content": said})
+
+
+@behaviour()
+async def solves_in_tags(visit: Visit) -> Answer:
+    return _solutions(visit, lambda thought, said: {"content": f"<think>\n{thought}\n</think>\n\n{said}"})
+
+
+@behaviour()
+async def solves_with_reasoning(visit: Visit) -> Answer:
+    return _solutions(
+        visit, lambda thought, said: {"content": f"\n\n{said}", "reasoning_content": f"{thought}\n"}
+    )
+
+
+@behaviour()
+async def solves_in_parts(visit: Visit) -> Answer:
+    return _solutions(
+        visit,
+        lambda thought, said: {
+            "content": [{"type": "thinking", "thinking": thought}, {"type": "text", "text": said}]
+        },
+    )
 
 
 # Numbers, characters and sizes.
