@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 REASONING_TAGS = ("think", "thinking", "thought", "reasoning", "reflection", "scratchpad", "seed:think")
 """The names of tags that reasoning models put around what they think before they answer."""
@@ -21,6 +22,53 @@ _END_OF_TURN = re.compile(
     r"<\|(?:im_end|endoftext|eot_id|end|return|end_of_text|eom_id|assistant_end|end_of_turn)\|>"
     r"|</s>|<end_of_turn>|<eos>|<｜end▁of▁sentence｜>"
 )
+
+_BLOCKS = (
+    ("<think>", "</think>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+)
+"""What models put around their reasoning of their own accord. The other ``REASONING_TAGS`` are mostly what a
+prompt asked for, and so a part of the answer's form."""
+
+
+class Split(NamedTuple):
+    """A reply as reasoning and answer; ``answer`` is ``None`` where the reasoning did not end."""
+
+    reasoning: str
+    answer: str | None
+
+
+def split_reasoning(text: str, *, begun: bool = False) -> Split:
+    """``text`` without the blocks of reasoning that it begins with, and those without their tags.
+
+    A closing tag that nothing opened ends a block that the prompt had begun, as many chat templates do. With
+    ``begun`` the prompt is known to do so: a text without a closing tag is all reasoning. White space around
+    both parts is dropped; a text without a block is returned as it is.
+    """
+    for opening, closing in _BLOCKS:
+        rest, thought = text, list[str]()
+        opened = rest.lstrip().startswith(opening)
+        before, closed, after = rest.partition(closing)
+        if not opened and (not closed or opening in before):
+            continue
+        while opened or not thought:
+            before, closed, after = rest.partition(closing)
+            thought.append(before.strip().removeprefix(opening).strip())
+            rest = after.lstrip()
+            if not closed:
+                return Split("\n\n".join(filter(None, thought)), None)
+            opened = rest.startswith(opening)
+        if opening in rest.rpartition(closing)[2]:
+            return Split("\n\n".join(filter(None, [*thought, rest])), None)
+        return Split("\n\n".join(filter(None, thought)), rest)
+    return Split(text.strip(), None) if begun else Split("", text)
+
+
+def in_tags(reasoning: str, answer: str) -> str:
+    """A reply in one text, as most reasoning models write it; ``split_reasoning`` takes it apart again."""
+    return f"<think>\n{reasoning}\n</think>\n\n{answer}" if reasoning else answer
 
 
 def final_answer(text: str, tags: Sequence[str] = REASONING_TAGS) -> str | None:

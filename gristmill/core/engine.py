@@ -12,7 +12,7 @@ from msgspec.structs import force_setattr
 
 Role = Literal["system", "user", "assistant"]
 
-FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "other"]
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "refusal", "other"]
 """Why a completion ended. Only ``stop`` (end of turn or a stop string) is a finished answer."""
 
 
@@ -27,13 +27,16 @@ class Ability(StrEnum):
     MANY = "several completions of one prompt in one request"
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, omit_defaults=True):
     """One turn of a conversation."""
 
     role: Role
     """Who speaks: ``system``, ``user`` or ``assistant``."""
     content: str
     """The text of the turn."""
+    reasoning: str = ""
+    """What the model thought before it, apart from the text; empty where it did not, or where that is not
+    sent along."""
 
 
 class Sampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -124,15 +127,20 @@ class Completion(Struct, frozen=True, omit_defaults=True):
     siblings, so that sums over completions are what was paid."""
 
     text: str
-    """The answer, without the prefix that it continues."""
+    """The answer, without the prefix that it continues and without the reasoning before it; empty where the
+    reasoning did not end."""
     finish_reason: FinishReason = "stop"
     """Why it ended; only ``stop`` is a finished answer."""
     prompt_tokens: int = 0
     """Tokens of the prompt, on the first completion of a request only."""
     completion_tokens: int = 0
-    """Tokens of the answer."""
+    """Tokens of the answer and of the reasoning before it."""
     logprobs: tuple[TokenLogprob, ...] | None = None
-    """Log-probabilities of its tokens, ``null`` where they were not asked for."""
+    """Log-probabilities of the answer's tokens, ``null`` where they were not asked for or not given."""
+    reasoning: str = ""
+    """What the model thought before it answered, where the engine tells it apart."""
+    reasoning_tokens: int = 0
+    """How many of ``completion_tokens`` are the reasoning's; 0 where the server does not say."""
 
     @property
     def finished(self) -> bool:

@@ -24,9 +24,14 @@ class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     suffix: ClassVar[str] = ".jsonl"
     """The kind of file where the recipe names none: one of ``SUFFIXES``."""
 
+    @property
+    def row_type(self) -> type[Struct]:
+        """The type of the rows with these options; ``writes`` where they do not change it."""
+        return self.writes
+
     @abstractmethod
     def rows(self, record: Any, /) -> Sequence[Struct]:
-        """The rows of type ``writes`` made of a record.
+        """The rows of type ``row_type`` made of a record.
 
         Raises ``RowRejected`` for a record that the format cannot express.
         """

@@ -43,8 +43,10 @@ class Score(Struct, frozen=True):
 class Sampled(Struct, frozen=True):
     """One sampled conversation: ``messages`` as sent, then the last ``completion``.
 
-    ``verdict`` is the one on its answer by the recipe's verifier; ``scores`` are any further ones, by unique
-    names. ``model`` is the engine's where several were asked. ``meta`` is the problem's.
+    ``reasoning`` is what the model thought before the completion, and ``reasoning_tokens`` how many of the
+    ``completion_tokens`` went into that, where the engine tells them apart. ``verdict`` is the one on its
+    answer by the recipe's verifier; ``scores`` are any further ones, by unique names. ``model`` is the
+    engine's where several were asked. ``meta`` is the problem's.
     """
 
     id: str
@@ -61,6 +63,8 @@ class Sampled(Struct, frozen=True):
     scores: tuple[Score, ...] = ()
     model: str | None = None
     meta: str = "{}"
+    reasoning: str = ""
+    reasoning_tokens: int = 0
 
 
 class Span(Struct, frozen=True):
@@ -73,13 +77,15 @@ class Span(Struct, frozen=True):
 class Turn(Struct, frozen=True):
     """One turn of a trajectory. ``train`` says whether its tokens carry loss.
 
-    ``spans`` narrows a trained turn to parts of its content; empty means the whole turn.
+    ``spans`` narrows a trained turn to parts of its content; empty means the whole turn. ``reasoning`` is
+    what the model thought before the content; whether it is trained is up to the export.
     """
 
     role: Role
     content: str
     train: bool
     spans: tuple[Span, ...] = ()
+    reasoning: str = ""
 
 
 Subset = Literal["D1", "D2", "D3"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from gristmill.core.engine import Engine
 
@@ -49,3 +49,44 @@ class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def open(self) -> Engine:
         """The engine that these options describe, to be used as ``async with``. No request is sent yet."""
         raise NotImplementedError
+
+
+ReasoningInText = Literal["split", "begun", "keep"]
+ReasoningAs = Literal["reasoning_content", "reasoning", "tags"]
+FinishMeaning = Literal["stop", "length", "content_filter", "tool_calls", "refusal", "other", "error"]
+"""What the name of a finish reason means. ``error``: there is no answer, and the request is sent again."""
+
+
+class ReadingOptions(EngineOptions, frozen=True, kw_only=True):
+    """How the answers of a model are read; for engines that sample from one."""
+
+    reasoning_in_text: ReasoningInText = "split"
+    """What is done with reasoning in the text, between a model's own tags (``<think>``, ``[THINK]``,
+    ``◁think▷``, ``<seed:think>``). ``split`` takes the blocks at its beginning for the completion's
+    reasoning, and so all up to a closing tag that nothing opened. ``begun``: the chat template opens the
+    block, so that a text without a closing tag is all reasoning. ``keep`` leaves it in the text. A turn that
+    is continued stays as it is. Where it is not ``split`` it is part of the log's key."""
+    reasoning_as: ReasoningAs = "reasoning_content"
+    """How the reasoning of earlier turns is sent where a stage keeps it: in a field of this name, or in the
+    turn's text between ``<think>`` tags."""
+    finish_reasons: dict[str, FinishMeaning] = field(default_factory=dict)
+    """What further names of finish reasons mean, or names of the built-in table in another way, such as
+    ``{finished: stop}``. Case does not count."""
+
+    @property
+    def reading(self) -> str:
+        """What of these options the model's identity has to name: nothing at their defaults."""
+        return "" if self.reasoning_in_text == "split" else f" reasoning_in_text={self.reasoning_in_text}"
+
+
+class ServedOptions(ReadingOptions, frozen=True, kw_only=True):
+    """What a server may send; for engines that ask servers of others. An answer beyond a limit rejects its
+    row and is not asked for again. How deep its JSON may be nested is the decoder's own limit."""
+
+    most_body_mb: Annotated[float, Meta(gt=0)] = 64.0
+    """The longest body of an answer in MiB. A longer one is cut off while it is read, so that a request never
+    holds more than this."""
+    most_choices: Annotated[int, Meta(ge=1)] = 1024
+    """The most choices of one answer; of as many as that, those beyond the number asked for are ignored."""
+    most_answer_chars: Annotated[int, Meta(ge=1)] = 1_000_000
+    """The longest answer in characters, its reasoning included."""

@@ -60,8 +60,8 @@ class Demonstrations(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
         asked = sample.messages
         if self.prompt is not None:
             asked = opening(RowValues(sample), self.prompt, self.system)
-        turns = [Turn(m.role, m.content, train=False) for m in asked]
-        turns.append(Turn("assistant", sample.completion, train=True))
+        turns = [Turn(m.role, m.content, train=False, reasoning=m.reasoning) for m in asked]
+        turns.append(Turn("assistant", sample.completion, train=True, reasoning=sample.reasoning))
         return [
             Demonstration(
                 sample.id, sample.problem_id, sample.problem, sample.answer, self.kind, tuple(turns)

@@ -111,7 +111,7 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             scores = ", ".join(f"{s:.3f}" for s in judged)
             return [*dropped, Rejection(problem.id, "the best or the worst is shared", f"scores {scores}")]
         best, last = different[found.best], different[found.order[-1]]
-        chosen, rejected = ((Message("assistant", s.completion),) for s in (best, last))
+        chosen, rejected = ((Message("assistant", s.completion, s.reasoning),) for s in (best, last))
         pair = Pair(
             f"{problem.id}/ranking",
             problem.id,

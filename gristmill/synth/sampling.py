@@ -43,6 +43,9 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
     """Further user turns, with places like the prompt's, each sent after the answer to the one before it."""
     sampling: Sampling = msgspec.field(default_factory=Sampling)
     """How every turn is sampled."""
+    keep_reasoning: bool = False
+    """Whether a model that reasons is sent what it thought in earlier turns. Most models' chat templates
+    leave it out, as it is left out here."""
     verify: bool = True
     """Whether the recipe's verifier judges the last answer where the problem has a reference. An unfinished
     answer is not judged by its text."""
@@ -136,17 +139,17 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
     ) -> Sampled | Rejection:
         own = index % self.samples
         record_id = f"{problem.id}/{own}" if name is None else f"{problem.id}/{name}/{own}"
-        prompt_tokens, completion_tokens = answer.prompt_tokens, answer.completion_tokens
+        drawn = [answer]
         for turn, text in enumerate(follow_ups, 1):
             if not answer.finished:
                 detail = f"turn {turn} of {len(follow_ups) + 1} ended by {answer.finish_reason}"
                 return Rejection(record_id, "unfinished turn before the last", detail)
-            messages = (*messages, Message("assistant", answer.text), Message("user", text))
+            said = Message("assistant", answer.text, answer.reasoning if self.keep_reasoning else "")
+            messages = (*messages, said, Message("user", text))
             request = Request(messages, self.sampling, context.seed_for(problem.id, turn))
             # Samples with equal answers send equal prompts; the index keeps their completions apart.
             [answer] = await context.named(name).generate(request, first=own)
-            prompt_tokens += answer.prompt_tokens
-            completion_tokens += answer.completion_tokens
+            drawn.append(answer)
         return Sampled(
             id=record_id,
             problem_id=problem.id,
@@ -156,11 +159,13 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
             messages=messages,
             completion=answer.text,
             finish_reason=answer.finish_reason,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
+            prompt_tokens=sum(c.prompt_tokens for c in drawn),
+            completion_tokens=sum(c.completion_tokens for c in drawn),
             verdict=await self._judge(problem, answer, context),
             model=name,
             meta=problem.meta,
+            reasoning=answer.reasoning,
+            reasoning_tokens=sum(c.reasoning_tokens for c in drawn),
         )
 
     async def _judge(self, problem: Problem, answer: Completion, context: Context) -> Verdict | None:

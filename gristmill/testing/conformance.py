@@ -178,7 +178,7 @@ def _filtered(stage: Filter, before: pl.DataFrame) -> pl.DataFrame:
 def check_export(export: Export, records: Sequence[Any]) -> list[Struct]:
     """Turn every one of ``records`` into rows; those it made. One that it rejects makes none.
 
-    Rows are of the type it ``writes`` and survive being written to columns.
+    Rows are of its ``row_type`` and survive being written to columns.
     """
     check_part("exports", type(export).__name__, type(export))
     rows: list[Struct] = []
@@ -188,9 +188,9 @@ def check_export(export: Export, records: Sequence[Any]) -> list[Struct]:
         except RowRejected:
             continue
         for row in made:
-            assert type(row) is export.writes, f"'rows' made a {type(row).__name__} of {record.id!r}"
+            assert type(row) is export.row_type, f"'rows' made a {type(row).__name__} of {record.id!r}"
         rows += made
         remarks = export.remarks(record)
         assert all(isinstance(n, int) for n in remarks.values()), f"'remarks' returned {remarks!r}"
-    assert to_frame(rows, export.writes).schema == schema(export.writes)
+    assert to_frame(rows, export.row_type).schema == schema(export.row_type)
     return rows

@@ -3,11 +3,13 @@
 Run by the Python that ``GRISTMILL_TRAINER_PYTHON`` names (with torch and trl, and for axolotl
 ``pip install --no-deps axolotl colorama addict``); it imports nothing of Gristmill:
 
-    python check_trainer_formats.py FOLDER GGUF > found.json
+    python check_trainer_formats.py FOLDER GGUF [--reasoning] > found.json
 
 ``FOLDER`` holds ``trl-sft.jsonl``, ``trl-prompt-completion.jsonl``, ``trl-dpo.jsonl`` and
-``axolotl-chat.jsonl``. ``GGUF`` gives the tokenizer and its chat template; the model is a tiny random
-one, trained for one step so that the collator and the loss are met too.
+``axolotl-chat.jsonl``; with ``--reasoning`` ``trl-keep.jsonl``, ``axolotl-keep.jsonl`` and
+``axolotl-mask.jsonl``, read with a chat template that renders ``reasoning_content``. ``GGUF`` gives the
+tokenizer and its chat template; the model is a tiny random one, trained for one step so that the collator and
+the loss are met too.
 """
 
 from __future__ import annotations
@@ -21,13 +23,26 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+REASONING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+    "{% if m.reasoning_content %}<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 
-def main(folder: Path, gguf: Path) -> dict[str, list[dict[str, Any]]]:
+
+def main(folder: Path, gguf: Path, *options: str) -> dict[str, list[dict[str, Any]]]:
     """For every file the rows as the trainer sees them: what is given, and what is trained."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
     tokenizer.pad_token = tokenizer.eos_token
+    if options == ("--reasoning",):
+        tokenizer.chat_template = REASONING
+        found = {"trl-keep": sft(folder / "trl-keep.jsonl", tokenizer)}
+        if importlib.util.find_spec("axolotl"):
+            for name in ("axolotl-keep", "axolotl-mask"):
+                found[name] = axolotl(folder / f"{name}.jsonl", tokenizer, reasoning="reasoning_content")
+        return found
     found = {name: sft(folder / f"{name}.jsonl", tokenizer) for name in ("trl-sft", "trl-prompt-completion")}
     found["trl-dpo"] = dpo(folder / "trl-dpo.jsonl", tokenizer)
     if importlib.util.find_spec("axolotl"):
@@ -110,8 +125,10 @@ def dpo(path: Path, tokenizer: Any) -> list[dict[str, Any]]:
     return [{"id": row["id"], **parts} for row, parts in zip(rows, decoded, strict=True)]
 
 
-def axolotl(path: Path, tokenizer: Any) -> list[dict[str, Any]]:
-    """axolotl's ``chat_template`` strategy, made as its own loader makes it from a configuration."""
+def axolotl(path: Path, tokenizer: Any, **fields: str) -> list[dict[str, Any]]:
+    """axolotl's ``chat_template`` strategy, made as its own loader makes it from a configuration.
+
+    ``fields``: what further fields of a message are called."""
     from axolotl.prompt_strategies.chat_template import load
     from axolotl.utils.dict import DictDefault
     from datasets import load_dataset
@@ -119,7 +136,8 @@ def axolotl(path: Path, tokenizer: Any) -> list[dict[str, Any]]:
     config = {
         "type": "chat_template",
         "field_messages": "messages",
-        "message_property_mappings": {"role": "role", "content": "content"},
+        "message_property_mappings": {"role": "role", "content": "content"}
+        | {f"{name}_content": field for name, field in fields.items()},
         "message_field_training": "train",
         "message_field_training_detail": "train_detail",
         "roles_to_train": [],
@@ -140,5 +158,5 @@ def axolotl(path: Path, tokenizer: Any) -> list[dict[str, Any]]:
 if __name__ == "__main__":
     os.environ |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
     with contextlib.redirect_stdout(sys.stderr):
-        result = main(Path(sys.argv[1]), Path(sys.argv[2]))
+        result = main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:])
     print(json.dumps(result))

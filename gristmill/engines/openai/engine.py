@@ -18,10 +18,11 @@ from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError,
 from gristmill.engines import scoring
 from gristmill.engines.openai.failures import TRANSIENT, UNREADABLE, failure, snippet
 from gristmill.engines.openai.options import ContinueMode, ServerOptions
-from gristmill.engines.openai.replies import completions_of
+from gristmill.engines.openai.replies import Replies
 from gristmill.engines.openai.requests import body_of
 
 _CONNECT_SECONDS = 30.0
+_FAILURE_BYTES = 1 << 16
 _SERVERS: dict[str, ContinueMode] = {"vllm": "vllm", "sglang": "vllm", "llamacpp": "prefill"}
 
 _encode = msgspec.json.Encoder().encode
@@ -73,6 +74,7 @@ class OpenAIEngine:
     Tokens are counted by the server. Without ``usage`` they are 0, which means unknown: nothing is
     estimated. The server's total is divided among several completions as evenly as integers allow, unless
     they have log-probabilities, which show the number (llama-server reports the total of the first only).
+    How answers are read is in ``replies``.
     """
 
     def __init__(self, options: OpenAI, key: str) -> None:
@@ -84,6 +86,8 @@ class OpenAIEngine:
         self.model = options.model + (
             f" {msgspec.json.encode(options.extra, order='sorted').decode()}" if options.extra else ""
         )
+        self.model += options.reading
+        self._replies = Replies(options, self._url)
         names = set(options.abilities) - ({"continue"} if options.continue_mode == "none" else set())
         self.abilities = frozenset(Ability[name.upper()] for name in names)
         self.concurrency = options.concurrency
@@ -136,7 +140,8 @@ class OpenAIEngine:
             # The same text has the same scores, so one answer serves all n.
             scored = scoring.completion(body, request.prefix, str(self._url))
             return [scored, *(msgspec.structs.replace(scored, prompt_tokens=0) for _ in range(n - 1))]
-        return completions_of(self._url, body, request, n, request.prefix if mode == "prefill" else "")
+        repeated = request.prefix if mode == "prefill" else ""
+        return self._replies.completions(self._url, body, request, n, repeated)
 
     async def _send(self, method: str, url: URL, body: bytes | None = None) -> tuple[int, Any, bytes]:
         if self._session is None:
@@ -144,7 +149,7 @@ class OpenAIEngine:
         try:
             # A redirect would turn the POST into a GET, and could take the key to another host.
             async with self._session.request(method, url, data=body, allow_redirects=False) as response:
-                return response.status, response.headers, await response.read()
+                return response.status, response.headers, await self._read(response)
         except TimeoutError as error:
             raise TransientError(
                 f"{url} did not answer within {self._options.request_timeout:g} s", congested=True
@@ -152,6 +157,28 @@ class OpenAIEngine:
         except (aiohttp.ClientError, OSError) as error:
             what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
             raise TransientError(f"{url}: {snippet(what)}") from error
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body, up to ``most_body_mb``; ``RequestRefusedError`` for a longer one.
+
+        Of what is not an answer only the beginning is read, which is enough for a message.
+        """
+        most = int(self._options.most_body_mb * 2**20)
+        refused = response.status == 200
+        most = most if refused else min(most, _FAILURE_BYTES)
+        chunks, size = list[bytes](), 0
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > most:
+                response.close()
+                if refused:
+                    raise RequestRefusedError(
+                        f"{response.url}: the body is longer than most_body_mb "
+                        f"({self._options.most_body_mb:g} MiB), so the rest was not read"
+                    )
+                break
+        return b"".join(chunks)
 
     def _body(self, request: Request, first: int, n: int, mode: ContinueMode) -> dict[str, Any]:
         return body_of(self._options, request, first, n, mode)

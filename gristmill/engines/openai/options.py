@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from gristmill.engines.options import EngineOptions
+from gristmill.engines.options import ServedOptions
 
 ContinueMode = Literal["auto", "vllm", "prefill", "none"]
 AbilityName = Literal["chat", "continue", "logprobs", "score", "seed", "many"]
 DEFAULT_ABILITIES: tuple[AbilityName, ...] = ("chat", "continue", "logprobs", "seed", "many")
 
 
-class ServerOptions(EngineOptions, frozen=True, kw_only=True):
+class ServerOptions(ServedOptions, frozen=True, kw_only=True):
     """The options of ``kind: openai``, which ``gristmill.engines.openai.engine.OpenAI`` opens."""
 
     base_url: Annotated[str, Meta(pattern="^https?://")]

@@ -10,6 +10,7 @@ from gristmill.core.engine import Request
 from gristmill.core.errors import RequestRefusedError
 from gristmill.engines.openai.failures import UNREADABLE, snippet
 from gristmill.engines.openai.options import ContinueMode, ServerOptions
+from gristmill.engines.reading import sent
 
 
 def body_of(
@@ -19,7 +20,7 @@ def body_of(
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": options.model,
-        "messages": request.messages,
+        "messages": sent(request.messages, options.reasoning_as),
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         options.max_tokens_field: sampling.max_tokens,
@@ -43,7 +44,7 @@ def body_of(
     if sampling.schema is not None:
         body["response_format"] = _response_format(sampling.schema)
     if request.prefix:
-        body["messages"] = [*request.messages, {"role": "assistant", "content": request.prefix}]
+        body["messages"] = [*body["messages"], {"role": "assistant", "content": request.prefix}]
         if mode == "vllm":
             body["continue_final_message"] = True
             body["add_generation_prompt"] = False

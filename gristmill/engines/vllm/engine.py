@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 from msgspec.structs import replace
 
-from gristmill.core.engine import Ability, Completion, FinishReason, Request, TokenLogprob, TokenScore
+from gristmill.core.engine import Ability, Completion, Request, TokenLogprob, TokenScore
 from gristmill.core.errors import (
     EngineError,
     MissingExtraError,
@@ -30,13 +30,13 @@ from gristmill.core.errors import (
 )
 from gristmill.engines import scoring
 from gristmill.engines.guard import Guard, Order
+from gristmill.engines.options import FinishMeaning
+from gristmill.engines.reading import Reading, answer_tokens, sent
 from gristmill.engines.revival import Revival
 from gristmill.engines.vllm.options import ADAPTER, VllmOptions, arguments, check, identity
 
 _SHUTDOWN_SECONDS = 20.0
 _POLL_SECONDS = 0.2
-_FINISH: dict[str | None, FinishReason] = {"stop": "stop", "length": "length"}
-_BROKEN = frozenset({None, "abort", "error"})
 
 # Set before vLLM is imported, unless the user has set them. A fork would copy this process with its threads
 # (the completion log's, for example) in whatever state their locks are; by default vLLM writes its log to our
@@ -91,6 +91,7 @@ class VllmEngine:
     def __init__(self, options: VllmOptions) -> None:
         self._options = options
         self.model = identity(options)
+        self._reading = Reading(options, "vllm")
         self.abilities = frozenset(Ability)
         self.concurrency = options.concurrency
         self._loaded: _Loaded | None = None
@@ -130,7 +131,7 @@ class VllmEngine:
         output = await self._ask(request, first=first, n=n)
         outputs = sorted(output.outputs, key=lambda o: o.index)
         return [
-            _completion(o, request, len(output.prompt_token_ids) if i == 0 else 0)
+            _completion(o, request, len(output.prompt_token_ids) if i == 0 else 0, self._reading)
             for i, o in enumerate(outputs)
         ]
 
@@ -164,7 +165,7 @@ class VllmEngine:
         prompt, params = await self._prompt(request), _params(request, first, n)
         answers = llm.generate(prompt, params, str(next(self._numbers)), lora_request=lora)
         whole = [answer async for answer in answers]  # exactly one, since only the final answer is requested
-        if not whole or any(o.finish_reason in _BROKEN for o in whole[-1].outputs):
+        if not whole:
             raise TransientError("vllm: the request was aborted")
         return whole[-1]
 
@@ -173,7 +174,7 @@ class VllmEngine:
         from vllm.renderers import ChatParams
 
         assert self._loaded is not None
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
+        messages = sent(request.messages, self._options.reasoning_as)
         if request.prefix:
             messages.append({"role": "assistant", "content": request.prefix})
         turn = {"add_generation_prompt": not request.prefix, "continue_final_message": bool(request.prefix)}
@@ -308,14 +309,24 @@ def _params(request: Request, first: int, n: int) -> Any:
     )
 
 
-def _completion(output: Any, request: Request, prompt_tokens: int) -> Completion:
-    most = request.sampling.logprobs
+def _meaning(output: Any, reading: Reading) -> FinishMeaning:
+    """Why an output ended; one without a reason did not."""
+    return "error" if output.finish_reason is None else reading.meaning(output.finish_reason)
+
+
+def _completion(output: Any, request: Request, prompt_tokens: int, reading: Reading) -> Completion:
+    most, reason = request.sampling.logprobs, _meaning(output, reading)
+    if reason == "error":
+        raise TransientError("vllm: the request was aborted")
+    answer = reading.apart(request, output.text, "", reason)
+    logprobs = None if most is None else _logprobs(output.token_ids, output.logprobs, most)
     return Completion(
-        text=output.text,
-        finish_reason=_FINISH.get(output.finish_reason, "other"),
+        text=answer.text,
+        finish_reason=answer.reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=len(output.token_ids),
-        logprobs=None if most is None else _logprobs(output.token_ids, output.logprobs, most),
+        logprobs=answer_tokens(logprobs, answer),
+        reasoning=answer.reasoning,
     )
 
 

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
 from gristmill.engines.llamacpp.engine import identity as file_identity
-from gristmill.engines.options import EngineOptions
+from gristmill.engines.options import ReadingOptions, ReasoningAs
 
 ADAPTER = "adapter"
 """The name under which the LoRA adapter is known to vLLM."""
@@ -42,7 +42,7 @@ _MODEL_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.jinja", "*.mode
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
-class VllmOptions(EngineOptions, frozen=True, kw_only=True):
+class VllmOptions(ReadingOptions, frozen=True, kw_only=True):
     """A model that vLLM loads.
 
     Both kinds of engine load it in the same way and share their completions in the log, so this class is
@@ -60,6 +60,8 @@ class VllmOptions(EngineOptions, frozen=True, kw_only=True):
     """A file with a Jinja chat template; empty for the model's own. A base model often has none."""
     chat_template_kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
     """Variables of the chat template, such as ``enable_thinking: false``. They are part of the log's key."""
+    reasoning_as: ReasoningAs = "reasoning"
+    """How the reasoning of earlier turns is sent where a stage keeps it: vLLM reads ``reasoning``."""
     args: dict[str, Any] = msgspec.field(default_factory=dict)
     """vLLM's own engine arguments under their own names: ``max_model_len``, ``dtype``,
     ``gpu_memory_utilization``, ``tensor_parallel_size``, ``data_parallel_size`` and all others."""
@@ -110,7 +112,7 @@ def identity(options: VllmOptions) -> str:
     for extra in (given, options.chat_template_kwargs):
         if extra:
             parts.append(msgspec.json.encode(extra, order="sorted").decode())
-    return " ".join(parts)
+    return " ".join(parts) + options.reading
 
 
 def _fingerprint(folder: Path) -> str:

@@ -23,7 +23,7 @@ from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, T
 from gristmill.engines.guard import Guard, Order
 from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
 from gristmill.engines.openai.options import ContinueMode
-from gristmill.engines.options import EngineOptions
+from gristmill.engines.options import ReadingOptions
 from gristmill.engines.revival import Revival
 from gristmill.engines.vllm.options import ADAPTER, VllmOptions, arguments, check, flags, identity
 
@@ -108,7 +108,7 @@ class VllmServerEngine(OpenAIEngine):
     def __init__(self, options: VllmServer) -> None:
         self._server = options
         self._ours = not options.base_url
-        common = {f: getattr(options, f) for f in EngineOptions.__struct_fields__}
+        common = {f: getattr(options, f) for f in ReadingOptions.__struct_fields__}
         kwargs = options.chat_template_kwargs
         client = OpenAI(
             **common,

@@ -17,12 +17,13 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.engine import Message, Role
+from gristmill.core.engine import Role
 from gristmill.core.errors import RecipeError, RowRejected, RunError
 from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.files import atomic
 from gristmill.core.records import Dialogue, Pair, Span, Turn
 from gristmill.core.schema import from_frame, schema, to_frame
+from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport, told
 
 _SLICE = 1000
 """Records held as Python objects at a time."""
@@ -32,24 +33,24 @@ class MessagesRow(Struct, frozen=True):
     """A row of TRL's conversational SFT format."""
 
     id: str
-    messages: tuple[Message, ...]
+    messages: tuple[ChatMessage, ...]
 
 
 class PromptCompletion(Struct, frozen=True):
     """A row of TRL's conversational prompt-completion format; loss falls on all of ``completion``."""
 
     id: str
-    prompt: tuple[Message, ...]
-    completion: tuple[Message, ...]
+    prompt: tuple[ChatMessage, ...]
+    completion: tuple[ChatMessage, ...]
 
 
 class Preference(Struct, frozen=True):
     """A row of TRL's conversational preference format with an explicit prompt."""
 
     id: str
-    prompt: tuple[Message, ...]
-    chosen: tuple[Message, ...]
-    rejected: tuple[Message, ...]
+    prompt: tuple[ChatMessage, ...]
+    chosen: tuple[ChatMessage, ...]
+    rejected: tuple[ChatMessage, ...]
 
 
 class Detail(Struct, frozen=True):
@@ -70,6 +71,34 @@ class MarkedMessage(Struct, frozen=True, omit_defaults=True):
     train_detail: tuple[Detail, ...] | None = None
 
 
+class ReasonedMarkedMessage(Struct, frozen=True):
+    """A marked message with its reasoning, on which the mark is the message's; every key is always there."""
+
+    role: Role
+    content: str
+    train: bool
+    train_detail: tuple[Detail, ...] | None
+    reasoning_content: str | None
+
+
+class ReasoningPart(Struct, frozen=True):
+    """A part of a message's reasoning with a mark of its own."""
+
+    type: str
+    text: str
+    train: bool
+
+
+class MaskedMessage(Struct, frozen=True):
+    """A marked message whose reasoning carries no loss; every key is always there."""
+
+    role: Role
+    content: str
+    train: bool
+    train_detail: tuple[Detail, ...] | None
+    reasoning_content: tuple[ReasoningPart, ...] | None
+
+
 class MarkedConversation(Struct, frozen=True):
     """A row for axolotl's ``chat_template`` with ``message_field_training: train``."""
 
@@ -77,7 +106,21 @@ class MarkedConversation(Struct, frozen=True):
     messages: tuple[MarkedMessage, ...]
 
 
-class TrlSft(Export, frozen=True, forbid_unknown_fields=True):
+class ReasonedConversation(Struct, frozen=True):
+    """As ``MarkedConversation``, with the reasoning."""
+
+    id: str
+    messages: tuple[ReasonedMarkedMessage, ...]
+
+
+class MaskedConversation(Struct, frozen=True):
+    """As ``MarkedConversation``, with the reasoning and no loss on it."""
+
+    id: str
+    messages: tuple[MaskedMessage, ...]
+
+
+class TrlSft(ReasoningExport, frozen=True, forbid_unknown_fields=True):
     """``messages`` for trainers that train every assistant turn alike.
 
     TRL's SFT trainer at its defaults trains *every* turn of them, the system's and the user's included: set
@@ -93,16 +136,20 @@ class TrlSft(Export, frozen=True, forbid_unknown_fields=True):
     untrained: Literal["drop", "keep"] = "drop"
     """``drop`` records with an assistant turn that must not be trained, or ``keep`` them: TRL trains it."""
 
-    def rows(self, record: Dialogue, /) -> Sequence[MessagesRow]:
+    def rows(self, record: Dialogue, /) -> Sequence[Struct]:
         """One row with all turns."""
         if self.untrained == "drop":
             if any(t.role == "assistant" and not t.train for t in record.turns):
                 raise RowRejected("has an assistant turn that must not be trained")
             refuse_spans(record)
-        return [MessagesRow(record.id, _messages(record.turns))]
+        return [self.row(record.id, self.answers(record.turns))]
+
+    def remarks(self, record: Dialogue, /) -> dict[str, int]:
+        """What becomes of reasoning."""
+        return self.told(record.turns)
 
 
-class TrlPromptCompletion(Export, frozen=True, forbid_unknown_fields=True):
+class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=True):
     """``prompt`` and ``completion`` message lists for TRL's SFT trainer.
 
     TRL puts loss on all of the completion, user turns in it included. So with ``split`` (the default)
@@ -119,7 +166,7 @@ class TrlPromptCompletion(Export, frozen=True, forbid_unknown_fields=True):
     split: bool = True
     """One row for each trained turn; ``false`` makes one row of a record."""
 
-    def rows(self, record: Dialogue, /) -> Sequence[PromptCompletion]:
+    def rows(self, record: Dialogue, /) -> Sequence[Struct]:
         """A row for each trained turn, or one for all."""
         refuse_spans(record)
         turns = record.turns
@@ -134,23 +181,24 @@ class TrlPromptCompletion(Export, frozen=True, forbid_unknown_fields=True):
             raise RowRejected("has no turn to train")
         ids = [f"{record.id}#{n}" for n in range(1, len(cuts) + 1)] if len(cuts) > 1 else [record.id]
         return [
-            PromptCompletion(row_id, _messages(turns[:begin]), _messages(turns[begin:end]))
+            self.row(row_id, self.prompt(turns[:begin]), self.answers(turns[begin:end]))
             for row_id, (begin, end) in zip(ids, cuts, strict=True)
         ]
 
     def remarks(self, record: Dialogue, /) -> dict[str, int]:
-        """What a row without ``split`` loses or trains too much."""
+        """What a row without ``split`` loses or trains too much, and what becomes of reasoning."""
+        told = self.told(t for t in record.turns if t.train)
         if self.split:
-            return {}
-        [row] = self.rows(record)
+            return told
+        row: Any = self.rows(record)[0]
         begin = len(row.prompt)
-        return {
+        return told | {
             "trained turns moved into the prompt": sum(t.train for t in record.turns[:begin]),
             "user turns inside a completion": sum(m.role == "user" for m in row.completion),
         }
 
 
-class TrlDpo(Export, frozen=True, forbid_unknown_fields=True):
+class TrlDpo(ReasoningExport, frozen=True, forbid_unknown_fields=True):
     """``prompt``, ``chosen`` and ``rejected`` message lists for TRL's DPO trainer.
 
     TRL compares all of the two sides, user turns in them included; how many there are is remarked.
@@ -159,40 +207,43 @@ class TrlDpo(Export, frozen=True, forbid_unknown_fields=True):
     reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct]] = Preference
 
-    def rows(self, record: Pair, /) -> Sequence[Preference]:
+    def rows(self, record: Pair, /) -> Sequence[Struct]:
         """One row."""
-        return [Preference(record.id, record.prompt, record.chosen, record.rejected)]
+        return [self.row(record.id, *self.sides(record))]
+
+    def sides(self, record: Pair) -> tuple[tuple[Struct, ...], ...]:
+        """The messages of the prompt and both sides."""
+        return self.prompt(record.prompt), self.answers(record.chosen), self.answers(record.rejected)
 
     def remarks(self, record: Pair, /) -> dict[str, int]:
-        """What is compared beside the model's own turns."""
-        inside = sum(m.role == "user" for m in (*record.chosen, *record.rejected))
-        return {"user turns inside chosen or rejected": inside}
+        """What is compared beside the model's own turns, and what becomes of reasoning."""
+        compared = (*record.chosen, *record.rejected)
+        inside = sum(m.role == "user" for m in compared)
+        return {"user turns inside chosen or rejected": inside} | self.told(compared)
 
 
 class WeightedPreference(Struct, frozen=True):
     """A row of TRL's preference format with the pair's share of the loss and chance of a wrong label."""
 
     id: str
-    prompt: tuple[Message, ...]
-    chosen: tuple[Message, ...]
-    rejected: tuple[Message, ...]
+    prompt: tuple[ChatMessage, ...]
+    chosen: tuple[ChatMessage, ...]
+    rejected: tuple[ChatMessage, ...]
     weight: float
     flip: float
 
 
-class TrlDpoWeighted(Export, frozen=True, forbid_unknown_fields=True):
+class TrlDpoWeighted(TrlDpo, frozen=True, forbid_unknown_fields=True):
     """As ``trl-dpo``, with ``weight`` and ``flip`` (conservative DPO's epsilon) for losses that use them.
 
     TRL's own trainer drops columns that it does not know.
     """
 
-    reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct]] = WeightedPreference
 
-    def rows(self, record: Pair, /) -> Sequence[WeightedPreference]:
+    def rows(self, record: Pair, /) -> Sequence[Struct]:
         """One row."""
-        sides = record.prompt, record.chosen, record.rejected
-        return [WeightedPreference(record.id, *sides, record.weight, record.flip)]
+        return [self.row(record.id, *self.sides(record), record.weight, record.flip)]
 
 
 class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):
@@ -206,14 +257,36 @@ class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = MarkedConversation
 
-    def rows(self, record: Dialogue, /) -> Sequence[MarkedConversation]:
+    reasoning: Literal["strip", "keep", "mask"] = "strip"
+    """What becomes of the reasoning before a turn: ``strip`` leaves it out, ``keep`` puts it into the
+    message's ``reasoning_content``, with loss where all of the turn is trained, ``mask`` without loss."""
+
+    @property
+    def row_type(self) -> type[Struct]:
+        """``MarkedConversation``, or what holds the reasoning too."""
+        if self.reasoning == "strip":
+            return self.writes
+        return ReasonedConversation if self.reasoning == "keep" else MaskedConversation
+
+    def rows(self, record: Dialogue, /) -> Sequence[Struct]:
         """One row with all turns."""
-        messages = (MarkedMessage(t.role, t.content, t.train, _details(t)) for t in record.turns)
-        return [MarkedConversation(record.id, tuple(messages))]
+        return [self.row_type(record.id, tuple(self._message(t) for t in record.turns))]
 
+    def remarks(self, record: Dialogue, /) -> dict[str, int]:
+        """What becomes of reasoning."""
+        return told(self.reasoning, record.turns)
 
-def _messages(turns: Iterable[Turn]) -> tuple[Message, ...]:
-    return tuple(Message(t.role, t.content) for t in turns)
+    def _message(self, turn: Turn) -> Struct:
+        details = _details(turn)
+        if self.reasoning == "strip":
+            return MarkedMessage(turn.role, turn.content, turn.train, details)
+        if self.reasoning == "keep":
+            return ReasonedMarkedMessage(turn.role, turn.content, turn.train, details, turn.reasoning or None)
+        parts = (ReasoningPart("text", turn.reasoning, False),) if turn.reasoning else None
+        if parts and turn.train and details is None:
+            # With marks on the reasoning axolotl trains no more of the content than is marked, too.
+            details = (Detail(0, len(turn.content) - 1, True),)
+        return MaskedMessage(turn.role, turn.content, turn.train, details, parts)
 
 
 def refuse_spans(record: Dialogue) -> None:
@@ -247,7 +320,7 @@ def write(export: Export, parts: Iterable[Path], out: Path, notes: Counter[str] 
     count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(out) as unfinished, _writer(unfinished, out.suffix, export.writes) as put:
+        with atomic(out) as unfinished, _writer(unfinished, out.suffix, export.row_type) as put:
             for records in _records(export, parts):
                 rows = [row for record in records for row in _rows(export, record, notes)]
                 put(rows)

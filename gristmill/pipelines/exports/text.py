@@ -9,10 +9,12 @@ from typing import ClassVar, Literal
 
 from msgspec import Struct
 
+from gristmill.core.answers import in_tags
 from gristmill.core.errors import RowRejected
 from gristmill.core.exports import Export
 from gristmill.core.records import Dialogue, Turn
 from gristmill.pipelines.exports.base import refuse_spans
+from gristmill.pipelines.exports.reasoning import told
 
 
 class Text(Struct, frozen=True):
@@ -46,6 +48,9 @@ class TextExport(Export, frozen=True, forbid_unknown_fields=True):
     """What stands between two turns."""
     untrained: Literal["drop", "keep"] = "drop"
     """``drop`` records with an assistant turn that must not be trained, or ``keep`` them: it is trained."""
+    reasoning: Literal["strip", "keep"] = "strip"
+    """What becomes of the reasoning before a turn: ``strip`` leaves it out, ``keep`` puts it between
+    ``<think>`` tags before the turn."""
 
     def rows(self, record: Dialogue, /) -> Sequence[Text]:
         """One row with all turns."""
@@ -53,11 +58,14 @@ class TextExport(Export, frozen=True, forbid_unknown_fields=True):
             raise RowRejected("has an assistant turn that must not be trained")
         if self.untrained == "drop":
             refuse_spans(record)
-        return [Text(record.id, self.separator.join(t.content for t in record.turns))]
+        keep = self.reasoning == "keep"
+        said = (in_tags(t.reasoning * keep, t.content) for t in record.turns)
+        return [Text(record.id, self.separator.join(said))]
 
     def remarks(self, record: Dialogue, /) -> dict[str, int]:
-        """What is trained that is not marked."""
-        return {"turns trained beside those marked": sum(not t.train for t in record.turns)}
+        """What is trained that is not marked, and what becomes of reasoning."""
+        beside = {"turns trained beside those marked": sum(not t.train for t in record.turns)}
+        return beside | told(self.reasoning, record.turns)
 
 
 class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +80,10 @@ class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
 
     separator: str = ""
     """What stands between two turns."""
+    reasoning: Literal["strip", "keep", "mask"] = "strip"
+    """What becomes of the reasoning before a trained turn: ``strip`` leaves it out, ``keep`` puts it between
+    ``<think>`` tags before the turn, ``mask`` does so at the end of the prompt, where it is not trained; of
+    several trained turns in a row only the first is given it then."""
 
     def rows(self, record: Dialogue, /) -> Sequence[TextCompletion]:
         """The rows, in order."""
@@ -79,16 +91,29 @@ class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
         made: list[tuple[str, str]] = []
         before = ""
         for trained, run in groupby(record.turns, key=_trained):
-            text = self.separator.join(t.content for t in run)
+            turns = list(run)
+            text = self.separator.join(t.content for t in turns)
             if trained and not before:
                 raise RowRejected("begins with a trained turn", "Use the format text for these.")
             if trained:
-                made.append((before, self.separator + text))
+                made.append(self._row(before, turns, text))
             before += (self.separator if before else "") + text
         if not made:
             raise RowRejected("has no turn to train")
         ids = [f"{record.id}#{n}" for n in range(1, len(made) + 1)] if len(made) > 1 else [record.id]
         return [TextCompletion(i, *texts) for i, texts in zip(ids, made, strict=True)]
+
+    def _row(self, before: str, turns: Sequence[Turn], text: str) -> tuple[str, str]:
+        """The prompt and the completion of a run of trained turns."""
+        if self.reasoning == "mask" and turns[0].reasoning:
+            return before + self.separator + in_tags(turns[0].reasoning, ""), text
+        if self.reasoning == "keep":
+            text = self.separator.join(in_tags(t.reasoning, t.content) for t in turns)
+        return before, self.separator + text
+
+    def remarks(self, record: Dialogue, /) -> dict[str, int]:
+        """What becomes of reasoning."""
+        return told(self.reasoning, (t for t in record.turns if t.train))
 
 
 def _trained(turn: Turn) -> bool:

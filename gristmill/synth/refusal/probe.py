@@ -270,6 +270,8 @@ class KnowledgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_field
                 finish_reason=judged.completion.finish_reason,
                 prompt_tokens=judged.completion.prompt_tokens,
                 completion_tokens=judged.completion.completion_tokens,
+                reasoning=judged.completion.reasoning,
+                reasoning_tokens=judged.completion.reasoning_tokens,
                 verdict=judged.verdict,
                 meta=record.meta,
             )

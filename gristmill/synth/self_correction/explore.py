@@ -35,6 +35,7 @@ from gristmill.synth.self_correction.prompts import (
     Marker,
     PromptOverrides,
     Prompts,
+    Said,
     marker_of,
     prompts_of,
 )
@@ -103,6 +104,10 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
     evaluations and then all its corrections before the next. Without it the attempt that is judged well at
     once is kept rather than one that needs several evaluations, which shifts what is kept
     (docs/self-correction.md)."""
+    keep_reasoning: bool = False
+    """Whether a model that reasons is sent what it thought in earlier turns, where a prompt has an
+    assistant's turn that is ``{attempt}`` or ``{evaluation}`` alone. Most models' chat templates leave it
+    out, as it is left out here."""
     sound_arithmetic: bool = False
     """Whether a right answer or a verdict that fits counts only where no equation in its text is false and
     ``statements`` or more are true (``gristmill.verifiers.rules.arithmetic``): against texts that are right
@@ -320,6 +325,7 @@ class Search:
         request = self.options.turns.evaluation.request(
             self.context.seed_for(self.problem.id, 1 + 2 * index),
             self.row,
+            self.thought(attempt=base.attempt.completion.reasoning),
             attempt=text_of(base.attempt.completion),
             answer=base.attempt.verdict.extracted or "",
         )
@@ -334,20 +340,25 @@ class Search:
     async def correct(self, index: int, count: int) -> None:
         """``count`` more corrections of an attempt, continuing the first evaluation that said "wrong"."""
         base = self.bases[index]
-        found = evaluation_text(base, False, self.options.reader)
+        found = evaluation_of(base, False, self.options.reader)
         if found is None:
             raise ValueError(f"attempt {index} has no evaluation that says 'wrong' to continue")
         request = self.options.turns.correction.request(
             self.context.seed_for(self.problem.id, 2 + 2 * index),
             self.row,
+            self.thought(attempt=base.attempt.completion.reasoning, evaluation=found.reasoning),
             attempt=text_of(base.attempt.completion),
             answer=base.attempt.verdict.extracted or "",
-            evaluation=found,
+            evaluation=found.text,
         )
         drawn = await self.sample(request, len(base.corrections), count)
         verdicts = await asyncio.gather(*(self.judge(c) for c in drawn))
         new = tuple(Judged(c, v, self.is_sound(c)) for c, v in zip(drawn, verdicts, strict=True))
         self.bases[index] = replace(base, corrections=base.corrections + new)
+
+    def thought(self, **reasoning: str) -> dict[str, str]:
+        """What is sent along of the reasoning of earlier turns, by the place that a turn stands for."""
+        return reasoning if self.options.keep_reasoning else {}
 
     async def sample(self, request: Request, first: int, count: int) -> list[Completion]:
         """Completions whose text begins with the prompt's prefix, which the engine does not repeat."""
@@ -377,12 +388,17 @@ def text_of(completion: Completion) -> str:
     return completion.text.strip()
 
 
-def evaluation_text(base: Base, said: bool, marker: Marker) -> str | None:
+def evaluation_of(base: Base, said: bool, marker: Marker) -> Said | None:
     """The first usable evaluation of this verdict, cut at its marker, which is then written in full."""
     truth = attempt_right(base)
     for evaluation in base.evaluations:
         if usable(evaluation, truth) is said:
             read = marker.read(evaluation.completion.text)
             if read:
-                return read[1].strip()
+                return Said(read[1].strip(), evaluation.completion.reasoning)
     return None
+
+
+def said_in(completion: Completion) -> Said:
+    """A completion as it is in exported data."""
+    return Said(text_of(completion), completion.reasoning)

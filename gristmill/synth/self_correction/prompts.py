@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -20,6 +20,15 @@ from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill, fill_messages, require, row_places
 from gristmill.core.records import Span, Style, Subset, Turn
+
+_NONE: Mapping[str, str] = {}
+
+
+class Said(NamedTuple):
+    """What a model said, and what it thought before."""
+
+    text: str
+    reasoning: str = ""
 
 
 class TurnPrompt(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,9 +46,22 @@ class TurnPrompt(Struct, frozen=True, forbid_unknown_fields=True):
     prefix: str = ""
     """The beginning of the model's answer, which is part of its text."""
 
-    def request(self, seed: int, row: Mapping[str, Any], **values: str) -> Request:
-        """The request for this turn about one problem. ``RowRejected`` where it lacks a column."""
-        return Request(fill_messages(self.messages, row, **values), self.sampling, seed, self.prefix)
+    def request(
+        self, seed: int, row: Mapping[str, Any], reasoning: Mapping[str, str] = _NONE, **values: str
+    ) -> Request:
+        """The request for this turn about one problem. ``RowRejected`` where it lacks a column.
+
+        ``reasoning`` is what the model thought before it said what is in a place: it is sent with the
+        assistant's turns that are that place alone.
+        """
+        filled = fill_messages(self.messages, row, **values)
+        if any(reasoning.values()):
+            thought = {f"{{{place}}}": text for place, text in reasoning.items()}
+            filled = tuple(
+                replace(m, reasoning=thought.get(t.content, "")) if m.role == "assistant" else m
+                for t, m in zip(self.messages, filled, strict=True)
+            )
+        return Request(filled, self.sampling, seed, self.prefix)
 
 
 OWN_PLACES: dict[str, frozenset[str]] = {
@@ -224,9 +246,13 @@ def assemble(
     style: Style,
     dialogue: CorrectionDialogue,
     problem: str,
-    parts: Sequence[tuple[str, bool]],
+    parts: Sequence[tuple[Said, bool]],
 ) -> tuple[Turn, ...]:
-    """The exported turns. ``parts``: attempt, evaluation and (if any) correction, each with its loss mark."""
+    """The exported turns. ``parts``: attempt, evaluation and (if any) correction, each with its loss mark.
+
+    A turn of several parts has the reasoning of the first: that of the others would stand before what it is
+    about.
+    """
     turns = [Turn("system", dialogue.system, False)] if dialogue.system else []
     turns.append(Turn("user", fill(dialogue.problem, problem=problem), False))
     joiners = (dialogue.check, dialogue.revise)
@@ -237,23 +263,23 @@ def assemble(
         "merged": (None, None),
     }
     group = [parts[0]]
-    for ask, joiner, (text, train) in zip(asks[style], joiners, parts[1:], strict=False):
+    for ask, joiner, (said, train) in zip(asks[style], joiners, parts[1:], strict=False):
         if ask is None:
-            group.append((joiner + text, train))
+            group.append((said._replace(text=joiner + said.text), train))
         else:
             turns += [_join(group), Turn("user", ask, False)]
-            group = [(text, train)]
+            group = [(said, train)]
     return (*turns, _join(group))
 
 
-def _join(group: Sequence[tuple[str, bool]]) -> Turn:
+def _join(group: Sequence[tuple[Said, bool]]) -> Turn:
     """One assistant turn of several parts, with the spans of those that carry loss."""
     content, spans = "", list[Span]()
-    for text, train in group:
-        start, content = len(content), content + text
+    for said, train in group:
+        start, content = len(content), content + said.text
         if train and spans and spans[-1].end == start:
             spans[-1] = Span(spans[-1].start, len(content))
         elif train:
             spans.append(Span(start, len(content)))
     whole = spans == [Span(0, len(content))]
-    return Turn("assistant", content, bool(spans), () if whole else tuple(spans))
+    return Turn("assistant", content, bool(spans), () if whole else tuple(spans), group[0][0].reasoning)

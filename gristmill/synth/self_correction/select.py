@@ -10,12 +10,13 @@ from msgspec import Struct, field
 from gristmill.core.engine import Ability, Message
 from gristmill.core.records import Base, Exploration, Pair, Subset, Trajectory
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
-from gristmill.synth.self_correction.explore import evaluation_text, text_of
+from gristmill.synth.self_correction.explore import evaluation_of, said_in
 from gristmill.synth.self_correction.goals import GOALS, GoalName, Want, assign, met, right
 from gristmill.synth.self_correction.prompts import (
     LOSS,
     CorrectionDialogue,
     Marker,
+    Said,
     assemble,
     dialogue_of,
     marker_of,
@@ -59,9 +60,7 @@ class Trajectories(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def trajectory(self, record: Exploration, base: Base, subset: Subset, marker: Marker) -> Trajectory:
         """The trajectory of a first attempt that serves ``subset``."""
         goal = GOALS[subset]
-        texts = [text_of(base.attempt.completion), evaluation_text(base, subset == "D3", marker) or ""]
-        if goal.outcomes:
-            texts.append(next(text_of(c.completion) for c in base.corrections if right(c)))
+        parts = _parts(base, subset == "D3", True if goal.outcomes else None, marker)
         trained = (LOSS[subset][0] and self.train_right_attempt, *LOSS[subset][1:])
         return Trajectory(
             id=f"{record.id}/{base.index}",
@@ -74,7 +73,7 @@ class Trajectories(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 record.style,
                 self.dialogue or dialogue_of(record.style),
                 record.problem,
-                list(zip(texts, trained, strict=False)),
+                list(zip(parts, trained, strict=False)),
             ),
         )
 
@@ -146,20 +145,26 @@ class CorrectionPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
     def side(self, record: Exploration, base: Base, said: bool, outcome: bool | None) -> list[Message]:
         """The conversation with the first such evaluation and correction (``None``: no correction)."""
         marker = self.marker or marker_of(record.style)
-        texts = [text_of(base.attempt.completion), evaluation_text(base, said, marker) or ""]
-        if outcome is not None:
-            texts.append(next(text_of(c.completion) for c in base.corrections if right(c) is outcome))
         turns = assemble(
             record.style,
             self.dialogue or dialogue_of(record.style),
             record.problem,
-            [(text, False) for text in texts],
+            [(part, False) for part in _parts(base, said, outcome, marker)],
         )
-        return [Message(t.role, t.content) for t in turns]
+        return [Message(t.role, t.content, t.reasoning) for t in turns]
 
     def estimate(self, record: Exploration) -> Estimate:
         """Nothing: no engine is called."""
         return Estimate(0, 0, 0, 0, rows_max=len(GOALS) * len(record.bases))
+
+
+def _parts(base: Base, said: bool, outcome: bool | None, marker: Marker) -> list[Said]:
+    """The attempt, its first evaluation of that verdict, and its first correction of that outcome (``None``:
+    no correction)."""
+    parts = [said_in(base.attempt.completion), evaluation_of(base, said, marker) or Said("")]
+    if outcome is not None:
+        parts.append(next(said_in(c.completion) for c in base.corrections if right(c) is outcome))
+    return parts
 
 
 def _common(left: list[Message], right: list[Message]) -> Iterator[Message]:

@@ -28,6 +28,8 @@ class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The turns whose prompts replace the style's own."""
     marker: Marker | None = None
     """The endings of a self-evaluation in place of the style's own."""
+    keep_reasoning: bool = False
+    """As for ``explore_self_correction``."""
     temperature: Annotated[float, Meta(ge=0)] | None = 0.0
     """The temperature of every turn; ``null`` keeps the prompts' own."""
 
@@ -61,7 +63,12 @@ class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def explore(self) -> Explore:
         """The same prompts as options of the sampling stage."""
-        options = Explore(style=self.style, prompts=self.prompts, marker=self.marker)
+        options = Explore(
+            style=self.style,
+            prompts=self.prompts,
+            marker=self.marker,
+            keep_reasoning=self.keep_reasoning,
+        )
         if self.temperature is None:
             return options
         turns = options.turns

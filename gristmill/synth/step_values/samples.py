@@ -77,5 +77,7 @@ def _sample(record: ValuedSolution, name: str, index: int, prefix: str, rollout:
         finish_reason=completion.finish_reason,
         prompt_tokens=completion.prompt_tokens,
         completion_tokens=completion.completion_tokens,
+        reasoning=completion.reasoning,
+        reasoning_tokens=completion.reasoning_tokens,
         verdict=rollout.verdict,
     )

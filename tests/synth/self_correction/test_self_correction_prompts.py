@@ -14,6 +14,7 @@ from gristmill.synth.self_correction.prompts import (
     CorrectionDialogue,
     Marker,
     PromptOverrides,
+    Said,
     TurnPrompt,
     assemble,
     dialogue_of,
@@ -97,8 +98,8 @@ def test_words_around_the_turns_have_no_other_place_than_the_problem() -> None:
         Explore(check_holds=CheckHolds(right="It is {referrence}."))
 
 
-def parts(subset: str) -> list[tuple[str, bool]]:
-    texts = ["ATTEMPT", "EVALUATION"] + ([] if subset == "D3" else ["CORRECTION"])
+def parts(subset: str) -> list[tuple[Said, bool]]:
+    texts = [Said("ATTEMPT"), Said("EVALUATION")] + ([] if subset == "D3" else [Said("CORRECTION")])
     return list(zip(texts, LOSS[subset], strict=False))  # type: ignore[index]
 
 

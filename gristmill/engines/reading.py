@@ -1,0 +1,108 @@
+"""How an answer is read, whichever engine gave it: why it ended, and its reasoning apart from the answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from gristmill.core.answers import in_tags, split_reasoning
+from gristmill.core.engine import FinishReason, Message, Request, TokenLogprob
+from gristmill.engines.options import FinishMeaning, ReadingOptions, ReasoningAs
+
+_log = logging.getLogger(__name__)
+
+# The names of the OpenAI protocol first, then those of other servers that speak it or are translated to it.
+_NAMES: Mapping[FinishMeaning, str] = {
+    "stop": "stop eos eos_token end_turn stop_sequence end complete",
+    "length": "length max_tokens max_output_tokens model_length token_limit model_context_window_exceeded",
+    "content_filter": "content_filter safety recitation blocklist prohibited_content spii sensitive "
+    "guardrail_intervened",
+    "tool_calls": "tool_calls tool_use function_call",
+    "refusal": "refusal",
+    "other": "other",
+    "error": "error abort aborted cancelled network_error insufficient_system_resource",
+}
+FINISH_REASONS = {name: meaning for meaning, names in _NAMES.items() for name in names.split()}
+"""What the names of finish reasons mean, in lower case."""
+
+
+class Answer(NamedTuple):
+    """A reply taken apart."""
+
+    text: str
+    reasoning: str
+    reason: FinishReason
+
+
+class Reading:
+    """The options for reading answers at work: each name that is not known is said once."""
+
+    def __init__(self, options: ReadingOptions, where: object) -> None:
+        """``where`` is the server or model, for messages."""
+        own = {name.casefold(): meaning for name, meaning in options.finish_reasons.items()}
+        self._meanings = {**FINISH_REASONS, **own}
+        self._in_text = options.reasoning_in_text
+        self.where = where
+        self._said: set[str] = set()
+
+    def meaning(self, name: str) -> FinishMeaning:
+        """What a finish reason means; ``other`` for one that is in no table."""
+        known = self._meanings.get(name.casefold())
+        if known is None:
+            self.warn_once(
+                name,
+                f"{self.where}: the finish reason {name[:60]!r} is not known, so its answers count as not "
+                "finished. Say what it means under the engine's 'finish_reasons', such as "
+                f"{{{name[:60]}: stop}}.",
+            )
+        return known or "other"
+
+    def warn_once(self, about: str, message: str) -> None:
+        """A warning in the run's log and on the terminal, the first time that it is ``about`` this."""
+        if about not in self._said:
+            self._said.add(about)
+            _log.warning("%s", message)
+
+    def apart(self, request: Request, text: str, reasoning: str, reason: FinishReason) -> Answer:
+        """A reply's answer and reasoning, of its ``text`` and what the server itself took for ``reasoning``.
+
+        Reasoning without an answer behind it was not finished: the text is then empty, and what ended by
+        itself (``stop``) ends as ``other``.
+        """
+        if reasoning:
+            text = text.lstrip()
+        elif self._in_text != "keep" and not request.prefix:
+            reasoning, answer = split_reasoning(text, begun=self._in_text == "begun")
+            text = answer or ""
+        if reasoning and not text and reason == "stop":
+            reason = "other"
+        return Answer(text, reasoning, reason)
+
+
+def answer_tokens(tokens: Sequence[TokenLogprob] | None, answer: Answer) -> tuple[TokenLogprob, ...] | None:
+    """The tokens of the answer alone, of those of a whole reply; ``None`` where they cannot be told apart."""
+    if tokens is None or not answer.reasoning:
+        return None if tokens is None else tuple(tokens)
+    at = "".join(t.token for t in tokens).rfind(answer.text)
+    if not answer.text or at < 0:
+        return None
+    spelled = 0
+    for i, token in enumerate(tokens):
+        spelled += len(token.token)
+        if spelled > at:
+            return tuple(tokens[i:])
+    return None
+
+
+def sent(messages: Sequence[Message], how: ReasoningAs) -> list[dict[str, str]]:
+    """Messages as they are sent, with the reasoning of earlier turns where the options want it."""
+    turns = []
+    for message in messages:
+        turn = {"role": str(message.role), "content": message.content}
+        if message.reasoning and how == "tags":
+            turn["content"] = in_tags(message.reasoning, message.content)
+        elif message.reasoning:
+            turn[how] = message.reasoning
+        turns.append(turn)
+    return turns
