@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Ability, Completion, Engine
+from gristmill.core.engine import Ability, Completion, Engine, Sampling
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict, unfinished
 
@@ -126,6 +126,16 @@ def derive_seed(run_seed: int, record_id: str, call: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
+def alike(draws: int, sampling: Sampling, option: str) -> Sequence[str]:
+    """A caution where several draws of one prompt are at temperature 0; ``option`` is where that is set."""
+    if draws < 2 or sampling.temperature > 0:
+        return ()
+    return [
+        f"{draws} draws at temperature 0 are most likely {draws} times the same answer, each paid for. "
+        f"Raise {option}.temperature, or draw one."
+    ]
+
+
 class Anything(Struct, frozen=True):
     """What a stage reads that takes any record: all have an id."""
 
@@ -148,6 +158,9 @@ class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     engine's name; a property where options decide it."""
     verifiers: ClassVar[Any] = ()
     """The names of the recipe's further verifiers that it calls; a property where options decide it."""
+    judges: ClassVar[Any] = False
+    """Whether it judges by the ``answer`` of the row, so that rows without one are told of; a property where
+    options decide it."""
 
     @abstractmethod
     async def __call__(self, record: Any, context: Context, /) -> Sequence[Struct]:
@@ -160,6 +173,10 @@ class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def estimate(self, record: Any, /) -> Estimate | None:
         """What ``record`` will cost; ``None`` where nothing can be said, which ``plan`` shows as "?"."""
         return None if self.needs or self.uses else Estimate(0, 0, 0, 0)
+
+    def cautions(self) -> Sequence[str]:
+        """What a user should know of these options before anything is paid for; a sentence each."""
+        return ()
 
 
 class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

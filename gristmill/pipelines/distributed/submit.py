@@ -24,9 +24,9 @@ from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import changed_keys, hold
 from gristmill.pipelines.rundir.results import Run, open_run
-from gristmill.pipelines.rundir.summary import table
+from gristmill.pipelines.rundir.summary import Summary, table
 from gristmill.pipelines.running import runner
-from gristmill.pipelines.running.runner import RunOptions
+from gristmill.pipelines.running.claim import claim, pacing
 from gristmill.pipelines.sources.source import Source
 
 
@@ -44,6 +44,7 @@ def distribute(
     runs: str | Path = "runs",
     log: str | Path | None = None,
     quiet: bool = False,
+    replace: bool = False,
 ) -> Run | None:
     """Run a recipe in ``tasks`` tasks on the executor ``local``, ``slurm`` or ``ray``, at most ``workers`` of
     them at a time, and return what came of it; ``None`` for Slurm, to which it is only submitted.
@@ -53,7 +54,7 @@ def distribute(
     that was stopped goes on: what is unfinished runs, over its completion logs. A complete one is run again.
 
     Raises ``RunError`` and ``RunStopped`` as ``runner.run`` does; ``RecipeError`` for options that do not
-    fit, ``MissingExtraError`` without datatrove (or Ray).
+    fit, ``MissingExtraError`` without datatrove (or Ray). This function is longer than most for its options.
     """
     recipe = runner.loaded(recipe, overrides, limit)
     if recipe.until is not None:
@@ -63,7 +64,9 @@ def distribute(
         )
     chosen = open_options(executor, options)
     with hold(Path(runs) / recipe.name) as rundir:
-        runner.claim(rundir, recipe, RunOptions(resume=resume, fresh=fresh))
+        ledger = claim(rundir, recipe, resume=resume, fresh=fresh, replace=replace)
+        ledger.summary = lambda: Summary(recipe.name, recipe.seed, "", [], total=ledger.spent)
+        ledger.begin()
         rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
         job = _job(
             recipe, chosen, rundir.path, runner.log_path(log), tasks, workers, rundir.fresh_since(start=fresh)
@@ -119,7 +122,7 @@ def _job(
     former = read_job(rundir / SHARDS / JOB)
     if former is not None:
         # These make other parts of the same rows; the tasks must not mix.
-        ignored = runner.pacing(recipe) - {"limit", "part_rows"}
+        ignored = pacing(recipe) - {"limit", "part_rows"}
         complete = done(former.folder(phases(recipe.graph, former.tasks)[-1]))
         if not complete and job.same_as(former) and not changed_keys(former.recipe, data, ignored):
             job = msgspec.structs.replace(job, generation=former.generation, started=former.started)

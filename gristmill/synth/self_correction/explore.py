@@ -114,6 +114,7 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
+    judges: ClassVar[bool] = True
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     def __post_init__(self) -> None:

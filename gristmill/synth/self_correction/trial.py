@@ -33,6 +33,7 @@ class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Exploration
+    judges: ClassVar[bool] = True
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
 
     reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = ValuedSolution
+    judges: ClassVar[bool] = True
 
     split: Split = Split()
     """How the solution is cut into steps."""
