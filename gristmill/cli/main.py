@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gc
 import importlib
-import os
-import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NoReturn
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
 
+from gristmill.cli.continuing import continued, distributed, leave_at_once
 from gristmill.cli.exporting import export
 from gristmill.cli.options import (
     INTERRUPTED,
@@ -30,7 +29,6 @@ from gristmill.cli.options import (
     run_path,
     status_of,
 )
-from gristmill.cli.shipped import shown
 from gristmill.core.errors import GristmillError, RecipeError
 
 app = typer.Typer(
@@ -136,7 +134,7 @@ def run(
 ) -> None:
     """Run a recipe. A run that was stopped continues where it was: nothing is paid for twice.
 
-    The exit status says what was made: 0 all, 3 some, 4 nothing, 5 stopped and can be continued, 2 a recipe or
+    The exit status says what was made: 0 all, 3 some, 4 nothing; 5 stopped, can be continued; 2 a recipe or
     command that cannot be run. This function is longer than most for its options.
     """
     from gristmill.pipelines.running import runner
@@ -153,8 +151,8 @@ def run(
         "quiet": quiet,
         "replace": replace,
     }
-    again = _again(recipe, overrides or [], limit, runs, log, resume=resume)
-    again += _distributed(executor, tasks, workers, option or [])
+    again = continued(recipe, overrides or [], limit, runs, log, resume=resume)
+    again += distributed(executor, tasks, workers, option or [])
     try:
         if executor is not None:
             from gristmill.pipelines.distributed.submit import distribute
@@ -168,52 +166,13 @@ def run(
                 **given,
                 confirm=asking(),
                 again=f"Continue with: {again}",
-                at_once=lambda: _leave_at_once(again),
+                at_once=lambda: leave_at_once(again),
             )
     except (runner.Interrupted, KeyboardInterrupt) as error:
         typer.echo(_line(str(error)) or f"stopped. Continue with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
     if done is not None:
         raise typer.Exit({"all": 0, "some": SOME, "none": NONE}[done.summary.made])
-
-
-def _again(
-    recipe: Path,
-    overrides: list[str],
-    limit: int | None,
-    runs: Path,
-    log: Path | None,
-    *,
-    resume: bool = False,
-) -> str:
-    """The command that continues a run: the same one, but never ``--fresh``."""
-    words = ["gristmill", "run", shown(recipe)]
-    words += [word for override in overrides for word in ("--set", override)]
-    words += ["--resume"] if resume else []
-    words += [] if limit is None else ["--limit", str(limit)]
-    words += [] if runs == RUNS else ["--runs", str(runs)]
-    words += [] if log is None else ["--log", str(log)]
-    return shlex.join(words)
-
-
-def _distributed(executor: str | None, tasks: int | None, workers: int | None, options: list[str]) -> str:
-    """The part of a command that says where it runs. ``RecipeError`` where that makes no sense."""
-    if executor is None and (tasks or workers or options):
-        raise RecipeError(
-            "--tasks, --workers and --option go with --executor.", remedy="Add --executor local."
-        )
-    if executor is not None and tasks is None:
-        raise RecipeError("--executor needs --tasks.", remedy="Say into how many tasks: --tasks 64")
-    words = [] if executor is None else ["--executor", executor, "--tasks", str(tasks)]
-    words += [] if workers is None else ["--workers", str(workers)]
-    words += [word for option in options for word in ("--option", option)]
-    return f" {shlex.join(words)}" if words else ""
-
-
-def _leave_at_once(again: str) -> NoReturn:
-    """End this process now, as a kill would: what the log has committed is what there is."""
-    print(f"\nstopped at once. Continue with: {again}", file=sys.stderr, flush=True)
-    os._exit(INTERRUPTED)
 
 
 @app.command()

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from gristmill.cli.main import _again, app
+from gristmill.cli.continuing import continued
+from gristmill.cli.main import app
 from gristmill.cli.options import NONE, RUNS
 from gristmill.cli.shipped import DATA, copy, find, shipped, shown
 from gristmill.core.errors import RecipeError
@@ -47,7 +48,7 @@ def test_one_runs_by_its_name(tmp_path: Path) -> None:
 
 
 def test_the_command_that_goes_on_names_it_as_it_was_named(tmp_path: Path) -> None:
-    assert shlex.split(_again(find("quickstart"), [], 2, RUNS, None))[2] == "quickstart"
+    assert shlex.split(continued(find("quickstart"), [], 2, RUNS, None))[2] == "quickstart"
     (tmp_path / "quickstart").write_text("name: mine")
     assert shown(DATA / "recipes" / "quickstart.yaml") != "quickstart"
 

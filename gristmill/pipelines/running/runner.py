@@ -101,8 +101,8 @@ def run(
     others are those of ``RunOptions``.
 
     Raises ``RunError`` for a directory that is in use, belongs to another recipe or cannot be written,
-    ``RunStopped`` for a run that ended itself, and its subclass ``Interrupted`` after Ctrl-C. This function is
-    longer than most for its options.
+    ``RunStopped`` for a run that ended itself, and its subclass ``Interrupted`` after Ctrl-C. This function
+    is longer than most for its options.
     """
     recipe = loaded(recipe, overrides, limit)
     options = RunOptions(
