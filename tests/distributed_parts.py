@@ -186,5 +186,5 @@ def outputs(path: Path) -> dict[str, bytes]:
         and p.name not in ("log.txt", ".lock", ".fresh", "recipe.yaml")
     }
     summary = json.loads(found["summary.json"])
-    del summary["spent"], summary["timing"]
+    del summary["spent"], summary["total"], summary["timing"]
     return found | {"summary.json": json.dumps(summary).encode()}

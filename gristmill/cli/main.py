@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import gc
 import importlib
-import os
-import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NoReturn
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperGroup
 
+from gristmill.cli.continuing import continued, distributed, leave_at_once
+from gristmill.cli.exporting import export
 from gristmill.cli.options import (
     INTERRUPTED,
+    NONE,
     RUNS,
+    SOME,
     LimitOption,
     LogOption,
+    PartialOption,
     RecipeArg,
     RunArg,
     RunsOption,
     SetOption,
+    asking,
+    run_path,
+    status_of,
 )
-from gristmill.cli.shipped import shown
 from gristmill.core.errors import GristmillError, RecipeError
 
 app = typer.Typer(
@@ -114,6 +119,9 @@ def run(
     runs: RunsOption = RUNS,
     log: LogOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing table.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Do not ask before --limit makes a complete run smaller.")
+    ] = False,
     executor: Annotated[
         str | None, typer.Option(help="Run as tasks on an executor: local, slurm or ray.")
     ] = None,
@@ -124,7 +132,11 @@ def run(
         typer.Option("--option", metavar="KEY=VALUE", help="An option of the executor: time=08:00:00."),
     ] = None,
 ) -> None:
-    """Run a recipe. A run that was stopped continues where it was: nothing is paid for twice."""
+    """Run a recipe. A run that was stopped continues where it was: nothing is paid for twice.
+
+    The exit status says what was made: 0 all, 3 some, 4 nothing; 5 stopped, can be continued; 2 a recipe or
+    command that cannot be run. This function is longer than most for its options.
+    """
     from gristmill.pipelines.running import runner
 
     if resume and fresh:
@@ -137,53 +149,30 @@ def run(
         "runs": runs,
         "log": log,
         "quiet": quiet,
+        "replace": replace,
     }
-    again = _again(recipe, overrides or [], limit, runs, log)
-    again += _distributed(executor, tasks, workers, option or [])
+    again = continued(recipe, overrides or [], limit, runs, log, resume=resume)
+    again += distributed(executor, tasks, workers, option or [])
     try:
         if executor is not None:
             from gristmill.pipelines.distributed.submit import distribute
 
-            distribute(
+            done = distribute(
                 recipe, executor=executor, tasks=tasks or 1, workers=workers, options=option or [], **given
             )
         else:
-            runner.run(
-                recipe, **given, again=f"Continue with: {again}", at_once=lambda: _leave_at_once(again)
+            done = runner.run(
+                recipe,
+                **given,
+                confirm=asking(),
+                again=f"Continue with: {again}",
+                at_once=lambda: leave_at_once(again),
             )
     except (runner.Interrupted, KeyboardInterrupt) as error:
         typer.echo(_line(str(error)) or f"stopped. Continue with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
-
-
-def _again(recipe: Path, overrides: list[str], limit: int | None, runs: Path, log: Path | None) -> str:
-    """The command that continues a run: the same one, but never ``--fresh``."""
-    words = ["gristmill", "run", shown(recipe)]
-    words += [word for override in overrides for word in ("--set", override)]
-    words += [] if limit is None else ["--limit", str(limit)]
-    words += [] if runs == RUNS else ["--runs", str(runs)]
-    words += [] if log is None else ["--log", str(log)]
-    return shlex.join(words)
-
-
-def _distributed(executor: str | None, tasks: int | None, workers: int | None, options: list[str]) -> str:
-    """The part of a command that says where it runs. ``RecipeError`` where that makes no sense."""
-    if executor is None and (tasks or workers or options):
-        raise RecipeError(
-            "--tasks, --workers and --option go with --executor.", remedy="Add --executor local."
-        )
-    if executor is not None and tasks is None:
-        raise RecipeError("--executor needs --tasks.", remedy="Say into how many tasks: --tasks 64")
-    words = [] if executor is None else ["--executor", executor, "--tasks", str(tasks)]
-    words += [] if workers is None else ["--workers", str(workers)]
-    words += [word for option in options for word in ("--option", option)]
-    return f" {shlex.join(words)}" if words else ""
-
-
-def _leave_at_once(again: str) -> NoReturn:
-    """End this process now, as a kill would: what the log has committed is what there is."""
-    print(f"\nstopped at once. Continue with: {again}", file=sys.stderr, flush=True)
-    os._exit(INTERRUPTED)
+    if done is not None:
+        raise typer.Exit({"all": 0, "some": SOME, "none": NONE}[done.summary.made])
 
 
 @app.command()
@@ -226,7 +215,7 @@ def plan(
         rows,
         overrides=overrides or [],
         gpus=gpus,
-        pilot=None if pilot is None else _run_path(pilot, runs),
+        pilot=None if pilot is None else run_path(pilot, runs),
         pilot_rows=pilot_rows,
         pilot_gpus=pilot_gpus,
         tokens_per_second=tokens_per_second,
@@ -263,15 +252,17 @@ def show(
         Path | None,
         typer.Option(metavar="FILE", help="Write a page of trees or valued steps instead (-n: 100)."),
     ] = None,
+    partial: PartialOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
     """Show a run's summary and rows: trees, steps with their values, trajectories, pairs and samples."""
     from gristmill.pipelines.rundir.results import open_run
 
+    found = open_run(run_path(run, runs), partial=partial)
     if html is not None:
         from gristmill.pipelines.show import page
 
-        drawn = page.write(open_run(_run_path(run, runs)), html, stage=stage, n=100 if n is None else n)
+        drawn = page.write(found, html, stage=stage, n=100 if n is None else n)
         typer.echo(f"{drawn:,} drawn: {html}")
         return
     from rich.console import Console
@@ -279,26 +270,10 @@ def show(
     from gristmill.pipelines.show.terminal import show as print_run
 
     console = Console(highlight=False, markup=False, emoji=False)
-    print_run(
-        open_run(_run_path(run, runs)), console, stage=stage, n=3 if n is None else n, rejected=rejected
-    )
+    print_run(found, console, stage=stage, n=3 if n is None else n, rejected=rejected)
 
 
-@app.command()
-def export(
-    run: RunArg,
-    format_: Annotated[str, typer.Option("--format", help="The format, such as trl-sft.")],
-    from_: Annotated[str | None, typer.Option("--from", help="Default: the last stage that fits.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The file, .jsonl or .parquet.")] = None,
-    runs: RunsOption = RUNS,
-) -> None:
-    """Write a stage's rows in a trainer's format."""
-    from gristmill.pipelines.rundir.results import export_run
-
-    path, rows, notes = export_run(_run_path(run, runs), format_, stage=from_, out=out)
-    for reason, count in sorted(notes.items()):
-        typer.echo(f"{count:,} {_line(reason)}", err=True)
-    typer.echo(f"{rows:,} rows: {path}")
+app.command()(export)
 
 
 @app.command()
@@ -366,12 +341,6 @@ def schema() -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
 
 
-def _run_path(run: str, runs: Path) -> Path:
-    """A run given by its directory or by its name."""
-    path = Path(run)
-    return path if path.is_dir() else runs / run
-
-
 def _line(text: str) -> str:
     from gristmill.pipelines.rundir.summary import printable
 
@@ -379,14 +348,14 @@ def _line(text: str) -> str:
 
 
 def main() -> None:
-    """The entry point: exit status 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    """The entry point. The exit statuses are in ``gristmill.cli.options`` and in docs/runs.md."""
     # Many rows are in flight at once, all of them alive: collecting after every 700 of them finds nothing.
     gc.set_threshold(20_000, 20, 20)
     try:
         app()
     except GristmillError as error:
         typer.echo(f"error: {_line(str(error))}", err=True)
-        sys.exit(1)
+        sys.exit(status_of(error))
     finally:
         if "torch" not in sys.modules:  # its libraries would report what was not collected as leaks
             gc.freeze()  # the interpreter's last collection then takes no time: 70 ms less

@@ -1,21 +1,29 @@
-"""Arguments and options that several commands share, and the exit status of one that was interrupted."""
+"""Arguments and options that several commands share, and what their exit statuses mean."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gristmill.cli.shipped import find
+from gristmill.core.errors import GristmillError, RecipeError, RunStopped
 
-INTERRUPTED = 130
+FAILED, UNUSABLE, SOME, NONE, STOPPED, INTERRUPTED = 1, 2, 3, 4, 5, 130
+"""Exit statuses beside 0: an error; a recipe or a command that cannot be run as it is; a run that made some
+of its rows, or none; a run that stopped itself and can be continued, or was interrupted and can be."""
 
 RecipeArg = Annotated[
     Path,
     typer.Argument(
         metavar="RECIPE", parser=find, help="A YAML file, or the name of a recipe that comes with Gristmill."
     ),
+]
+PartialOption = Annotated[
+    bool, typer.Option("--partial", help="Take a run that has not come to its end, as far as it got.")
 ]
 RunArg = Annotated[str, typer.Argument(metavar="RUN", help="The name of a run, or its directory.")]
 SetOption = Annotated[
@@ -29,3 +37,23 @@ LogOption = Annotated[
     typer.Option(help="The completion log. Default: $GRISTMILL_LOG, else .gristmill/completions.sqlite."),
 ]
 RUNS = Path("runs")
+
+
+def run_path(run: str, runs: Path) -> Path:
+    """A run given by its directory or by its name."""
+    path = Path(run)
+    return path if path.is_dir() else runs / run
+
+
+def status_of(error: GristmillError) -> int:
+    """The exit status of a command that ended with this error."""
+    if isinstance(error, RecipeError):
+        return UNUSABLE
+    return STOPPED if isinstance(error, RunStopped) else FAILED
+
+
+def asking() -> Callable[[str], bool] | None:
+    """A function that asks the user a question; ``None`` where nobody sits at a terminal."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    return lambda question: typer.confirm(f"{question} Replace it?", err=True)

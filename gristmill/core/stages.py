@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Ability, Completion, Engine
+from gristmill.core.engine import Ability, Completion, Engine, Sampling
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import RowValues
 from gristmill.core.verdicts import Verdict, unfinished
@@ -134,6 +134,16 @@ def derive_seed(run_seed: int, record_id: str, call: int = 0) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") >> 1
 
 
+def alike(draws: int, sampling: Sampling, option: str) -> Sequence[str]:
+    """A caution where several draws of one prompt are at temperature 0; ``option`` is where that is set."""
+    if draws < 2 or sampling.temperature > 0:
+        return ()
+    return [
+        f"{draws} draws at temperature 0 are most likely {draws} times the same answer, each paid for. "
+        f"Raise {option}.temperature, or draw one."
+    ]
+
+
 class Anything(Struct, frozen=True):
     """What a stage reads that takes any record: all have an id."""
 
@@ -158,7 +168,8 @@ class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The names of the recipe's further verifiers that it calls; a property where options decide it."""
     verifies: ClassVar[Any] = False
     """Whether it judges by the recipe's main verifier and a row's own ``answer``; a property where options
-    decide it. Answers by which nothing can be judged are then refused as the source is read."""
+    decide it. Answers by which nothing can be judged are then refused as the source is read, and rows
+    without one are counted."""
 
     @abstractmethod
     async def __call__(self, record: Any, context: Context, /) -> Sequence[Struct]:
@@ -171,6 +182,10 @@ class RowStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def estimate(self, record: Any, /) -> Estimate | None:
         """What ``record`` will cost; ``None`` where nothing can be said, which ``plan`` shows as "?"."""
         return None if self.needs or self.uses else Estimate(0, 0, 0, 0)
+
+    def cautions(self) -> Sequence[str]:
+        """What a user should know of these options before anything is paid for; a sentence each."""
+        return ()
 
 
 class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

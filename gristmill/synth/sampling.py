@@ -13,7 +13,7 @@ from gristmill.core.engine import Ability, Completion, Message, Request, Samplin
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import RowValues, fill, opening, require_row, row_places
 from gristmill.core.records import Problem, Sampled
-from gristmill.core.stages import Context, Estimate, Rejection, RowStage
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage, alike
 from gristmill.core.verdicts import Verdict
 
 _CHARS_PER_TOKEN = 4
@@ -101,6 +101,10 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
             for i, first in enumerate(firsts)
         ]
         return [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
+
+    def cautions(self) -> Sequence[str]:
+        """Samples that would all be alike."""
+        return alike(self.samples, self.sampling, "sampling")
 
     def estimate(self, problem: Problem) -> Estimate:
         """Exact in completions; tokens count four characters each and every answer at its full length.

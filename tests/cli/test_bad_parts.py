@@ -223,7 +223,7 @@ def test_a_bad_part_is_one_line_and_nothing_is_asked(
 ) -> None:
     monkeypatch.chdir(workspace.path)
     recipe(workspace, group, part, monkeypatch)
-    assert status(monkeypatch, "run", "test.yaml", "--quiet") == 1
+    assert status(monkeypatch, "run", "test.yaml", "--quiet") == (5 if part is OtherType else 2)
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1, error
     assert "part" in error and member in error and remedy in error, error
@@ -238,7 +238,7 @@ def test_a_row_that_a_stage_breaks_its_contract_for_is_rejected_with_its_name(
 ) -> None:
     monkeypatch.chdir(workspace.path)
     recipe(workspace, "stages", SometimesNone, monkeypatch)
-    assert status(monkeypatch, "run", "test.yaml", "--quiet") == 0
+    assert status(monkeypatch, "run", "test.yaml", "--quiet") == 3
     done = open_run(workspace.path / "runs" / "test")
     assert done.rows("part").collect()["id"].to_list() == ["p0", "p3", "p4", "p5", "p6", "p7"]
     rejected = {

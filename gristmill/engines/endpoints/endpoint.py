@@ -32,14 +32,19 @@ _log = logging.getLogger(__name__)
 class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One server of the model."""
 
-    base_url: Annotated[str, Meta(pattern="^https?://")]
+    base_url: Annotated[
+        str, Meta(pattern="^https?://", description="a URL that begins with http:// or https://")
+    ]
     """The server's base URL, as for ``kind: openai``."""
     weight: Annotated[float, Meta(gt=0)] = 1.0
     """Its share of the requests, relative to the weights of the others."""
     concurrency: Annotated[int, Meta(ge=1)] | None = None
     """The largest number of requests in flight there; ``null`` for its share, by weight, of the engine's
     ``concurrency``."""
-    health_url: Annotated[str, Meta(pattern="^https?://")] | None = None
+    health_url: (
+        Annotated[str, Meta(pattern="^https?://", description="a URL that begins with http:// or https://")]
+        | None
+    ) = None
     """The URL whose GET shows whether the server works; ``null`` for ``BASE_URL/models``. vLLM's
     ``http://HOST:PORT/health`` shows more."""
     api_key_env: str | None = None

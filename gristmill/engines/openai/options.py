@@ -17,7 +17,9 @@ DEFAULT_ABILITIES: tuple[AbilityName, ...] = ("chat", "continue", "logprobs", "s
 class ServerOptions(ServedOptions, frozen=True, kw_only=True):
     """The options of ``kind: openai``, which ``gristmill.engines.openai.engine.OpenAI`` opens."""
 
-    base_url: Annotated[str, Meta(pattern="^https?://")]
+    base_url: Annotated[
+        str, Meta(pattern="^https?://", description="a URL that begins with http:// or https://")
+    ]
     """The server's base URL, which ends in ``/v1`` with most servers: ``http://HOST:PORT/v1``."""
     model: Annotated[str, Meta(min_length=1)]
     """The model's name, as the server knows it."""

@@ -61,7 +61,9 @@ class VllmServer(VllmOptions, frozen=True, kw_only=True):
     under which that server serves the model, and nothing is started or stopped.
     """
 
-    base_url: Annotated[str, Meta(pattern="^(https?://.*)?$")] = ""
+    base_url: Annotated[
+        str, Meta(pattern="^(https?://.*)?$", description="a URL that begins with http:// or https://")
+    ] = ""
     """A server that already runs, as ``http://HOST:PORT/v1``; its key is read from ``$OPENAI_API_KEY``."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """The port to listen on, only for this machine; 0 for any free port."""

@@ -99,14 +99,8 @@ class TaskResult(Struct):
     def add(self, other: TaskResult) -> None:
         """Add what another has counted."""
         for mine, theirs in zip(self.counts, other.counts, strict=True):
-            for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out"):
-                setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
-            for name in ("rejected", "verdicts", "undecided", "measured", "totals"):
-                have = getattr(mine, name)
-                for key, count in getattr(theirs, name).items():
-                    have[key] = have.get(key, 0) + count
-        for name in Spent.__struct_fields__:
-            setattr(self.spent, name, getattr(self.spent, name) + getattr(other.spent, name))
+            mine.add(theirs)
+        self.spent = self.spent.plus(other.spent)
         self.seconds += other.seconds
 
 

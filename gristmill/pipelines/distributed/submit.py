@@ -27,9 +27,9 @@ from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import changed_keys
 from gristmill.pipelines.rundir.results import Run, open_run
-from gristmill.pipelines.rundir.summary import table
+from gristmill.pipelines.rundir.summary import Summary, table
 from gristmill.pipelines.running import runner
-from gristmill.pipelines.running.runner import RunOptions
+from gristmill.pipelines.running.claim import claim, pacing
 from gristmill.pipelines.sources.source import Source
 
 
@@ -47,6 +47,7 @@ def distribute(
     runs: str | Path = "runs",
     log: str | Path | None = None,
     quiet: bool = False,
+    replace: bool = False,
 ) -> Run | None:
     """Run a recipe in ``tasks`` tasks on the executor ``local``, ``slurm`` or ``ray``, at most ``workers`` of
     them at a time, and return what came of it; ``None`` for Slurm, to which it is only submitted.
@@ -67,7 +68,9 @@ def distribute(
         )
     chosen = open_options(executor, options)
     with hold_soon(Path(runs) / recipe.name) as rundir:
-        runner.claim(rundir, recipe, RunOptions(resume=resume, fresh=fresh))
+        ledger = claim(rundir, recipe, resume=resume, fresh=fresh, replace=replace)
+        ledger.summary = lambda: Summary(recipe.name, recipe.seed, "", [], total=ledger.spent)
+        ledger.begin()
         rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
         path = runner.log_path(log)
         with CompletionLog(path) as opened:
@@ -125,7 +128,7 @@ def _job(
     former = read_job(rundir / SHARDS / JOB)
     if former is not None:
         # These make other parts of the same rows; the tasks must not mix.
-        ignored = runner.pacing(recipe) - {"limit", "part_rows"}
+        ignored = pacing(recipe) - {"limit", "part_rows"}
         complete = done(former.folder(phases(recipe.graph, former.tasks)[-1]))
         if not complete and job.same_as(former) and not changed_keys(former.recipe, data, ignored):
             job = msgspec.structs.replace(job, generation=former.generation, started=former.started)

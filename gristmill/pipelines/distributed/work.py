@@ -44,16 +44,18 @@ from gristmill.pipelines.distributed.job import (
     write_result,
 )
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.rundir.directory import LOG, SUMMARY, RunDir, StageDir
+from gristmill.pipelines.rundir.directory import LOG, RunDir, StageDir
+from gristmill.pipelines.rundir.ledger import Ledger
 from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, part_files
-from gristmill.pipelines.rundir.summary import StageCounts, table
-from gristmill.pipelines.running.finish import export_all, summary_of
+from gristmill.pipelines.rundir.summary import STAGE_ERROR, StageCounts, Summary, table
+from gristmill.pipelines.running.claim import text_of
+from gristmill.pipelines.running.finish import Exported, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.rows import kept_sources, read_sources
 from gristmill.pipelines.running.runner import work_of
 from gristmill.pipelines.running.sessions import Engines, Verifiers
-from gristmill.pipelines.running.work import PROBE, STAGE_ERROR, Work
+from gristmill.pipelines.running.work import PROBE, Work
 
 _SLICE = 256
 
@@ -146,8 +148,11 @@ class _Join:
         log_tools.merge(job.log, self._task_logs(), kin=True, replace_before=job.read_after or 0)
         with CompletionLog(job.log) as log:
             engines = Engines(self.recipe, log, read_after=job.read_after)  # asked for names, never started
-            work, _ = work_of(self.recipe, self.rundir, engines, engines.tools(Verifiers(self.recipe)))
+            ledger = Ledger(self.rundir, text_of(job.recipe), continues=True)
+            tools = engines.tools(Verifiers(self.recipe))
+            work, _ = work_of(self.recipe, self.rundir, engines, tools, ledger=ledger)
             result = TaskResult(work.counts)
+            ledger.summary = lambda: self._summary(engines, result, ledger, Exported({}, {}))
             if self.phase.index == 0:
                 self._read_sources(work)
             else:
@@ -158,7 +163,7 @@ class _Join:
             for index in self.phase.tables:
                 work.run_table(index)
             if self.phase.last:
-                self._finish(engines, work, result)
+                self._finish(engines, work, result, ledger)
             else:
                 self._make_ready(engines, result)
         result.seconds += time.perf_counter() - began
@@ -186,9 +191,10 @@ class _Join:
                 folder = StageDir(self.job.shards, source_rows(node))
                 aside = Parts(folder, writes, self.recipe.part_rows)
             asyncio.run(_split(rows, counts, aside or rejected, rejected))
-            for parts in (rejected, aside):
-                if parts is not None:
-                    parts.finish()
+            if aside is not None:
+                aside.finish()
+            with work.committing(node):
+                rejected.finish()
 
     def _merge_tasks(self, work: Work, phase: Phase, result: TaskResult) -> None:
         """The tasks' rows, one task after the other, written as one machine would write them."""
@@ -204,6 +210,8 @@ class _Join:
             parts = Parts(work.folder(index), writes, self.recipe.part_rows)
             places = [stage_path(folder, self.recipe.graph, index) for folder in folders]
             asyncio.run(_take(parts, writes, [place for place in places if place.is_dir()]))
+            with work.committing(index):
+                parts.finish()
         for other in found:
             result.add(other)
 
@@ -247,17 +255,31 @@ class _Join:
         else:
             new.unlink()
 
-    def _finish(self, engines: Engines, work: Work, result: TaskResult) -> None:
-        """Exports, summary and table, as at the end of any run."""
-        recipe, job = self.recipe, self.job
-        exported = export_all(recipe, self.rundir)
-        seconds = time.time() - job.started
-        summary = summary_of(recipe, engines, work.counts, exported, complete=True, seconds=seconds)
-        summary.spent = result.spent
+    def _summary(
+        self,
+        engines: Engines,
+        result: TaskResult,
+        ledger: Ledger,
+        exported: Exported,
+        *,
+        complete: bool = False,
+    ) -> Summary:
+        """What was done until here."""
+        seconds = time.time() - self.job.started
+        summary = summary_of(
+            self.recipe, engines, result.counts, exported, ledger, complete=complete, seconds=seconds
+        )
+        summary.spent, summary.total = result.spent, ledger.spent.plus(result.spent)
         summary.timing["task_seconds"] = round(result.seconds, 3)
+        return summary
+
+    def _finish(self, engines: Engines, work: Work, result: TaskResult, ledger: Ledger) -> None:
+        """Exports, summary and table, as at the end of any run."""
+        exported = export_all(self.recipe, self.rundir)
+        summary = self._summary(engines, result, ledger, exported, complete=True)
         self.rundir.drop_stages_except(work.folders)
-        self.rundir.write(SUMMARY, summary.encode())
-        self.rundir.note(f"complete, in {job.tasks} tasks:\n{table(summary)}")
+        ledger.complete(summary)
+        self.rundir.note(f"complete, in {self.job.tasks} tasks:\n{table(summary)}")
 
     def _clear(self) -> None:
         """Remove what only the phases needed. What the executor itself keeps stays: it is still at work."""
@@ -280,7 +302,6 @@ async def _take(parts: Parts, record: type[Struct], places: list[Path]) -> None:
                 await parts.add(from_frame(piece, record))
         for piece in pl.read_parquet(place / REJECTED_FILE, memory_map=False).iter_slices(_SLICE):
             await parts.add((), from_frame(piece, Rejection))
-    parts.finish()
 
 
 async def _split(rows: Iterator[Any], counts: StageCounts, kept: Parts, rejected: Parts) -> None:
@@ -288,7 +309,7 @@ async def _split(rows: Iterator[Any], counts: StageCounts, kept: Parts, rejected
     for row in rows:
         counts.rows_in += 1
         if isinstance(row, Rejection):
-            counts.rejected[row.reason] = counts.rejected.get(row.reason, 0) + 1
+            counts.reject(row)
             await rejected.add((), (row,))
         else:
             counts.rows_out += 1

@@ -25,9 +25,21 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 """What the names of recipes, stages and exported files match: safe as the name of a file."""
 
 # In Python '$' also matches before a last line break.
-Name = Annotated[str, Meta(pattern=rf"^{NAME}$(?!\n)")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{NAME}$(?!\n)",
+        description="up to 64 letters, digits, '_', '-' and '.', of which the first is a letter or digit",
+    ),
+]
 Count = Annotated[int, Meta(ge=1)]
-PartName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$(?!\n)")]
+PartName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$(?!\n)",
+        description="up to 64 letters, digits, '_' and '-', of which the first is a letter or digit",
+    ),
+]
 """Of engines, verifiers and sources. No dots: in ``--set engines.NAME.tries=3`` they divide."""
 
 

@@ -166,6 +166,14 @@ class Graph:
         """The names of all nodes, in order."""
         return [node.name for node in self.nodes]
 
+    @property
+    def judged_sources(self) -> frozenset[int]:
+        """The sources whose rows have a reference answer that a stage judges by."""
+        judging = [i for i, node in enumerate(self.nodes) if (stage := node.row_stage) and stage.verifies]
+        behind = set().union(*map(self.ancestors, judging))
+        answered = (i for i in self.sources if "answer" in self.nodes[i].writes.__struct_fields__)
+        return frozenset(i for i in answered if i in behind)
+
     def find(self, name: str) -> int:
         """The node of a name. ``RecipeError`` where there is none."""
         if name not in self._index:

@@ -8,7 +8,7 @@ and ranges.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -157,11 +157,12 @@ def convert(data: Any, kind: type[S], place: str, also: Collection[str] = ()) ->
     """
     from msgspec import inspect
 
-    _check_keys(data, inspect.type_info(kind), place, also)
+    info = inspect.type_info(kind)
+    _check_keys(data, info, place, also)
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as e:
-        raise _explain(str(e), data, place) from e
+        raise _explain(str(e), data, place, info) from e
 
 
 def _check_keys(data: Any, info: Any, place: str, also: Collection[str]) -> None:
@@ -189,10 +190,57 @@ def _check_keys(data: Any, info: Any, place: str, also: Collection[str]) -> None
                 raise RecipeError(
                     f"{place}.{key}: unknown key.", remedy=suggest(str(key), map(str, info.key_type.values))
                 )
+            _check_name(key, info.key_type, place)
             _check_keys(value, info.value_type, f"{place}.{key}", ())
 
 
-def _explain(message: str, data: Any, place: str) -> RecipeError:
+def _check_name(key: Any, info: Any, place: str) -> None:
+    """Refuse a name that does not have the form of names there: msgspec does not say which key it is."""
+    described = getattr(info, "extra_json_schema", None) or {}
+    pattern = getattr(getattr(info, "type", info), "pattern", None)
+    if pattern is not None and not re.search(pattern, str(key)):
+        form = described.get("description", "a name")
+        raise RecipeError(f"{place}: the name {key!r} is refused.", remedy=f"Take {form}.")
+
+
+def _types(info: Any, steps: Sequence[tuple[str, str]]) -> Iterator[Any]:
+    """The types that may stand at the end of these steps into a type; those with a description as such."""
+    from msgspec import inspect
+
+    if isinstance(info, inspect.Metadata) and steps:
+        yield from _types(info.type, steps)
+    elif isinstance(info, inspect.UnionType):
+        for option in info.types:
+            yield from _types(option, steps)
+    elif not steps:
+        yield info
+    elif isinstance(info, inspect.StructType):
+        yield from (t for f in info.fields if f.encode_name == steps[0][0] for t in _types(f.type, steps[1:]))
+    elif isinstance(info, inspect.DictType):
+        yield from _types(info.value_type, steps[1:])
+    elif isinstance(info, (inspect.ListType, inspect.VarTupleType)):
+        yield from _types(info.item_type, steps[1:])
+
+
+def _in_words(rule: str, info: Any, path: str) -> str:
+    """A rule of msgspec's as a reader of the recipe needs it: the values that are allowed, and what a text
+    has to be in place of the regular expression for it."""
+    from msgspec import inspect
+
+    found = list(_types(info, _STEP.findall(path)))
+    if rule.startswith("Invalid enum value"):
+        values = [v for t in found if isinstance(t, inspect.LiteralType) for v in t.values]
+        values += [e.value for t in found if isinstance(t, inspect.EnumType) for e in t.cls]
+        return f"it must be one of {', '.join(map(repr, values))}" if values else "it is not an allowed value"
+    if "matching regex" in rule:
+        said = [
+            (t.extra_json_schema or {}).get("description") for t in found if isinstance(t, inspect.Metadata)
+        ]
+        return f"it must be {said[0]}" if said and said[0] else "it does not have the form that it must have"
+    return f"{rule[0].lower()}{rule[1:]}"
+
+
+def _explain(message: str, data: Any, place: str, info: Any) -> RecipeError:
     """msgspec's message with the place in the recipe and the value that it is about."""
     found = _WHERE.fullmatch(message)
     rule, path = (found["rule"], found["path"]) if found else (message, "")
@@ -209,7 +257,7 @@ def _explain(message: str, data: Any, place: str) -> RecipeError:
     remedy = "'gristmill schema' prints every key with its type and range."
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
         remedy = "YAML reads a number like 1e-3 as text: write 1.0e-3."
-    return RecipeError(f"{where}: {shown} is refused: {rule[0].lower()}{rule[1:]}.", remedy=remedy)
+    return RecipeError(f"{where}: {shown} is refused: {_in_words(rule, info, path)}.", remedy=remedy)
 
 
 def builtins(value: Any) -> Any:

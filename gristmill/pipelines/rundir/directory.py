@@ -1,7 +1,6 @@
 """The run directory: who holds it, which recipe it belongs to, and folders that appear whole or not at all.
 
-Nothing here is synced to the disk: after a power failure the next run makes every file again from the
-completion log, which is the only state that a resume needs.
+Files are synced before they are renamed, so that what has its name after a power failure is whole.
 
 The lock is ``flock`` itself and not the package filelock: the kernel releases it when the process dies in any
 way, and the file must not be removed, since a later run would then lock another file of that name.
@@ -23,12 +22,18 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import RunError
-from gristmill.core.files import write_whole
+from gristmill.core.files import sync, sync_names, write_whole
 
 if TYPE_CHECKING:
     from gristmill.engines.log.store import CompletionLog
 
-RECIPE, SUMMARY, LOG, EXPORTS = "recipe.yaml", "summary.json", "log.txt", "exports"
+RECIPE, SUMMARY, PARTIAL, LOG, EXPORTS = (
+    "recipe.yaml",
+    "summary.json",
+    "partial.json",
+    "log.txt",
+    "exports",
+)
 _LOCK, _FRESH = ".lock", ".fresh"
 
 _FREE = "Free some space, then run it again: it continues where it stopped and pays for nothing twice."
@@ -80,8 +85,8 @@ class RunDir:
     def drop_stages_except(self, names: Iterable[str]) -> None:
         """Remove the folders of stages that the recipe no longer has."""
         keep = set(names)
-        for folder in self.path.glob("[0-9][0-9]-*"):
-            if folder.name not in keep and folder.is_dir():
+        for folder in stage_folders(self.path):
+            if folder.name not in keep:
                 shutil.rmtree(folder)
 
     def write(self, name: str, data: bytes) -> None:
@@ -139,9 +144,11 @@ class StageDir:
     def commit(self) -> None:
         """Put the hidden folder in place. A former one stays until the moment before."""
         with disk_errors(self.path):
+            sync(self.new)
             if self.path.exists():
                 self.path.rename(self.old)
             self.new.rename(self.path)
+            sync_names(self.path.parent)
             shutil.rmtree(self.old, ignore_errors=True)
 
 
@@ -149,7 +156,8 @@ class StageDir:
 def hold(path: Path) -> Iterator[RunDir]:
     """Make the directory where needed and hold its lock, which the kernel lets go when the process ends.
 
-    Raises ``RunError`` where another process holds it or where it cannot be written.
+    Raises ``RunError`` where another process holds it, where it cannot be written, and where the folder of a
+    stage is a link.
     """
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -172,8 +180,20 @@ def hold(path: Path) -> Iterator[RunDir]:
         os.close(lock)
 
 
+def stage_folders(path: Path) -> list[Path]:
+    """The folders of a run directory's sources and stages, in order."""
+    return sorted(folder for folder in path.glob("[0-9][0-9]-*") if folder.is_dir())
+
+
 def _tidy(path: Path) -> None:
     """Undo what a killed run left: half-made folders, and a former folder on its way out."""
+    for place in (*path.glob("[0-9][0-9]-*"), *path.glob(".[0-9][0-9]-*")):
+        if place.is_symlink():
+            raise RunError(
+                f"{place} is a link, and a run puts a folder of its own there.",
+                remedy="Remove the link. To keep the rows on another disk, put the whole run there with "
+                "--runs DIR, or make the run directory itself a link.",
+            )
     for old in path.glob(".[0-9][0-9]-*.old"):
         place = path / old.name.removeprefix(".").removesuffix(".old")
         if place.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -119,6 +120,14 @@ def encode(frame: pl.DataFrame) -> bytes:
 def part_files(folder: Path) -> list[Path]:
     """The parts of a stage, in order."""
     return sorted(folder.glob("part-*.parquet"))
+
+
+def fingerprint(folder: Path) -> str:
+    """A hash of the bytes of a stage's parts."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in part_files(folder):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def scan(folder: Path, record: type[Struct]) -> pl.LazyFrame:

@@ -1,31 +1,36 @@
-"""A finished run, read back: its summary, and the rows that each stage kept and dropped."""
+"""A run, read back: its summary, and the rows that each stage kept and dropped."""
 
 from __future__ import annotations
 
-from collections import Counter
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
-from gristmill.core import registry
-from gristmill.core.errors import RecipeError, RunError
+from gristmill.core.errors import RunError
 from gristmill.core.registry import suggest
-from gristmill.pipelines.rundir.directory import EXPORTS, SUMMARY
+from gristmill.pipelines.rundir.directory import PARTIAL, SUMMARY, stage_folders
+from gristmill.pipelines.rundir.ledger import AT_WORK, states_of
 from gristmill.pipelines.rundir.parts import REJECTED_FILE, part_files
-from gristmill.pipelines.rundir.summary import Summary, decode, table
+from gristmill.pipelines.rundir.summary import Summary, Unfinished, decode, partial_mark, table
 
 if TYPE_CHECKING:
     import polars as pl
 
 
 class Run(Struct, frozen=True):
-    """A complete run in the directory ``path``."""
+    """A run in the directory ``path``."""
 
     path: Path
     summary: Summary
+
+    @property
+    def mark(self) -> str:
+        """What to write beside all that is made of an unfinished run; empty for one that came to its end."""
+        return partial_mark(self.summary)
 
     @property
     def stages(self) -> list[str]:
@@ -37,7 +42,8 @@ class Run(Struct, frozen=True):
         folders = {f.name[3:]: f for f in self._folders()}
         stage = self.stages[-1] if stage is None and self.stages else stage or ""
         if stage not in folders:
-            raise RunError(f"{self.path} has no stage {stage!r}.", remedy=suggest(stage, folders))
+            remedy = suggest(stage, folders) if folders else "It stopped before it had made rows of any."
+            raise RunError(f"{self.path} has no stage {stage!r}.", remedy=remedy)
         return folders[stage]
 
     def rows(self, stage: str | None = None) -> pl.LazyFrame:
@@ -64,47 +70,43 @@ class Run(Struct, frozen=True):
         return f"<p>{escape(str(self.path))}</p><pre>{escape(table(self.summary))}</pre>"
 
     def _folders(self) -> list[Path]:
-        return sorted(f for f in self.path.glob("[0-9][0-9]-*") if f.is_dir())
+        return stage_folders(self.path)
 
 
-def export_run(
-    path: Path, export: str, *, stage: str | None = None, out: Path | None = None
-) -> tuple[Path, int, Counter[str]]:
-    """Write a stage's rows in a registered format, with its default options.
+def open_run(path: Path, *, partial: bool = False) -> Run:
+    """The run at ``path``. ``RunError`` where there is none, or one that has not yet come to its end.
 
-    ``stage`` is by default the last that writes what the format reads, ``out`` a file named after the
-    format in the run's exports. Returns the file, its rows, and the records dropped, by reason. Raises
-    ``RecipeError`` for an unknown format or a stage that does not fit.
+    ``partial``: that too. What is there of it has the ``mark``; ``summary.unfinished`` says what that is.
     """
-    from gristmill.pipelines.exports import base as exports
-
-    run = open_run(path)
-    chosen = registry.find("exports", export)()
-    wanted = chosen.reads.__struct_fields__
-    fitting = [name for name in run.stages if set(wanted) <= set(run.rows(name).collect_schema().names())]
-    if stage is None and not fitting:
-        raise RecipeError(
-            f"{export} reads {chosen.reads.__name__} records, and no stage of {path} has them.",
-            remedy=f"Its stages are: {', '.join(run.stages)}.",
-        )
-    out = out or path / EXPORTS / f"{export}{chosen.suffix}"
-    notes: Counter[str] = Counter()
-    parts = part_files(run.folder(stage or fitting[-1]))
-    return out, exports.write(chosen, parts, out, notes), notes
-
-
-def open_run(path: Path) -> Run:
-    """The run at ``path``. ``RunError`` where there is none, or one that has not yet come to its end."""
     try:
-        return Run(path, decode((path / SUMMARY).read_bytes()))
+        return Run(path, _summary(path / SUMMARY))
     except FileNotFoundError:
-        known = sorted(p.parent.name for p in path.parent.glob(f"*/{SUMMARY}"))
-        if path.is_dir():
-            remedy = "Give the same 'gristmill run' command until it ends."
-        else:
-            remedy = suggest(path.name, known) if known else "Make one with: gristmill run RECIPE"
-        raise RunError(f"{path} holds no complete run.", remedy=remedy) from None
+        pass
+    folders = stage_folders(path)
+    if partial and folders:
+        try:
+            found = _summary(path / PARTIAL)
+        except FileNotFoundError:
+            found = Summary(path.name, 0, "", [], unfinished=Unfinished(AT_WORK))
+        states = states_of(path, found)
+        unfinished = replace(found.unfinished or Unfinished(AT_WORK), stages=states)
+        return Run(path, replace(found, unfinished=unfinished))
+    known = sorted(p.parent.name for p in path.parent.glob(f"*/{SUMMARY}"))
+    if folders:
+        remedy = (
+            "Give the same 'gristmill run' command until it ends, or look at what there is with --partial."
+        )
+    elif path.is_dir():
+        remedy = "Give the same 'gristmill run' command until it ends."
+    else:
+        remedy = suggest(path.name, known) if known else "Make one with: gristmill run RECIPE"
+    raise RunError(f"{path} holds no complete run.", remedy=remedy)
+
+
+def _summary(path: Path) -> Summary:
+    try:
+        return decode(path.read_bytes())
+    except FileNotFoundError:
+        raise
     except (msgspec.DecodeError, OSError) as error:
-        raise RunError(
-            f"{path / SUMMARY} cannot be read: {error}.", remedy="Run its recipe again."
-        ) from error
+        raise RunError(f"{path} cannot be read: {error}.", remedy="Run its recipe again.") from error

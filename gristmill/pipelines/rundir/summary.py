@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 from msgspec import Struct, field
 
+from gristmill.core.stages import Rejection
 from gristmill.core.version import __version__
+
+STAGE_ERROR, ENGINE_ERROR = "stage error", "engine error"
+FAILURES = (ENGINE_ERROR, STAGE_ERROR)
+"""Reasons of rejection that say nothing about the row: the same command tries such rows again."""
+_EXAMPLE = 200
+"""Characters of an example of a rejection, at most."""
+_SHOWN = 3
+"""Reasons of rejection, the commonest first, that are shown with an example."""
 
 
 class StageCounts(Struct):
     """One stage. ``tokens_in`` and ``tokens_out`` are of all completions it used, paid now or earlier;
-    ``undecided`` has the verdicts that are neither right nor wrong, by their rule. ``measured`` counts what
-    the stage measured, by name, and ``totals`` has their sums."""
+    ``undecided`` has the verdicts that are neither right nor wrong, by their rule. ``examples`` has the first
+    rejection for each reason; ``unanswered`` counts a source's rows without a reference answer. ``measured``
+    counts what the stage measured, by name, and ``totals`` has their sums."""
 
     name: str
     rows_in: int = 0
@@ -28,6 +38,25 @@ class StageCounts(Struct):
     completions: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    examples: dict[str, str] = field(default_factory=dict)
+    unanswered: int = 0
+
+    def reject(self, rejection: Rejection) -> None:
+        """Count a rejected row."""
+        self.rejected[rejection.reason] = self.rejected.get(rejection.reason, 0) + 1
+        if rejection.reason not in self.examples:
+            text = f"{rejection.id}: {rejection.detail}" if rejection.detail else f"{rejection.id}"
+            self.examples[rejection.reason] = text if len(text) <= _EXAMPLE else f"{text[: _EXAMPLE - 3]}..."
+
+    def add(self, other: StageCounts) -> None:
+        """Add what was counted of further rows."""
+        for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out", "unanswered"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("rejected", "verdicts", "undecided", "measured", "totals"):
+            have = getattr(self, name)
+            for key, count in getattr(other, name).items():
+                have[key] = have.get(key, 0) + count
+        self.examples = other.examples | self.examples
 
 
 class SessionCounts(Protocol):
@@ -60,13 +89,59 @@ class Spent(Struct):
             tokens_out=sum(s.completion_tokens for s in stats),
         )
 
+    def plus(self, other: Spent) -> Spent:
+        """The sum of both."""
+        return Spent(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+
+    def minus(self, other: Spent) -> Spent:
+        """What this is without the other."""
+        return Spent(**{name: getattr(self, name) - getattr(other, name) for name in self.__struct_fields__})
+
+
+class StageState(Struct, frozen=True):
+    """What is in a stage's folder of a run that has not come to its end."""
+
+    whole: bool
+    """Whether all rows that belong there are there; else the run stopped while they were being written."""
+    former: bool = False
+    """Whether they are of an earlier run in the same directory than the one that the counts are of."""
+
+
+class Unfinished(Struct, frozen=True):
+    """Why a run has not come to its end, and what there is of it, by the names of sources and stages."""
+
+    why: str
+    stages: dict[str, StageState] = {}
+    former_exports: bool = False
+    """Whether the files in ``exports`` are of an earlier run."""
+
+
+class HandExport(Struct, frozen=True):
+    """A file that ``gristmill export`` wrote: the format and its options, the stage that it was made of with
+    a hash of that stage's rows then, how many rows the file has, and whether the run was unfinished."""
+
+    format: str
+    stage: str
+    rows: int
+    options: dict[str, Any] = {}
+    made_of: str = ""
+    partial: bool = False
+
+
+Made = Literal["all", "some", "none"]
+
 
 class Summary(Struct):
-    """The run, as in ``summary.json``. All but ``spent`` and ``timing`` is the same for every rerun.
+    """The run, as in ``summary.json``. Reruns differ in ``spent``, ``total`` and ``timing`` alone.
 
     ``source`` is the fingerprint of the input, ``sources`` those of several by name; ``ended`` says what
     ended a run before its source did; ``notes`` says, by export, what its format could not hold.
     ``model`` is the main engine's, ``models`` those of the further engines by their names.
+
+    ``made`` is ``all`` where no row was lost to a failure and every export has rows, ``none`` where no last
+    stage or no export has one, else ``some``. ``limit`` is the recipe's. ``spent`` is of the last run,
+    ``total`` of all runs in the directory. ``exported`` are the files made by hand. Of a run that has not
+    come to its end, as in ``partial.json``, ``unfinished`` says what is there.
     """
 
     name: str
@@ -82,6 +157,11 @@ class Summary(Struct):
     sources: dict[str, str] = field(default_factory=dict)
     ended: str = ""
     gristmill: str = __version__
+    made: Made = "all"
+    limit: int | None = None
+    total: Spent = field(default_factory=Spent)
+    exported: dict[str, HandExport] = field(default_factory=dict)
+    unfinished: Unfinished | None = None
 
     def encode(self) -> bytes:
         """The JSON text; keys are in one fixed order."""
@@ -94,7 +174,8 @@ def decode(data: bytes) -> Summary:
 
 
 def table(summary: Summary) -> str:
-    """The closing table as plain text, at most a line per stage and one per reason of rejection."""
+    """The closing table as plain text: a line for each stage, then what was rejected, and what is to be known
+    of the run."""
     head = ("stage", "rows in", "rows out", "rejected", "tokens in", "tokens out")
     rows: list[tuple[str, ...]] = [head]
     for stage in summary.stages:
@@ -106,11 +187,7 @@ def table(summary: Summary) -> str:
             stage.tokens_out,
         )
         rows.append((stage.name, *(f"{n:,}" for n in counts)))
-    lines = align(rows)
-    reasons = [(s.name, why, n) for s in summary.stages for why, n in sorted(s.rejected.items())]
-    if reasons:
-        lines += ["", "rejected:"]
-        lines += [f"  {n:>8,}  {stage}: {printable(why)}" for stage, why, n in reasons]
+    lines = [*_mark(summary), *align(rows), *_rejected(summary.stages)]
     verdicts: Counter[str] = Counter()
     for stage in summary.stages:
         verdicts.update(stage.verdicts)
@@ -130,9 +207,66 @@ def table(summary: Summary) -> str:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):
             lines += [f"  {n:>8,}  {export}: {printable(why)}" for why, n in sorted(notes.items())]
-    if summary.ended:
-        lines += ["", summary.ended]
-    return "\n".join([*lines, "", spent_line(summary.spent, summary.timing.get("seconds", 0.0))])
+    lines += ["", *_closing(summary)]
+    lines.append(spent_line(summary.spent, summary.timing.get("seconds", 0.0)))
+    if summary.total.requests != summary.spent.requests:
+        total = summary.total
+        lines.append(
+            f"all runs in this directory: {total.requests:,} requests, "
+            f"{total.tokens_in:,} tokens in, {total.tokens_out:,} tokens out"
+        )
+    return "\n".join(lines)
+
+
+def partial_mark(summary: Summary) -> str:
+    """One line that marks what is of an unfinished run; empty for a run that came to its end."""
+    return f"PARTIAL: {printable(summary.unfinished.why)}" if summary.unfinished else ""
+
+
+def _mark(summary: Summary) -> list[str]:
+    """That a run is unfinished, and what there is of it."""
+    if summary.unfinished is None:
+        return []
+    lines = [partial_mark(summary)]
+    for name, state in summary.unfinished.stages.items():
+        if state.former:
+            lines.append(f"  {name}: rows of an earlier run{'' if state.whole else ', not all of them'}")
+        elif not state.whole:
+            lines.append(f"  {name}: the rows until it stopped")
+    if summary.unfinished.former_exports:
+        lines.append("  exports: files of an earlier run")
+    return [*lines, ""]
+
+
+def _rejected(stages: Sequence[StageCounts]) -> list[str]:
+    """The reasons of rejection, the commonest first, and an example for the first few."""
+    reasons = [(n, s, why) for s in stages for why, n in s.rejected.items()]
+    if not reasons:
+        return []
+    lines = ["", "rejected:"]
+    for place, (n, stage, why) in enumerate(sorted(reasons, key=lambda r: (-r[0], r[1].name, r[2]))):
+        lines.append(f"  {n:>8,}  {stage.name}: {printable(why)}")
+        if place < _SHOWN and why in stage.examples:
+            lines.append(f"            such as {printable(stage.examples[why])}")
+    return lines
+
+
+def _closing(summary: Summary) -> list[str]:
+    """What a reader must not miss: what is empty or lost, and whether every row was tried."""
+    lines = [f"{s.name}: no row was kept." for s in summary.stages if s.rows_in and not s.rows_out]
+    lines += [f"{name}: the export has no row." for name, n in summary.exports.items() if not n]
+    lines += [
+        f"{s.name}: {s.unanswered:,} of {s.rows_out:,} rows have no reference answer."
+        for s in summary.stages
+        if s.unanswered
+    ]
+    lost = sum((Counter(s.rejected) for s in summary.stages), Counter[str]())
+    if failed := sum(lost[why] for why in FAILURES):
+        lines.append(f"{failed:,} rows were lost to failures: the same command tries them again.")
+    if summary.unfinished is None and summary.stages:
+        limit = "" if summary.limit is None else f" of the first {summary.limit:,}"
+        lines.append(summary.ended or f"Complete: every row{limit} was tried.")
+    return lines
 
 
 def spent_line(spent: Spent, seconds: float) -> str:

@@ -40,11 +40,7 @@ def check_answers(recipe: Recipe) -> None:
 
 def _judge(recipe: Recipe, node: int) -> Why | None:
     """How to tell for the rows of a node; ``None`` where no stage judges by their answers."""
-    graph = recipe.graph
-    verifying = (i for i, at in enumerate(graph.nodes) if at.row_stage is not None and at.row_stage.verifies)
-    if "answer" not in graph.nodes[node].writes.__struct_fields__ or not any(
-        node in graph.ancestors(i) for i in verifying
-    ):
+    if node not in recipe.graph.judged_sources:
         return None
     refuses, refer = recipe.verifier.refuses(), recipe.verifier.refer()
     if refuses is None:

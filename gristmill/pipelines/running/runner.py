@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import os
 import sys
 import time
@@ -12,24 +13,25 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gristmill.core.errors import GristmillError, RunError, RunStopped
-from gristmill.core.version import __version__
 from gristmill.engines.log.store import CompletionLog
-from gristmill.engines.options import EngineOptions
+from gristmill.pipelines.exports.by_hand import hand_exports
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.entries import Until
-from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.rundir.directory import RECIPE, SUMMARY, RunDir, changed_keys, hold
+from gristmill.pipelines.rundir.directory import RunDir, hold
+from gristmill.pipelines.rundir.ledger import Ledger
 from gristmill.pipelines.rundir.results import Run
-from gristmill.pipelines.rundir.summary import table
+from gristmill.pipelines.rundir.summary import Summary, Unfinished, table
 from gristmill.pipelines.running import progress
 from gristmill.pipelines.running.answers import check_answers
-from gristmill.pipelines.running.finish import Exported, export_all, summary_of
+from gristmill.pipelines.running.claim import Confirm, claim
+from gristmill.pipelines.running.finish import Exported, cautions, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
+from gristmill.pipelines.running.limits import threads_limited
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.messages import noted
 from gristmill.pipelines.running.rows import kept_sources, read_sources, tried
@@ -38,13 +40,14 @@ from gristmill.pipelines.running.targets import first_try, next_try
 from gristmill.pipelines.running.walk import Walk
 from gristmill.pipelines.running.work import PROBE, Tools, Work
 
+_log = logging.getLogger(__name__)
+
 LOG_PATH = ".gristmill/completions.sqlite"
 """The completion log, relative to the working directory, where neither option nor environment names one."""
 _IN_FLIGHT = 1.5
 """Rows in flight for each request that may be: the others verify, write or wait for their next turn."""
 _WARM_AFTER = 0.2
 """Seconds after the start at which Polars is imported: all connections are open by then."""
-_PACING = frozenset({"limit", "rows_in_flight", "part_rows", "verifier.workers"})
 
 
 class Interrupted(RunStopped):
@@ -58,7 +61,8 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     continues with a changed recipe too; ``fresh`` reads no completion that is in the log already. ``runs``
     is the directory of the run directories, ``log`` the completion log. Unless ``quiet``, progress goes to
     standard error and the closing table to standard output. After Ctrl-C ``again`` is the remedy that is
-    told; after a second one ``at_once`` is called (default: everything is cancelled).
+    told; after a second one ``at_once`` is called (default: everything is cancelled). A complete run is
+    replaced by a smaller one, under a limit, with ``replace`` or where ``confirm`` says yes to the question.
     """
 
     resume: bool = False
@@ -68,6 +72,8 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     quiet: bool = False
     again: str = "Call run again with the same recipe."
     at_once: Callable[[], None] | None = None
+    replace: bool = False
+    confirm: Confirm | None = None
 
 
 def log_path(given: str | Path | None) -> Path:
@@ -87,6 +93,8 @@ def run(
     quiet: bool = False,
     again: str = "Call run again with the same recipe.",
     at_once: Callable[[], None] | None = None,
+    replace: bool = False,
+    confirm: Confirm | None = None,
 ) -> Run:
     """Run a recipe (or the YAML file of one) to its end in ``runs/NAME`` and return what came of it.
 
@@ -94,14 +102,22 @@ def run(
     others are those of ``RunOptions``.
 
     Raises ``RunError`` for a directory that is in use, belongs to another recipe or cannot be written,
-    ``RunStopped`` for a run that ended itself, and its subclass ``Interrupted`` after Ctrl-C.
+    ``RunStopped`` for a run that ended itself, and its subclass ``Interrupted`` after Ctrl-C. This function
+    is longer than most for its options.
     """
     recipe = loaded(recipe, overrides, limit)
     options = RunOptions(
-        resume=resume, fresh=fresh, runs=runs, log=log, quiet=quiet, again=again, at_once=at_once
+        resume=resume,
+        fresh=fresh,
+        runs=runs,
+        log=log,
+        quiet=quiet,
+        again=again,
+        at_once=at_once,
+        replace=replace,
+        confirm=confirm,
     )
     with hold(Path(runs) / recipe.name) as rundir:
-        claim(rundir, recipe, options)
         return _Run(recipe, rundir, options).run()
 
 
@@ -109,45 +125,7 @@ def loaded(recipe: Recipe | str | Path, overrides: Sequence[str], limit: int | N
     """The recipe, read if it is a file's name, with the limit."""
     if not isinstance(recipe, Recipe):
         recipe = recipes.load(recipe, overrides)
-    return recipe if limit is None else msgspec.structs.replace(recipe, limit=limit)
-
-
-def claim(rundir: RunDir, recipe: Recipe, options: RunOptions) -> None:
-    """Write the recipe into its directory; refuse a directory that belongs to another one."""
-    import yaml
-
-    resolved = recipes.to_dict(recipe)
-    made_by = rundir.path / RECIPE
-    former = document(made_by) if made_by.exists() else None
-    if former is not None and not (options.resume or options.fresh):
-        with suppress(GristmillError):  # one that cannot be read any more is compared as it is
-            former = recipes.to_dict(recipes.from_dict(former))
-        changed = changed_keys(former, resolved, pacing(recipe))
-        if changed:
-            raise RunError(
-                f"{rundir.path} belongs to another recipe; changed: {', '.join(changed)}.",
-                remedy="Continue with the changed recipe over the completion log with --resume, pay for "
-                "everything anew with --fresh, or give this run another name with --set name=NAME.",
-            )
-    text = yaml.safe_dump(resolved, sort_keys=False, allow_unicode=True)
-    rundir.write(RECIPE, (_versions() + text).encode("utf-8", "surrogatepass"))
-
-
-def pacing(recipe: Recipe) -> frozenset[str]:
-    """Keys that change how fast or how far a recipe runs, and not what a row becomes."""
-    engines = [("engine", recipe.engine), *((f"engines.{e.name}", e.options) for e in recipe.engines)]
-    common = EngineOptions.__struct_fields__
-    found = {f"{at}.{name}" for at, options in engines for name in (*common, *options.pacing)}
-    until = {"until", *(f"until.{name}" for name in Until.__struct_fields__)}
-    return _PACING | found | until | {f"verifiers.{name}.workers" for name in recipe.verifiers}
-
-
-def _versions() -> str:
-    """What made the run, as a comment, so that ``recipe.yaml`` can be run as it is."""
-    from importlib.metadata import version
-
-    parts = [f"{name} {version(name)}" for name in ("msgspec", "polars")]
-    return f"# gristmill {__version__}, python {sys.version.split()[0]}, {', '.join(parts)}\n"
+    return recipe if limit is None else replace(recipe, limit=limit)
 
 
 def work_of(
@@ -159,6 +137,7 @@ def work_of(
     probe: int = PROBE,
     until: float | None = None,
     grace: float | None = None,
+    ledger: Ledger | None = None,
 ) -> tuple[Work, Walk[None]]:
     """The recipe's graph, ready to work in ``rundir`` on these engines, and the walk that does it."""
     work = Work(
@@ -172,6 +151,7 @@ def work_of(
         probe=probe,
         until=until,
         grace=grace,
+        ledger=ledger,
     )
     workers = recipe.rows_in_flight or max(4, round(_IN_FLIGHT * engines.concurrency))
     return work, Walk(recipe.graph, work, workers=workers)
@@ -184,12 +164,24 @@ class _Run:
         self.recipe = recipe
         self.rundir = rundir
         self.options = options
+        with noted(rundir.note):
+            self.ledger = claim(
+                rundir,
+                recipe,
+                resume=options.resume,
+                fresh=options.fresh,
+                replace=options.replace,
+                confirm=options.confirm,
+                say=_log.warning,
+            )
+        self.ledger.summary = self._summary
         self.started = time.perf_counter()
         self.engines: Engines | None = None
         self.work: Work | None = None
         self.total: int | None = recipe.limit
         self.exported = Exported({}, {})
         self.ended = ""
+        self.short = False
         self._stop: Callable[[], object] = bool  # until there is something to stop
 
     def run(self) -> Run:
@@ -198,15 +190,19 @@ class _Run:
         self.rundir.note(f"started: {self.recipe.name}, seed {self.recipe.seed}, log {log}")
         try:
             check_answers(self.recipe)
-            with noted(self.rundir.note), CompletionLog(log) as opened, Verifiers(self.recipe) as verifiers:
-                in_own_loop(self._execute(opened, verifiers), lambda: self._stop())
+            with threads_limited(), noted(self.rundir.note), CompletionLog(log) as opened:
+                self.ledger.begin()
+                for text in cautions(self.recipe):
+                    _log.warning(text)
+                with Verifiers(self.recipe) as verifiers:
+                    in_own_loop(self._execute(opened, verifiers), lambda: self._stop())
             self.exported = export_all(self.recipe, self.rundir)
         except GristmillError as error:
             with suppress(RunError):  # the disk may be full, and that is the error
                 self.rundir.note(f"stopped: {error}")
-            self._close(complete=False)
+            self._stopped(error.message)
             raise
-        return self._close(complete=True)
+        return self._complete()
 
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
         read_after = self.rundir.fresh_since(log, start=self.options.fresh)
@@ -242,7 +238,10 @@ class _Run:
         wanted, most = until.rows or 0, until.at_most or sys.maxsize
         limit = min(first_try(wanted), most)
         while True:
-            self.work, walk = work_of(self.recipe, self.rundir, self._opened, tools, until=over, grace=grace)
+            self.ledger.anew()
+            self.work, walk = work_of(
+                self.recipe, self.rundir, self._opened, tools, until=over, grace=grace, ledger=self.ledger
+            )
             self.work.sources = read_sources(self.recipe, {} if goal is None else {source: limit})
             await walk.run()
             if self.work.out_of_time:
@@ -254,6 +253,7 @@ class _Run:
                 why = "" if passed >= wanted else f": {graph.nodes[source].name} has no more"
                 why = f": at most {most:,} rows may be tried" if passed < wanted and taken >= most else why
                 self.ended = f"Ended with {passed:,} rows of {until.stage}, of {wanted:,} wanted{why}."
+                self.short = passed < wanted
                 return
             limit = min(next_try(taken, passed, wanted), most)
 
@@ -278,28 +278,47 @@ class _Run:
         if not self.options.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def _close(self, *, complete: bool) -> Run:
-        """The summary and the table, of what was done until here."""
-        work = self.work
-        summary = summary_of(
+    def _summary(self, *, complete: bool = False) -> Summary:
+        """What was done until here."""
+        return summary_of(
             self.recipe,
             self.engines,
-            work.counts if work else [],
+            self.work.counts if self.work else [],
             self.exported,
+            self.ledger,
             complete=complete,
             seconds=time.perf_counter() - self.started,
             ended=self.ended,
+            short=self.short,
         )
-        if complete and work:
-            self.rundir.drop_stages_except(work.folders)
-            self.rundir.write(SUMMARY, summary.encode())
-        if work:
-            text = table(summary)
-            with suppress(RunError):  # a full disk is being reported already
-                self.rundir.note(f"{'complete' if complete else 'so far'}:\n{text}")
-            if not self.options.quiet:
-                print(text, flush=True)
+
+    def _complete(self) -> Run:
+        """Put the summary in place, and print the table."""
+        assert self.work is not None
+        summary = self._summary(complete=True)
+        self.rundir.drop_stages_except(self.work.folders)
+        self.ledger.complete(summary)
+        self._print(summary, "ended" if self.ended else "complete")
         return Run(self.rundir.path, summary)
+
+    def _stopped(self, why: str) -> None:
+        """Keep what there is, marked as such, unless an earlier run is still all there; print the table."""
+        before = " The complete run that was there before is untouched." if self.ledger.keeps_former else ""
+        unfinished = Unfinished(f"{why}{before}")
+        with suppress(RunError):  # a full disk is being reported already
+            if self.work and not self.ledger.keeps_former:
+                self.work.cut()
+            unfinished = self.ledger.stopped(why) or unfinished
+        summary = replace(self._summary(), unfinished=unfinished)
+        if self.work:
+            self._print(summary, "so far")
+
+    def _print(self, summary: Summary, what: str) -> None:
+        text = "\n".join([table(summary), *hand_exports(Run(self.rundir.path, summary))])
+        with suppress(RunError):
+            self.rundir.note(f"{what}:\n{text}")
+        if not self.options.quiet:
+            print(text, flush=True)
 
 
 async def _warm() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import islice
@@ -13,6 +14,12 @@ R = TypeVar("R")
 
 _READ = 64
 """Items read from the source at a time, in a thread."""
+_READ_BYTES = 8 << 20
+"""Fewer are read at a time where they have more bytes than this."""
+
+
+def _nothing(item: object) -> int:
+    return 0
 
 
 class OrderedMap(Generic[T, R]):
@@ -22,6 +29,9 @@ class OrderedMap(Generic[T, R]):
     ``workers`` wait only for an earlier one), so memory is bounded however slow one item is, and however
     many there are. The iterator may block; it is advanced in a thread. Once ``over`` is true, no further
     item is begun, read or not.
+
+    ``weigh`` gives the bytes of an item, ``weigh_result`` those of what came of it. While those in the window
+    have more than ``window_bytes``, no more than ``workers`` are in it.
     """
 
     def __init__(
@@ -33,6 +43,9 @@ class OrderedMap(Generic[T, R]):
         workers: int,
         window: int,
         over: Callable[[], bool] = bool,
+        window_bytes: int = sys.maxsize,
+        weigh: Callable[[T], int] = _nothing,
+        weigh_result: Callable[[R], int] = _nothing,
     ) -> None:
         self._items = items
         self._work = work
@@ -40,7 +53,12 @@ class OrderedMap(Generic[T, R]):
         self._workers = workers
         self._window = max(window, workers)
         self._over = over
-        self._buffer: deque[T] = deque()
+        self._window_bytes = window_bytes
+        self._weigh = weigh
+        self._weigh_result = weigh_result
+        self._weights: dict[int, int] = {}
+        self._held = 0
+        self._buffer: deque[tuple[T, int]] = deque()
         self._early: dict[int, R] = {}
         self._taken = 0
         self._emitted = 0
@@ -61,16 +79,20 @@ class OrderedMap(Generic[T, R]):
     async def _worker(self) -> None:
         while (taken := await self._take()) is not None:
             position, item = taken
-            self._early[position] = await self._work(item)
+            self._early[position] = result = await self._work(item)
+            self._weigh_as(position, self._weights[position] + self._weigh_result(result))
+            del taken, item, result  # what has been emitted must not be held by a worker that waits
             await self._drain()
 
     async def _take(self) -> tuple[int, T] | None:
         while not self._closed:
             if self._over():
                 self._closed = True
-            elif self._buffer and self._taken - self._emitted < self._window:
+            elif self._buffer and self._has_room():
                 position, self._taken = self._taken, self._taken + 1
-                return position, self._buffer.popleft()
+                item, weight = self._buffer.popleft()
+                self._weigh_as(position, weight)
+                return position, item
             else:
                 async with self._reading:
                     await self._refill()
@@ -78,12 +100,21 @@ class OrderedMap(Generic[T, R]):
 
     async def _refill(self) -> None:
         """Wait until there is room in the window and something in the buffer, or the items have ended."""
-        while self._taken - self._emitted >= self._window:
+        while not self._has_room():
             self._moved.clear()
             await self._moved.wait()
         if not self._buffer and not self._closed:
-            self._buffer.extend(await asyncio.to_thread(_some, self._items))
+            self._buffer.extend(await asyncio.to_thread(_some, self._items, self._weigh))
             self._closed = not self._buffer
+
+    def _has_room(self) -> bool:
+        """Whether one more item may be begun."""
+        inside = self._taken - self._emitted
+        return inside < (self._window if self._held < self._window_bytes else self._workers)
+
+    def _weigh_as(self, position: int, weight: int) -> None:
+        self._held += weight - self._weights.get(position, 0)
+        self._weights[position] = weight
 
     async def _drain(self) -> None:
         if self._draining:
@@ -92,14 +123,23 @@ class OrderedMap(Generic[T, R]):
         try:
             while self._emitted in self._early:
                 await self._emit(self._early.pop(self._emitted))
+                self._held -= self._weights.pop(self._emitted)
                 self._emitted += 1
                 self._moved.set()
         finally:
             self._draining = False
 
 
-def _some(items: Iterator[T]) -> list[T]:
-    return list(islice(items, _READ))
+def _some(items: Iterator[T], weigh: Callable[[T], int]) -> list[tuple[T, int]]:
+    """The next items, each with its weight."""
+    found: list[tuple[T, int]] = []
+    weight = 0
+    for item in islice(items, _READ):
+        found.append((item, weigh(item)))
+        weight += found[-1][1]
+        if weight >= _READ_BYTES:
+            break
+    return found
 
 
 def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:

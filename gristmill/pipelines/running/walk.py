@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from gristmill.core.stages import Rejection
@@ -19,6 +20,10 @@ from gristmill.pipelines.running.stream import OrderedMap, first_error
 
 _WINDOW = 16
 """Rows between reading and writing, as a multiple of those at work: what one slow row may hold up."""
+
+_WINDOW_BYTES = 64 << 20
+"""Bytes of the rows in the window, and of what came of them, above which it holds only the rows at work."""
+_SIZE = msgspec.msgpack.Encoder(enc_hook=repr)
 
 N = TypeVar("N")
 
@@ -105,7 +110,17 @@ class Walk(Generic[N]):
 
         rows, window = self.observer.rows(root), _WINDOW * self.workers
         over = partial(self.observer.over, root)
-        await OrderedMap(rows, work, emit, workers=self.workers, window=window, over=over).run()
+        await OrderedMap(
+            rows,
+            work,
+            emit,
+            workers=self.workers,
+            window=window,
+            over=over,
+            window_bytes=_WINDOW_BYTES,
+            weigh=_bytes,
+            weigh_result=_bytes_made,
+        ).run()
         await self.observer.end(root, members)
 
     async def _all(self, calls: Sequence[tuple[int, Any]]) -> list[Visit[N]]:
@@ -125,6 +140,20 @@ class Walk(Generic[N]):
         if not (children and visit.kept):
             return [visit]
         return [visit, *await self._all([(child, kept) for child in children for kept in visit.kept])]
+
+
+def _bytes(row: Any) -> int:
+    """About how much memory a row takes: its bytes as msgpack, or as text where it has values that cannot be
+    encoded."""
+    try:
+        return len(_SIZE.encode(row))
+    except (OverflowError, UnicodeEncodeError):
+        return len(repr(row))
+
+
+def _bytes_made(made: tuple[Any, list[Visit[Any]]]) -> int:
+    """The same for all that came of a row."""
+    return sum(_bytes(record) for visit in made[1] for record in visit.kept)
 
 
 def carried(made: Any, record: Any, writes: type[Struct]) -> Any:

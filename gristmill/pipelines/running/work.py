@@ -6,6 +6,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from msgspec import Struct
@@ -25,11 +26,12 @@ from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.directory import RunDir, StageDir
+from gristmill.pipelines.rundir.ledger import Ledger
 from gristmill.pipelines.rundir.parts import Parts
-from gristmill.pipelines.rundir.summary import StageCounts
+from gristmill.pipelines.rundir.summary import ENGINE_ERROR, STAGE_ERROR, StageCounts
+from gristmill.pipelines.running.limits import out_of_threads, stopped_by_limit
 from gristmill.pipelines.running.walk import Observer, Visit, carried
 
-STAGE_ERROR = "stage error"
 TIME_OVER = "not tried: the time was over"
 CUT_OFF = "not finished: the time was over"
 PROBE = 100
@@ -132,6 +134,7 @@ class Work(Observer[None]):
         probe: int = PROBE,
         until: float | None = None,
         grace: float | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         """``kept`` are the sources whose rows are written, because something reads them. ``probe`` is the
         number of rows by which a stage with a bug is known; 0 lets none stop the run. ``until`` is the time
@@ -139,7 +142,8 @@ class Work(Observer[None]):
         those that are at work must end (``None``: they are waited for).
 
         ``settle`` is awaited before an error that has nothing to do with the engines ends the run: it
-        lets the requests in flight come home and into the log.
+        lets the requests in flight come home and into the log. ``ledger`` is told of each stage that is put
+        in place.
         """
         self.graph = graph
         self.sources: dict[int, Iterator[Any]] = {}
@@ -156,10 +160,12 @@ class Work(Observer[None]):
         self._part_rows = part_rows
         self._kept = kept
         self._settle = settle
+        self._ledger = ledger
         self._probe = probe
         self._until = until
         self._cut_off = None if until is None or grace is None else until + grace
         self.counts = [StageCounts(node.name) for node in graph.nodes]
+        self._answered = graph.judged_sources
         self._runs = {
             i: _RowRun(graph, i, tools, seed, self.counts[i])
             for i, node in enumerate(graph.nodes)
@@ -214,7 +220,22 @@ class Work(Observer[None]):
         for i in members:
             self._check_bugs(self._runs[i], min(self._runs[i].done, self._probe))
         for i in [root] * (root in self._parts) + members:
-            await asyncio.to_thread(self._parts.pop(i).finish)
+            await asyncio.to_thread(self._finish, i, self._parts.pop(i))
+
+    def cut(self) -> None:
+        """Put in place what there is of the stages that were at work when the run stopped; blocks."""
+        while self._parts:
+            self._finish(*self._parts.popitem(), whole=False)
+
+    def _finish(self, index: int, writer: Parts, *, whole: bool = True) -> None:
+        with self.committing(index, whole=whole):
+            writer.finish()
+
+    def committing(self, index: int, *, whole: bool = True) -> AbstractContextManager[None]:
+        """Tell the ledger, where there is one, of a stage's folder that the block puts in place."""
+        if self._ledger is None:
+            return nullcontext()
+        return self._ledger.committing(self.graph.nodes[index].name, whole=whole)
 
     async def call(self, node: int, record: Any) -> Visit[None]:
         """One record through one stage. This is the boundary at which a bug in a stage costs one row."""
@@ -230,7 +251,7 @@ class Work(Observer[None]):
             return Visit(node, (), (Rejection(record.id, error.reason, error.message),))
         except EngineError as error:
             run.done += 1
-            return Visit(node, (), (Rejection(record.id, "engine error", str(error)),))
+            return Visit(node, (), (Rejection(record.id, ENGINE_ERROR, str(error)),))
         except TimeoutError as error:
             if self._cut_off is None or time.monotonic() < self._cut_off:
                 return Visit(node, (), (await self._stage_error(run, record, error),))
@@ -240,7 +261,9 @@ class Work(Observer[None]):
             return Visit(node, (), (await self._stage_error(run, record, error),))
         except GristmillError:
             raise
-        except Exception as error:  # noqa: BLE001 a stage may be anybody's code, and one row must not end the run
+        except Exception as error:
+            if out_of_threads(error):
+                raise stopped_by_limit(error) from error
             return Visit(node, (), (await self._stage_error(run, record, error),))
         run.done += 1
         if run.writes is not run.makes:
@@ -285,8 +308,10 @@ class Work(Observer[None]):
             counts = self.counts[index]
             counts.rows_in += 1
             counts.rows_out += len(kept)
+            if index in self._answered:
+                counts.unanswered += sum(record.answer is None for record in kept)
             for rejection in rejected:
-                counts.rejected[rejection.reason] += 1
+                counts.reject(rejection)
             try:
                 await self._parts[index].add(kept, rejected)
             except RunError:
@@ -318,12 +343,13 @@ class Work(Observer[None]):
             ) from error
         for piece in kept.iter_slices(self._part_rows):
             writer.add_frame(piece)
-        for piece in rejected.iter_slices(self._part_rows):
-            writer.add_dropped([Rejection(*row) for row in piece.rows()])
         counts.rows_out = kept.height
-        for reason, rows in rejected.group_by("reason").len().sort("reason").rows():
-            counts.rejected[reason] = rows
-        writer.finish()
+        for piece in rejected.iter_slices(self._part_rows):
+            dropped = [Rejection(*row) for row in piece.rows()]
+            writer.add_dropped(dropped)
+            for rejection in dropped:
+                counts.reject(rejection)
+        self._finish(index, writer)
 
 
 def tabled(node: GraphNode, frames: list[Any], seed: int) -> tuple[Any, Any]:

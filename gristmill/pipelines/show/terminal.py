@@ -10,6 +10,7 @@ from colorsys import hls_to_rgb
 from typing import TYPE_CHECKING, Any
 
 from gristmill.core.steps import ROOT
+from gristmill.pipelines.exports.by_hand import hand_exports
 from gristmill.pipelines.rundir.results import Run
 from gristmill.pipelines.rundir.summary import printable, table
 from gristmill.pipelines.show.drawing import Drawing, Mark, drawable, drawing, goodness
@@ -32,7 +33,7 @@ _CELL = 300
 
 def show(run: Run, console: Console, *, stage: str | None = None, n: int = 3, rejected: bool = False) -> None:
     """Print the summary, then ``n`` rows of a stage (default: the last), kept or rejected."""
-    console.print(plain_text(table(run.summary)))
+    console.print(plain_text("\n".join([table(run.summary), *hand_exports(run)])))
     if not run.stages:
         return
     name = stage or run.stages[-1]

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 256
-"""Rows of a columnar file that are held as Python objects at a time."""
+"""Rows of a columnar file that are held as Python objects at a time, at most."""
+_BATCH_BYTES = 16 << 20
+"""Bytes of a Parquet file's rows that are held at a time, where the file says how large they are."""
 
 
 def parquet(path: Path) -> Opened:
@@ -40,8 +42,10 @@ def _groups(file: Any) -> Iterator[Row]:
     """Row group by row group: a damaged one is rejected from the damage on, and the next goes on."""
     begin = 0
     for group in range(file.num_row_groups):
-        row, end = begin, begin + file.metadata.row_group(group).num_rows
-        batches = file.iter_batches(_BATCH, row_groups=[group])
+        about = file.metadata.row_group(group)
+        row, end = begin, begin + about.num_rows
+        fitting = _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)
+        batches = file.iter_batches(max(1, min(_BATCH, fitting)), row_groups=[group])
         while row < end:
             try:
                 batch = next(batches)
@@ -55,20 +59,34 @@ def _groups(file: Any) -> Iterator[Row]:
 
 
 def _plain(batch: pa.RecordBatch | pa.Table, before: int) -> Iterator[Row]:
-    """The rows of a batch as dicts; ``before`` rows came earlier."""
+    """The rows of a batch as dicts; ``before`` rows came earlier. A value that Python has no place for, such
+    as a date in the year 20000, costs its row."""
     try:
         rows: list[dict[str, Any] | RowRejected] = batch.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         rows = [_plain_row(batch, i) for i in range(batch.num_rows)]
     yield from enumerate(rows, before + 1)
 
 
 def _plain_row(batch: pa.RecordBatch | pa.Table, index: int) -> dict[str, Any] | RowRejected:
+    one = batch.slice(index, 1)
     try:
-        row: dict[str, Any] = batch.slice(index, 1).to_pylist()[0]
+        row: dict[str, Any] = one.to_pylist()[0]
     except UnicodeDecodeError as e:
         return RowRejected("invalid UTF-8", f"{e}.")
+    except (ValueError, OverflowError) as e:
+        return RowRejected("unreadable value", f"{_odd_column(one)}: {_first_line(e)}.")
     return row
+
+
+def _odd_column(one: pa.RecordBatch | pa.Table) -> str:
+    """The column of a single row whose value cannot be read."""
+    for name, column in zip(one.schema.names, one.columns, strict=True):
+        try:
+            column.to_pylist()
+        except (ValueError, OverflowError):
+            return f"the column {name!r}"
+    return "the row"
 
 
 def saved(path: Path, split: str) -> Opened:

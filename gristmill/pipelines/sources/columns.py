@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -101,12 +102,12 @@ class Columns:
 
     def check_header(self, header: list[str], where: str) -> None:
         """Raises ``InputError`` for a table that lacks a column that is needed or mapped."""
-        if twice := sorted({c for c in header if header.count(c) > 1}):
-            raise InputError(f"the column {twice[0]!r} occurs twice.", path=where, row=1)
+        row = Counter(header)
+        if twice := min((c for c, n in row.items() if n > 1), default=None):
+            raise InputError(f"the column {twice!r} occurs twice.", path=where, row=1)
         for field, column in self.mapped.items():
-            if column not in header and steps(column)[0] not in header:
+            if column not in row and steps(column)[0] not in row:
                 raise self._no_column(f"the {field} column {column!r}", header, column)
-        row = dict.fromkeys(header)
         for fields in self.needed:
             if not any(f in self.mapped or self.value(f, row) is not MISSING for f in fields):
                 raise self._no_column(f"a column for the {' or the '.join(fields)}", header, fields[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from msgspec import Struct
 from gristmill.core import registry
 from gristmill.core.errors import InputError
 from gristmill.core.schema import gives, record_of, schema
-from gristmill.pipelines.rundir.parts import part_files
+from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import open_run
 
 
@@ -29,7 +28,7 @@ def record(where: Path, wanted: type[Struct] | None) -> type[Struct]:
     """
     import polars as pl
 
-    found = _record(tuple(pl.read_parquet_schema(part_files(where)[0]).items()))
+    found = _record(tuple(pl.read_parquet_schema(parts.part_files(where)[0]).items()))
     if wanted is None or found is wanted:
         return found
     if not gives(found, wanted):
@@ -43,10 +42,7 @@ def record(where: Path, wanted: type[Struct] | None) -> type[Struct]:
 
 def fingerprint(where: Path) -> str:
     """A hash of the bytes of a stage's files."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in part_files(where):
-        digest.update(path.read_bytes())
-    return f"{where.parent.name}/{where.name}:{digest.hexdigest()}"
+    return f"{where.parent.name}/{where.name}:{parts.fingerprint(where)}"
 
 
 @cache

@@ -92,14 +92,25 @@ class Problems(Answers):
         text = self._text("problem", row)
         answer = self._answer(row)
         level, level_used = self._level(row)
-        row_id = own_id or identity(text, answer)
-        self._once(row_id, own_id is not None, "the same problem and answer")
+        if own_id is None:
+            row_id = self._made_id(text, answer)
+        else:
+            row_id = own_id
+            self._once(row_id, True, "")
         fields = ["problem", *self._answer_fields]
         if own_id:
             fields.append("id")
         if level_used:
             fields.append("level")
         return Problem(row_id, text, answer, level, meta(opened(row), self.columns.used(row, fields)))
+
+    def _made_id(self, text: str, answer: str | None) -> str:
+        """The id of a row without one: its text's; of a later row that asks the same but has another answer,
+        that of both."""
+        both = f"{text}\x1f{answer or ''}"
+        self._once(both, False, "the same problem and answer")
+        row_id = identity(text)
+        return row_id if self._is_new(row_id) else digest(both).hex()
 
     def _level(self, row: dict[str, Any]) -> tuple[int | None, bool]:
         """The level, and whether it was read. Text such as "Level 5" is read as 5."""
@@ -143,7 +154,7 @@ class Samples(Answers):
         answer = self._answer(row)
         problem_id = self.columns.value("problem_id", row)
         if problem_id is MISSING or is_nothing(problem_id):
-            problem_id = identity(question, answer)
+            problem_id = identity(question)
         problem_id = number(problem_id) or str(problem_id)
         key = digest(problem_id)
         index = self.counts.get(key, 0)

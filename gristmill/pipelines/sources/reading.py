@@ -68,8 +68,12 @@ class Reader:
 
     def _once(self, row_id: str, own: bool, what: str) -> None:
         """Rejects a row whose id came before."""
-        if not self.seen.add(int.from_bytes(digest(row_id), "little")):
+        if not self._is_new(row_id):
             raise RowRejected("duplicate id", f"{f'the id {row_id!r}' if own else what} came before.")
+
+    def _is_new(self, text: str) -> bool:
+        """Whether a text did not come before. It has from now on."""
+        return self.seen.add(int.from_bytes(digest(text), "little"))
 
     def _checked(self, what: str, text: str) -> str:
         return checked(what, text, self.source.max_chars)

@@ -1,9 +1,9 @@
 """Records of any type from files, folders, data sets of the Hub and former runs, one row at a time.
 
-Memory does not grow with the number of rows, except for 11 to 22 bytes a row to find duplicate ids (and what
-``shuffle`` and JSON arrays need). A row that cannot be used becomes a ``Rejection``, and the rest goes on; a
-file that cannot be read at all raises ``InputError``. ``row`` is the line in a JSONL or CSV file on which the
-row begins, and the 1-based number of the row elsewhere.
+Memory does not grow with the number of rows, except for 11 to 22 bytes a row to find duplicate ids, twice
+that for problems without ids (and what ``shuffle`` and JSON arrays need). A row that cannot be used becomes a
+``Rejection``, and the rest goes on; a file that cannot be read at all raises ``InputError``. ``row`` is the
+line in a JSONL or CSV file on which the row begins, and the 1-based number of the row elsewhere.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Knowledge
 from gristmill.core.prompts import within
 from gristmill.core.records import Judged, Problem, Sampled
-from gristmill.core.stages import Context, Estimate, Rejection, RowStage
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage, alike
 from gristmill.core.verdicts import Verdict, unfinished
 from gristmill.synth.refusal.forms import Form
 from gristmill.verifiers.rules.choice import key, read_key
@@ -79,6 +79,7 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
 
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Knowledge
+    verifies: ClassVar[bool] = True
     needs: ClassVar[frozenset[Ability]] = frozenset({Ability.CHAT})
 
     preset: Preset = "default"
@@ -174,6 +175,10 @@ class ProbeKnowledge(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def _by_letters(self) -> bool:
         return self.option_logits and self.form.task == "multiple_choice"
+
+    def cautions(self) -> Sequence[str]:
+        """Samples that would all be alike."""
+        return alike(self.plan.samples, self._sampling, "sampling")
 
     @property
     def _sampling(self) -> Sampling:

@@ -29,7 +29,13 @@ from gristmill.synth.step_values.values import (
     wilson,
 )
 
-Kind = Annotated[str, Meta(pattern=r"^(hard|soft|er-prm\(([-+]?inf|[-+]?\d+(\.\d+)?([eE][-+]?\d{1,3})?)\))$")]
+Kind = Annotated[
+    str,
+    Meta(
+        pattern=r"^(hard|soft|er-prm\(([-+]?inf|[-+]?\d+(\.\d+)?([eE][-+]?\d{1,3})?)\))$",
+        description="'hard', 'soft' or 'er-prm(ETA)' with a number, 'inf' or '-inf' for ETA",
+    ),
+]
 """The name of a label: ``hard``, ``soft``, or ``er-prm(ETA)`` with any real ETA, ``inf`` and ``-inf``."""
 Last = Literal["verdict", "rollouts"]
 _UNDECIDED = "a step without enough decided rollouts"

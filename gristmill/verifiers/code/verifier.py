@@ -52,7 +52,9 @@ class CallCase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     static and class methods are called on the class by the first of the two.
     """
 
-    function: Annotated[str, Meta(pattern=_PATH)]
+    function: Annotated[
+        str, Meta(pattern=_PATH, description="the name of a function, as Class.method for one in a class")
+    ]
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
     expected: Any

@@ -15,7 +15,7 @@ from gristmill.core.errors import RecipeError, RunError
 from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.pipelines.recipe.recipe import from_dict
 from gristmill.pipelines.rundir.directory import RunDir, StageDir, changed_keys, hold, write_file
-from gristmill.pipelines.running.runner import RunOptions, claim
+from gristmill.pipelines.running.claim import claim
 
 HOLD = """
 import sys, time
@@ -123,7 +123,7 @@ def test_a_damaged_recipe_is_refused_by_name(tmp_path: Path) -> None:
     given = {"name": "x", "source": {"path": "a.jsonl"}, "stages": [{"stage": "sample"}]}
     recipe = from_dict({**given, "engine": {"kind": "scripted", "replies": [{"texts": ["a"]}]}})
     with pytest.raises(RecipeError, match=r"recipe\.yaml"):
-        claim(RunDir(tmp_path), recipe, RunOptions())
+        claim(RunDir(tmp_path), recipe)
 
 
 def test_the_generation_of_a_fresh_start_is_kept_for_the_resume(tmp_path: Path) -> None:

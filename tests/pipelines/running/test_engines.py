@@ -144,8 +144,8 @@ def test_pacing_of_a_named_engine_is_no_other_recipe_and_its_model_is(place: Any
     assert run(from_dict(paced), quiet=True).summary.spent.requests == 0
     with pytest.raises(RunError, match=r"changed: engines\.referee\.model\."):
         run(from_dict(data(engines={"referee": {**JUDGE, "model": "other"}})), quiet=True)
-    with pytest.raises(RunError, match=r"changed: engines\.second\."):
-        run(from_dict(data(engines={"referee": JUDGE, "second": JUDGE})), quiet=True)
+    # One more engine, which no finished stage has asked, changes no row.
+    run(from_dict(data(engines={"referee": JUDGE, "second": JUDGE})), quiet=True)
 
 
 def test_the_plan_looks_into_the_log_under_each_engines_model(place: Any) -> None:

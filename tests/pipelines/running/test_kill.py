@@ -115,7 +115,7 @@ def test_one_interrupt_finishes_what_is_in_flight_and_says_how_to_go_on(
     assert "Continue with: gristmill run test.yaml --set seed=3 --limit 1999\n" in err
     assert "source" in out
     assert "1,9" not in out
-    assert not (workspace.path / "runs" / "test" / "01-sample").exists()
+    assert not (workspace.path / "runs" / "test" / "summary.json").exists()
 
 
 def test_a_second_interrupt_stops_at_once(workspace: Any, server: Any) -> None:

@@ -77,6 +77,76 @@ def test_one_slow_item_holds_the_reader_back() -> None:
     assert out == list(range(10_000))
 
 
+@pytest.mark.parametrize("heavy", ["items", "results"])
+def test_behind_a_slow_item_no_more_bytes_wait_than_the_window_may_hold(heavy: str) -> None:
+    done: list[int] = []
+    read: list[int] = []
+    release = asyncio.Event()
+
+    async def main() -> None:
+        def items() -> Iterator[int]:
+            for i in range(500):
+                read.append(i)
+                yield i
+
+        async def work(i: int) -> int:
+            if i == 0:
+                await release.wait()
+            done.append(i)
+            return i
+
+        async def emit(i: int) -> None:
+            pass
+
+        def weigh(_: int) -> int:
+            return 1 << 20
+
+        flow = OrderedMap(
+            items(),
+            work,
+            emit,
+            workers=4,
+            window=400,
+            window_bytes=20 << 20,
+            weigh=weigh if heavy == "items" else lambda _: 0,
+            weigh_result=weigh if heavy == "results" else lambda _: 0,
+        )
+        task = asyncio.create_task(flow.run())
+        while len(done) < 19:
+            await asyncio.sleep(0.001)
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+        assert len(done) <= 24
+        if heavy == "items":
+            assert len(read) <= 24 + 8  # a batch that is read ahead has 8 MiB at most
+        release.set()
+        await task
+
+    asyncio.run(main())
+    assert len(done) == 500
+
+
+def test_with_heavy_items_as_many_are_at_work_as_there_are_workers() -> None:
+    at_work = most = 0
+
+    async def work(i: int) -> int:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await asyncio.sleep(0.001)
+        at_work -= 1
+        return i
+
+    async def emit(i: int) -> None:
+        pass
+
+    flow = OrderedMap(
+        iter(range(50)), work, emit, workers=8, window=100, window_bytes=1, weigh=lambda _: 1 << 20
+    )
+    asyncio.run(flow.run())
+    assert most == 8
+
+
 def test_the_source_may_block_without_blocking_the_loop() -> None:
     entered, go_on = threading.Event(), threading.Event()
 

@@ -186,7 +186,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_pays_once(place: Any, server
 def test_tasks_refuse_it(place: Any) -> None:
     place.write_recipe(passing(1, 2), until={"stage": "sample", "rows": 10})
     refused = place.gristmill("run", "test.yaml", "--executor", "local", "--tasks", "2")
-    assert refused.returncode == 1 and not Path("runs").exists()
+    assert refused.returncode == 2 and not Path("runs").exists()
     assert refused.stderr == (
         "error: 'until' ends a run on one machine; tasks cannot know what the others have made. "
         "Leave it out, and limit the rows with --limit N.\n"
