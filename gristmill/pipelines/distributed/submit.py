@@ -56,11 +56,12 @@ def distribute(
     fit, ``MissingExtraError`` without datatrove (or Ray).
     """
     recipe = runner.loaded(recipe, overrides, limit)
-    if recipe.until is not None:
-        raise RecipeError(
-            "'until' ends a run on one machine; tasks cannot know what the others have made.",
-            remedy="Leave it out, and limit the rows with --limit N.",
-        )
+    for key, given, knows in (("until", recipe.until, "made"), ("budget", recipe.budget, "spent")):
+        if given is not None:
+            raise RecipeError(
+                f"{key!r} ends a run on one machine; tasks cannot know what the others have {knows}.",
+                remedy="Leave it out, and limit the rows with --limit N.",
+            )
     chosen = open_options(executor, options)
     with hold(Path(runs) / recipe.name) as rundir:
         runner.claim(rundir, recipe, RunOptions(resume=resume, fresh=fresh))

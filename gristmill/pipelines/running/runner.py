@@ -31,6 +31,7 @@ from gristmill.pipelines.running.finish import Exported, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.messages import noted
+from gristmill.pipelines.running.purse import LEDGER, Purse
 from gristmill.pipelines.running.rows import kept_sources, read_sources, tried
 from gristmill.pipelines.running.sessions import Engines, Verifiers
 from gristmill.pipelines.running.targets import first_try, next_try
@@ -43,7 +44,7 @@ _IN_FLIGHT = 1.5
 """Rows in flight for each request that may be: the others verify, write or wait for their next turn."""
 _WARM_AFTER = 0.2
 """Seconds after the start at which Polars is imported: all connections are open by then."""
-_PACING = frozenset({"limit", "rows_in_flight", "part_rows", "verifier.workers"})
+_PACING = frozenset({"limit", "rows_in_flight", "part_rows", "verifier.workers", "prices", "budget"})
 
 
 class Interrupted(RunStopped):
@@ -208,8 +209,11 @@ class _Run:
         return self._close(complete=True)
 
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
-        self.engines = engines = Engines(self.recipe, log, read_after=self.read_after)
+        ledger = self.rundir.path / LEDGER if self.recipe.prices or self.recipe.budget else None
+        purse = Purse(self.recipe.budget, ledger, fresh=self.options.fresh)
+        self.engines = engines = Engines(self.recipe, log, read_after=self.read_after, purse=purse)
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
+        purse.stop = stopper.stop
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
         mode: progress.Mode | None = "quiet" if self.options.quiet else None
         helpers = [asyncio.create_task(_warm())]
@@ -222,11 +226,14 @@ class _Run:
         except asyncio.CancelledError:
             if not stopper.stopping:
                 raise
+            if stopper.reason is not None:
+                raise stopper.reason from None
             message = "stopped before the end; every completion that was paid for is in the log."
             raise Interrupted(message, remedy=self.options.again) from None
         finally:
             for helper in helpers:
                 helper.cancel()
+            purse.write()
 
     async def _walk(self, tools: Tools) -> None:
         """The walk; towards a number of rows in several rounds, each over more of the source than the last.
