@@ -57,8 +57,10 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     A directory of the same recipe is continued: the completion log answers what was paid for. ``resume``
     continues with a changed recipe too; ``fresh`` reads no completion that is older than now. ``runs`` is the
     directory of the run directories, ``log`` the completion log. Unless ``quiet``, progress goes to standard
-    error and the closing table to standard output. After Ctrl-C ``again`` is the remedy that is told; after a
-    second one ``at_once`` is called (default: everything is cancelled).
+    error and the closing table to standard output; with ``json`` both go to standard output, as JSON lines.
+    ``watch`` is called every ten seconds and at the end with the fields of
+    ``gristmill.pipelines.running.progress.Report``, as a dict. After Ctrl-C ``again`` is the remedy that is
+    told; after a second one ``at_once`` is called (default: everything is cancelled).
     """
 
     resume: bool = False
@@ -66,6 +68,8 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     runs: str | Path = "runs"
     log: str | Path | None = None
     quiet: bool = False
+    json: bool = False
+    watch: progress.Watch | None = None
     again: str = "Call run again with the same recipe."
     at_once: Callable[[], None] | None = None
 
@@ -85,6 +89,8 @@ def run(
     runs: str | Path = "runs",
     log: str | Path | None = None,
     quiet: bool = False,
+    json: bool = False,
+    watch: progress.Watch | None = None,
     again: str = "Call run again with the same recipe.",
     at_once: Callable[[], None] | None = None,
 ) -> Run:
@@ -98,7 +104,15 @@ def run(
     """
     recipe = loaded(recipe, overrides, limit)
     options = RunOptions(
-        resume=resume, fresh=fresh, runs=runs, log=log, quiet=quiet, again=again, at_once=at_once
+        resume=resume,
+        fresh=fresh,
+        runs=runs,
+        log=log,
+        quiet=quiet,
+        json=json,
+        watch=watch,
+        again=again,
+        at_once=at_once,
     )
     with hold(Path(runs) / recipe.name) as rundir:
         claim(rundir, recipe, options)
@@ -188,7 +202,8 @@ class _Run:
         self.started = time.perf_counter()
         self.engines: Engines | None = None
         self.work: Work | None = None
-        self.total: int | None = recipe.limit
+        self.totals: dict[str, int] = {}  # rows of each source, as far as they are counted
+        self.tried: dict[str, int] = {}  # those of a source that this round tries
         self.exported = Exported({}, {})
         self.ended = ""
         self._stop: Callable[[], object] = bool  # until there is something to stop
@@ -215,13 +230,14 @@ class _Run:
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
         purse.stop = stopper.stop
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
-        mode: progress.Mode | None = "quiet" if self.options.quiet else None
+        mode: progress.Mode | None = "json" if self.options.json else None
+        mode = "quiet" if self.options.quiet else mode
         helpers = [asyncio.create_task(_warm())]
-        if self.total is None and (mode or progress.default_mode(sys.stderr)) != "quiet":
+        if mode != "quiet" or self.options.watch is not None:
             helpers.append(asyncio.create_task(self._count()))
         try:
             with on_interrupt(stopper.interrupt):
-                async with engines, progress.shown(self._progress, mode):
+                async with engines, progress.shown(self._progress, mode, watch=self.options.watch):
                     await self._walk(engines.tools(verifiers))
         except asyncio.CancelledError:
             if not stopper.stopping:
@@ -248,6 +264,7 @@ class _Run:
         limit = min(first_try(wanted), most)
         while True:
             self.work, walk = work_of(self.recipe, self.rundir, self._opened, tools, until=over, grace=grace)
+            self.tried = {} if goal is None else {graph.nodes[source].name: limit}
             self.work.sources = read_sources(self.recipe, {} if goal is None else {source: limit})
             await walk.run()
             if self.work.out_of_time:
@@ -268,16 +285,31 @@ class _Run:
         return self.engines
 
     async def _count(self) -> None:
-        path = next(iter(self.recipe.sources.values())).path
-        if path is not None:
-            self.total = await asyncio.to_thread(progress.count_rows, Path(path))
+        for name, source in self.recipe.sources.items():
+            if source.path is not None:
+                rows = await asyncio.to_thread(progress.count_rows, Path(source.path))
+                if rows is not None:
+                    self.totals[name] = min(rows, self.recipe.limit or rows)
+
+    def _total(self, source: str) -> int | None:
+        """How many rows of a source this round takes, as far as that is known."""
+        known = [n[source] for n in (self.totals, self.tried) if source in n]
+        return min(known) if known else None
 
     def _progress(self) -> progress.Progress:
         engines, at = self._opened, self.work
-        if at is None:
-            return progress.Progress(in_flight=engines.in_flight)
-        total = self.total if at.total is None else at.total
-        return progress.Progress(at.at, at.done, total, engines.spent.tokens_out, engines.in_flight)
+        spent = engines.spent
+        return progress.Progress(
+            stage="starting" if at is None else at.at,
+            rows=0 if at is None else at.done,
+            rows_total=None if at is None else self._total(at.source) if at.source else at.total,
+            tokens=spent.tokens_out,
+            in_flight=engines.in_flight,
+            usd=None if engines.usd is None else engines.purse.spent.usd,
+            completions=engines.completions,
+            from_log=spent.from_log,
+            rejected=sum(sum(c.rejected.values()) for c in at.counts) if at else 0,
+        )
 
     def _say(self, text: str) -> None:
         if not self.options.quiet:
@@ -302,7 +334,10 @@ class _Run:
             text = table(summary)
             with suppress(RunError):  # a full disk is being reported already
                 self.rundir.note(f"{'complete' if complete else 'so far'}:\n{text}")
-            if not self.options.quiet:
+            if self.options.json:
+                ended = {"event": "ended", "complete": complete, "summary": summary}
+                print(msgspec.json.encode(ended).decode(), flush=True)
+            elif not self.options.quiet:
                 print(text, flush=True)
         return Run(self.rundir.path, summary)
 

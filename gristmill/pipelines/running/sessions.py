@@ -97,6 +97,11 @@ class Engines:
         return Spent.of(*(s.stats for s in self._sessions), usd=self.usd)
 
     @property
+    def completions(self) -> int:
+        """How many they were asked for, those included that the log had."""
+        return sum(s.stats.completions + s.stats.from_log for s in self._sessions)
+
+    @property
     def usd(self) -> float | None:
         """What was paid in this process, in dollars; ``None`` where no engine has a price."""
         return self.purse.usd if any(gate.price is not None for gate in self.gates) else None
