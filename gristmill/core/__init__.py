@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     )
     from gristmill.core.exports import Export
     from gristmill.core.knowledge import Certainty, Knowledge, Response
+    from gristmill.core.money import Budget, Price
     from gristmill.core.records import (
         Base,
         Conversation,
@@ -84,6 +85,7 @@ __all__ = [
     "Anything",
     "Base",
     "BorrowedEngine",
+    "Budget",
     "Certainty",
     "Completion",
     "Context",
@@ -111,6 +113,7 @@ __all__ = [
     "Outcome",
     "Pair",
     "Passage",
+    "Price",
     "Problem",
     "ProcessRow",
     "RecipeError",
@@ -160,6 +163,7 @@ __getattr__, __dir__ = lazily(
         "Anything": ".stages",
         "Base": ".records",
         "BorrowedEngine": ".engine",
+        "Budget": ".money",
         "Certainty": ".knowledge",
         "Completion": ".engine",
         "Context": ".stages",
@@ -187,6 +191,7 @@ __getattr__, __dir__ = lazily(
         "Outcome": ".verdicts",
         "Pair": ".records",
         "Passage": ".records",
+        "Price": ".money",
         "Problem": ".records",
         "ProcessRow": ".steps",
         "REJECTED_REASON": ".stages",

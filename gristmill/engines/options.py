@@ -24,6 +24,9 @@ class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Options of a subclass that change how fast it answers but never what it answers, as all options of
     this class do."""
 
+    price_share: ClassVar[float] = 1.0
+    """The share of its model's price that this kind of engine pays: half for the file-based batches."""
+
     concurrency: Annotated[int, Meta(ge=1)] = 64
     """The largest number of requests in flight at one time; at least 1."""
     initial_concurrency: Annotated[int, Meta(ge=1)] | None = None

@@ -16,6 +16,7 @@ from msgspec import Struct
 from gristmill.core.contracts import check_made, check_part, place_of
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
+from gristmill.core.money import Budget, Price
 from gristmill.core.registry import Group, name_of
 from gristmill.core.schema import to_frame
 from gristmill.core.stages import Stage
@@ -80,6 +81,8 @@ class Pipeline:
         seed: int = 0,
         limit: int | None = None,
         until: Until | None = None,
+        prices: Mapping[str, Price] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """Checks all parts and how they fit; raises ``RecipeError``. Nothing is read or sent yet."""
         several = isinstance(source, Mapping)
@@ -106,6 +109,8 @@ class Pipeline:
             until=until,
             rows_in_flight=None,
             part_rows=10_000,
+            prices=prices or {},
+            budget=budget,
         )
 
     def run(self, path: str | Path, **options: Any) -> Run:

@@ -17,7 +17,7 @@ SHIPPED = ROOT / "data" / "training" / "refusal.yaml"
 
 
 def test_the_shipped_configuration_is_read_with_overrides() -> None:
-    options = read(SHIPPED, ["seed=7", "lora.r=4", "learning_rate=1.0e-3"])
+    options = read(SHIPPED, ["seed=7", "lora.r=4", "learning_rate=1e-3"])
     assert (options.seed, options.learning_rate, options.gpu) == (7, 1e-3, False)
     assert options.lora == Lora(r=4, alpha=32)
     assert read(SHIPPED, ["lora=null"]).lora is None
@@ -28,7 +28,6 @@ def test_the_shipped_configuration_is_read_with_overrides() -> None:
     [
         ("learning_rat=1", "learning_rat: unknown key.*learning_rate"),
         ("learning_rate=0", "learning_rate: 0 is refused"),
-        ("learning_rate=1e-3", "write 1.0e-3"),
         ("lora.targets=[]", r"lora\.targets"),
         ("accumulate=3", "3 does not divide the batch of 8"),
         ("dtype=float16", "dtype: 'float16' is refused"),

@@ -61,11 +61,12 @@ def distribute(
     ended it.
     """
     recipe = runner.loaded(recipe, overrides, limit)
-    if recipe.until is not None:
-        raise RecipeError(
-            "'until' ends a run on one machine; tasks cannot know what the others have made.",
-            remedy="Leave it out, and limit the rows with --limit N.",
-        )
+    for key, given, knows in (("until", recipe.until, "made"), ("budget", recipe.budget, "spent")):
+        if given is not None:
+            raise RecipeError(
+                f"{key!r} ends a run on one machine; tasks cannot know what the others have {knows}.",
+                remedy="Leave it out, and limit the rows with --limit N.",
+            )
     chosen = open_options(executor, options)
     with hold_soon(Path(runs) / recipe.name) as rundir:
         ledger = claim(rundir, recipe, resume=resume, fresh=fresh, replace=replace)

@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from gristmill.core.contracts import check_part
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
+from gristmill.core.money import Budget, Price
 from gristmill.core.registry import find, locate, names, suggest
 from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
@@ -197,6 +198,10 @@ class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rows in a Parquet part, at most."""
     engines: dict[PartName, dict[str, Any]] = {}
     """Further engines, by the names that stages call them."""
+    prices: dict[str, Price] | str = {}
+    """What models cost, by the ``model`` of the engines, or the YAML file that holds such a mapping."""
+    budget: Budget | None = None
+    """What the run may spend; ``null`` for no limit."""
 
 
 class StageKeys(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ and ranges.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
@@ -25,6 +26,8 @@ _MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 """Values in a document with its aliases written out; a few lines of nested aliases can stand for 10^9."""
 _WHERE = re.compile(r"(?s)(?P<rule>.*) - at `(?:key` in `)?\$(?P<path>.*)`")
+_WANTS_NUMBER = re.compile(r"Expected `(?:float|int)\b.*`, got `str`")
+_EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d{1,3}")
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -159,10 +162,33 @@ def convert(data: Any, kind: type[S], place: str, also: Collection[str] = ()) ->
 
     info = inspect.type_info(kind)
     _check_keys(data, info, place, also)
-    try:
-        return msgspec.convert(data, kind)
-    except msgspec.ValidationError as e:
-        raise _explain(str(e), data, place, info) from e
+    while True:
+        try:
+            return msgspec.convert(data, kind)
+        except msgspec.ValidationError as e:
+            read = _with_number(str(e), data)
+            if read is None:
+                raise _explain(str(e), data, place, info) from e
+            data = read
+
+
+def _with_number(message: str, data: Any) -> Any:
+    """``data`` with the text that msgspec complains of as the number that it means: YAML 1.1, which PyYAML
+    reads, takes 5e7 for text. ``None`` where the complaint is another."""
+    found = _WHERE.fullmatch(message)
+    if found is None or not _WANTS_NUMBER.match(found["rule"]) or "..." in found["path"]:
+        return None
+    data = copy.deepcopy(data)
+    steps: list[Any] = [int(index) if index else name for name, index in _STEP.findall(found["path"])]
+    at = data
+    for step in steps[:-1]:
+        at = at[step]
+    text = at[steps[-1]] if steps else None
+    if not (isinstance(text, str) and _EXPONENT.fullmatch(text)):
+        return None
+    number = float(text)
+    at[steps[-1]] = int(number) if "`int" in found["rule"] and number.is_integer() else number
+    return data
 
 
 def _check_keys(data: Any, info: Any, place: str, also: Collection[str]) -> None:
@@ -255,8 +281,6 @@ def _explain(message: str, data: Any, place: str, info: Any) -> RecipeError:
     shown = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     remedy = "'gristmill schema' prints every key with its type and range."
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
-        remedy = "YAML reads a number like 1e-3 as text: write 1.0e-3."
     return RecipeError(f"{where}: {shown} is refused: {_in_words(rule, info, path)}.", remedy=remedy)
 
 

@@ -16,9 +16,11 @@ from msgspec import Struct
 from gristmill.core.contracts import check_made, check_part
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import SUFFIXES, Export
+from gristmill.core.money import Budget, Price, price_of
 from gristmill.core.registry import Group, find, suggest
 from gristmill.core.schema import gives
 from gristmill.core.stages import Refer
+from gristmill.engines.options import NONE
 from gristmill.pipelines.recipe.entries import (
     EngineEntry,
     EngineKeys,
@@ -60,6 +62,22 @@ class Recipe(Struct, frozen=True, kw_only=True):
     engines: tuple[EngineEntry, ...] = ()
     verifiers: Mapping[str, VerifierOptions] = {}
     until: Until | None = None
+    prices: Mapping[str, Price] = {}
+    budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a budget in dollars where one of the engines has no price. Raises ``RecipeError``."""
+        if self.budget is None or self.budget.usd is None:
+            return
+        main = EngineEntry("engine", self.engine_kind, self.engine)
+        for entry in (main, *self.engines):
+            if entry.kind != NONE and price_of(self.prices, entry.options) is None:
+                model = getattr(entry.options, "model", "")
+                raise RecipeError(
+                    f"budget.usd: there is no price for the model {model!r} ({entry.kind}).",
+                    remedy=f"Add it: prices: {{{model}: {{input: DOLLARS, output: DOLLARS}}}}, for a million "
+                    "tokens each; 0 for a model that costs nothing.",
+                )
 
     @property
     def refer(self) -> dict[str, Refer]:
@@ -90,7 +108,8 @@ class Recipe(Struct, frozen=True, kw_only=True):
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with ``a.b=value`` overrides applied (values are YAML).
 
-    A source's relative ``path`` is looked for beside the recipe first, then in the working directory.
+    A relative ``path`` of a source, or of the file of prices, is looked for beside the recipe first, then in
+    the working directory.
     Raises ``RecipeError``.
     """
     path = Path(path)
@@ -103,6 +122,8 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
             beside = path.parent / source["path"]
             if beside.exists():
                 source["path"] = str(beside)
+    if isinstance(prices := data.get("prices"), str) and (path.parent / prices).exists():
+        data["prices"] = str(path.parent / prices)
     return from_dict(data)
 
 
@@ -151,7 +172,21 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
         rows_in_flight=plain.rows_in_flight,
         part_rows=plain.part_rows,
         engines=engines,
+        prices=_prices(plain.prices),
+        budget=plain.budget,
     )
+
+
+def _prices(given: Mapping[str, Price] | str) -> Mapping[str, Price]:
+    """The prices themselves, or those in the file that is named. Raises ``RecipeError``."""
+    if not isinstance(given, str):
+        return given
+    held = convert({"prices": document(Path(given))}, _PriceFile, given)
+    return held.prices
+
+
+class _PriceFile(Struct, forbid_unknown_fields=True):
+    prices: dict[str, Price]
 
 
 def _names(given: str | list[str] | None, sources: Mapping[str, Any], position: int) -> Sequence[str]:
@@ -276,7 +311,7 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     ]
     for verifier in (plain["verifier"], *plain["verifiers"].values()):
         verifier.pop("verifier", None)  # an object given in Python; 'kind' says where it is from
-    for key in ("engines", "verifiers", "until"):
+    for key in ("engines", "verifiers", "until", "prices", "budget"):
         if not plain[key]:
             del plain[key]
     return {key: plain[key] for key in _ORDER if key in plain}
@@ -284,5 +319,5 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 _ORDER = (
     "name", "source", "sources", "engine", "stages", "seed", "verifier", "exports", "limit",
-    "rows_in_flight", "part_rows", "engines", "verifiers", "until",
+    "rows_in_flight", "part_rows", "engines", "verifiers", "until", "prices", "budget",
 )  # fmt: skip

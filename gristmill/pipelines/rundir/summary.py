@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec import Struct, field
 
+from gristmill.core.money import shown_usd
 from gristmill.core.stages import Rejection
 from gristmill.core.version import __version__
 
@@ -70,18 +71,23 @@ class SessionCounts(Protocol):
 
 
 class Spent(Struct):
-    """What this process asked of its engines, and what the completion log answered instead."""
+    """What this process asked of its engines, and what the completion log answered instead.
+
+    ``usd`` is the price of it in dollars, ``None`` where no engine has one.
+    """
 
     requests: int = 0
     retries: int = 0
     from_log: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    usd: float | None = None
 
     @classmethod
-    def of(cls, *stats: SessionCounts) -> Spent:
+    def of(cls, *stats: SessionCounts, usd: float | None = None) -> Spent:
         """The sum of sessions' counters."""
         return cls(
+            usd=usd,
             requests=sum(s.requests for s in stats),
             retries=sum(s.retries for s in stats),
             from_log=sum(s.from_log for s in stats),
@@ -270,11 +276,12 @@ def _closing(summary: Summary) -> list[str]:
 
 
 def spent_line(spent: Spent, seconds: float) -> str:
-    """One line: requests, retries, completions from the log, tokens paid for, seconds."""
+    """One line: requests, retries, completions from the log, tokens paid for, dollars, seconds."""
+    usd = "" if spent.usd is None else f"{shown_usd(spent.usd)}, "
     return (
         f"{spent.requests:,} requests, {spent.retries:,} retries, "
         f"{spent.from_log:,} completions from the log, "
-        f"{spent.tokens_in:,} tokens in, {spent.tokens_out:,} tokens out, {seconds:,.1f} s"
+        f"{spent.tokens_in:,} tokens in, {spent.tokens_out:,} tokens out, {usd}{seconds:,.1f} s"
     )
 
 

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+_LOOK = 0.1
+"""Seconds between two looks for an interrupt."""
+
 
 def in_own_loop(main: Coroutine[Any, Any, None], interrupt: Callable[[], object] | None = None) -> None:
     """Run ``main`` in a loop of its own; beside a running one (a notebook's) in a thread of its own.
@@ -33,7 +36,10 @@ def in_own_loop(main: Coroutine[Any, Any, None], interrupt: Callable[[], object]
     thread.start()
     while not ended.is_set():
         try:
-            ended.wait()  # not thread.join, which after a KeyboardInterrupt takes the thread for ended
+            # Not thread.join, which after a KeyboardInterrupt takes the thread for ended. And not without a
+            # time-out: Polars installs a signal handler of its own that restarts such a wait (SA_RESTART), so
+            # that an interrupt would be seen only when the run has ended.
+            ended.wait(_LOOK)
         except KeyboardInterrupt:
             if interrupt is None:
                 raise

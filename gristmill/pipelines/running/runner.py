@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -34,6 +35,7 @@ from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.limits import threads_limited
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.messages import noted
+from gristmill.pipelines.running.purse import LEDGER, Purse
 from gristmill.pipelines.running.rows import kept_sources, read_sources, tried
 from gristmill.pipelines.running.sessions import Engines, Verifiers
 from gristmill.pipelines.running.targets import first_try, next_try
@@ -60,7 +62,9 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     A directory of the same recipe is continued: the completion log answers what was paid for. ``resume``
     continues with a changed recipe too; ``fresh`` reads no completion that is in the log already. ``runs``
     is the directory of the run directories, ``log`` the completion log. Unless ``quiet``, progress goes to
-    standard error and the closing table to standard output. After Ctrl-C ``again`` is the remedy that is
+    standard error and the closing table to standard output; with ``json`` both go to standard output, as JSON
+    lines. ``watch`` is called every ten seconds and at the end with the fields of
+    ``gristmill.pipelines.running.progress.Report``, as a dict. After Ctrl-C ``again`` is the remedy that is
     told; after a second one ``at_once`` is called (default: everything is cancelled). A complete run is
     replaced by a smaller one, under a limit, with ``replace`` or where ``confirm`` says yes to the question.
     """
@@ -70,6 +74,8 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     runs: str | Path = "runs"
     log: str | Path | None = None
     quiet: bool = False
+    json: bool = False
+    watch: progress.Watch | None = None
     again: str = "Call run again with the same recipe."
     at_once: Callable[[], None] | None = None
     replace: bool = False
@@ -91,6 +97,8 @@ def run(
     runs: str | Path = "runs",
     log: str | Path | None = None,
     quiet: bool = False,
+    json: bool = False,
+    watch: progress.Watch | None = None,
     again: str = "Call run again with the same recipe.",
     at_once: Callable[[], None] | None = None,
     replace: bool = False,
@@ -112,6 +120,8 @@ def run(
         runs=runs,
         log=log,
         quiet=quiet,
+        json=json,
+        watch=watch,
         again=again,
         at_once=at_once,
         replace=replace,
@@ -178,7 +188,8 @@ class _Run:
         self.started = time.perf_counter()
         self.engines: Engines | None = None
         self.work: Work | None = None
-        self.total: int | None = recipe.limit
+        self.totals: dict[str, int] = {}  # rows of each source, as far as they are counted
+        self.tried: dict[str, int] = {}  # those of a source that this round tries
         self.exported = Exported({}, {})
         self.ended = ""
         self.short = False
@@ -206,25 +217,32 @@ class _Run:
 
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
         read_after = self.rundir.fresh_since(log, start=self.options.fresh)
-        self.engines = engines = Engines(self.recipe, log, read_after=read_after)
+        spending = self.rundir.path / LEDGER if self.recipe.prices or self.recipe.budget else None
+        purse = Purse(self.recipe.budget, spending, fresh=self.options.fresh)
+        self.engines = engines = Engines(self.recipe, log, read_after=read_after, purse=purse)
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
+        purse.stop = stopper.stop
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
-        mode: progress.Mode | None = "quiet" if self.options.quiet else None
+        mode: progress.Mode | None = "json" if self.options.json else None
+        mode = "quiet" if self.options.quiet else mode
         helpers = [asyncio.create_task(_warm())]
-        if self.total is None and (mode or progress.default_mode(sys.stderr)) != "quiet":
+        if mode != "quiet" or self.options.watch is not None:
             helpers.append(asyncio.create_task(self._count()))
         try:
             with on_interrupt(stopper.interrupt):
-                async with engines, progress.shown(self._progress, mode):
+                async with engines, progress.shown(self._progress, mode, watch=self.options.watch):
                     await self._walk(engines.tools(verifiers))
         except asyncio.CancelledError:
             if not stopper.stopping:
                 raise
+            if stopper.reason is not None:
+                raise stopper.reason from None
             message = "stopped before the end; every completion that was paid for is in the log."
             raise Interrupted(message, remedy=self.options.again) from None
         finally:
             for helper in helpers:
                 helper.cancel()
+            purse.write()
 
     async def _walk(self, tools: Tools) -> None:
         """The walk; towards a number of rows in several rounds, each over more of the source than the last.
@@ -242,6 +260,7 @@ class _Run:
             self.work, walk = work_of(
                 self.recipe, self.rundir, self._opened, tools, until=over, grace=grace, ledger=self.ledger
             )
+            self.tried = {} if goal is None else {graph.nodes[source].name: limit}
             self.work.sources = read_sources(self.recipe, {} if goal is None else {source: limit})
             await walk.run()
             if self.work.out_of_time:
@@ -263,16 +282,31 @@ class _Run:
         return self.engines
 
     async def _count(self) -> None:
-        path = next(iter(self.recipe.sources.values())).path
-        if path is not None:
-            self.total = await asyncio.to_thread(progress.count_rows, Path(path))
+        for name, source in self.recipe.sources.items():
+            if source.path is not None:
+                rows = await asyncio.to_thread(progress.count_rows, Path(source.path))
+                if rows is not None:
+                    self.totals[name] = min(rows, self.recipe.limit or rows)
+
+    def _total(self, source: str) -> int | None:
+        """How many rows of a source this round takes, as far as that is known."""
+        known = [n[source] for n in (self.totals, self.tried) if source in n]
+        return min(known) if known else None
 
     def _progress(self) -> progress.Progress:
         engines, at = self._opened, self.work
-        if at is None:
-            return progress.Progress(in_flight=engines.in_flight)
-        total = self.total if at.total is None else at.total
-        return progress.Progress(at.at, at.done, total, engines.spent.tokens_out, engines.in_flight)
+        spent = engines.spent
+        return progress.Progress(
+            stage="starting" if at is None else at.at,
+            rows=0 if at is None else at.done,
+            rows_total=None if at is None else self._total(at.source) if at.source else at.total,
+            tokens=spent.tokens_out,
+            in_flight=engines.in_flight,
+            usd=None if engines.usd is None else engines.purse.spent.usd,
+            completions=engines.completions,
+            from_log=spent.from_log,
+            rejected=sum(sum(c.rejected.values()) for c in at.counts) if at else 0,
+        )
 
     def _say(self, text: str) -> None:
         if not self.options.quiet:
@@ -317,7 +351,10 @@ class _Run:
         text = "\n".join([table(summary), *hand_exports(Run(self.rundir.path, summary))])
         with suppress(RunError):
             self.rundir.note(f"{what}:\n{text}")
-        if not self.options.quiet:
+        if self.options.json:
+            ended = {"event": "ended", "complete": summary.unfinished is None, "summary": summary}
+            print(msgspec.json.encode(ended).decode(), flush=True)
+        elif not self.options.quiet:
             print(text, flush=True)
 
 

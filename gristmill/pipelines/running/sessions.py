@@ -8,6 +8,7 @@ from typing import Self
 
 from gristmill.core.contracts import check_opened
 from gristmill.core.engine import Engine
+from gristmill.core.money import price_of
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.session import Session
 from gristmill.pipelines.recipe.entries import EngineEntry
@@ -15,6 +16,7 @@ from gristmill.pipelines.recipe.graph import Skills
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.summary import Spent
 from gristmill.pipelines.running.gate import Gate, close_all
+from gristmill.pipelines.running.purse import Purse
 from gristmill.pipelines.running.work import Tools, Verify
 
 
@@ -38,8 +40,19 @@ class Engines:
     once and a server is paced once. Each session has its own pacing, retries and breaker over one log.
     """
 
-    def __init__(self, recipe: Recipe, log: CompletionLog, *, read_after: int | None = None) -> None:
-        """No engine is started yet. Raises ``RecipeError`` for one that lacks what a stage needs."""
+    def __init__(
+        self,
+        recipe: Recipe,
+        log: CompletionLog,
+        *,
+        read_after: int | None = None,
+        purse: Purse | None = None,
+    ) -> None:
+        """No engine is started yet. What they cost is counted in ``purse``.
+
+        Raises ``RecipeError`` for one that lacks what a stage needs.
+        """
+        self.purse = purse or Purse()
         self.gates: list[Gate] = []
         self._sessions: list[Session] = []
         self._named: dict[str | None, Session] = {}
@@ -50,7 +63,8 @@ class Engines:
             if at is None:
                 at = len(known)
                 known.append(entry)
-                self.gates.append(Gate(opened(entry)))
+                price = price_of(recipe.prices, entry.options)
+                self.gates.append(Gate(opened(entry), self.purse, price))
                 self._sessions.append(Session(self.gates[at], entry.options, log, read_after=read_after))
             self._named[name] = self._sessions[at]
             skills[name] = Skills(entry.kind, self._sessions[at].abilities)
@@ -80,7 +94,17 @@ class Engines:
     @property
     def spent(self) -> Spent:
         """What all of them were asked, and what the log answered instead."""
-        return Spent.of(*(s.stats for s in self._sessions))
+        return Spent.of(*(s.stats for s in self._sessions), usd=self.usd)
+
+    @property
+    def completions(self) -> int:
+        """How many they were asked for, those included that the log had."""
+        return sum(s.stats.completions + s.stats.from_log for s in self._sessions)
+
+    @property
+    def usd(self) -> float | None:
+        """What was paid in this process, in dollars; ``None`` where no engine has a price."""
+        return self.purse.usd if any(gate.price is not None for gate in self.gates) else None
 
     def tools(self, verifiers: Verifiers) -> Tools:
         """What the stages of a run may use."""

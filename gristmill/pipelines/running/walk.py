@@ -64,6 +64,9 @@ class Observer(Generic[N]):
         """One record through one row stage."""
         raise NotImplementedError
 
+    def through(self) -> None:
+        """One more item of ``rows`` is finished; those before it may not be."""
+
     async def emit(self, item: Any, visits: list[Visit[N]]) -> None:
         """All that came of one item of ``rows``, in the order of the items."""
         raise NotImplementedError
@@ -100,10 +103,14 @@ class Walk(Generic[N]):
 
         async def work(item: Any) -> tuple[Any, list[Visit[N]]]:
             record = self.observer.record(item)
+            made: list[Visit[N]]
             if isinstance(record, Rejection):
-                return item, [Visit(root, (), (record,))]
-            made: list[Visit[N]] = [Visit(root, (record,))] if source else []
-            return item, made + await self._all([(child, record) for child in self._children[root]])
+                made = [Visit(root, (), (record,))]
+            else:
+                made = [Visit(root, (record,))] if source else []
+                made += await self._all([(child, record) for child in self._children[root]])
+            self.observer.through()
+            return item, made
 
         async def emit(done: tuple[Any, list[Visit[N]]]) -> None:
             await self.observer.emit(*done)

@@ -30,6 +30,7 @@ from gristmill.pipelines.rundir.ledger import Ledger
 from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import ENGINE_ERROR, STAGE_ERROR, StageCounts
 from gristmill.pipelines.running.limits import out_of_threads, stopped_by_limit
+from gristmill.pipelines.running.progress import label
 from gristmill.pipelines.running.walk import Observer, Visit, carried
 
 TIME_OVER = "not tried: the time was over"
@@ -118,7 +119,8 @@ class _RowRun:
 class Work(Observer[None]):
     """A graph at work in a run directory. ``counts`` are of every node in order.
 
-    ``at`` names what is running, ``done`` of ``total`` rows (``None``: not known here) are through it.
+    ``at`` names what is running, ``done`` of ``total`` rows are finished; the total of rows that stream from
+    ``source`` is not known here.
     """
 
     def __init__(
@@ -153,6 +155,7 @@ class Work(Observer[None]):
         self.at = graph.nodes[0].name
         self.done = 0
         self.total: int | None = None
+        self.source = ""
         self.out_of_time = False
         self._of_table = False
         self._rundir = rundir
@@ -209,11 +212,21 @@ class Work(Observer[None]):
         nodes = self.graph.nodes
         source = nodes[root].stage is None and root in self.sources
         self._of_table = root not in self.sources and root not in self.given
-        self.at = ", ".join(nodes[i].name for i in members) or nodes[root].name
+        self.at = self._label(members or [root])
         self.done, self.total = 0, None if source else self.counts[root].rows_out
+        self.source = nodes[root].name if source else ""
         for i in [root] * source + members:
             record = nodes[i].writes if i != root or root in self._kept else None
             self._parts[i] = Parts(self.folder(i), record, self._part_rows)
+
+    def _label(self, nodes: list[int]) -> str:
+        stages = [i for i, node in enumerate(self.graph.nodes) if node.stage is not None]
+        first = sum(i <= nodes[0] for i in stages)
+        return label([self.graph.nodes[i].name for i in nodes], first, len(stages))
+
+    def through(self) -> None:
+        """Count it."""
+        self.done += 1
 
     async def end(self, root: int, members: list[int]) -> None:
         """Put the files in place."""
@@ -295,12 +308,10 @@ class Work(Observer[None]):
 
     async def emit(self, item: Any, visits: list[Visit[None]]) -> None:
         """Count and write what came of one row."""
-        self.done += 1
         for index, kept, rejected, _ in visits:
             if index not in self._parts:  # a row of a table that was not tried: its readers say so
                 visits = [Visit(i, (), rejected) for i in self.graph.children(index)]
                 await self.emit(item, visits)
-                self.done -= 1
                 continue
             if index in self._runs:
                 kept, repeated = self._runs[index].ids.fresh(kept)
@@ -321,7 +332,8 @@ class Work(Observer[None]):
 
     async def table(self, node: int) -> bool:
         """Run a filter or relation in a thread."""
-        self.at = self.graph.nodes[node].name
+        self.at = self._label([node])
+        self.done, self.total, self.source = 0, None, ""
         await asyncio.to_thread(self.run_table, node)
         return True
 

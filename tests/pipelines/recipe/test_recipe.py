@@ -108,7 +108,7 @@ BAD = [
     ("stages.2.samples", "four", r"stages\[2\]\.samples: 'four' is refused: expected `int`, got `str`", ""),
     ("stages.2.samples", 1.5, r"stages\[2\]\.samples: 1\.5 is refused: expected `int`", ""),
     ("stages.2.sampling.top_p", 1.5, r"stages\[2\]\.sampling\.top_p: 1\.5 is refused: .*<= 1", ""),
-    ("stages.2.sampling.top_p", "1e-3", r"stages\[2\]\.sampling\.top_p: '1e-3' is refused", "write 1.0e-3"),
+    ("stages.2.sampling.top_p", "2e3", r"stages\[2\]\.sampling\.top_p: 2000\.0 is refused: .*<= 1", ""),
     ("engine.replies.0.texts", [], r"engine\.replies\[0\]\.texts: list is refused: .*length >= 1", ""),
     ("limit", -1, "limit: -1 is refused: expected `int` >= 1", ""),
     ("part_rows", 0, "part_rows: 0 is refused", ""),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import os
 import signal
@@ -26,7 +25,7 @@ from gristmill.pipelines import Interrupted, Run, load, open_run, plan, run
 from gristmill.pipelines.exports.base import MessagesRow
 from gristmill.pipelines.planning.bounds import table
 from gristmill.pipelines.recipe.recipe import ExportEntry
-from gristmill.pipelines.running.progress import Progress, count_rows, default_mode, shown
+from gristmill.pipelines.running.progress import count_rows
 
 ENGINE = {"kind": "scripted", "replies": [{"texts": [f"It is \\boxed{{{i}}}." for i in range(4)]}]}
 
@@ -281,53 +280,6 @@ def test_200_000_short_rows_stay_under_300_mb(place: Any) -> None:
     assert done.rows().select(pl.len()).collect().item() == 200_000
     assert done.rejected("source").select(pl.len()).collect().item() == 50_000
     assert int(ran.stdout) / 1024 < 300
-
-
-def test_progress_lines_tell_rows_tokens_flight_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gristmill.pipelines.running import progress
-
-    monkeypatch.setitem(progress._EVERY, "lines", 0.01)
-    stream = io.StringIO()
-    at = Progress("sample", 50, 200, 1000, 7)
-
-    async def main() -> None:
-        async with shown(lambda: at, "lines", stream):
-            while "\n" not in stream.getvalue():
-                await asyncio.sleep(0.01)
-
-    asyncio.run(main())
-    line = stream.getvalue().splitlines()[0]
-    assert line.startswith("sample: 50 of 200 rows, ")
-    assert " tokens/s, 7 requests in flight, " in line
-    assert line.endswith(" s left")
-
-
-def test_the_bar_tells_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from gristmill.pipelines.running import progress
-
-    monkeypatch.setitem(progress._EVERY, "bar", 0.01)
-    stream = io.StringIO()
-    at = Progress("sample", 50, 200, 1000, 7)
-
-    async def main() -> None:
-        async with shown(lambda: at, "bar", stream):
-            while "in flight" not in stream.getvalue():
-                await asyncio.sleep(0.01)
-
-    asyncio.run(main())
-    assert "sample:  25%" in stream.getvalue()
-    assert "50/200" in stream.getvalue()
-    assert "tokens/s, 7 in flight" in stream.getvalue()
-
-
-def test_a_terminal_gets_a_bar_and_ci_and_a_pipe_get_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = io.StringIO()
-    monkeypatch.setattr(terminal, "isatty", lambda: True)
-    monkeypatch.delenv("CI", raising=False)
-    assert default_mode(terminal) == "bar"
-    assert default_mode(io.StringIO()) == "lines"
-    monkeypatch.setenv("CI", "1")
-    assert default_mode(terminal) == "lines"
 
 
 def test_rows_are_counted_for_the_time_left(tmp_path: Path) -> None:
