@@ -95,13 +95,19 @@ class Spent(Struct):
             tokens_out=sum(s.completion_tokens for s in stats),
         )
 
-    def plus(self, other: Spent) -> Spent:
-        """The sum of both."""
-        return Spent(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+    def plus(self, other: Spent, sign: int = 1) -> Spent:
+        """The sum of both; with ``sign`` -1 what this is without the other."""
+        priced = [part.usd for part in (self, other) if part.usd is not None]
+        counts = {
+            name: getattr(self, name) + sign * getattr(other, name)
+            for name in self.__struct_fields__
+            if name != "usd"
+        }
+        return Spent(usd=(self.usd or 0.0) + sign * (other.usd or 0.0) if priced else None, **counts)
 
     def minus(self, other: Spent) -> Spent:
         """What this is without the other."""
-        return Spent(**{name: getattr(self, name) - getattr(other, name) for name in self.__struct_fields__})
+        return self.plus(other, -1)
 
 
 class StageState(Struct, frozen=True):
