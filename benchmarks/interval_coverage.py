@@ -4,7 +4,7 @@
 the same measure on very many answers (the ECE has no interval), and the change from a calibrated system to
 one that is sure of too much on the same questions. ``mean``: means of values in [0, 1], one a problem, as
 ``gristmill eval step-values`` prints them. ``wilson``: shares of so many trials, computed and not simulated:
-the mean and the least coverage over the shares .02 to .98, and for which part of them it is within .02 of .95.
+the mean and the least coverage over the shares .02 to .98, and for which part of them it is near .95 (.02).
 
     python benchmarks/interval_coverage.py --runs 300
 """
