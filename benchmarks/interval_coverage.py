@@ -1,8 +1,10 @@
 """How often the 95 % intervals that evaluations print hold the truth, on simulated systems and problems.
 
 ``compare``: systems that are calibrated, sure of too much, or hardly ever right, each against the value of
-the same measure on very many answers (the ECE has no interval). ``mean``: means of values in [0, 1], one
-a problem, as ``gristmill eval step-values`` prints them.
+the same measure on very many answers (the ECE has no interval), and the change from a calibrated system to
+one that is sure of too much on the same questions. ``mean``: means of values in [0, 1], one a problem, as
+``gristmill eval step-values`` prints them. ``wilson``: shares of so many trials, computed and not simulated:
+the mean and the least coverage over the shares .02 to .98, and for which part of them it is near .95 (.02).
 
     python benchmarks/interval_coverage.py --runs 300
 """
@@ -10,6 +12,7 @@ a problem, as ``gristmill eval step-values`` prints them.
 from __future__ import annotations
 
 import argparse
+import math
 import random
 from collections.abc import Callable
 
@@ -17,6 +20,7 @@ from gristmill.core.knowledge import Response
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.refusal.compare import METRICS, compare
 from gristmill.synth.step_values.measures import interval
+from gristmill.synth.step_values.values import wilson
 
 _RIGHT, _WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)
 SYSTEMS: dict[str, Callable[[float], float]] = {
@@ -71,6 +75,44 @@ def of_mean(name: str, count: int, runs: int) -> float:
     return held / runs
 
 
+def of_change(count: int, runs: int, draws: int = 200) -> dict[str, float]:
+    """The coverage of the intervals of the change between two systems on the same questions."""
+    rng = random.Random("change")
+
+    def both(count: int) -> dict[str, list[Response]]:
+        made: dict[str, list[Response]] = {"before": [], "after": []}
+        for number in range(count):
+            ease, luck = rng.random(), rng.random()
+            for name, power in (("before", 1), ("after", 2)):
+                score = min(max(ease + rng.gauss(0, 0.15), 0.001), 0.999)
+                luck = luck if rng.random() < 0.6 else rng.random()
+                verdict = _RIGHT if luck < score**power else _WRONG
+                made[name].append(Response(str(number), "?", "x", "{}", "x", verdict, False, score))
+        return made
+
+    truth = {c.metric: c.value for c in compare(both(100_000), draws=1).changes["after"]}
+    held: dict[str, list[bool]] = {}
+    for run in range(runs):
+        for change in compare(both(count), draws=draws, seed=run).changes["after"]:
+            true = truth[change.metric]
+            if change.interval is not None and true is not None:
+                low, high = change.interval
+                held.setdefault(change.metric, []).append(low <= true <= high)
+    return {metric: sum(seen) / len(seen) for metric, seen in held.items()}
+
+
+def of_wilson(count: int) -> tuple[float, float, float]:
+    """The mean and the least coverage, and the share of shares for which it is within .02 of .95."""
+    bounds = [wilson(k, count) for k in range(count + 1)]
+    found = []
+    for permille in range(20, 981, 5):
+        share = permille / 1000
+        chances = [math.comb(count, k) * share**k * (1 - share) ** (count - k) for k in range(count + 1)]
+        found.append(sum(c for c, (low, high) in zip(chances, bounds, strict=True) if low <= share <= high))
+    near = sum(abs(coverage - 0.95) <= 0.02 for coverage in found)
+    return sum(found) / len(found), min(found), near / len(found)
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(
@@ -79,6 +121,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=300)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 20, 50, 200])
     args = parser.parse_args()
+    for trials in (8, 16, 32, 64, 200):
+        mean, least, near = of_wilson(trials)
+        print(f"| Wilson's, {trials} | mean {mean:.3f} | least {least:.3f} | near {near:.2f} |", flush=True)
     for name in MEANS:
         cells = (f"{of_mean(name, n, 10 * args.runs):.3f}" for n in args.sizes)
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
@@ -87,6 +132,9 @@ def main() -> None:
             found = of_system(name, count, args.runs)
             cells = (f"{metric} {'-' if c is None else f'{c:.3f}'}" for metric, c in found.items())
             print(f"| {name}, {count} | {' | '.join(cells)} |", flush=True)
+    for count in (n for n in args.sizes if n >= 50):
+        cells = (f"{metric} {c:.3f}" for metric, c in of_change(count, args.runs).items())
+        print(f"| change, {count} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,11 @@ _ANSWER = re.compile(r"<answer>", re.IGNORECASE)
 _ANSWER_END = re.compile(r"</answer>", re.IGNORECASE)
 _BRACKETED = re.compile(r"\[(/?)THINK\]|<\|(/)?(?:channel\|>analysis)<\|message\|>|◁(/?)think▷")
 _FINAL = "<|channel|>final<|message|>"
-_END_OF_TURN = re.compile(
+END_OF_TURN = re.compile(
     r"<\|(?:im_end|endoftext|eot_id|end|return|end_of_text|eom_id|assistant_end|end_of_turn)\|>"
     r"|</s>|<end_of_turn>|<eos>|<｜end▁of▁sentence｜>"
 )
+"""The tokens with which chat templates end a turn."""
 
 _BLOCKS = (
     ("<think>", "</think>"),
@@ -109,7 +110,7 @@ def _pattern(tags: tuple[str, ...]) -> re.Pattern[str]:
 
 def _without_end(text: str) -> str:
     """Without what follows the first end-of-turn token; such a token at the very start is passed over."""
-    for found in _END_OF_TURN.finditer(text):
+    for found in END_OF_TURN.finditer(text):
         if text[: found.start()].strip():
             return text[: found.start()]
     return text

@@ -17,7 +17,7 @@ from gristmill.core.knowledge import Response
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.refusal import measures
 from gristmill.synth.refusal.measures import Bin, Level, Point
-from gristmill.synth.step_values.values import logistic, wilson
+from gristmill.synth.step_values.values import logistic, student, wilson
 
 Rule = Literal["any", "sure", "text", "none"]
 """What counts as declining to answer: see ``answered``."""
@@ -165,9 +165,10 @@ def compare(
     """Measure systems on the questions (by id) that all of them were asked and got a verdict on.
 
     Intervals are for 95 %; ``benchmarks/interval_coverage.py`` measures them. Shares have Wilson's; AP
-    and the measures after it have normal ones of log(m / (1 - m)), whose spread a bootstrap over questions
-    tells; changes against the first have its percentiles, every draw taking the same questions for all
-    systems. The ECE has none: it is an average of distances, which chance makes positive in a calibrated
+    and the measures after it have those of log(m / (1 - m)), whose spread a bootstrap over questions tells
+    (normal ones; of AP and the Brier score Student's), and none of few answers of a kind, the Brier score's
+    apart; changes against the first have Student's, every draw taking the same questions for all systems. The
+    ECE has none: it is an average of distances, which chance makes positive in a calibrated
     system and a resample raises again, so that no resampling holds the true one. ``known`` is what any of
     the systems' responses says of a question. ``RecipeError`` without a system or a common question.
     """
@@ -307,10 +308,10 @@ def _bootstrap(
 
 _UNBOUNDED = ("ece",)
 """Metrics without an interval; see ``compare``."""
-_RANKED = ("ap", "auroc")
+_RANKED = ("ap", "auroc", "aurc")
 _FEW = 10
 """With fewer right or fewer wrong answers than this, the intervals of ``_RANKED`` hold far less than they say
-(of three right ones in fifty 78 %), and there is none."""
+(AP's, of three right ones in fifty, 78 %), and there is none."""
 
 
 def _intervals(
@@ -325,7 +326,10 @@ def _intervals(
         "declined_unknown": found.unknown,
     }
     right = sum(item.right for item in sheet.items if item.score is not None)
-    few = min(right, found.scored - right) < _FEW
+    rarer = min(right, found.scored - right)
+    few = rarer < _FEW
+    # What a spread is estimated from, where Student's t is nearer to 95 % than the normal; by simulation.
+    freedom = {"ap": rarer - 1, "brier": found.scored - 1}
     made: dict[str, Interval | None] = {}
     for name in METRICS:
         value, of = found.values[name], shares.get(name)
@@ -334,27 +338,35 @@ def _intervals(
         elif of is not None:
             made[name] = wilson(round(value * of), of)
         else:
-            made[name] = _by_logits(value, [values[name] for values in drawn])
+            made[name] = _by_logits(value, [values[name] for values in drawn], freedom.get(name))
     return made
 
 
-def _by_logits(value: float, drawn: Sequence[float | None]) -> Interval | None:
-    """The normal 95 % interval of log(m / (1 - m)), by the standard deviation of a bootstrap's draws over the
-    derivative m (1 - m); it stays within (0, 1). ``None`` at 0 and 1, where it has no width to go by."""
+def _by_logits(value: float, drawn: Sequence[float | None], freedom: int | None) -> Interval | None:
+    """The 95 % interval of log(m / (1 - m)), by the standard deviation of a bootstrap's draws over the
+    derivative m (1 - m); it stays within (0, 1). ``None`` at 0 and 1, where it has no width to go by.
+
+    Normal, or with degrees of ``freedom`` Student's, for which a bootstrap's spread is too small by
+    sqrt((n - 1) / n).
+    """
     there = [v for v in drawn if v is not None]
-    if len(there) < max(2, _HALF * len(drawn)) or not 0 < value < 1:
+    if len(there) < max(2, _HALF * len(drawn)) or not 0 < value < 1 or (freedom is not None and freedom < 2):
         return None
-    half = NormalDist().inv_cdf(0.975) * stdev(there) / (value * (1 - value))
+    reach = NormalDist().inv_cdf(0.975)
+    if freedom is not None:
+        reach = student(reach, freedom) * math.sqrt((freedom + 1) / freedom)
+    half = reach * stdev(there) / (value * (1 - value))
     middle = math.log(value / (1 - value))
     return logistic(middle - half), logistic(middle + half)
 
 
-def _interval(values: Sequence[float | None], level: float = 0.95) -> Interval | None:
-    there = sorted(v for v in values if v is not None)
-    if not there or len(there) < _HALF * len(values):
+def _of_change(value: float | None, drawn: Sequence[float | None], count: int) -> Interval | None:
+    """Student's 95 % interval of a difference over ``count`` questions, its spread by a bootstrap's draws."""
+    there = [v for v in drawn if v is not None]
+    if value is None or count < 3 or len(there) < max(2, _HALF * len(drawn)):
         return None
-    tail = (1 - level) / 2
-    return there[int(tail * (len(there) - 1))], there[round((1 - tail) * (len(there) - 1))]
+    half = student(NormalDist().inv_cdf(0.975), count - 1) * math.sqrt(count / (count - 1)) * stdev(there)
+    return value - half, value + half
 
 
 def _changes(
@@ -366,13 +378,11 @@ def _changes(
     def minus(a: float | None, b: float | None) -> float | None:
         return None if a is None or b is None else a - b
 
-    return tuple(
-        MetricChange(
-            name,
-            minus(later.measures.values[name], first.measures.values[name]),
-            None
-            if name in _UNBOUNDED
-            else _interval([minus(a[name], b[name]) for a, b in zip(after, before, strict=True)]),
-        )
-        for name in METRICS
-    )
+    count = first.measures.questions
+    made = []
+    for name in METRICS:
+        value = minus(later.measures.values[name], first.measures.values[name])
+        drawn = [minus(a[name], b[name]) for a, b in zip(after, before, strict=True)]
+        bounds = None if name in _UNBOUNDED else _of_change(value, drawn, count)
+        made.append(MetricChange(name, value, bounds))
+    return tuple(made)

@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from gristmill.core.answers import final_answer
+from gristmill.core.answers import END_OF_TURN, final_answer
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling, TokenLogprob
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill, fill_messages, require
@@ -37,10 +37,12 @@ _DENIED = re.compile(
     r"(?:\b(?:not|never|neither|nor|cannot|hardly|isnt)|n['’]t"
     r"|\b(?:rather than|instead of|far from|anything but|opposite of))"
     r"(?:[\s\"'*`]+(?:a|an|the|be|been|being|at|all|as|so|quite|really|fully|entirely|completely|necessarily"
-    r"|exactly|strictly|actually|yet|clearly|considered|called|judged|say|marked))*[\s\"'*`]*\Z",
+    r"|exactly|strictly|actually|yet|clearly|considered|called|judged|say|marked|call|it|this))*[\s\"'*`]*\Z"
+    r"|\bwould(?:\s+(?:only|just|then|have|been|be))*\s+(?:be|been)\s*\Z"
+    r"|\b(?:whether|not that|unless)\b[^.:!?\n\[\]]*\Z",
     re.IGNORECASE,
 )
-"""Words that deny the verdict that follows them."""
+"""Words that deny the verdict that follows them, or make it one that only might be."""
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 
 
@@ -258,7 +260,7 @@ def read_ending(answer: Completion, pattern: str) -> str | Unread:
     found = list(re.finditer(pattern, text, re.IGNORECASE))
     if len(found) != 1:
         return Unread(f"{len(found)} verdicts" if found else f"no verdict in {text[-60:]!r}")
-    if text[found[0].end() :].strip(" \t\r\n.*`"):
+    if END_OF_TURN.sub("", text[found[0].end() :]).strip(" \t\r\n.*`"):
         return Unread("text after the verdict")
     if denied := _DENIED.search(text[max(0, found[0].start() - 80) : found[0].start()]):
         return Unread(f"a verdict that is denied: {denied[0].strip()!r}")

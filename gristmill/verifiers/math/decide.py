@@ -69,7 +69,8 @@ _MEMOS: list[Any] = []
 def _read(raw: str, limits: Limits) -> Reading:
     if _NUMBER.fullmatch(raw) and len(raw) <= limits.digits:  # the most frequent answers, without detours
         decimal = "." in raw and raw.rstrip("0")[-1] != "."
-        return Reading(Answer(raw, raw, False, decimal, False, "", ""), (t.num(Fraction(raw)),), "")
+        number = t.whole(raw) if raw.isdecimal() and raw.isascii() else t.num(Fraction(raw))
+        return Reading(Answer(raw, raw, False, decimal, False, "", ""), (number,), "")
     answer = _arithmetic(raw) or read(raw)
     if answer.kind == "time":
         return Reading(answer, _trees(answer.key.partition(" ")[0], limits)[0], "")

@@ -187,6 +187,8 @@ class _Parser(TokenStream):
             raise LimitError(f"an exponent over {self.limits.exponent:,}", "exponent")
         self.advance()
         if mantissa.isdigit():
+            if not mark:
+                return t.whole(mantissa)
             value = Fraction(int(mantissa))
         else:
             value = Fraction(mantissa + "0" if mantissa.endswith(".") else mantissa)

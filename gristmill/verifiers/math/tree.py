@@ -71,7 +71,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def num(value: int | Fraction) -> Tree:
     """A rational number."""
-    return ("n", Fraction(value))
+    return ("n", value if type(value) is Fraction else Fraction(value))
 
 
 _NONE: frozenset[str] = frozenset()
@@ -79,6 +79,14 @@ _NOTHING, _UNIT = Fraction(0), Fraction(1)
 ZERO, ONE, MINUS = num(0), num(1), num(-1)
 IMAGINARY: Tree = ("c", "i")
 INF: Tree = ("c", "inf")
+_SMALL = tuple(map(num, range(1_000)))
+"""The whole numbers of most answers, made once: a fraction takes longer to make than a digit to read."""
+
+
+def whole(digits: str) -> Tree:
+    """The whole number that ``digits`` write."""
+    value = int(digits)
+    return _SMALL[value] if value < len(_SMALL) else num(value)
 
 
 def add(limits: Limits, terms: Iterable[Tree]) -> Tree:
@@ -171,6 +179,8 @@ def power(limits: Limits, base: Tree, exponent: Tree) -> Tree:
             raise LimitError("a tower of powers", "exponent")
         return ("^", base, exponent)
     e: Fraction = exponent[1]
+    if exponent is MINUS and base[0] == "n" and base[1]:
+        return ("n", 1 / base[1])
     if e == 1:
         return base
     if abs(e) > limits.exponent:

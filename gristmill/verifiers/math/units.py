@@ -115,6 +115,7 @@ def _table() -> dict[str, tuple[dict[str, int], Fraction]]:
 _UNITS = _table()
 
 
+@lru_cache(maxsize=8192)
 def known(word: str) -> tuple[dict[str, int], Fraction] | None:
     """The unit of one word or symbol; ``None`` if it is none."""
     if word in _UNITS:

@@ -20,6 +20,20 @@ from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.guard import answered, failure
+from gristmill.verifiers.rules.announced import (
+    BOX,
+    CLAIM,
+    CONTENT,
+    CORRECTED,
+    DENIED,
+    HEAD,
+    JOINING,
+    MORE,
+    NUMBERED,
+    REASON,
+    SIGNED,
+    WIDE,
+)
 from gristmill.verifiers.rules.listed import LETTERS, column_options, read_options
 from gristmill.verifiers.rules.short_answer import find_whole, tokens, undecorated
 from gristmill.verifiers.text.words import lines
@@ -29,30 +43,6 @@ LIMIT = 2_000
 
 _CLAIMS = 50
 """At most this many of the last claims of an answer are read."""
-
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\}){0,300})\}")
-_LETTER = r"[\s*:\"'`$]*\(?\[?(?:\\text(?:bf)?\{\s*\(?)?([A-Z])(?![\w'’])"
-_CLAIM = re.compile(
-    r"\b(?i:answer|choice|option)(?:\s++(?:is|was|would be|must be|should be)\b|\s*+\*{0,2}+\s*+[:=])"
-    r"(?:\*\*)?+[\s:]*+"
-    r"|\b(?i:so|thus|hence|therefore|leaves|leaves only|leaves us with|leaving|choose|chose|pick|select|think"
-    r"|believe|go with|going with),?[ ](?i:it is |it's |it must be |the |option |choice |answer |is ){0,4}"
-    # A capital that begins a word or a sentence about it is not an option's letter.
-    r"(?=\([A-Z]\)|[A-Z]\b(?!['’]|\s+(?!(?:is|because|since|and|or)\b)[a-z]))"
-    r"|\b([A-Z])\)?\s+is\s+(?:the\s+)?(?:correct|right|best|true|answer)\b",
-)
-_DENIED = re.compile(
-    r"[\s,]*(?:is|are|was|can|could|does|do|must|isn['’]t|can['’]t|cannot|seems)\s*"
-    r"(?:be\s|the\s)*(?:not|n['’]t|never|wrong|incorrect|false|out|ruled|eliminated|impossible|be|fit|match)\b"
-)
-_HEAD = re.compile(r"(?:(?i:option|choice|answer)\b)?" + _LETTER + r"\}?[\])}*\"'`$]*")
-_MORE = re.compile(r"\s*(?:,|/|&|\band\b|\bor\b)+\s*(?:(?i:or|and|option|choice)\s+)*\(?([A-Z])\)?(?![\w'’])")
-_LOWER = re.compile(r"\(([a-z])\)[.:,]?|([a-z])[.):]?")
-_JOINING = frozenset(("or", "and", "either", "both", "maybe", "perhaps", "possibly", "also", "option"))
-_CORRECTED = re.compile(
-    r"\b(?i:wait|actually|correction|sorry|rather|instead|scratch that|on second thought|hmm|no,)(?!\w)"
-)
-"""What stands between an answer and the one that takes its place."""
 
 
 class OptionKey(Struct, frozen=True, forbid_unknown_fields=True):
@@ -189,7 +179,7 @@ def _gold(answer: str, options: Sequence[str], labels: Sequence[str], counted_fr
 
 
 def _letter_alone(text: str) -> int | None:
-    match = re.fullmatch(r"[(\[]?([A-Za-z])[)\].:]{0,2}", undecorated(text))
+    match = re.fullmatch(r"(?:(?i:option|choice|answer)\s+)?[(\[]?([A-Za-z])[)\].:]{0,2}", undecorated(text))
     return LETTERS.index(match[1].upper()) if match else None
 
 
@@ -218,16 +208,23 @@ class _Reader:
             return {alone}
         if whole:
             return whole
-        if self.letters and (head := _HEAD.match(segment)) and _is_letter(head, segment):
+        if self.letters and (head := HEAD.match(segment)) and _is_letter(head, segment):
             return self._by_letter(head, segment)
         return self._inside(segment)
+
+    def begins(self, segment: str) -> set[int]:
+        """The option whose content ``segment`` begins with, articles aside."""
+        words = tokens(segment[:LIMIT])
+        return {index for index, at in find_whole(words, self.normal) if at == 0}
 
     def _by_letter(self, head: re.Match[str], segment: str) -> set[int] | str:
         found = {LETTERS.index(head[1])}
         end = head.end()
-        while more := _MORE.match(segment, end):
+        while more := MORE.match(segment, end):
             found.add(LETTERS.index(more[1]))
             end = more.end()
+        if DENIED.match(segment, end):
+            return set()
         beyond = [LETTERS[i] for i in sorted(found) if i >= self.size]
         if beyond:
             return f"{', '.join(beyond)} is beyond the {self.size} options"
@@ -240,12 +237,12 @@ class _Reader:
     def joined(self, segment: str) -> bool:
         """Whether a segment that names several options gives them as alternatives."""
         segment = undecorated(segment[:LIMIT])
-        if self.letters and (head := _HEAD.match(segment)) and _is_letter(head, segment):
+        if self.letters and (head := HEAD.match(segment)) and _is_letter(head, segment):
             return True
         words = tokens(segment)
         places = find_whole(words, self.normal)
         ends = [(at, at + len(self.normal[index])) for index, at in places]
-        return all(set(words[end:start]) <= _JOINING for (_, end), (start, _) in pairwise(ends))
+        return all(set(words[end:start]) <= JOINING for (_, end), (start, _) in pairwise(ends))
 
     def _equal(self, text: str) -> set[int]:
         plain = _plain(text)
@@ -256,17 +253,22 @@ class _Reader:
         return {i for i, option in enumerate(self.normal) if option == normal}
 
     def _inside(self, text: str) -> set[int]:
-        words = tokens(text)
-        return {
-            index
-            for index, at in find_whole(words, self.normal)
-            if not {"not", "isnt", "never"} & set(words[max(0, at - 2) : at])
-        }
+        found: set[int] = set()
+        for part in (text[: reason.start()], text) if (reason := REASON.search(text)) else (text,):
+            words = tokens(part)
+            found = {
+                index
+                for index, at in find_whole(words, self.normal)
+                if not {"not", "isnt", "never"} & set(words[max(0, at - 2) : at])
+            }
+            if len(found) == 1:
+                break
+        return found
 
 
 def _is_letter(head: re.Match[str], segment: str) -> bool:
     """Whether the capital that begins ``segment`` is a letter of an option and not the word "A" or "I"."""
-    if _DENIED.match(segment, head.end()):
+    if DENIED.match(segment, head.end()):
         return False
     after = segment[head.end(1) :]
     if head[1] not in "AI" or not after[:1].isspace():
@@ -276,27 +278,73 @@ def _is_letter(head: re.Match[str], segment: str) -> bool:
 
 def final_segments(completion: str, reader: _Reader) -> tuple[str, list[str]]:
     """Find the final answer: the rule that found it, and the texts there that name an option."""
-    kept = lines(completion)
+    kept = lines(completion.translate(WIDE))
+    boxes: list[str] = []
     for line in reversed(kept):
-        if ("\\boxed" in line or "\\fbox" in line) and (boxes := _BOX.findall(line[-LIMIT:])):
-            return "box", boxes
-    text = "\n".join(kept)
-    # The last line with a claim in it, and all claims of that line.
+        if ("\\boxed" in line or "\\fbox" in line) and (boxes := BOX.findall(line[-LIMIT:])):
+            break
+    if any(_names(reader, box) for box in boxes):
+        return "box", boxes
+    if claims := _claims("\n".join(kept), reader):
+        return "claim", claims
+    if boxes or not kept:
+        return "box", boxes
+    last = SIGNED.sub("", kept[-1])
+    if len(last) > LIMIT:
+        return "", []
+    for announced in reversed(list(CONTENT.finditer(last))):
+        if reader.begins(segment := last[announced.end() :]):
+            return "last line", [segment]
+    if _names(reader, last):
+        return "last line", [last]
+    headed = [line for line in kept if (head := HEAD.match(line)) and _is_letter(head, line)]
+    if headed == kept[:1] and len(headed[0]) <= LIMIT:  # an answer, then its explanation
+        return "first line", headed
+    return "", []
+
+
+def _claims(text: str, reader: _Reader) -> list[str]:
+    """What follows the last claims of an answer that stand on one line, or that none corrects."""
     segments: list[str] = []
     row = later = 0
-    for claim in list(_CLAIM.finditer(text))[-_CLAIMS:][::-1]:
-        if segments and (claim.start() < row or _CORRECTED.search(text, claim.end(), later)):
+    said = ""
+    for claim in list(CLAIM.finditer(text))[-_CLAIMS:][::-1]:
+        if segments and (
+            (claim.start() < row and not (later == row and _repeated(text, claim, row, said)))
+            or CORRECTED.search(text, claim.end(), later)
+        ):
             break
+        letter = next(filter(None, claim.groups()), None)
+        if claim[3] and (
+            LETTERS.index(claim[3]) >= reader.size or NUMBERED.search(text[: claim.start(3)][-20:])
+        ):
+            continue
         end = text.find("\n", claim.end())
-        segment = claim[1] or text[claim.end() : end if end >= 0 else None][:LIMIT]
+        segment = letter or _first_sentence(text[claim.end() : end if end >= 0 else None][:LIMIT])
         if not re.match(r"(?:not|n't|none)\b", segment) and _names(reader, segment):
             segments.append(segment)
-            later = claim.start()
+            later, said = claim.start(), claim[0]
             row = text.rfind("\n", 0, claim.start()) + 1
-    if segments:
-        return "claim", segments
-    last = kept[-1] if kept else ""
-    return ("last line", [last]) if last and len(last) <= LIMIT and _names(reader, last) else ("", [])
+    return segments
+
+
+def _first_sentence(segment: str) -> str:
+    """An answer in words without what follows it; one by its letter may have the content behind a stop."""
+    return (
+        segment
+        if HEAD.match(segment)
+        else re.split(r"(?<=[^\W\d_]{2}[.!?])\s+(?=[A-Z])", segment, maxsplit=1)[0]
+    )
+
+
+def _repeated(text: str, claim: re.Match[str], row: int, said: str) -> bool:
+    """Whether a claim in the words of the one that begins at ``row`` stands on the line before it."""
+    same = (
+        text[: claim.start()][-1:] in ("", "\n")
+        and bool(claim[0].strip())
+        and claim[0].strip().casefold() == said.strip().casefold()
+    )
+    return same and text.count("\n", claim.end(), row) == 1
 
 
 def _names(reader: _Reader, segment: str) -> bool:

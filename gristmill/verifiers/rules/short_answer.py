@@ -58,6 +58,8 @@ _FILLER = (
     "evidence claim"
 )
 _FILLERS = frozenset(_FILLER.split())
+_PHRASE = re.compile(r"\b(?:no|without(?: a)?) (?:doubt|question)\b")
+"""Phrases whose "no" is no answer."""
 _PARTED = re.compile(r"[.;:!?,\n]")
 _CONTRACTED = re.compile(r"['’]")
 
@@ -118,14 +120,18 @@ class ShortAnswer(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if len(found.text) > LIMIT:
             return unparseable("too long", f"the answer has {len(found.text):,} characters, over {LIMIT:,}")
         if self.labels:
-            return self._by_label(found, wanted)
+            return self._by_label(completion, found, wanted)
         return self._by_date(found, wanted) or self._by_tokens(found, wanted)
 
-    def _by_label(self, found: ShortExtracted, wanted: Sequence[str]) -> Verdict:
+    def _by_label(self, completion: str, found: ShortExtracted, wanted: Sequence[str]) -> Verdict:
         known = {_label_words(label): label for label in self.labels}
         gold = {known[_label_words(w)] for w in wanted}
-        rule = f"label: {found.by}"
         named = whole_labels(found.text, self.labels)
+        if not named and found.by == "last line":  # a label, then its explanation
+            found = ShortExtracted(undecorated(lines(completion)[0]), "first line")
+            if _label_words(found.text) in known:
+                named = whole_labels(found.text, self.labels)
+        rule = f"label: {found.by}"
         distinct = {place.label for place in named if not place.denied and not place.weakened}
         weakened = {place.label for place in named if place.weakened}
         if len(distinct) > 1 and any(place.alternative for place in named):
@@ -300,7 +306,8 @@ def whole_labels(text: str, labels: Sequence[str]) -> list[LabelPlace]:
     "partially_supported" is one word, in which "supported" is not found. A denial reaches over words such as
     "fully" or "considered", and over an "or" or "nor" to the next label.
     """
-    found = list(_LABEL_WORD.finditer(text.casefold()))
+    text = _PHRASE.sub(lambda m: "_" * len(m[0]), text.casefold())
+    found = list(_LABEL_WORD.finditer(text))
     words = [_joined(m[0]) for m in found]
     patterns: list[tuple[str, ...]] = []
     for label in labels:
@@ -321,7 +328,8 @@ def whole_labels(text: str, labels: Sequence[str]) -> list[LabelPlace]:
         end = at + len(patterns[index])
         asked = text[found[end - 1].end() :].lstrip("\"'*_ ").startswith("?")
         denied = asked or word in _NEGATIONS or (alternative and places[-1].denied)
-        weakened = not denied and bool(_DEGREES & {word, *words[end : end + 2]})
+        own = _DEGREES.isdisjoint(patterns[index])  # "only partially supported" is what it says
+        weakened = not denied and own and bool(_DEGREES & {word, *words[end : end + 2]})
         places.append(LabelPlace(index // 2, denied, weakened, alternative))
     return places
 

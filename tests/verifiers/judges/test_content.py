@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +121,14 @@ def replied(text: str) -> Completion:
 )
 def test_what_a_judge_thought_is_no_verdict(text: str) -> None:
     assert read_marked(replied(text), LABELS) == "incorrect"
+
+
+def test_replies_of_judges_are_read_as_people_do() -> None:
+    """Replies as other projects' judges gave them, in our words; null: no verdict may be read."""
+    for line in (Path(__file__).parent / "data" / "judge_replies.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        read = read_marked(replied(row["reply"]), row["labels"])
+        assert (None if isinstance(read, Unread) else read) == row["read"], row
 
 
 @pytest.mark.parametrize(
