@@ -80,7 +80,11 @@ def _clause_clash(clause: Clause, claim: Statement, near: Sequence[Statement]) -
         # Names of the claim that the passage may have as a pronoun do not count.
         known = clause.content - (claim.names - statement.content)
         if len(known) > 1:
-            rated += [(_share(known, said), statement, c) for c, said in _understood(statement)]
+            rated += [
+                (_share(known, said), statement, c)
+                for c, said in _understood(statement)
+                if not known.isdisjoint(c.content)
+            ]
     best = max((score for score, _, _ in rated), default=0.0)
     if best < NEAR:
         return None
@@ -157,6 +161,8 @@ def _modality(claim: Clause, other: Clause) -> str:
 
 def _spread(claim: Clause, other: Clause, statement: Statement) -> bool:
     """Whether what ``other`` lacks of the claim is in another clause: "Bees see it, which people cannot"."""
+    if not lexicon.PRONOUNS.isdisjoint(other.words):
+        return False
     left = claim.content - other.content
     return not left.isdisjoint(statement.content - other.content)
 
@@ -298,6 +304,25 @@ def _counted(statement: Statement) -> Iterator[tuple[str, tuple[str, ...]]]:
                 elif after != "of":
                     break
             yield word, tuple(nouns[:2])
+
+
+def worked_out(claim: Statement, statements: Sequence[Statement]) -> frozenset[str]:
+    """The whole numbers of ``claim`` that are sums or differences of two in one passage, of the same thing:
+    "two years later", "nine members, four of them". They are neither there nor missing."""
+    passages = {s.passage for s in statements}
+    return frozenset().union(*(_sums(claim, [s for s in statements if s.passage == p]) for p in passages))
+
+
+def _sums(claim: Statement, statements: Sequence[Statement]) -> set[str]:
+    there = [(int(n), nouns) for s in statements for n, nouns in _counted(s) if n.isdigit()]
+    years = {int(w) for s in statements for w in s.words if is_year(w)}
+    spans = {n for n, nouns in there if "year" in nouns}
+    found = {w for w in claim.words if is_year(w) and any(abs(int(w) - y) in spans for y in years)}
+    for number, nouns in _counted(claim):
+        alike = {n for n, others in there if not others or set(nouns) & set(others)}
+        if number.isdigit() and any({abs(int(number) - n), int(number) + n} & (alike - {n}) for n in alike):
+            found.add(number)
+    return found
 
 
 def _misplaced_anchor(claim: Statement, near: Sequence[Statement]) -> Clash | None:
