@@ -80,7 +80,11 @@ def _clause_clash(clause: Clause, claim: Statement, near: Sequence[Statement]) -
         # Names of the claim that the passage may have as a pronoun do not count.
         known = clause.content - (claim.names - statement.content)
         if len(known) > 1:
-            rated += [(_share(known, said), statement, c) for c, said in _understood(statement)]
+            rated += [
+                (_share(known, said), statement, c)
+                for c, said in _understood(statement)
+                if not known.isdisjoint(c.content)
+            ]
     best = max((score for score, _, _ in rated), default=0.0)
     if best < NEAR:
         return None
@@ -157,6 +161,8 @@ def _modality(claim: Clause, other: Clause) -> str:
 
 def _spread(claim: Clause, other: Clause, statement: Statement) -> bool:
     """Whether what ``other`` lacks of the claim is in another clause: "Bees see it, which people cannot"."""
+    if not lexicon.PRONOUNS.isdisjoint(other.words):
+        return False
     left = claim.content - other.content
     return not left.isdisjoint(statement.content - other.content)
 
@@ -225,7 +231,7 @@ def _rank(claim: Statement, near: Sequence[Statement]) -> Clash | None:
 
 def _superlatives(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     for before, word in pairwise(("", *words)):
-        if word.endswith("est") and len(word) > 4:
+        if word in lexicon.SUPERLATIVES:
             yield (before if is_number(before) else "1th"), word
 
 
@@ -266,7 +272,8 @@ def _misplaced_number(claim: Statement, near: Sequence[Statement]) -> Clash | No
         if not nouns:
             continue
         there = [others for s in near for n, others in _counted(s) if n == number]
-        if not there or any(not others or set(nouns) & set(others) for others in there):
+        meant = set(nouns[:1] if nouns[0] in lexicon.UNITS else nouns)
+        if not there or any(not others or meant & set(others) for others in there):
             continue
         unit = lexicon.UNITS.get(nouns[0])
         if unit is not None and all(lexicon.UNITS.get(others[0]) == unit for others in there):
@@ -300,6 +307,33 @@ def _counted(statement: Statement) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield word, tuple(nouns[:2])
 
 
+def worked_out(claim: Statement, statements: Sequence[Statement]) -> frozenset[str]:
+    """The whole numbers of ``claim`` that are sums or differences of two in one passage, of the same thing:
+    "two years later", "nine members, four of them". They are neither there nor missing."""
+    passages = {s.passage for s in statements}
+    return frozenset().union(*(_sums(claim, [s for s in statements if s.passage == p]) for p in passages))
+
+
+def _sums(claim: Statement, statements: Sequence[Statement]) -> set[str]:
+    there = [(int(n), nouns) for s in statements for n, nouns in _counted(s) if n.isdigit()]
+    years = {int(w) for s in statements for w in s.words if is_year(w)}
+    spans = {n for n, nouns in there if "year" in nouns}
+    found = {w for w in claim.words if is_year(w) and any(abs(int(w) - y) in spans for y in years)}
+    # "One in ten" is a share, which the passages may have as a percentage.
+    found |= {
+        c
+        for a, b, c in zip(claim.words, claim.words[1:], claim.words[2:], strict=False)
+        if (a, b) == ("1", "in")
+    }
+    for number, nouns in _counted(claim):
+        if "year" in nouns and any(abs(one - two) == int(number) for one in years for two in years):
+            found.add(number)
+        alike = {n for n, others in there if not others or set(nouns) & set(others)}
+        if number.isdigit() and any({abs(int(number) - n), int(number) + n} & (alike - {n}) for n in alike):
+            found.add(number)
+    return found
+
+
 def _misplaced_anchor(claim: Statement, near: Sequence[Statement]) -> Clash | None:
     """A name or number, said of what the passages say of another one."""
     pieces = [(s, piece) for s in near for piece in s.pieces]
@@ -307,25 +341,36 @@ def _misplaced_anchor(claim: Statement, near: Sequence[Statement]) -> Clash | No
         inside = {anchor.words for anchor in mine.anchors}
         for anchor in mine.anchors:
             whole = mine.content.difference(anchor.words)
-            home = [(whole & p.content) for _, p in pieces if _has(p, anchor)]
+            home = [whole & piece.content for _, piece in pieces if _has(piece, anchor)]
             for statement, piece in pieces:
-                rest = whole - (claim.names - statement.content)
-                common = rest & piece.content
-                at_home = max((len(words & rest) for words in home), default=0)
-                enough = len(common) >= max(2, 0.5 * len(rest), at_home + (2 if at_home else 1))
-                if not enough and not (common == rest and 2 <= len(rest) > at_home):
+                if piece.negated != mine.negated or not _belongs(whole, home, claim, statement, piece):
                     continue
-                # What the claim shares with the anchor's own place shows that it means that place.
-                rival = _rival(anchor, piece, inside)
-                if (
-                    rival is None
-                    or piece.negated != mine.negated
-                    or any(words - piece.content for words in home)
-                ):
-                    continue
-                why = f"has {' '.join(anchor.words)!r} where the passage has {' '.join(rival.words)!r}"
-                return Clash("number" if anchor.kind in ("year", "nth") else anchor.kind, why, statement)
+                if rival := _rival(anchor, piece, inside):
+                    kind = "number" if anchor.kind in ("year", "nth") else anchor.kind
+                    why = f"has {' '.join(anchor.words)!r} where the passage has {' '.join(rival.words)!r}"
+                    return Clash(kind, why, statement)
     return None
+
+
+def _belongs(
+    whole: frozenset[str],
+    home: Sequence[frozenset[str]],
+    claim: Statement,
+    statement: Statement,
+    piece: Piece,
+) -> bool:
+    """Whether the words beside an anchor, ``whole``, are those of ``piece``, and not of the pieces that have
+    the anchor, which share ``home`` of them."""
+    # What the sentence says of all its pieces, and a name that it may have as a pronoun, tell nothing.
+    beside = statement.content - piece.content - frozenset[str]().union(*home)
+    rest = whole - (claim.names - statement.content) - beside
+    # What the claim shares with the anchor's own place alone shows that it means that place.
+    if any(words - piece.content for words in home):
+        return False
+    common, at_home = rest & piece.content, max((len(words & rest) for words in home), default=0)
+    if common == rest:
+        return len(rest) >= 2 and len(rest) > at_home
+    return len(common) >= max(2, 0.5 * len(rest), at_home + (2 if at_home else 1))
 
 
 def _has(piece: Piece, anchor: Anchor) -> bool:

@@ -45,8 +45,15 @@ _ABSTAINS = re.compile(
     re.IGNORECASE,
 )
 # A clause next to an abstention in the same sentence is a claim of its own.
-_TURN = re.compile(r",?\s+(?=(?:but|however|although|though|yet|while)\b)|;\s+", re.IGNORECASE)
+_TURN = re.compile(r",?\s+(?=(?:but|however|although|though|yet|while|so|except|only)\b)|;\s+", re.IGNORECASE)
 _CONCEDES = re.compile(r"\W*(?:although|though|while|even though)\b[^,]*,\s+", re.IGNORECASE)
+# A question that states something: "Did you know that ...?", "..., isn't it?"
+_ASSERTS = re.compile(
+    r"^\W*(?:did you know|do you know that|is it not|isn['’]t|wasn['’]t|aren['’]t|weren['’]t|who knew)\b"
+    r"|,\s+(?:\w+n['’]t \w+|right|correct|no|is it|was it|did \w+|does \w+)\?$",
+    re.IGNORECASE,
+)
+_FINITE = re.compile(r"\b(?:is|are|was|were|has|have|had|will|did|does|can|cannot|must)\b")
 _QUOTED = re.compile(r"[\"“]([^\"“”]{12,600})[\"”]")
 _WORD = re.compile(r"[^\W\d_][\w'’]*(?:[-.&][\w'’]+)*")
 _STARTS = re.compile(r"(?:^|[:;\"“”(\[*])[\s\"“(*_]*$")
@@ -56,7 +63,8 @@ _STOP_WORDS = (
     "any are as at be because been before being below between both but by can case certainly could did do "
     "does doing during each either else especially even ever every example few finally first for from "
     "further furthermore generally had has have having he hence her here hers him his how however i if in "
-    "indeed instead into is it its itself just last lastly many may me meanwhile might more moreover most "
+    "indeed instead into is it its itself just last lastly least many may me meanwhile might more moreover "
+    "most "
     "much must my near nevertheless next nonetheless of off often okay on once one only or other our out "
     "over overall own particularly passage passages per rather second shall she should similarly since so "
     "some specifically still such sure than thanks that the their them themselves then there therefore "
@@ -111,9 +119,9 @@ def split(text: str, ids: Sequence[str] = ()) -> list[Sentence]:
     """The sentences of an answer, in order. A fenced code block is one sentence, each list item begins one.
 
     Citations are ``[2]``, ``[1, 3]``, ``[1-3]`` and ``[id]`` for ``ids``; after a full stop they belong to
-    the sentence that ends there. A heading or a bold line without a full stop, a question, an introducing
-    line ("Three reasons:") and a sentence of stop words only are ``no claim``; their facts are looked up all
-    the same.
+    the sentence that ends there. A heading or a bold line without a full stop or a verb, a question that does
+    not state anything, an introducing line ("Three reasons:") and a sentence of stop words only are ``no
+    claim``; what speaks against them counts all the same.
     """
     cite = re.compile(
         rf"\[\s*(?:{'|'.join([_NUMBERS, *map(re.escape, sorted(ids, key=len, reverse=True))])})\s*\]"
@@ -208,7 +216,10 @@ def _kind(text: str, form: str) -> Kind:
     if _ABSTAINS.search(text):
         return "abstention"
     bold = re.fullmatch(r"\*\*[^*]+\*\*", text)
-    states = text.rstrip("*_ ").endswith((".", "!")) and len(content(text)) > 1
+    said = len(content(text))
+    states = said > 1 and (text.rstrip("*_ ").endswith((".", "!")) or (said > 2 and _FINITE.search(text)))
+    if text.endswith("?") and _ASSERTS.search(text):
+        return "claim"
     if text.endswith(("?", ":")) or ((form == "heading" or bold) and not states):
         return "no claim"
     return "claim" if content(text) else "no claim"

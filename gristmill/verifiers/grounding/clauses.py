@@ -35,7 +35,6 @@ _BEFORE_NOUNS = (
     | lexicon.SMALL_NUMBERS
     | {"the", "a", "an", "its", "their", "his", "her", "and", "or"}
 )
-_BEFORE_YEARS = stems("in since until till by from to before after during between and")
 _TWO_NAMES = re.compile(r"[A-Z]\w*\s+(?:and|or)\s+[A-Z].*", re.DOTALL)
 _OWN_SUBJECT = re.compile(r"\s*\w+\s+(?:(?:the|an?|its|his|her|their|it|he|she|they|this|these)\b|[A-Z])")
 _YEAR = re.compile(r"1[0-9]{3}|20[0-9]{2}")
@@ -69,7 +68,7 @@ class Piece:
     @cached_property
     def anchors(self) -> tuple[Anchor, ...]:
         """Its names and numbers, in order."""
-        return tuple(_anchors(self.words, self._names))
+        return tuple(_anchors(self.words, self._names, self.text))
 
 
 class Clause:
@@ -119,7 +118,7 @@ class Statement:
             )
             if word.endswith("ed") or word.lower() in IRREGULAR or after_one or ends:
                 found.update(stems(word))
-        return frozenset(found)
+        return meaning(tuple(found))
 
     @cached_property
     def clauses(self) -> tuple[Clause, ...]:
@@ -138,7 +137,8 @@ class Statement:
                     continue
                 said, words = meaning(stems(part)), stems(part)
                 joined = words[0] in _JOINS or words[0] in lexicon.RELATIVE
-                parallel = joined and len(words) > 2 and words[1] in lexicon.PREPOSITIONS
+                first = next((w for w in words if w not in _JOINS and w not in NEGATIONS), "")
+                parallel = joined and len(words) > 2 and first in lexicon.PREPOSITIONS
                 alone = len(said) < 2 or said <= self.names or self._adverbial(words)
                 # "Corland and Vess" is one phrase.
                 both = (
@@ -152,7 +152,7 @@ class Statement:
             for text in texts:
                 joined = stems(text)[0] in ("and", "or", "but") and not _OWN_SUBJECT.match(text)
                 found.append(Piece(text, self.names, subject if joined else frozenset()))
-                subject = subject if joined else _heading(found[-1].words)
+                subject = subject if joined else _heading(found[-1].words, self.verbs)
         return tuple(found)
 
     def _adverbial(self, words: Sequence[str]) -> bool:
@@ -170,9 +170,9 @@ def named(text: str) -> tuple[frozenset[str], frozenset[str]]:
     return sure, possible
 
 
-def _heading(words: Sequence[str]) -> frozenset[str]:
-    """The words of meaning before the first verb that shows, number or preposition."""
-    stop = lexicon.PREPOSITIONS | lexicon.AUXILIARIES
+def _heading(words: Sequence[str], verbs: frozenset[str]) -> frozenset[str]:
+    """The words of meaning before the first verb that shows, or number."""
+    stop = lexicon.AUXILIARIES | verbs
     start = next((i for i, w in enumerate(words) if w not in _JOINS), 0)
     end = next((i for i, w in enumerate(words) if i >= start and (w in stop or is_number(w))), len(words))
     return meaning(tuple(words[start:end]))
@@ -202,12 +202,12 @@ def is_year(word: str) -> bool:
     return _YEAR.fullmatch(word) is not None
 
 
-def _anchors(words: Sequence[str], names: frozenset[str]) -> Iterator[Anchor]:
+def _anchors(words: Sequence[str], names: frozenset[str], text: str) -> Iterator[Anchor]:
     at = 0
     while at < len(words):
         end = at + 1
         if is_number(words[at]):
-            dated = is_year(words[at]) and (not at or words[at - 1] in _BEFORE_YEARS)
+            dated = is_year(words[at]) and (not at or words[at - 1] in lexicon.TIMES) and words[at] in text
             kind = "year" if dated else "nth" if words[at].endswith("th") else "number"
         elif words[at] in names:
             kind = "name"
@@ -218,7 +218,8 @@ def _anchors(words: Sequence[str], names: frozenset[str]) -> Iterator[Anchor]:
         else:
             at = end
             continue
-        before = words[at - 1] if at else ""
+        # Which preposition stands before a year says little: "in 1953", "the flood of 1953".
+        before = "in" if kind == "year" and at else words[at - 1] if at else ""
         slot = (
             before if before in lexicon.PREPOSITIONS else "after" if meaning(tuple(words[:at])) else "start"
         )

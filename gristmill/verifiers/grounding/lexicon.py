@@ -77,6 +77,13 @@ PERMITS = _set(
 OBLIGES = _set("must require mandatory obliged obligatory compulsory need necessary essential")
 ADVISES = _set("may can could should recommend optional encourage advise voluntary might allow permit")
 
+SUPERLATIVES = _set(
+    "largest biggest smallest highest tallest lowest longest shortest oldest youngest newest earliest latest"
+    " deepest widest fastest slowest heaviest lightest nearest farthest richest poorest busiest greatest"
+    " strongest hottest coldest wettest driest best worst"
+)
+TIMES = _set("in since until till by from to before after during of on between around and")
+"""The prepositions before a year; which one it is says little."""
 _UNITS = (
     "second minute hour day week month year decade century|am pm|metre meter kilometre kilometer centimetre"
     " centimeter millimetre millimeter mile foot inch yard km cm mm|gram kilogram kg pound tonne ton ounce"

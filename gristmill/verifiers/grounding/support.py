@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import chain, dropwhile
 from typing import NamedTuple
@@ -13,12 +13,10 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from gristmill.verifiers.grounding import lexicon
-from gristmill.verifiers.grounding.bindings import find_clash
+from gristmill.verifiers.grounding.bindings import find_clash, worked_out
 from gristmill.verifiers.grounding.claims import content, facts, negated, split, stems
 from gristmill.verifiers.grounding.clauses import Statement, named
-
-Embed = Callable[[str], Sequence[float]]
-"""Any function from a text to a vector."""
+from gristmill.verifiers.grounding.entailment import Entails
 
 _RANGE = re.compile(r"([0-9]{1,3})\s*[-–]\s*([0-9]{1,3})")
 _RUN = re.compile(r"[^\W_]+")
@@ -56,18 +54,26 @@ class SupportEvidence(Struct, frozen=True):
 
 
 class Levels(NamedTuple):
-    """What counts as support: lowest share and cosine, sentences per window, windows to join."""
+    """The lowest share of words and probability of entailment, sentences per window, windows to join."""
 
     lexical: float
-    embedding: float
+    entailed: float
     window: int
     places: int
+
+
+NEAR = 0.7
+"""The least share of a sentence's words that a passage has which is about the same."""
+_PREMISES = 6
+"""How many windows an encoder reads for one sentence: those with most of its words."""
 
 
 class Support(NamedTuple):
     """How far passages support a sentence. With ``open`` a judge should decide.
 
-    ``near``: it is supported, or its words are there, which alone does not show that its claim is.
+    ``near``: it is supported, or its words are there, which alone does not show that its claim is. ``clash``
+    is the kind of difference to a passage, if there is one: ``roles``, ``order``, ``number``, ``name``,
+    ``colour``, ``negation``, ``opposite``, ``modality``, ``quantity``, ``limit`` or ``rank``.
     """
 
     supported: bool
@@ -95,12 +101,12 @@ class Passages:
     """Passages with their windows of neighbouring sentences and the rarity of their words."""
 
     def __init__(
-        self, listed: Sequence[GroundingPassage], levels: Levels, embed: Embed | None = None
+        self, listed: Sequence[GroundingPassage], levels: Levels, entails: Entails | None = None
     ) -> None:
         self.listed = tuple(listed)
         self.levels = levels
         self.ids = tuple(str(p.id) for p in listed if p.id is not None)
-        self._embed = embed
+        self._entails = entails
         self._places = {str(p.id): i for i, p in enumerate(listed) if p.id is not None}
         whole = [p.heading + p.text for p in listed]
         self._words = [stems(text) for text in whole]
@@ -161,15 +167,19 @@ class Passages:
     def _everywhere(self) -> frozenset[int]:
         return frozenset(range(len(self.listed)))
 
-    def missing_facts(self, sentence: str) -> tuple[str, ...]:
-        """The numbers, names and quotations of ``sentence`` that do not occur in any passage.
+    def against(self, sentence: str) -> Support | None:
+        """What speaks against a sentence that states nothing by itself: a heading, a question.
 
-        Where every long word has a capital, as in a title, names cannot be told and only numbers count.
+        That is a number, name or quotation of no passage, or a clash. Where every long word has a capital, as
+        in a title, names cannot be told and only numbers count.
         """
-        if all(word[0].isupper() for word in re.findall(r"[^\W\d_]{4,}", sentence)):
-            known = self._known(self._everywhere)
-            return tuple(_writable(n) for n in facts(sentence).numbers if n not in known)
-        return self._missing(sentence, self._everywhere)[0]
+        titled = all(word[0].isupper() for word in re.findall(r"[^\W\d_]{4,}", sentence))
+        if not titled:
+            found = self.support(sentence)
+            return found if found.by in ("facts", "clash") else None
+        known = self._known(self._everywhere)
+        missing = tuple(_writable(n) for n in facts(sentence).numbers if n not in known)
+        return Support(False, "facts", 0.0, "facts of no passage", missing) if missing else None
 
     def _known(self, of: frozenset[int]) -> frozenset[str]:
         if of not in self._sets:
@@ -184,46 +194,38 @@ class Passages:
         score = self._share(words, [w for w, _ in chosen])
         evidence = tuple(SupportEvidence(w.passage + 1, w.start, w.end, round(s, 4)) for w, s in chosen)
         missing, doubtful = self._missing(sentence, of)
-        derived = [n for n in missing if self._derived(n, of)]
+        said = [statement for i in of for statement in self._said[i]]
+        claim = Statement(sentence, known=self._named)
+        derived = worked_out(claim, said).intersection(missing) if missing else frozenset[str]()
         missing = tuple(n for n in missing if n not in derived)
         if missing:
             return Support(False, "facts", score, "facts of no passage", missing, evidence)
-        said = [statement for i in of for statement in self._said[i]]
+        if not said:
+            return Support(False, "facts", 0.0, "there is no passage")
         if words and any(_repeats(stems(sentence), s) for s in said):
             return Support(True, "quote", 1.0, evidence=evidence[:1], near=True)
-        if derived:
-            why = f"{derived[0]} may be worked out from the passages"
-            return Support(False, "lexical", score, why, evidence=evidence, open=True)
-        if clash := find_clash(Statement(sentence, known=self._named), said):
+        if not derived and (clash := find_clash(claim, said)):
             place = clash.statement
             against = SupportEvidence(place.passage + 1, place.start, place.end, round(score, 4))
             why = f"{clash.why}: {_writable(place.text)!r}"
             return Support(False, "clash", score, why, evidence=(against,), clash=clash.kind)
-        if doubtful:
+        if self._entails and (read := self._read(sentence, words, of, self._entails)):
+            return read
+        windows = [w for w, _ in chosen]
+        elsewhere = sum(self._missing(sentence, frozenset(w.passage for w in windows)), ()) if windows else ()
+        near = False
+        if derived:
+            why = f"{min(derived)} may be worked out from the passages"
+        elif doubtful:
             why = f"begins with {doubtful[0]!r}, a word of no passage"
-            return Support(False, "lexical", score, why, evidence=evidence, open=True)
-        if chosen and _turned(sentence, words, [w for w, _ in chosen]):
+        elif windows and _turned(sentence, words, windows):
             why = "a negation on one side only"
-            return Support(False, "lexical", score, why, evidence=evidence, open=True)
-        elsewhere = sum(self._missing(sentence, frozenset(w.passage for w, _ in chosen)), ())
-        if chosen and elsewhere:
+        elif elsewhere:
             why = f"{elsewhere[0]!r} is in another passage than the rest"
-            return Support(False, "lexical", score, why, evidence=evidence, open=True)
-        near = score >= self.levels.lexical
-        why = "only its words are there" if near else "too few words in common"
-        return self._embedded(sentence, of) or Support(
-            False, "lexical", score, why, evidence=evidence, open=True, near=near
-        )
-
-    def _derived(self, number: str, of: frozenset[int]) -> bool:
-        """Whether a whole number is the sum or the difference of two in one passage: "two years later"."""
-        if not number.isdigit():
-            return False
-        for index in of:
-            there = {int(w) for w in self._words[index] if w.isdigit() and len(w) < 16}
-            if any(abs(int(number) - n) in there - {n, 0} or int(number) + n in there for n in there):
-                return True
-        return False
+        else:
+            near = score >= NEAR
+            why = "only its words are there" if near else "few of its words are there"
+        return Support(False, "lexical", score, why, evidence=evidence, open=True, near=near)
 
     def _weight(self, word: str) -> float:
         return 1 + math.log((self._sentences + 1) / (self._units[word] + 1))
@@ -247,31 +249,27 @@ class Passages:
                 break
             window = self._windows[max(held, key=lambda n: (held[n], -n))]
             chosen.append((window, self._share(words, [window])))
-            if self._share(words, [w for w, _ in chosen]) >= self.levels.lexical:
+            if self._share(words, [w for w, _ in chosen]) >= NEAR:
                 break
             left = [w for w in left if w not in window.words]
         return chosen
 
-    def _embedded(self, sentence: str, of: frozenset[int]) -> Support | None:
-        if self._embed is None:
-            return None
-        vector = self._embed(sentence)
-        near = [
-            (_cosine(vector, v), n) for n, v in enumerate(self._vectors) if self._windows[n].passage in of
-        ]
-        if not near:
-            return None
-        score, number = max(near, key=lambda pair: (pair[0], -pair[1]))
-        window = self._windows[number]
-        if score < self.levels.embedding or _turned(sentence, content(sentence), [window]):
-            return None
-        place = SupportEvidence(window.passage + 1, window.start, window.end, round(score, 4))
-        return Support(True, "embedding", score, evidence=(place,), near=True)
-
-    @cached_property
-    def _vectors(self) -> list[Sequence[float]]:
-        assert self._embed is not None
-        return [self._embed(w.text) for w in self._windows]
+    def _read(
+        self, sentence: str, words: Sequence[str], of: frozenset[int], entails: Entails
+    ) -> Support | None:
+        """What the encoder decides by the windows with most of the words; ``None`` where it is not sure."""
+        inside = [w for w in self._windows if w.passage in of]
+        windows = sorted(inside, key=lambda w: -self._share(words, [w]))[:_PREMISES]
+        readings = entails([self.listed[w.passage].heading + w.text for w in windows], sentence)
+        least = self.levels.entailed
+        for yes in (True, False):
+            rated = [r.entailed if yes else r.contradicted for r in readings]
+            if rated and (score := max(rated)) >= least:
+                window = windows[rated.index(score)]
+                place = SupportEvidence(window.passage + 1, window.start, window.end, round(score, 4))
+                why = "" if yes else "the encoder reads a contradiction"
+                return Support(yes, "encoder", score, why, evidence=(place,), near=yes)
+        return None
 
     def _missing(self, sentence: str, of: frozenset[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The facts, and the possible names, of ``sentence`` that do not occur in these passages."""
@@ -362,8 +360,3 @@ def _turned(sentence: str, words: Sequence[str], windows: Sequence[_Window]) -> 
     units = [unit for w in windows for unit in w.units]
     _, other = max(units, key=lambda unit: len(unit[0].intersection(words)))
     return negated(sentence) != other
-
-
-def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
-    norms = math.hypot(*a) * math.hypot(*b)
-    return math.fsum(x * y for x, y in zip(a, b, strict=True)) / norms if norms else 0.0

@@ -1,17 +1,15 @@
 """Is every sentence of an answer supported by the passages it was given?
 
-Levels, cheapest first; the first that finds support decides:
+Cheapest first; the first that decides it does:
 
-1. *quote*: the sentence's words occur in a passage, in that order;
-2. *lexical*: the share of its content words, weighted by their rarity in the passages, that occur in a few
-   neighbouring sentences of a passage;
-3. *embedding*, if there is an encoder: the cosine with such neighbouring sentences;
-4. *judge* (``ground``): a model is asked about the sentences that are still open.
+1. *facts*: a number, a name or a quotation that is in no passage makes a sentence unsupported;
+2. *quote*: the sentence stands in a passage, word for word and as a whole;
+3. *clash*: a passage says something else with its words (``bindings``);
+4. *encoder*, if there is one: a model that was trained on entailment;
+5. *judge* (``ground``): a model is asked about the sentences that are still open.
 
-A number, a name or a quotation that does not occur in any passage makes a sentence unsupported at every
-level. A "not" on one side only, or a sentence that begins with a capitalised word of no passage, is left to
-the judge. Words do not show who did what to whom ("A beat B" or "B beat A"), whether a number or name of the
-passages is used in another sense, or whether arithmetic is right.
+What none of them decides is ``undecided``. Words in common never accept: they do not show what is claimed
+with them.
 """
 
 from __future__ import annotations
@@ -19,23 +17,19 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Engine, Message
-from gristmill.core.errors import MissingExtraError
 from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.grounding.claims import Sentence, split
+from gristmill.verifiers.grounding.entailment import Entails, load_entailment, need
 from gristmill.verifiers.grounding.support import (
-    Embed,
     GroundingPassage,
     Levels,
     Passages,
@@ -73,7 +67,8 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     """One sentence, characters ``start:end`` of the answer, and what was found about it.
 
     ``by`` is the level that decided, ``missing`` the facts that are in no passage, ``evidence`` the places
-    that support it, or the nearest ones. ``open``: the passages neither support nor contradict it.
+    that support it or clash with it, or the nearest ones. ``clash`` is the kind of a clash. ``open``: the
+    cheap levels found nothing for or against it.
     """
 
     start: int
@@ -86,6 +81,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     evidence: tuple[SupportEvidence, ...] = ()
     citations: tuple[Citation, ...] = ()
     open: bool = False
+    clash: str = ""
 
 
 class GroundingReport(Struct, frozen=True):
@@ -103,19 +99,22 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     The reference is a JSON list of passages, each a string or an object with ``text`` and optionally ``id``
     and ``title``. A citation names a passage by its id, or otherwise by its number from 1.
 
-    Words in common can only reject a claim: one whose words are all there, and that no passage says so, is
-    ``undecided`` here, and the verdict ``unparseable`` (``no judge``) unless another claim decides it. An
-    ``encoder`` accepts claims, and so does the judge of ``GroundingJudge``.
+    The cheap levels reject a claim with a fact of no passage, or one that clashes with a passage. They accept
+    only what a passage says word for word. An ``encoder`` accepts and rejects, and so does the judge of
+    ``GroundingJudge``. What is left is ``undecided``, and the verdict ``unparseable`` (``undecided``) unless
+    another claim decides it.
 
     The score is the share of the claims that are supported. Sentences without a claim are not counted, and
     neither are abstentions ("the passages do not say"); an answer that only abstains is ``unparseable`` with
     the rule ``abstained``, since it makes no claim that could be right or wrong.
     """
 
-    lexical: Annotated[float, Meta(gt=0, le=1)] = 0.7
-    """The lowest share of a sentence's content words, in (0, 1], without which it is unsupported."""
-    embedding: Annotated[float, Meta(gt=0, le=1)] = 0.8
-    """The lowest cosine, in (0, 1], that counts as support."""
+    lexical: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """The lowest share of a sentence's content words, in [0, 1], without which it is unsupported. 0 rejects
+    nothing by this: of paraphrases that say the same, many share few words."""
+    entailed: Annotated[float, Meta(gt=0.5, le=1)] = 0.9
+    """The lowest probability, in (0.5, 1], with which the encoder accepts a claim as entailed, or rejects it
+    as contradicted."""
     window: Annotated[int, Meta(ge=1, le=20)] = 3
     """How many neighbouring sentences of a passage are compared together, 1 to 20."""
     places: Annotated[int, Meta(ge=1, le=5)] = 1
@@ -127,11 +126,12 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``check``: a claim is unsupported if it cites a passage that does not support it or does not exist.
     ``require``: also if it cites nothing. ``report``: citations are only listed in the detail."""
     encoder: str | None = None
-    """The name of a sentence-transformers model; ``null`` for no embedding level."""
+    """The name or folder of a sequence classifier in Transformers that was trained on entailment; ``null``
+    for none. A sentence is compared with the ``window``s that have most of its words."""
 
     def __post_init__(self) -> None:
-        if self.encoder is not None and find_spec("sentence_transformers") is None:
-            raise MissingExtraError("sentence-transformers", install="pip install sentence-transformers")
+        if self.encoder is not None:
+            need()
 
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Judge ``completion`` by the cheap levels; a reference without passages is an ``error``."""
@@ -141,7 +141,7 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         opened = self._open(completion, reference, None)
         return opened if isinstance(opened, Verdict) else self.verdict(self.examine(completion, opened))
 
-    def _open(self, completion: str, reference: str, embed: Embed | None) -> Passages | Verdict:
+    def _open(self, completion: str, reference: str, entails: Entails | None) -> Passages | Verdict:
         try:
             listed = read_passages(reference)
         except ValueError as error:
@@ -149,9 +149,9 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         size = max(len(completion), sum(len(p.text) for p in listed))
         if size > LIMIT:
             return unparseable("too long", f"{size:,} characters, over {LIMIT:,}")
-        if embed is None and self.encoder is not None:
-            embed = _encoder(self.encoder)
-        return Passages(listed, Levels(self.lexical, self.embedding, self.window, self.places), embed)
+        if entails is None and self.encoder is not None:
+            entails = load_entailment(self.encoder)
+        return Passages(listed, Levels(self.lexical, self.entailed, self.window, self.places), entails)
 
     def examine(self, completion: str, passages: Passages) -> tuple[Finding, ...]:
         """What the cheap levels find about each sentence, in order."""
@@ -162,12 +162,26 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if sentence.kind == "abstention":
             return Finding(start, end, "abstained")
         if sentence.kind == "no claim":
-            missing = passages.missing_facts(sentence.text)
-            if missing:
-                return Finding(start, end, "unsupported", why="facts of no passage", missing=missing)
-            return Finding(start, end, "no claim")
+            against = passages.against(sentence.text)
+            return self._plain(start, end, against) if against else Finding(start, end, "no claim")
         found = passages.support(sentence.text)
-        return self._with_citations(_plain(start, end, found), check_citations(sentence, found, passages))
+        finding = self._plain(start, end, found)
+        return self._with_citations(finding, check_citations(sentence, found, passages))
+
+    def _plain(self, start: int, end: int, found: Support) -> Finding:
+        undecided = found.open and found.score >= self.lexical
+        return Finding(
+            start,
+            end,
+            "supported" if found.supported else "undecided" if undecided else "unsupported",
+            by=found.by,
+            why=found.why,
+            score=round(found.score, 4),
+            missing=found.missing,
+            evidence=found.evidence,
+            open=found.open,
+            clash=found.clash,
+        )
 
     def _with_citations(self, finding: Finding, citations: tuple[Citation, ...]) -> Finding:
         finding = replace(finding, citations=citations)
@@ -199,7 +213,7 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         rule = f"{supported} of {total} claims supported"
         if supported / total < self.accept <= (supported + unread) / total:
             judged = any(f.by == "judge" and f.open for f in findings)
-            return unparseable("judge unread" if judged else "no judge", detail)
+            return unparseable("judge unread" if judged else "undecided", detail)
         return decided(supported / total >= self.accept, rule=rule, score=supported / total, detail=detail)
 
 
@@ -238,26 +252,6 @@ def check_citations(sentence: Sentence, found: Support, passages: Passages) -> t
     return tuple(results)
 
 
-def _plain(start: int, end: int, found: Support) -> Finding:
-    return Finding(
-        start,
-        end,
-        "supported" if found.supported else "undecided" if found.near else "unsupported",
-        by=found.by,
-        why=found.why,
-        score=round(found.score, 4),
-        missing=found.missing,
-        evidence=found.evidence,
-        open=found.open,
-    )
-
-
-@cache
-def _encoder(name: str) -> Embed:
-    model: Any = import_module("sentence_transformers").SentenceTransformer(name)
-    return lambda text: [float(x) for x in model.encode(text)]
-
-
 async def judge_support(
     sentence: str,
     passages: Sequence[GroundingPassage],
@@ -285,16 +279,18 @@ async def ground(
     seed: int,
     options: Grounding | None = None,
     asking: Asking | None = None,
-    embed: Embed | None = None,
+    entails: Entails | None = None,
+    recheck: bool = False,
 ) -> Verdict:
     """As ``Grounding``, with a judge for the sentences that the cheap levels leave open.
 
     A sentence with citations is judged by the cited passages first, and if they do not support it, by all
-    passages. ``embed`` is any function from a text to a vector. If the judge's answer cannot be read and
-    would matter, the verdict is ``unparseable``. Raises the engine's errors.
+    passages. ``entails`` is any function that reads premises and a claim. With ``recheck`` the judge decides
+    on what clashes with a passage as well. If the judge's answer cannot be read and would matter, the verdict
+    is ``unparseable``. Raises the engine's errors.
     """
     options = options or Grounding()
-    opened = options._open(completion, reference, embed)
+    opened = options._open(completion, reference, entails)
     if isinstance(opened, Verdict):
         return opened
     passages = opened
@@ -302,7 +298,7 @@ async def ground(
     findings = options.examine(completion, passages)
 
     async def judged(sentence: Sentence, finding: Finding) -> Finding:
-        if not finding.open:
+        if not finding.open and not (recheck and finding.clash):
             return finding
         marks = [part for mark in sentence.cited for part in passages.resolve(mark)]
         known = sorted({i for _, i in marks if i is not None})
@@ -313,7 +309,7 @@ async def ground(
             if ballot.best is None:
                 return replace(finding, by="judge", why=f"unread: {ballot.detail}")
             if ballot.best == "supported":
-                found = replace(finding, status="supported", by="judge", why="", open=False)
+                found = replace(finding, status="supported", by="judge", why="", open=False, clash="")
                 right = shown is known or len(known) == len(whole)
                 return options._with_citations(found, _judged(marks, right=right))
         return replace(finding, status="unsupported", by="judge", why="the judge sees no support", open=False)
@@ -332,6 +328,8 @@ class GroundingJudge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The options of the cheap levels."""
     asking: Asking = Asking()
     """How the judge is asked."""
+    recheck: bool = False
+    """Whether the judge also decides on claims that clash with a passage; otherwise they stay rejected."""
 
     @property
     def needs(self) -> frozenset[Ability]:
@@ -342,7 +340,7 @@ class GroundingJudge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """One or two questions for each sentence that the cheap levels leave open."""
         opened = self.grounding._open(completion, reference, None)
         found = () if isinstance(opened, Verdict) else self.grounding.examine(completion, opened)
-        asking, count = self.asking, sum(f.open for f in found)
+        asking, count = self.asking, sum(f.open or (self.recheck and f.clash != "") for f in found)
         tokens = asking.sampling.max_tokens
         cost = bounds(count, asking.votes, asking.read, tokens, completion, reference)
         return replace(cost, completions_max=2 * cost.completions_max)
@@ -352,7 +350,10 @@ class GroundingJudge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ) -> Verdict:
         """Judge one answer by the passages in ``reference``."""
         options, asking = self.grounding, self.asking
-        return await ground(completion, reference, engine, seed=seed, options=options, asking=asking)
+        again = self.recheck
+        return await ground(
+            completion, reference, engine, seed=seed, options=options, asking=asking, recheck=again
+        )
 
 
 def _judged(marks: Sequence[tuple[str, int | None]], *, right: bool) -> tuple[Citation, ...]:
