@@ -29,6 +29,8 @@ PartName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$(?!\n)"
 
 
 _DEFAULT = "math"
+_RUN_PROGRAMS = ("code", "combine")
+"""Of ours, those that may run programs; to import the others here would only take time."""
 
 
 class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +65,17 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         found: Refer | None = getattr(find("verifiers", self.kind), "for_problem", None)
         return found
 
+    def sandbox(self) -> str:
+        """The sandbox in which the verifier runs programs on this machine; empty if it runs none.
+
+        Raises ``RecipeError`` where it refuses to run them.
+        """
+        target = locate("verifiers", self.kind)
+        if target.startswith("gristmill.") and self.kind not in _RUN_PROGRAMS:
+            return ""
+        found: str = getattr(load_verifier(target, self.options), "sandbox_used", "")
+        return found
+
     def check(self, place: str) -> None:
         """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
         if self.kind not in names("verifiers"):
@@ -87,6 +100,11 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
     def refer(self) -> Refer | None:
         """How the object wants a row's problem with its answer; ``None`` if it wants the answer alone."""
         found: Refer | None = getattr(self.verifier, "for_problem", None)
+        return found
+
+    def sandbox(self) -> str:
+        """The sandbox in which the object runs programs on this machine; empty if it runs none."""
+        found: str = getattr(self.verifier, "sandbox_used", "")
         return found
 
     def open(self) -> Pool | InProcess:

@@ -63,7 +63,9 @@ class Summary(Struct):
 
     ``source`` is the fingerprint of the input, ``sources`` those of several by name; ``ended`` says what
     ended a run before its source did; ``notes`` says, by export, what its format could not hold.
-    ``model`` is the main engine's, ``models`` those of the further engines by their names.
+    ``sandboxes`` has, by verifier, the one in which programs ran (``none``: in none); a verifier that runs no
+    programs is not in it. ``model`` is the main engine's, ``models`` those of the further engines by their
+    names.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Summary(Struct):
     timing: dict[str, float] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    sandboxes: dict[str, str] = field(default_factory=dict)
     ended: str = ""
     gristmill: str = __version__
 
@@ -116,6 +119,8 @@ def table(summary: Summary) -> str:
     undecided = sum((Counter(stage.undecided) for stage in summary.stages), Counter[str]())
     if undecided:
         lines += ["undecided: " + ", ".join(f"{printable(w)} {n:,}" for w, n in sorted(undecided.items()))]
+    if summary.sandboxes:
+        lines += ["programs ran in: " + ", ".join(f"{s} ({v})" for v, s in sorted(summary.sandboxes.items()))]
     if summary.exports:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):

@@ -47,6 +47,7 @@ def summary_of(
 ) -> Summary:
     """The summary of what was done until here; of a complete run also with the sources' fingerprints."""
     prints = [sources.fingerprint(s) for s in recipe.sources.values()] if complete else [""]
+    verifiers = {"verifier": recipe.verifier, **recipe.verifiers}
     return Summary(
         name=recipe.name,
         seed=recipe.seed,
@@ -59,5 +60,6 @@ def summary_of(
         sources=dict(zip(recipe.sources, prints, strict=True)) if len(prints) > 1 else {},
         spent=engines.spent if engines else Spent(),
         timing={"seconds": round(seconds, 3)},
+        sandboxes={name: found for name, verifier in verifiers.items() if (found := verifier.sandbox())},
         ended=ended,
     )
