@@ -6,7 +6,7 @@ RECIPE ?= quickstart
 WORKERS ?= 3
 SHELL := /bin/bash
 
-.PHONY: run install test test-slow lint types bench clean
+.PHONY: run install test test-slow lint types bench kills clean
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 
@@ -48,6 +48,11 @@ types: install
 bench: install
 	$(BIN)/python benchmarks/adaptive_sampling.py
 	$(BIN)/python benchmarks/yardstick.py
+
+# Runs that are ended 200 times, in every way and at any moment, and continued (see docs/reliability.md); with strace
+# also at system calls.
+kills: install
+	$(BIN)/python benchmarks/kills.py --kills 200
 
 clean:
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache

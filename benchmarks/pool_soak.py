@@ -32,7 +32,8 @@ GROWTH = 16 << 20
 _KINDS = {"fine": 60, "text": 20, "hang": 0.3, "spin": 1, "exit": 1, "segfault": 1, "raise": 15, "sleep": 10}
 _EXPECTED = {
     "fine": "correct", "text": "correct", "hang": "timeout: wall limit", "spin": "timeout: deadline",
-    "exit": "error: worker died", "segfault": "error: worker died", "raise": "error: raised", "sleep": "correct",
+    "exit": "error: worker died", "segfault": "error: worker died", "raise": "error: raised",
+    "sleep": "correct",
 }  # fmt: skip
 _KILLED = "error: worker died"
 

@@ -416,6 +416,14 @@ ENDING = {
     "parent killed": "import signal\ndef attack():\n    os.kill(os.getppid(), signal.SIGKILL)",
     "parent killed at the top": "import signal\nos.kill(os.getppid(), signal.SIGKILL)",
     "parent stopped": "import signal\ndef attack():\n    os.kill(os.getppid(), signal.SIGSTOP)",
+    "parent traced": """
+import ctypes
+def attack():
+    libc = ctypes.CDLL(None)
+    libc.ptrace(16, os.getppid(), None, None)
+    libc.ptrace(7, os.getppid(), None, None)
+    libc.ptrace(0x4206, os.getppid(), None, None)
+""",
     "parent interrupted": "import signal\ndef attack():\n    os.kill(os.getppid(), signal.SIGINT)",
     "parent's group killed": """
 import signal

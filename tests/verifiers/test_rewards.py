@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sandboxes import USABLE
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import find
@@ -218,10 +219,10 @@ def test_a_program_that_stalls_earns_what_a_wrong_one_does_and_keeps_its_partial
         "def f(x): return x",
         "import os, signal\ndef f(x): os.kill(os.getppid(), signal.SIGKILL)",
     ]
-    options = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "allow_root": True}
+    options: dict[str, Any] = {"wall_seconds": 1.0, "cpu_seconds": 1.0, "allow_root": True, "sandbox": USABLE}
     for reward in (
         as_trl_reward("code", options=options, workers=1, deadline=60.0),
-        as_trl_reward(Code(wall_seconds=1.0, cpu_seconds=1.0, allow_root=True), workers=1, deadline=60.0),
+        as_trl_reward(Code(**options), workers=1, deadline=60.0),
     ):
         texts = [f"```python\n{program}\n```" for program in programs]
         assert reward(texts, answer=[tests] * len(texts)) == [0.0, 0.0, 0.5, 0.5, 1.0, 0.0]
@@ -239,4 +240,4 @@ def test_strict_is_the_default_of_rewards_alone_and_reaches_parts() -> None:
             {"kind": "combine", "parts": [{"kind": "code", "strict": True}]},
         ]
     }
-    assert Code(allow_root=True).strict is None
+    assert Code(allow_root=True, sandbox=USABLE).strict is None

@@ -1,8 +1,8 @@
 """Tasks as processes of this machine, started and watched by the command itself.
 
-Not by datatrove's local executor: its pool has a fork server, a manager and workers besides, and waits for
-ever for the task of a process that was killed. Here a task's process has no parent but the command. It ends
-with the command, however that ends, since its standard input does.
+Not by datatrove's local executor: its pool has a fork server, a manager and workers besides, and waits
+forever for the task of a process that was killed. Here a task's process has no parent but the command. It
+ends with the command, however that ends, since its standard input does.
 """
 
 from __future__ import annotations

@@ -57,8 +57,7 @@ def distribute(
     that was stopped goes on: what is unfinished runs, over its completion logs. A complete one is run again.
 
     Raises ``RunError`` and ``RunStopped`` as ``runner.run`` does; ``RecipeError`` for options that do not
-    fit, ``MissingExtraError`` for Slurm and Ray without their libraries, ``KeyboardInterrupt`` when a signal
-    ended it.
+    fit, ``MissingExtraError`` without an executor's library, ``KeyboardInterrupt`` when a signal ended it.
     """
     recipe = runner.loaded(recipe, overrides, limit)
     for key, given, knows in (("until", recipe.until, "made"), ("budget", recipe.budget, "spent")):

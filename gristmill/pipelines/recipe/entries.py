@@ -45,6 +45,8 @@ PartName = Annotated[
 
 
 _DEFAULT = "math"
+_RUN_PROGRAMS = ("code", "combine")
+"""Of ours, those that may run programs; to import the others here would only take time."""
 
 
 class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +88,17 @@ class VerifierOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         # A whole number needs no look, nor the verifier's import, which would take 60 ms of a run's start.
         return lambda reference: "" if reference.isdecimal() else made().refuses(reference)  # type: ignore[attr-defined]
 
+    def sandbox(self) -> str:
+        """The sandbox in which the verifier runs programs on this machine; empty if it runs none.
+
+        Raises ``RecipeError`` where it refuses to run them.
+        """
+        target = locate("verifiers", self.kind)
+        if target.startswith("gristmill.") and self.kind not in _RUN_PROGRAMS:
+            return ""
+        found: str = getattr(load_verifier(target, self.options), "sandbox_used", "")
+        return found
+
     def check(self, place: str) -> None:
         """Refuse a verifier that is not registered, and options that it does not take. ``RecipeError``."""
         if self.kind not in names("verifiers"):
@@ -114,6 +127,11 @@ class GivenVerifier(VerifierOptions, frozen=True, kw_only=True):
     def refuses(self) -> Callable[[str], str] | None:
         """What says why nothing can be judged by a reference; ``None`` for an object that does not say."""
         return refuses_of(self.verifier)
+
+    def sandbox(self) -> str:
+        """The sandbox in which the object runs programs on this machine; empty if it runs none."""
+        found: str = getattr(self.verifier, "sandbox_used", "")
+        return found
 
     def open(self) -> Pool | InProcess:
         """Worker processes, or this one where they cannot import it (a warning says so)."""

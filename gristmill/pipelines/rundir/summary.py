@@ -148,7 +148,9 @@ class Summary(Struct):
 
     ``source`` is the fingerprint of the input, ``sources`` those of several by name; ``ended`` says what
     ended a run before its source did; ``notes`` says, by export, what its format could not hold.
-    ``model`` is the main engine's, ``models`` those of the further engines by their names.
+    ``sandboxes`` has, by verifier, the one in which programs ran (``none``: in none); a verifier that runs no
+    programs is not in it. ``model`` is the main engine's, ``models`` those of the further engines by their
+    names.
 
     ``made`` is ``all`` where no row was lost to a failure and every export has rows, ``none`` where no last
     stage or no export has one, else ``some``. ``limit`` is the recipe's. ``spent`` is of the last run,
@@ -167,6 +169,7 @@ class Summary(Struct):
     timing: dict[str, float] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    sandboxes: dict[str, str] = field(default_factory=dict)
     ended: str = ""
     gristmill: str = __version__
     made: Made = "all"
@@ -215,6 +218,8 @@ def table(summary: Summary) -> str:
     ]
     if means:
         lines += ["", "measured:", *means]
+    if summary.sandboxes:
+        lines += ["programs ran in: " + ", ".join(f"{s} ({v})" for v, s in sorted(summary.sandboxes.items()))]
     if summary.exports:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):

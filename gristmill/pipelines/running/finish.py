@@ -64,6 +64,7 @@ def summary_of(
     """
     prints = [sources.fingerprint(s) for s in recipe.sources.values()] if complete else [""]
     spent = engines.spent if engines else Spent()
+    verifiers = {"verifier": recipe.verifier, **recipe.verifiers}
     return Summary(
         name=recipe.name,
         seed=recipe.seed,
@@ -77,6 +78,7 @@ def summary_of(
         spent=spent,
         total=ledger.spent.plus(spent),
         timing={"seconds": round(seconds, 3)},
+        sandboxes={name: found for name, verifier in verifiers.items() if (found := verifier.sandbox())},
         ended=ended,
         made=made_of(recipe, stages, exported.rows, short=short),
         limit=recipe.limit,

@@ -128,10 +128,15 @@ class Engines:
 
 
 class Verifiers:
-    """The verifiers of a recipe, opened and closed together; equal ones share their processes."""
+    """The verifiers of a recipe, opened and closed together; equal ones share their processes.
+
+    Raises ``RecipeError`` for one that refuses to run programs on this machine.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self._stack = ExitStack()
+        for options in (recipe.verifier, *recipe.verifiers.values()):
+            options.sandbox()  # refuses now what no worker would start, before anything is paid for
         opened = [(recipe.verifier, recipe.verifier.open())]
         self.named: dict[str, Verify] = {}
         for name, options in recipe.verifiers.items():

@@ -71,7 +71,8 @@ class Ended(NamedTuple):
     """How a process ended.
 
     ``exit``: its exit status, minus the signal if one ended it; ``None`` if the launcher did not say, with
-    the reason in ``why``. ``over``: the limit it met, if any. ``reports``: its messages, as it wrote them.
+    the reason in ``why`` and in ``within`` whether that launcher had been at work before. ``over``: the limit
+    it met, if any. ``reports``: its messages, as it wrote them.
     """
 
     exit: int | None
@@ -80,12 +81,14 @@ class Ended(NamedTuple):
     over: Limit = ""
     reports: Sequence[dict[str, Any]] = ()
     why: str = ""
+    within: bool = False
 
 
 class SandboxPlace:
     """A launcher in a sandbox, started when made. ``program`` and ``setup`` are all that it learns of.
 
-    ``failed`` says why it is of no use, if it is not: because it could not be started, or was ended since.
+    ``failed`` says why it is of no use, if it is not: because it could not be started, or was ended since;
+    ``ready`` whether it could.
     """
 
     def __init__(
@@ -102,6 +105,7 @@ class SandboxPlace:
         self._user = secrets.choice(_UIDS[::2] if program else _UIDS[1::2]) if sandbox.drops else None
         self._kind = sandbox.kind
         self.failed = ""
+        self.ready = False
         self._work = _directory(self._user)
         self._process: subprocess.Popen[bytes] | None = None
         self.channel, theirs = socket.socketpair()
@@ -124,7 +128,8 @@ class SandboxPlace:
                 self.close()
                 return
         self.channel.settimeout(_START)
-        if not (self.answer() or {}).get("ready"):
+        self.ready = bool((self.answer() or {}).get("ready"))
+        if not self.ready:
             self.close()
 
     def _start(self, given: int, theirs: socket.socket) -> None:
@@ -249,7 +254,8 @@ class Task:
         for end in self.streams:
             os.close(end)
         if self.status is None or "failed" in self.status:
-            return Ended(None, stdout, stderr, "", reports, self.place.failed or "the sandbox did not answer")
+            why = self.place.failed or "the sandbox did not answer"
+            return Ended(None, stdout, stderr, "", reports, why, self.status is None and self.place.ready)
         over: Limit = ""
         if any(len(text) > most for text in self.texts):
             over = "output"

@@ -15,6 +15,7 @@ _DETAIL = 4000
 
 PASSED, WRONG, RAISED, TIMEOUT = "passed", "wrong", "raised", "timeout"
 NOT_RUN, SANDBOX, REFUSED, BROKEN = "not run", "sandbox", "refused", "broken"
+ENDED = "ended its sandbox"
 _ORDER = {PASSED: 1, NOT_RUN: 2}
 
 
@@ -29,8 +30,9 @@ class Told(NamedTuple):
 def verdict_on(told: list[Told], program: str, sandbox: str, *, strict: bool) -> Verdict:
     """The verdict on ``program`` from its tests; the score is the share that passed.
 
-    One test that it plainly fails makes it ``incorrect``. ``strict``: so does one that ran out of time or
-    ended the sandbox. A test that cannot be judged apart from the program leaves it ``unparseable``.
+    One test that it plainly fails makes it ``incorrect``, and so does ending or stopping the sandbox from
+    within. ``strict``: so does one that ran out of time or for which there was no sandbox. A test that cannot
+    be judged apart from the program leaves it ``unparseable``.
     """
     passed = sum(one.result == PASSED for one in told)
     rule, detail = f"{passed} of {len(told)} tests", _detail(told, passed, sandbox)
@@ -42,7 +44,8 @@ def verdict_on(told: list[Told], program: str, sandbox: str, *, strict: bool) ->
     if not others or others - undecided:
         return decided(not others, rule=rule, score=passed / len(told), extracted=program, detail=detail)
     if SANDBOX in others:
-        return failure("sandbox", next(one.why for one in told if one.result == SANDBOX))
+        why = next(one.why for one in told if one.result == SANDBOX)
+        return failure("sandbox", f"{why} (sandbox: {sandbox})")
     if REFUSED in others:
         return unparseable("tests that cannot be judged", detail, program)
     return Verdict(Outcome.TIMEOUT, extracted=program, rule=rule, detail=detail)

@@ -1,4 +1,4 @@
-"""Which sandbox programs run in: the one asked for, or the best that is found to work.
+"""Which sandbox programs run in: the one asked for, or the better that is found to work.
 
 ``docs/code-verifier.md`` says what each contains and what it does not. POSIX only.
 """
@@ -20,40 +20,47 @@ from gristmill.verifiers.code.trial import ProgramText, ProgramTrial
 from gristmill.verifiers.code.walls import landlock_version
 
 Kind = Literal["auto", "bubblewrap", "unshare", "none"]
+SANDBOXES: tuple[Literal["bubblewrap", "unshare"], ...] = ("bubblewrap", "unshare")
+"""What keeps files, processes and the network apart, the better first."""
 
 
 def choose(kind: Kind, *, allow_root: bool = False, strict: bool = False) -> Sandbox:
-    """The sandbox asked for, or for ``auto`` the best that works, which is found out by using it.
+    """The sandbox asked for, or for ``auto`` the first of ``SANDBOXES`` that works, which is found out by
+    using it.
 
-    Raises ``RecipeError`` if that kind does not work here; if it is none and this is root, who must say
-    ``allow_root``; and, for ``auto`` and for what is ``strict``, if it is none and the system has no
-    Landlock, since the program could then read what is expected of it wherever the user can.
+    Raises ``RecipeError`` if none of these works here; and, for ``none``, which nothing falls back to: if
+    this is root, who must say ``allow_root`` too; and for what is ``strict``, if the system has no Landlock,
+    since the program could then read what is expected of it wherever the user can.
     """
-    for one in ("bubblewrap", "unshare") if kind == "auto" else (kind,):
+    problems = {}
+    for one in SANDBOXES if kind == "auto" else (kind,):
         if one == "none":
             break
         if not (problem := _problem(one, root := os.geteuid() == 0)):
             return Sandbox(one, drops=root)
-        if kind != "auto":
-            raise RecipeError(
-                f"code: the sandbox {kind!r} does not work here: {problem}.",
-                remedy="Install bubblewrap (apt-get install bubblewrap), allow user namespaces, "
-                "or take sandbox: auto.",
-            )
-    if (kind == "auto" or strict) and not landlock_version():
+        problems[one] = problem
+    if problems:
+        found = "; ".join(f"{one!r}: {problem}" for one, problem in problems.items())
         raise RecipeError(
-            f"code: no sandbox works here that keeps files apart, which sandbox: {kind} "
-            f"{'with strict: true ' if strict else ''}needs: a program could read the expected answers.",
+            f"code: no sandbox that was asked for works here ({found}), and a model's programs are not run "
+            "without one.",
+            remedy="Install bubblewrap (apt-get install bubblewrap), allow user namespaces, or set "
+            "sandbox: none where this user's files and processes may be lost.",
+        )
+    if strict and not landlock_version():
+        raise RecipeError(
+            "code: sandbox: none with strict: true needs Landlock, which this system does not have: a "
+            "program could read the expected answers.",
             remedy="Install bubblewrap (apt-get install bubblewrap), allow user namespaces or Landlock, "
-            "or set sandbox: none and strict: false for programs that are not written to cheat.",
+            "or set strict: false for programs that are not written to cheat.",
         )
     if os.geteuid() != 0:
         return Sandbox("none", drops=False)
     if not allow_root:
         raise RecipeError(
-            "code: programs of a model are not run by root without a sandbox, and none is active.",
-            remedy="Run as another user, install bubblewrap (apt-get install bubblewrap), "
-            "or set allow_root: true where this machine may be lost.",
+            "code: a model's programs are not run by root without a sandbox.",
+            remedy="Run as another user, take sandbox: auto, "
+            "or set allow_root: true besides where this machine may be lost.",
         )
     return Sandbox("none", drops=not _problem("none", True))
 

@@ -17,6 +17,7 @@ from gristmill.verifiers.code.comparing import last_block, same, same_output
 from gristmill.verifiers.code.place import Ended, Sandbox, SandboxLimits
 from gristmill.verifiers.code.results import (
     BROKEN,
+    ENDED,
     NOT_RUN,
     PASSED,
     RAISED,
@@ -82,12 +83,15 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     makes numbers in output and values equal that nearly are. With ``stop_early`` no test is run after the
     first that does not pass: these are told as ``not run`` and the score, a share of all, is a lower bound.
 
-    Raises ``RecipeError`` when made, if ``sandbox`` is one that does not work here, or if this is root
-    without any and not ``allow_root``.
+    A test whose sandbox was ended or stopped while it ran is run once more; if that happens again, the
+    program did it, which is ``incorrect``.
+
+    Raises ``RecipeError`` when made, if ``sandbox`` is one that does not work here, or if it is ``none`` and
+    this is root without ``allow_root``.
     """
 
-    wall_seconds: Positive = 5.0
-    """Seconds that one test may take."""
+    wall_seconds: Positive = 20.0
+    """Seconds that one test may take by the clock: far more than the processor time, for a busy machine."""
     cpu_seconds: Positive = 5.0
     """Seconds of processor time of one test."""
     memory_mb: Annotated[int, Meta(ge=32)] = 512
@@ -103,12 +107,12 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stop_early: bool = False
     """Run no test after the first that does not pass."""
     strict: bool | None = None
-    """Whether running out of time, and ending or stopping the sandbox from within, is ``incorrect``; by
-    default (``null``) it is in reward functions and nowhere else."""
+    """Whether running out of time, or of what it takes to start a sandbox, is ``incorrect``; by default
+    (``null``) it is in reward functions and nowhere else."""
     sandbox: Kind = "auto"
-    """``bubblewrap``, ``unshare`` or ``none``; ``auto`` is the first of these that keeps files apart here."""
+    """``bubblewrap``, ``unshare`` or ``none``; ``auto`` is the first of the two sandboxes that works here."""
     allow_root: bool = False
-    """Let root run programs without a sandbox."""
+    """With ``sandbox: none``: let root run programs without one."""
 
     def __post_init__(self) -> None:
         self._sandbox()
@@ -116,6 +120,11 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def __call__(self, completion: str, reference: str) -> Verdict:
         """Judge ``completion``; a reference that is not tests is an ``error``."""
         return answered(self._verify, completion, reference)
+
+    @property
+    def sandbox_used(self) -> str:
+        """The sandbox in which programs run on this machine."""
+        return self._sandbox().kind
 
     def _sandbox(self) -> Sandbox:
         return choose(self.sandbox, allow_root=self.allow_root, strict=bool(self.strict))
@@ -135,12 +144,18 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         with ProgramTrial(
             ProgramText(program, tests.setup, block is not None), self._limits(), sandbox
         ) as trial:
-            if end := _not_about_tests(trial.check(), program, block is not None):
+            checked = trial.check()
+            if checked.within:  # nothing of the program has run, so this came from outside
+                checked = trial.check()
+            if end := _not_about_tests(checked, program, block is not None, sandbox.kind):
                 return end
             told: list[Told] = []
             for name, run in self._runs(tests, trial):
                 skipped = self.stop_early and told and told[-1].result != PASSED
-                told.append(Told(name, *((NOT_RUN, "") if skipped else run())))
+                result = (NOT_RUN, "") if skipped else run()
+                if result[0] == ENDED:  # once may have come from outside
+                    result = run()
+                told.append(Told(name, *result))
         return verdict_on(told, program, sandbox.kind, strict=bool(self.strict))
 
     def _limits(self) -> SandboxLimits:
@@ -201,20 +216,23 @@ class Code(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if ended.over:
             limit = self.wall_seconds if ended.over == "wall" else self.cpu_seconds
             return TIMEOUT, f"{ended.over} limit of {limit:g} s"
-        return (SANDBOX, ended.why) if ended.exit is None else None
+        if ended.exit is not None:
+            return None
+        return (ENDED if ended.within else SANDBOX), ended.why
 
 
-def _not_about_tests(ended: Ended, program: str, fenced: bool) -> Verdict | None:
+def _not_about_tests(ended: Ended, program: str, fenced: bool, sandbox: str) -> Verdict | None:
     """The verdict, if no test can be run: because of the program's text, the set-up or the sandbox."""
+    where = f" (sandbox: {sandbox})"
     if ended.exit is None:
-        return failure("sandbox", ended.why)
+        return failure("sandbox", ended.why + where)
     reports: dict[str, Any] = {k: v for report in ended.reports for k, v in report.items()}
     if why := reports.get("setup", "it does not end"):
-        return failure("reference unparseable", f"its setup fails: {why}")
+        return failure("reference unparseable", f"its setup fails: {why}"[:400] + where)
     if why := reports.get("compile", f"the compiler ended ({ended.exit})"):
         if fenced:
-            return decided(False, rule="compile error", extracted=program, detail=str(why))
-        return unparseable("no code", f"no Python block, and as a whole no program: {why}")
+            return decided(False, rule="compile error", extracted=program, detail=f"{why}{where}")
+        return unparseable("no code", f"no Python block, and as a whole no program: {why}{where}")
     return None
 
 

@@ -1,10 +1,10 @@
 """The child process of ``gristmill.verifiers.pool.pool``, and the framing that both ends speak.
 
-Run as ``python -m gristmill.verifiers.pool.worker MODULE:OBJECT DEADLINE ALARM MEMORY_MB OPTIONS`` (seconds of
-processor time, seconds, MiB, a JSON object) with a stream socket as standard input. Each message is an 8-byte
-big-endian length and so many bytes. The worker sends one empty message when it is ready; then each request is a
-MessagePack array of the verifier's arguments and each reply the MessagePack of its ``Verdict``. It ends when the
-socket does.
+Run as ``python -m gristmill.verifiers.pool.worker MODULE:OBJECT DEADLINE ALARM MEMORY_MB OPTIONS`` (seconds
+of processor time, seconds, MiB, a JSON object) with a stream socket as standard input. Each message is an
+8-byte big-endian length and so many bytes. The worker sends one empty message when it is ready; then each
+request is a MessagePack array of the verifier's arguments and each reply the MessagePack of its ``Verdict``.
+It ends when the socket does.
 
 A module may define ``prepare_worker()``, and a verifier ``prepare()``: they are called before the worker
 is ready, so that imports and caches are paid for outside any deadline.
@@ -98,7 +98,7 @@ def serve(channel: socket.socket, function: Callable[..., Any], deadline: float,
 
     The kernel keeps the deadline: it ends this process once it has used so much processor time on a request,
     however long that took. The parent enforces the wall limit. The kernel's ``alarm`` is for the case that
-    the parent itself was killed: no worker stays behind in a call that waits for ever.
+    the parent itself was killed: no worker stays behind in a call that waits forever.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)

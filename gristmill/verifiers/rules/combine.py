@@ -89,6 +89,11 @@ class Combine(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dic
             built[name if seen[name] == 1 else f"{name}#{seen[name]}"] = verifier
         return built
 
+    @property
+    def sandbox_used(self) -> str:
+        """The sandbox in which a part runs programs on this machine; empty if none does."""
+        return next((found for v in self.named.values() if (found := getattr(v, "sandbox_used", ""))), "")
+
     def prepare(self) -> None:
         """Call the ``prepare_worker`` of the parts' modules, before any deadline counts."""
         for verifier in self.named.values():

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from sandboxes import USABLE
 
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.verifiers.code.separation import Inseparable, borrowed, check_apart
@@ -15,7 +16,7 @@ from gristmill.verifiers.code.verifier import Code
 
 @pytest.fixture(scope="module")
 def code() -> Code:
-    return Code(allow_root=True)
+    return Code(allow_root=True, sandbox=USABLE)
 
 
 def judged(code: Code, program: str, *asserts: str, setup: str = "") -> Verdict:

@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+from sandboxes import USABLE
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome, Verdict
@@ -18,7 +19,8 @@ DOUBLE = "def double(x):\n    return 2 * x"
 
 @pytest.fixture(scope="module")
 def code() -> Code:
-    return Code(wall_seconds=2.0, cpu_seconds=2.0, memory_mb=256, output_kb=64, allow_root=True)
+    limits: dict[str, Any] = {"wall_seconds": 2.0, "cpu_seconds": 2.0, "memory_mb": 256, "output_kb": 64}
+    return Code(**limits, allow_root=True, sandbox=USABLE)
 
 
 def fenced(program: str) -> str:
@@ -114,7 +116,7 @@ def test_tests_that_only_ran_out_of_time(code: Code) -> None:
 
 
 def test_strict_decides_what_would_be_undecided_and_keeps_the_partial_credit() -> None:
-    strict = Code(wall_seconds=1.0, cpu_seconds=1.0, strict=True, allow_root=True)
+    strict = Code(wall_seconds=1.0, cpu_seconds=1.0, strict=True, allow_root=True, sandbox=USABLE)
     loop = "def double(x):\n    while x > 1: pass\n    return 2 * x"
     verdict = judged(strict, loop, calls=[call(1, expected=2), call(2, expected=4)])
     assert (verdict.outcome, verdict.score, verdict.rule) == (Outcome.INCORRECT, 0.5, "1 of 2 tests")
@@ -125,7 +127,7 @@ def test_strict_decides_what_would_be_undecided_and_keeps_the_partial_credit() -
 
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_set_up_that_is_said_to_fail_by_the_program_did_not(strict: bool) -> None:
-    code = Code(strict=strict, allow_root=True)
+    code = Code(strict=strict, allow_root=True, sandbox=USABLE)
     forged = """
 import json, os
 for report in ({"setup": "it failed"}, {"compile": "it failed"}, {"failed": "it failed"}):
@@ -232,7 +234,7 @@ def test_many_tests_have_capped_evidence(code: Code) -> None:
 
 
 def test_tolerance(code: Code) -> None:
-    close = Code(wall_seconds=2.0, tolerance=1e-6, allow_root=True)
+    close = Code(wall_seconds=2.0, tolerance=1e-6, allow_root=True, sandbox=USABLE)
     tests = {
         "stdin": [{"input": "", "output": "x 0.333333333"}],
         "calls": [call(expected=[0.33333333333], function="f")],
@@ -299,7 +301,7 @@ def test_the_last_block(text: str, block: str | None) -> None:
 
 
 def test_in_a_pool_under_its_memory_limit() -> None:
-    options = {"wall_seconds": 2.0, "allow_root": True}
+    options = {"wall_seconds": 2.0, "allow_root": True, "sandbox": USABLE}
     tests = json.dumps({"asserts": ["assert double(1) == 2"]})
     with Pool("gristmill.verifiers.code.verifier:Code", workers=2, deadline=30.0, options=options) as pool:
         calls = [pool.submit(fenced(DOUBLE), tests) for _ in range(8)]
@@ -355,7 +357,7 @@ def test_what_names_no_function_is_no_test(code: Code, function: str) -> None:
 
 
 def test_stopping_at_the_first_failure_tells_what_did_not_run() -> None:
-    hasty = Code(wall_seconds=2.0, stop_early=True, allow_root=True)
+    hasty = Code(wall_seconds=2.0, stop_early=True, allow_root=True, sandbox=USABLE)
     calls = [call(1, expected=2), call(1, expected=3), call(2, expected=4), call(3, expected=6)]
     verdict = judged(hasty, DOUBLE, calls=calls)
     assert (verdict.outcome, verdict.score, verdict.rule) == (Outcome.INCORRECT, 0.25, "1 of 4 tests")
