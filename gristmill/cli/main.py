@@ -18,6 +18,7 @@ from gristmill.cli.options import (
     RUNS,
     LimitOption,
     LogOption,
+    PayAgainOption,
     RecipeArg,
     RunArg,
     RunsOption,
@@ -110,6 +111,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Read nothing older from the completion log: pay anew.")
     ] = False,
+    pay_again: PayAgainOption = False,
     limit: LimitOption = None,
     runs: RunsOption = RUNS,
     log: LogOption = None,
@@ -148,6 +150,7 @@ def run(
                 recipe, executor=executor, tasks=tasks or 1, workers=workers, options=option or [], **given
             )
         else:
+            given |= {"pay_again": pay_again, "confirm": typer.confirm if sys.stdin.isatty() else None}
             runner.run(
                 recipe, **given, again=f"Continue with: {again}", at_once=lambda: _leave_at_once(again)
             )

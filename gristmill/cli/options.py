@@ -28,4 +28,8 @@ LogOption = Annotated[
     Path | None,
     typer.Option(help="The completion log. Default: $GRISTMILL_LOG, else .gristmill/completions.sqlite."),
 ]
+PayAgainOption = Annotated[
+    bool,
+    typer.Option("--pay-again", help="Pay anew for a complete run of which the completion log has nothing."),
+]
 RUNS = Path("runs")

@@ -16,7 +16,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -93,6 +93,12 @@ class CompletionLog:
         if len(have) < n:
             have = self._reader.related(key, first, n, read_after) | have
         return have
+
+    def holds(self, models: Collection[str]) -> bool:
+        """Whether the log has a request to one of ``models``."""
+        marks = ", ".join("?" * len(models))
+        query = f"SELECT EXISTS (SELECT 1 FROM request WHERE model IN ({marks}))"  # noqa: S608 - marks alone
+        return bool(self._reader.rows(query, tuple(models))[0][0])
 
     async def put(
         self, key: LogKey, first: int, completions: Sequence[Completion], read_after: int | None = None

@@ -31,6 +31,7 @@ from gristmill.pipelines.running.finish import Exported, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.messages import noted
+from gristmill.pipelines.running.paying import check_log
 from gristmill.pipelines.running.rows import kept_sources, read_sources, tried
 from gristmill.pipelines.running.sessions import Engines, Verifiers
 from gristmill.pipelines.running.targets import first_try, next_try
@@ -58,15 +59,20 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     is the directory of the run directories, ``log`` the completion log. Unless ``quiet``, progress goes to
     standard error and the closing table to standard output. After Ctrl-C ``again`` is the remedy that is
     told; after a second one ``at_once`` is called (default: everything is cancelled).
+
+    A complete run of which the log has nothing is run again only with ``pay_again``, ``resume`` or
+    ``fresh``, or if ``confirm`` says so when it is given the question.
     """
 
     resume: bool = False
     fresh: bool = False
+    pay_again: bool = False
     runs: str | Path = "runs"
     log: str | Path | None = None
     quiet: bool = False
     again: str = "Call run again with the same recipe."
     at_once: Callable[[], None] | None = None
+    confirm: Callable[[str], bool] | None = None
 
 
 def log_path(given: str | Path | None) -> Path:
@@ -81,11 +87,13 @@ def run(
     limit: int | None = None,
     resume: bool = False,
     fresh: bool = False,
+    pay_again: bool = False,
     runs: str | Path = "runs",
     log: str | Path | None = None,
     quiet: bool = False,
     again: str = "Call run again with the same recipe.",
     at_once: Callable[[], None] | None = None,
+    confirm: Callable[[str], bool] | None = None,
 ) -> Run:
     """Run a recipe (or the YAML file of one) to its end in ``runs/NAME`` and return what came of it.
 
@@ -97,7 +105,15 @@ def run(
     """
     recipe = loaded(recipe, overrides, limit)
     options = RunOptions(
-        resume=resume, fresh=fresh, runs=runs, log=log, quiet=quiet, again=again, at_once=at_once
+        resume=resume,
+        fresh=fresh,
+        pay_again=pay_again,
+        runs=runs,
+        log=log,
+        quiet=quiet,
+        again=again,
+        at_once=at_once,
+        confirm=confirm,
     )
     with hold(Path(runs) / recipe.name) as rundir:
         claim(rundir, recipe, options)
@@ -209,6 +225,8 @@ class _Run:
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
         read_after = self.rundir.fresh_since(log, start=self.options.fresh)
         self.engines = engines = Engines(self.recipe, log, read_after=read_after)
+        if not (self.options.pay_again or self.options.resume or self.options.fresh):
+            check_log(self.rundir, log, engines.models, self.options.confirm)
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
         mode: progress.Mode | None = "quiet" if self.options.quiet else None
