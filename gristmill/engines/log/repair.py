@@ -124,6 +124,7 @@ class _Damaged:
     def __enter__(self) -> _Damaged:
         self._log = connect(self._path)
         try:
+            self._log.execute("PRAGMA writable_schema = ON")  # without which a truncated file is not opened
             if self._alone:
                 self._log.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._log.execute("BEGIN EXCLUSIVE" if self._alone else "BEGIN")
