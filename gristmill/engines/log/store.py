@@ -173,7 +173,7 @@ class CompletionLog:
                     )
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise log_error(self.path, error, self._busy_seconds) from error
+            raise log_error(self.path, error) from error
         return number
 
     def close(self) -> None:
@@ -266,7 +266,8 @@ class CompletionLog:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
         except sqlite3.Error as error:
-            return log_error(self.path, error, self._busy_seconds)
+            failure = log_error(self.path, error)
+            return failure if self._identity() == self._file else gone(self.path)
         except LogError as error:
             return error
         return results if self._identity() == self._file else gone(self.path)
