@@ -21,6 +21,7 @@ from gristmill.cli.options import (
     LimitOption,
     LogOption,
     PartialOption,
+    PayAgainOption,
     RecipeArg,
     RunArg,
     RunsOption,
@@ -115,6 +116,7 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Read nothing older from the completion log: pay anew.")
     ] = False,
+    pay_again: PayAgainOption = False,
     limit: LimitOption = None,
     runs: RunsOption = RUNS,
     log: LogOption = None,
@@ -164,6 +166,7 @@ def run(
             done = runner.run(
                 recipe,
                 **given,
+                pay_again=pay_again,
                 confirm=asking(),
                 again=f"Continue with: {again}",
                 at_once=lambda: leave_at_once(again),

@@ -36,6 +36,10 @@ LogOption = Annotated[
     Path | None,
     typer.Option(help="The completion log. Default: $GRISTMILL_LOG, else .gristmill/completions.sqlite."),
 ]
+PayAgainOption = Annotated[
+    bool,
+    typer.Option("--pay-again", help="Pay anew for a complete run of which the completion log has nothing."),
+]
 RUNS = Path("runs")
 
 
@@ -56,4 +60,4 @@ def asking() -> Callable[[str], bool] | None:
     """A function that asks the user a question; ``None`` where nobody sits at a terminal."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
-    return lambda question: typer.confirm(f"{question} Replace it?", err=True)
+    return lambda question: typer.confirm(question, err=True)

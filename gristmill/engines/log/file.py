@@ -83,7 +83,7 @@ def open_log(path: Path, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connecti
         _prepare(connection, path, busy_seconds)
         opened, connection = connection, None
     except sqlite3.Error as error:
-        raise log_error(path, error, busy_seconds) from error
+        raise log_error(path, error) from error
     finally:
         if connection is not None:
             connection.close()
@@ -125,8 +125,7 @@ def patiently(
     path: Path, busy_seconds: float, act: Callable[[], T], ends: Callable[[], bool] = lambda: False
 ) -> T:
     """What ``act`` returns, tried again while another program keeps the log locked, with a warning at once
-    and every 30 seconds. Gives up with SQLite's error after ``busy_seconds``, or as soon as ``ends`` says
-    so."""
+    and every 30 seconds. ``LogError`` after ``busy_seconds``, or as soon as ``ends`` says so."""
     began = time.monotonic()
     next_word = began
     while True:
@@ -134,8 +133,10 @@ def patiently(
             return act()
         except sqlite3.OperationalError as error:
             now = time.monotonic()
-            if not _busy(error) or now - began >= busy_seconds or ends():
+            if not _busy(error):
                 raise
+            if now - began >= busy_seconds or ends():
+                raise _locked(path, now - began) from error
             if now >= next_word and now - began >= min(PATIENCE, busy_seconds / 2):
                 _check_locks(path)
                 next_word = now + _SAY_EVERY
@@ -257,14 +258,18 @@ _REMEDIES = {
 }
 
 
-def log_error(path: Path, error: sqlite3.Error, busy_seconds: float = BUSY_SECONDS) -> LogError:
+def _locked(path: Path, seconds: float) -> LogError:
+    return LogError(
+        f"{path}: another program has kept the log locked for {seconds:.1f} s.",
+        remedy=f"End that program (fuser {path} shows it) and run the same command again.",
+    )
+
+
+def log_error(path: Path, error: sqlite3.Error) -> LogError:
     """SQLite's error as a ``LogError`` that says what to do about it."""
     name = getattr(error, "sqlite_errorname", "")
     if _busy(error):
-        return LogError(
-            f"{path}: another program has kept the log locked for {busy_seconds:g} s.",
-            remedy=f"End that program (fuser {path} shows it) and run the same command again.",
-        )
+        return _locked(path, PATIENCE)
     remedy = next((text for code, text in _REMEDIES.items() if name.startswith(code)), "")
     return LogError(
         f"{path}: the completion log cannot be used: {error} ({name or type(error).__name__}).",

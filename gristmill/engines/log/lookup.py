@@ -77,7 +77,7 @@ class LogReader:
                 self._path, self._busy_seconds, lambda: self.connection.execute(query, values).fetchall()
             )
         except sqlite3.Error as error:
-            raise log_error(self._path, error, self._busy_seconds) from error
+            raise log_error(self._path, error) from error
 
     def close(self) -> None:
         """Close the connection."""

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from gristmill.core.errors import LogError
 from gristmill.engines.log.entry import family, read, seal
-from gristmill.engines.log.file import PATIENCE, check_file, connect, log_error, open_log, os_error
+from gristmill.engines.log.file import check_file, connect, log_error, open_log, os_error
 from gristmill.engines.log.transfer import sound_request
 
 _SHOWN = 10
@@ -124,13 +124,14 @@ class _Damaged:
     def __enter__(self) -> _Damaged:
         self._log = connect(self._path)
         try:
+            self._log.execute("PRAGMA writable_schema = ON")  # without which a truncated file is not opened
             if self._alone:
                 self._log.execute("PRAGMA locking_mode = EXCLUSIVE")
             self._log.execute("BEGIN EXCLUSIVE" if self._alone else "BEGIN")
             columns = {row[1] for row in self._log.execute("PRAGMA table_info(completion)")}
         except sqlite3.Error as error:
             self._log.close()
-            raise log_error(self._path, error, PATIENCE) from error
+            raise log_error(self._path, error) from error
         if not columns:
             self._log.close()
             raise LogError(

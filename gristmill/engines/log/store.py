@@ -16,7 +16,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -94,6 +94,12 @@ class CompletionLog:
             have = self._reader.related(key, first, n, read_after) | have
         return have
 
+    def holds(self, models: Collection[str]) -> bool:
+        """Whether the log has a request to one of ``models``."""
+        marks = ", ".join("?" * len(models))
+        query = f"SELECT EXISTS (SELECT 1 FROM request WHERE model IN ({marks}))"  # noqa: S608 - marks alone
+        return bool(self._reader.rows(query, tuple(models))[0][0])
+
     async def put(
         self, key: LogKey, first: int, completions: Sequence[Completion], read_after: int | None = None
     ) -> list[Completion]:
@@ -167,7 +173,7 @@ class CompletionLog:
                     )
                 connection.execute("COMMIT")
         except sqlite3.Error as error:
-            raise log_error(self.path, error, self._busy_seconds) from error
+            raise log_error(self.path, error) from error
         return number
 
     def close(self) -> None:
@@ -260,7 +266,8 @@ class CompletionLog:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
         except sqlite3.Error as error:
-            return log_error(self.path, error, self._busy_seconds)
+            failure = log_error(self.path, error)
+            return failure if self._identity() == self._file else gone(self.path)
         except LogError as error:
             return error
         return results if self._identity() == self._file else gone(self.path)

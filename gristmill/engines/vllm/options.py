@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,22 +10,44 @@ import msgspec
 from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
-from gristmill.engines.llamacpp.engine import identity as file_identity
 from gristmill.engines.options import ReadingOptions, ReasoningAs
+from gristmill.engines.weights import file_identity, folder_identity
 
 ADAPTER = "adapter"
 """The name under which the LoRA adapter is known to vLLM."""
 
-# Arguments that change the model's answers and not only its speed: they are part of its identity.
+# Arguments that change or cut off the model's answers, and not only its speed: they are part of its identity.
 _MEANING = (
+    "calculate_kv_scales",
+    "chat_template_content_format",
+    "code_revision",
+    "config_format",
+    "default_chat_template_kwargs",
+    "disable_sliding_window",
     "dtype",
-    "quantization",
-    "kv_cache_dtype",
-    "revision",
-    "tokenizer",
-    "tokenizer_revision",
+    "generation_config",
+    "hf_config_path",
     "hf_overrides",
+    "kv_cache_dtype",
+    "load_format",
+    "logits_processor_pattern",
+    "logits_processors",
+    "logprobs_mode",
+    "lora_dtype",
+    "max_model_len",
+    "override_attention_dtype",
+    "override_generation_config",
+    "quantization",
+    "reasoning_parser",
+    "revision",
+    "rope_parameters",
+    "rope_scaling",
+    "rope_theta",
+    "speculative_config",
     "structured_outputs_config",
+    "tokenizer",
+    "tokenizer_mode",
+    "tokenizer_revision",
 )
 _OURS = {
     "model": "model",
@@ -38,7 +59,10 @@ _OURS = {
     "port": "port",
     "api_key": "base_url",
 }
-_MODEL_FILES = ("*.safetensors", "*.bin", "*.gguf", "*.json", "*.jinja", "*.model")
+_MODEL_FILES = (
+    *("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf"),
+    *("*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"),
+)
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -103,24 +127,24 @@ def identity(options: VllmOptions) -> str:
     A repository on the Hub is identified by its name (and ``revision``), since it may not be downloaded yet.
     """
     folder = Path(options.model)
-    parts = [_fingerprint(folder) if folder.is_dir() else options.model]
+    parts = [folder_identity(folder, _MODEL_FILES) if folder.is_dir() else options.model]
     if options.lora:
-        parts.append(f"lora={_fingerprint(Path(options.lora))}")
+        parts.append(f"lora={folder_identity(Path(options.lora), _MODEL_FILES)}")
     if options.chat_template:
         parts.append(f"template={file_identity(Path(options.chat_template))}")
-    given = {name: options.args[name] for name in _MEANING if name in options.args}
+    given = {name: _content(options.args[name]) for name in _MEANING if name in options.args}
     for extra in (given, options.chat_template_kwargs):
         if extra:
             parts.append(msgspec.json.encode(extra, order="sorted").decode())
     return " ".join(parts) + options.reading
 
 
-def _fingerprint(folder: Path) -> str:
-    """The name of a directory and a fingerprint of its files' names and contents (see ``identity``)."""
-    digest = hashlib.blake2b(digest_size=8)
-    for path in sorted(path for pattern in _MODEL_FILES for path in folder.glob(pattern)):
-        digest.update(file_identity(path).encode() + b"\n")
-    return f"{folder.resolve().name} {digest.hexdigest()}"
+def _content(value: Any) -> Any:
+    """The identity of a directory (a tokenizer's, for example) that an argument names; other values as they
+    are."""
+    if isinstance(value, str) and value and Path(value).is_dir():
+        return folder_identity(Path(value), _MODEL_FILES)
+    return value
 
 
 def arguments(options: VllmOptions) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def _check_limit(rundir: RunDir, recipe: Recipe, confirm: Confirm | None) -> Non
         f"{rundir.path} holds a complete run of {taken:,} rows; with the limit it would be replaced by one "
         f"of {recipe.limit:,}."
     )
-    if confirm is None or not confirm(question):
+    if confirm is None or not confirm(f"{question} Replace it?"):
         raise RunError(
             question,
             remedy="Give the smaller run a name of its own with --set name=NAME, or say --replace.",

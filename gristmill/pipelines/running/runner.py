@@ -35,6 +35,7 @@ from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.limits import threads_limited
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.messages import noted
+from gristmill.pipelines.running.paying import check_log
 from gristmill.pipelines.running.purse import LEDGER, Purse
 from gristmill.pipelines.running.rows import kept_sources, read_sources, tried
 from gristmill.pipelines.running.sessions import Engines, Verifiers
@@ -67,10 +68,14 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     ``gristmill.pipelines.running.progress.Report``, as a dict. After Ctrl-C ``again`` is the remedy that is
     told; after a second one ``at_once`` is called (default: everything is cancelled). A complete run is
     replaced by a smaller one, under a limit, with ``replace`` or where ``confirm`` says yes to the question.
+
+    A complete run of which the log has nothing is run again only with ``pay_again``, ``resume`` or
+    ``fresh``, or if ``confirm`` says so when it is given the question.
     """
 
     resume: bool = False
     fresh: bool = False
+    pay_again: bool = False
     runs: str | Path = "runs"
     log: str | Path | None = None
     quiet: bool = False
@@ -94,6 +99,7 @@ def run(
     limit: int | None = None,
     resume: bool = False,
     fresh: bool = False,
+    pay_again: bool = False,
     runs: str | Path = "runs",
     log: str | Path | None = None,
     quiet: bool = False,
@@ -117,6 +123,7 @@ def run(
     options = RunOptions(
         resume=resume,
         fresh=fresh,
+        pay_again=pay_again,
         runs=runs,
         log=log,
         quiet=quiet,
@@ -220,6 +227,8 @@ class _Run:
         spending = self.rundir.path / LEDGER if self.recipe.prices or self.recipe.budget else None
         purse = Purse(self.recipe.budget, spending, fresh=self.options.fresh)
         self.engines = engines = Engines(self.recipe, log, read_after=read_after, purse=purse)
+        if not (self.options.pay_again or self.options.resume or self.options.fresh):
+            check_log(self.rundir, log, engines.models, self.options.confirm)
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
         purse.stop = stopper.stop
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)

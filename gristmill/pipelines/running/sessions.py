@@ -82,6 +82,11 @@ class Engines:
         return {name: session for name, session in self._named.items() if name is not None}
 
     @property
+    def models(self) -> frozenset[str]:
+        """The identities of all weights that are asked."""
+        return frozenset(session.model for session in self._sessions)
+
+    @property
     def concurrency(self) -> int:
         """The most requests in flight at all of them together."""
         return sum(s.concurrency for s in self._sessions)

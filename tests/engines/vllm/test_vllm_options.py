@@ -42,6 +42,10 @@ def test_the_identity_follows_the_weights_and_what_bends_them_but_not_the_speed(
         Vllm(model=str(model), chat_template=str(template)),
         Vllm(model=str(model), args={"dtype": "float32"}),
         Vllm(model=str(model), args={"quantization": "fp8"}),
+        Vllm(model=str(model), args={"max_model_len": 4096}),
+        Vllm(model=str(model), args={"rope_scaling": {"rope_type": "yarn", "factor": 4.0}}),
+        Vllm(model=str(model), args={"load_format": "dummy"}),
+        Vllm(model=str(model), args={"logits_processors": ["module:Processor"]}),
         Vllm(model=str(model), chat_template_kwargs={"enable_thinking": False}),
     ]
     names = [identity(v) for v in variants]
