@@ -14,7 +14,7 @@ from gristmill.core.engine import Completion, FinishReason, Request, TokenLogpro
 from gristmill.core.errors import RequestRefusedError, TransientError
 from gristmill.engines.openai.failures import UNREADABLE, readable, snippet
 from gristmill.engines.openai.options import ServerOptions
-from gristmill.engines.reading import Answer, Reading, answer_tokens
+from gristmill.engines.reading import ReplyParts, ReplyReader, answer_tokens
 
 LEAST_LOGPROB = -9999.0
 """What stands for minus infinity, which JSON cannot say; vLLM sends the same."""
@@ -82,7 +82,7 @@ class Replies:
 
     def __init__(self, options: ServerOptions, url: object) -> None:
         self._options = options
-        self._reading = Reading(options, url)
+        self._reading = ReplyReader(options, url)
 
     def completions(
         self, url: object, body: bytes, request: Request, n: int, repeated: str
@@ -132,7 +132,7 @@ class Replies:
 
     def _answer(
         self, url: object, body: bytes, choice: _Choice, request: Request, unsaid: FinishReason, repeated: str
-    ) -> Answer:
+    ) -> ReplyParts:
         """One choice as its answer, its reasoning and why it ended."""
         message, name = choice.message, choice.finish_reason
         reason = self._reading.meaning(str(name)) if name is not None else unsaid

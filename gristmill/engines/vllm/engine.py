@@ -31,7 +31,7 @@ from gristmill.core.errors import (
 from gristmill.engines import scoring
 from gristmill.engines.guard import Guard, Order
 from gristmill.engines.options import FinishMeaning
-from gristmill.engines.reading import Reading, answer_tokens, sent
+from gristmill.engines.reading import ReplyReader, answer_tokens, sent
 from gristmill.engines.revival import Revival
 from gristmill.engines.vllm.options import ADAPTER, VllmOptions, arguments, check, identity
 
@@ -91,7 +91,7 @@ class VllmEngine:
     def __init__(self, options: VllmOptions) -> None:
         self._options = options
         self.model = identity(options)
-        self._reading = Reading(options, "vllm")
+        self._reading = ReplyReader(options, "vllm")
         self.abilities = frozenset(Ability)
         self.concurrency = options.concurrency
         self._loaded: _Loaded | None = None
@@ -309,12 +309,12 @@ def _params(request: Request, first: int, n: int) -> Any:
     )
 
 
-def _meaning(output: Any, reading: Reading) -> FinishMeaning:
+def _meaning(output: Any, reading: ReplyReader) -> FinishMeaning:
     """Why an output ended; one without a reason did not."""
     return "error" if output.finish_reason is None else reading.meaning(output.finish_reason)
 
 
-def _completion(output: Any, request: Request, prompt_tokens: int, reading: Reading) -> Completion:
+def _completion(output: Any, request: Request, prompt_tokens: int, reading: ReplyReader) -> Completion:
     most, reason = request.sampling.logprobs, _meaning(output, reading)
     if reason == "error":
         raise TransientError("vllm: the request was aborted")

@@ -94,9 +94,9 @@ class TaskResult(Struct):
     def add(self, other: TaskResult) -> None:
         """Add what another has counted."""
         for mine, theirs in zip(self.counts, other.counts, strict=True):
-            for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out"):
+            for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out", "tokens_reasoning"):
                 setattr(mine, name, getattr(mine, name) + getattr(theirs, name))
-            for name in ("rejected", "verdicts", "undecided"):
+            for name in ("rejected", "verdicts", "undecided", "finish_reasons"):
                 have = getattr(mine, name)
                 for key, count in getattr(theirs, name).items():
                     have[key] = have.get(key, 0) + count

@@ -14,7 +14,9 @@ from gristmill.core.version import __version__
 
 class StageCounts(Struct):
     """One stage. ``tokens_in`` and ``tokens_out`` are of all completions it used, paid now or earlier;
-    ``undecided`` has the verdicts that are neither right nor wrong, by their rule."""
+    ``undecided`` has the verdicts that are neither right nor wrong, by their rule; ``finish_reasons`` says
+    why its completions ended, and ``tokens_reasoning`` how many of ``tokens_out`` went into reasoning, where
+    the server says so."""
 
     name: str
     rows_in: int = 0
@@ -25,6 +27,8 @@ class StageCounts(Struct):
     completions: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    finish_reasons: dict[str, int] = field(default_factory=Counter)
+    tokens_reasoning: int = 0
 
 
 class SessionCounts(Protocol):
@@ -116,6 +120,11 @@ def table(summary: Summary) -> str:
     undecided = sum((Counter(stage.undecided) for stage in summary.stages), Counter[str]())
     if undecided:
         lines += ["undecided: " + ", ".join(f"{printable(w)} {n:,}" for w, n in sorted(undecided.items()))]
+    ended = sum((Counter(stage.finish_reasons) for stage in summary.stages), Counter[str]())
+    if set(ended) - {"stop"}:
+        lines += ["completions ended by: " + ", ".join(f"{w} {n:,}" for w, n in sorted(ended.items()))]
+    if thought := sum(stage.tokens_reasoning for stage in summary.stages):
+        lines += [f"tokens out for reasoning: {thought:,}"]
     if summary.exports:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):
