@@ -134,6 +134,16 @@ def test_a_run_of_before_records_had_all_their_fields_is_a_source(tmp_path: Path
     assert changed > 3
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_the_reasoning_of_messages_is_read(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "chats.jsonl"
+    messages = [{"role": "user", "content": "2 + 2?", field: "no"}, {"role": "assistant", "content": "4"}]
+    messages[1][field] = "Two and two."
+    path.write_text(json.dumps({"messages": messages}) + "\n")
+    [found] = good(Source(path=str(path), reads="conversations"))
+    assert [t.reasoning for t in found.turns] == ["", "Two and two."]
+
+
 def test_a_stage_with_columns_of_its_own_gives_records_of_one_type(tmp_path: Path) -> None:
     class Odd(Struct, frozen=True):
         id: str
