@@ -131,7 +131,7 @@ class VllmEngine:
         output = await self._ask(request, first=first, n=n)
         outputs = sorted(output.outputs, key=lambda o: o.index)
         return [
-            _completion(o, request, len(output.prompt_token_ids) if i == 0 else 0, self._reading)
+            completion_of(o, request, len(output.prompt_token_ids) if i == 0 else 0, self._reading)
             for i, o in enumerate(outputs)
         ]
 
@@ -314,7 +314,8 @@ def _meaning(output: Any, reading: ReplyReader) -> FinishMeaning:
     return "error" if output.finish_reason is None else reading.meaning(output.finish_reason)
 
 
-def _completion(output: Any, request: Request, prompt_tokens: int, reading: ReplyReader) -> Completion:
+def completion_of(output: Any, request: Request, prompt_tokens: int, reading: ReplyReader) -> Completion:
+    """One of vLLM's outputs as a completion. ``TransientError`` for one that was aborted."""
     most, reason = request.sampling.logprobs, _meaning(output, reading)
     if reason == "error":
         raise TransientError("vllm: the request was aborted")
