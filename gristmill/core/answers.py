@@ -47,7 +47,8 @@ def split_reasoning(text: str, *, begun: bool = False) -> SplitReply:
     ``begun`` the prompt is known to do so: a text without a closing tag is all reasoning. White space around
     both parts is dropped; a text without a block is returned as it is.
     """
-    for opening, closing in _BLOCKS:
+    mentioned = "think" in text or "THINK" in text  # as in every tag, and in few answers
+    for opening, closing in _BLOCKS if mentioned else ():
         rest, thought = text, list[str]()
         opened = rest.lstrip().startswith(opening)
         before, closed, after = rest.partition(closing)
