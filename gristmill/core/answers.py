@@ -34,21 +34,22 @@ _BLOCKS = (
 prompt asked for, and so a part of the answer's form."""
 
 
-class Split(NamedTuple):
+class SplitReply(NamedTuple):
     """A reply as reasoning and answer; ``answer`` is ``None`` where the reasoning did not end."""
 
     reasoning: str
     answer: str | None
 
 
-def split_reasoning(text: str, *, begun: bool = False) -> Split:
+def split_reasoning(text: str, *, begun: bool = False) -> SplitReply:
     """``text`` without the blocks of reasoning that it begins with, and those without their tags.
 
     A closing tag that nothing opened ends a block that the prompt had begun, as many chat templates do. With
     ``begun`` the prompt is known to do so: a text without a closing tag is all reasoning. White space around
     both parts is dropped; a text without a block is returned as it is.
     """
-    for opening, closing in _BLOCKS:
+    mentioned = "think" in text or "THINK" in text  # as in every tag, and in few answers
+    for opening, closing in _BLOCKS if mentioned else ():
         rest, thought = text, list[str]()
         opened = rest.lstrip().startswith(opening)
         before, closed, after = rest.partition(closing)
@@ -59,12 +60,12 @@ def split_reasoning(text: str, *, begun: bool = False) -> Split:
             thought.append(before.strip().removeprefix(opening).strip())
             rest = after.lstrip()
             if not closed:
-                return Split("\n\n".join(filter(None, thought)), None)
+                return SplitReply("\n\n".join(filter(None, thought)), None)
             opened = rest.startswith(opening)
         if opening in rest.rpartition(closing)[2]:
-            return Split("\n\n".join(filter(None, [*thought, rest])), None)
-        return Split("\n\n".join(filter(None, thought)), rest)
-    return Split(text.strip(), None) if begun else Split("", text)
+            return SplitReply("\n\n".join(filter(None, [*thought, rest])), None)
+        return SplitReply("\n\n".join(filter(None, thought)), rest)
+    return SplitReply(text.strip(), None) if begun else SplitReply("", text)
 
 
 def in_tags(reasoning: str, answer: str) -> str:

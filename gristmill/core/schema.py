@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=msgspec.Struct)
 
+_LATER = frozenset({"reasoning", "reasoning_tokens"})
+"""Fields that records have got since the first files were written. They have defaults."""
+
 
 @cache
 def schema(record: type[msgspec.Struct]) -> pl.Schema:
@@ -22,6 +25,22 @@ def schema(record: type[msgspec.Struct]) -> pl.Schema:
     import polars as pl
 
     return pl.Schema({name: _dtype(shape) for name, shape in shapes(record).items()})
+
+
+@cache
+def former_schema(record: type[msgspec.Struct]) -> pl.Schema:
+    """The schema of a record type in files that were written before it had all its fields of today."""
+    import polars as pl
+
+    return pl.Schema({name: _dtype(shape) for name, shape in _former(shapes(record)).items()})
+
+
+def _former(shape: Any) -> Any:
+    if isinstance(shape, list):
+        return [_former(shape[0])]
+    if isinstance(shape, dict):
+        return {name: _former(inner) for name, inner in shape.items() if name not in _LATER}
+    return shape
 
 
 def shapes(record: type[msgspec.Struct]) -> dict[str, Any]:
@@ -131,5 +150,9 @@ def _plain(value: Any) -> Any:
 
 
 def from_frame(frame: pl.DataFrame, record: type[R]) -> list[R]:
-    """The records of a frame that ``to_frame`` made (or that was read back from Parquet)."""
-    return msgspec.convert(frame.select(record.__struct_fields__).to_dicts(), list[record])  # type: ignore[valid-type]
+    """The records of a frame that ``to_frame`` made (or that was read back from Parquet).
+
+    Columns that the frame lacks have their defaults; ``msgspec.ValidationError`` for one that has none.
+    """
+    there = [name for name in record.__struct_fields__ if name in frame.columns]
+    return msgspec.convert(frame.select(there).to_dicts(), list[record])  # type: ignore[valid-type]

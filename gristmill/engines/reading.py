@@ -27,7 +27,7 @@ FINISH_REASONS = {name: meaning for meaning, names in _NAMES.items() for name in
 """What the names of finish reasons mean, in lower case."""
 
 
-class Answer(NamedTuple):
+class ReplyParts(NamedTuple):
     """A reply taken apart."""
 
     text: str
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
     reason: FinishReason
 
 
-class Reading:
+class ReplyReader:
     """The options for reading answers at work: each name that is not known is said once."""
 
     def __init__(self, options: ReadingOptions, where: object) -> None:
@@ -64,7 +64,7 @@ class Reading:
             self._said.add(about)
             _log.warning("%s", message)
 
-    def apart(self, request: Request, text: str, reasoning: str, reason: FinishReason) -> Answer:
+    def apart(self, request: Request, text: str, reasoning: str, reason: FinishReason) -> ReplyParts:
         """A reply's answer and reasoning, of its ``text`` and what the server itself took for ``reasoning``.
 
         Reasoning without an answer behind it was not finished: the text is then empty, and what ended by
@@ -77,10 +77,12 @@ class Reading:
             text = answer or ""
         if reasoning and not text and reason == "stop":
             reason = "other"
-        return Answer(text, reasoning, reason)
+        return ReplyParts(text, reasoning, reason)
 
 
-def answer_tokens(tokens: Sequence[TokenLogprob] | None, answer: Answer) -> tuple[TokenLogprob, ...] | None:
+def answer_tokens(
+    tokens: Sequence[TokenLogprob] | None, answer: ReplyParts
+) -> tuple[TokenLogprob, ...] | None:
     """The tokens of the answer alone, of those of a whole reply; ``None`` where they cannot be told apart."""
     if tokens is None or not answer.reasoning:
         return None if tokens is None else tuple(tokens)

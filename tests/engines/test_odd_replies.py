@@ -6,8 +6,10 @@ import asyncio
 import logging
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from odd_replies import SAID, THOUGHT
 from odd_server import Odd
@@ -15,9 +17,15 @@ from odd_server import Odd
 from gristmill.core.engine import Completion, Message, Request, Sampling
 from gristmill.core.errors import EngineError, RequestRefusedError, RowRejected, TransientError
 from gristmill.engines import Session
+from gristmill.engines.endpoints.endpoint import Endpoint
+from gristmill.engines.endpoints.engine import Endpoints
+from gristmill.engines.llamacpp.engine import LlamaCpp, LlamaCppEngine
 from gristmill.engines.log import CompletionLog
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.openai.replies import LEAST_LOGPROB
+from gristmill.engines.reading import ReplyReader
+from gristmill.engines.vllm.engine import Vllm, completion_of
+from gristmill.engines.vllm.server import VllmServer
 
 
 def ask(odd: Odd, name: str, request: Request | None = None, n: int = 1, **options: Any) -> Completion:
@@ -213,3 +221,52 @@ def test_what_has_no_end_is_cut_off_in_bounded_memory(
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 100, f"{grown:.0f} MiB"
+
+
+def test_every_engine_reads_replies_alike(odd: Odd, tmp_path: Path) -> None:
+    """The options reach each kind of engine, and each takes a reply apart by the same function."""
+    url = odd.url("thinks-in-tags")
+    request = Request((Message("user", "q"),), Sampling())
+
+    async def first(options: Any) -> Completion:
+        async with options.open() as engine:
+            return (await engine.generate(request))[0]
+
+    for options in (
+        VllmServer(model="m", base_url=url),
+        Endpoints(model="m", endpoints=(Endpoint(base_url=url),)),
+    ):
+        assert asyncio.run(first(options)).reasoning == THOUGHT
+        kept = msgspec.structs.replace(options, reasoning_in_text="keep")
+        assert asyncio.run(first(kept)).text.startswith("<think>")
+        assert kept.open().model.endswith(" reasoning_in_text=keep")
+    model = tmp_path / "m.gguf"
+    model.write_bytes(b"GGUF")
+    local = LlamaCppEngine(LlamaCpp(reasoning_in_text="begun"), model)
+    assert local.model.endswith(" reasoning_in_text=begun")
+    small = Endpoints(model="m", endpoints=(Endpoint(base_url=url),), most_answer_chars=50)
+    with pytest.raises(RequestRefusedError, match="most_answer_chars"):
+        asyncio.run(first(small))
+
+
+def vllm_output(text: str, reason: str | None, *tokens: str) -> Any:
+    scores = [{i: SimpleNamespace(decoded_token=t, logprob=-i - 1, rank=1)} for i, t in enumerate(tokens)]
+    return SimpleNamespace(
+        text=text, finish_reason=reason, token_ids=list(range(len(tokens))), logprobs=scores
+    )
+
+
+def test_vllm_in_process_reads_replies_alike() -> None:
+    request = Request((Message("user", "q"),), Sampling(logprobs=0))
+    reader = ReplyReader(Vllm(model="m"), "vllm")
+    tokens = ("<think>", "Two", "</think>", "\n\n", "It", " is 4.", "<|im_end|>")
+    output = vllm_output("<think>Two</think>\n\nIt is 4.", "stop", *tokens)
+    found = completion_of(output, request, 3, reader)
+    assert (found.text, found.reasoning, found.finish_reason) == ("It is 4.", "Two", "stop")
+    assert (found.prompt_tokens, found.completion_tokens) == (3, 7)
+    assert [t.token for t in found.logprobs or ()] == ["It", " is 4.", "<|im_end|>"]
+    cut = completion_of(vllm_output("<think>Two", "length", *tokens[:2]), request, 3, reader)
+    assert (cut.text, cut.reasoning, cut.finish_reason, cut.logprobs) == ("", "Two", "length", None)
+    for reason in (None, "abort", "error"):
+        with pytest.raises(TransientError, match="aborted"):
+            completion_of(vllm_output("It is", reason, "It", " is"), request, 3, reader)

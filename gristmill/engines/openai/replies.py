@@ -14,7 +14,7 @@ from gristmill.core.engine import Completion, FinishReason, Request, TokenLogpro
 from gristmill.core.errors import RequestRefusedError, TransientError
 from gristmill.engines.openai.failures import UNREADABLE, readable, snippet
 from gristmill.engines.openai.options import ServerOptions
-from gristmill.engines.reading import Answer, Reading, answer_tokens
+from gristmill.engines.reading import ReplyParts, ReplyReader, answer_tokens
 
 LEAST_LOGPROB = -9999.0
 """What stands for minus infinity, which JSON cannot say; vLLM sends the same."""
@@ -82,7 +82,7 @@ class Replies:
 
     def __init__(self, options: ServerOptions, url: object) -> None:
         self._options = options
-        self._reading = Reading(options, url)
+        self._reading = ReplyReader(options, url)
 
     def completions(
         self, url: object, body: bytes, request: Request, n: int, repeated: str
@@ -132,7 +132,7 @@ class Replies:
 
     def _answer(
         self, url: object, body: bytes, choice: _Choice, request: Request, unsaid: FinishReason, repeated: str
-    ) -> Answer:
+    ) -> ReplyParts:
         """One choice as its answer, its reasoning and why it ended."""
         message, name = choice.message, choice.finish_reason
         reason = self._reading.meaning(str(name)) if name is not None else unsaid
@@ -143,7 +143,7 @@ class Replies:
             text, reason = _words(message.refusal), "refusal"
         elif not text and (message.tool_calls or message.function_call):
             reason = "tool_calls"
-        if _SURROGATES.search(text) or _SURROGATES.search(reasoning):
+        if not (_whole(text) and _whole(reasoning)):
             raise TransientError(f"{url}: not a chat completion (its text is not UTF-8): {readable(body)}")
         if message.content is None and reason == "stop" and not (text or reasoning):
             raise TransientError(f"{url}: the content is null: {readable(body)}")
@@ -183,17 +183,15 @@ def _share(total: int, n: int, i: int) -> int:
 
 def _said(message: _Message) -> tuple[str, str]:
     """The text and the reasoning of a message, which some servers send as a list of parts."""
-    reasoning = next(
-        filter(None, map(_words, (message.reasoning_content, message.reasoning, message.reasoning_details))),
-        "",
-    )
+    given = message.reasoning_content or message.reasoning or message.reasoning_details
+    reasoning = _words(given).strip() if given else ""
     if not isinstance(message.content, list):
-        return _words(message.content), reasoning.strip()
+        return message.content or "", reasoning
     kinds = [str(p.get("type", "")) if isinstance(p, dict) else "" for p in message.content]
     thought = [kind.partition(".")[0] in _THOUGHT for kind in kinds]
     text = "".join(_words(p) for p, own in zip(message.content, thought, strict=True) if not own)
     parts = [_words(p) for p, own in zip(message.content, thought, strict=True) if own]
-    return text, (reasoning or "\n\n".join(filter(None, parts))).strip()
+    return text, reasoning or "\n\n".join(filter(None, parts)).strip()
 
 
 def _words(value: Any, depth: int = 4) -> str:
@@ -237,10 +235,18 @@ def _leniently(body: bytes) -> _Response:
 
 
 def _convert_logprobs(given: Any) -> _Logprobs | None:
+    """Log-probabilities with what JSON cannot say put right; ``None`` where one of them is not a number."""
     try:
-        return msgspec.convert(given, _Logprobs | None, strict=False)
+        found = msgspec.convert(given, _Logprobs | None, strict=False)
     except msgspec.ValidationError:
         return None
+    for token in (found.content if found else None) or []:
+        for score in (token, *(token.top_logprobs or [])):
+            if math.isnan(score.logprob):
+                return None
+            score.logprob = max(score.logprob, LEAST_LOGPROB)
+            score.token = _SURROGATES.sub("\ufffd", score.token)
+    return found
 
 
 def _check_json(url: object, text: str, request: Request) -> None:
@@ -259,26 +265,23 @@ def _check_json(url: object, text: str, request: Request) -> None:
 def _logprobs(choice: _Choice, most: int, *, nothing: bool) -> tuple[TokenLogprob, ...] | None:
     """Each token with at most ``most`` alternatives; llama-server sends some without being asked.
 
-    ``None`` where the server gave none for an answer that has text, or one of them is not a number.
+    ``None`` where the server gave none for an answer that has text.
     """
     tokens = choice.logprobs.content if choice.logprobs else None
     if not tokens:
         return () if nothing else None
-    if any(math.isnan(t.logprob) for t in tokens):
-        return None
     return tuple(
         TokenLogprob(
-            _SURROGATES.sub("\ufffd", t.token),
-            _finite(t.logprob),
-            tuple(
-                TokenScore(_SURROGATES.sub("\ufffd", a.token), _finite(a.logprob))
-                for a in (t.top_logprobs or [])[:most]
-                if not math.isnan(a.logprob)
-            ),
+            t.token, t.logprob, tuple(TokenScore(a.token, a.logprob) for a in (t.top_logprobs or [])[:most])
         )
         for t in tokens
     )
 
 
-def _finite(logprob: float) -> float:
-    return max(logprob, LEAST_LOGPROB) if logprob < math.inf else 0.0
+def _whole(text: str) -> bool:
+    """Whether a text has no halves of surrogates, which UTF-8 cannot say."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

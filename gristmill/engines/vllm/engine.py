@@ -31,7 +31,7 @@ from gristmill.core.errors import (
 from gristmill.engines import scoring
 from gristmill.engines.guard import Guard, Order
 from gristmill.engines.options import FinishMeaning
-from gristmill.engines.reading import Reading, answer_tokens, sent
+from gristmill.engines.reading import ReplyReader, answer_tokens, sent
 from gristmill.engines.revival import Revival
 from gristmill.engines.vllm.options import ADAPTER, VllmOptions, arguments, check, identity
 
@@ -91,7 +91,7 @@ class VllmEngine:
     def __init__(self, options: VllmOptions) -> None:
         self._options = options
         self.model = identity(options)
-        self._reading = Reading(options, "vllm")
+        self._reading = ReplyReader(options, "vllm")
         self.abilities = frozenset(Ability)
         self.concurrency = options.concurrency
         self._loaded: _Loaded | None = None
@@ -131,7 +131,7 @@ class VllmEngine:
         output = await self._ask(request, first=first, n=n)
         outputs = sorted(output.outputs, key=lambda o: o.index)
         return [
-            _completion(o, request, len(output.prompt_token_ids) if i == 0 else 0, self._reading)
+            completion_of(o, request, len(output.prompt_token_ids) if i == 0 else 0, self._reading)
             for i, o in enumerate(outputs)
         ]
 
@@ -309,12 +309,13 @@ def _params(request: Request, first: int, n: int) -> Any:
     )
 
 
-def _meaning(output: Any, reading: Reading) -> FinishMeaning:
+def _meaning(output: Any, reading: ReplyReader) -> FinishMeaning:
     """Why an output ended; one without a reason did not."""
     return "error" if output.finish_reason is None else reading.meaning(output.finish_reason)
 
 
-def _completion(output: Any, request: Request, prompt_tokens: int, reading: Reading) -> Completion:
+def completion_of(output: Any, request: Request, prompt_tokens: int, reading: ReplyReader) -> Completion:
+    """One of vLLM's outputs as a completion. ``TransientError`` for one that was aborted."""
     most, reason = request.sampling.logprobs, _meaning(output, reading)
     if reason == "error":
         raise TransientError("vllm: the request was aborted")

@@ -26,7 +26,9 @@ class StageCounts(Struct):
     """One stage. ``tokens_in`` and ``tokens_out`` are of all completions it used, paid now or earlier;
     ``undecided`` has the verdicts that are neither right nor wrong, by their rule. ``examples`` has the first
     rejection for each reason; ``unanswered`` counts a source's rows without a reference answer. ``measured``
-    counts what the stage measured, by name, and ``totals`` has their sums."""
+    counts what the stage measured, by name, and ``totals`` has their sums. ``finish_reasons`` says why its
+    completions ended, and ``tokens_reasoning`` how many of ``tokens_out`` went into reasoning, where the
+    server says so."""
 
     name: str
     rows_in: int = 0
@@ -39,6 +41,8 @@ class StageCounts(Struct):
     completions: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    finish_reasons: dict[str, int] = field(default_factory=Counter)
+    tokens_reasoning: int = 0
     examples: dict[str, str] = field(default_factory=dict)
     unanswered: int = 0
 
@@ -51,13 +55,14 @@ class StageCounts(Struct):
 
     def add(self, other: StageCounts) -> None:
         """Add what was counted of further rows."""
-        for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out", "unanswered"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("rejected", "verdicts", "undecided", "measured", "totals"):
-            have = getattr(self, name)
-            for key, count in getattr(other, name).items():
-                have[key] = have.get(key, 0) + count
         self.examples = other.examples | self.examples
+        for name in set(self.__struct_fields__) - {"name", "examples"}:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if isinstance(mine, int):
+                setattr(self, name, mine + theirs)
+            else:
+                for key, count in theirs.items():
+                    mine[key] = mine.get(key, 0) + count
 
 
 class SessionCounts(Protocol):
@@ -220,6 +225,11 @@ def table(summary: Summary) -> str:
         lines += ["", "measured:", *means]
     if summary.sandboxes:
         lines += ["programs ran in: " + ", ".join(f"{s} ({v})" for v, s in sorted(summary.sandboxes.items()))]
+    ended = sum((Counter(stage.finish_reasons) for stage in summary.stages), Counter[str]())
+    if set(ended) - {"stop"}:
+        lines += ["completions ended by: " + ", ".join(f"{w} {n:,}" for w, n in sorted(ended.items()))]
+    if thought := sum(stage.tokens_reasoning for stage in summary.stages):
+        lines += [f"tokens out for reasoning: {thought:,}"]
     if summary.exports:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):

@@ -55,6 +55,8 @@ class StageEngine(BorrowedEngine):
         for completion in completions:
             self._counts.tokens_in += completion.prompt_tokens
             self._counts.tokens_out += completion.completion_tokens
+            self._counts.tokens_reasoning += completion.reasoning_tokens
+            self._counts.finish_reasons[completion.finish_reason] += 1
         return completions
 
 

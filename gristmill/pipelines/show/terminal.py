@@ -74,20 +74,21 @@ def render(row: Mapping[str, Any]) -> Text:
         hidden |= {"turns"}
         _fields(text, row, hidden)
         for turn in row["turns"]:
-            _turn(text, turn["role"], turn["content"], turn["train"], turn["spans"])
+            _turn(text, turn, turn["train"], turn["spans"])
     elif {"prompt", "chosen", "rejected"} <= row.keys():
         hidden |= {"prompt", "chosen", "rejected"}
         _fields(text, row, hidden)
         for part, style in (("prompt", "bold"), ("chosen", "bold green"), ("rejected", "bold red")):
             text.append(f"\n{part}", style)
             for message in row[part]:
-                _turn(text, message["role"], message["content"])
+                _turn(text, message)
     elif {"messages", "completion"} <= row.keys():
-        hidden |= {"messages", "completion", "verdict"}
+        hidden |= {"messages", "completion", "verdict", "reasoning"}
         _fields(text, row, hidden)
         for message in row["messages"]:
-            _turn(text, message["role"], message["content"])
-        _turn(text, "assistant", row["completion"])
+            _turn(text, message)
+        said = {"role": "assistant", "content": row["completion"], "reasoning": row.get("reasoning")}
+        _turn(text, said)
         _verdict(text, row.get("verdict"))
     else:
         _fields(text, row, hidden)
@@ -150,13 +151,17 @@ def _fields(text: Text, row: Mapping[str, Any], hidden: set[str]) -> None:
             text.append(f"\n{name}: ", "dim").append(_clean(shown))
 
 
-def _turn(text: Text, role: str, content: str, train: bool | None = None, spans: Any = ()) -> None:
-    """A turn: the role, whether it is trained (and which parts), and the content with those in bold."""
+def _turn(text: Text, turn: Mapping[str, Any], train: bool | None = None, spans: Any = ()) -> None:
+    """A turn: the role, whether it is trained (and which parts), what was thought before it, and the content
+    with those parts in bold."""
+    role, content = turn["role"], turn["content"]
     text.append(f"\n[{role}]", f"bold {_ROLES.get(role, 'white')}")
     if train:
         text.append(" trained" if not spans else " trained in part", "bold yellow")
     elif train is not None:
         text.append(" not trained", "dim")
+    if turn.get("reasoning"):
+        text.append("\nthought: ", "dim").append(_clean(turn["reasoning"]), "dim italic")
     text.append("\n")
     at = 0
     for span in spans if train else ():

@@ -22,6 +22,8 @@ _ROLES = {
     "bot": "assistant",
     "model": "assistant",
 }
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+"""The fields in which data sets have what the assistant thought before its message."""
 _DIALOGUE = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 """Before each turn of HH-RLHF (arXiv 2204.05862); the text begins with one."""
 _MARKED = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
@@ -29,8 +31,9 @@ _MARKED = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
 def chat(value: Any, role: str) -> Chat:
-    """The messages in ``value``: a list of them (role and content, or from and value), a single one, a
-    transcript of "Human:" and "Assistant:", or a plain text, which is one of ``role``."""
+    """The messages in ``value``: a list of them (role and content, or from and value; and the reasoning of an
+    assistant's), a single one, a transcript of "Human:" and "Assistant:", or a plain text, which is one of
+    ``role``."""
     if isinstance(value, str):
         if value.lstrip("\n").startswith(("Human:", "Assistant:")) and value.startswith("\n\n"):
             return _turns(_DIALOGUE.split(value)[1:])
@@ -75,7 +78,10 @@ def _read(one: Any) -> dict[str, str]:
     if one.get("tool_calls"):
         raise RowRejected("message calls tools", "records hold text; calls of tools would be lost.")
     text = _content(one.get("content", one.get("value")))
-    return {"role": role, "content": text} if role == "system" else _message(role, text)
+    if role == "system":
+        return {"role": role, "content": text}
+    thought = next((t for field in _REASONING if isinstance(t := one.get(field), str) and t.strip()), None)
+    return _message(role, text) | ({"reasoning": thought} if thought and role == "assistant" else {})
 
 
 def _content(value: Any) -> str:

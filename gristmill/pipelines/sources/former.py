@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gristmill.core import registry
 from gristmill.core.errors import InputError
-from gristmill.core.schema import gives, record_of, schema
+from gristmill.core.schema import former_schema, gives, record_of, schema
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import open_run
 
@@ -53,4 +53,6 @@ def _record(columns: tuple[tuple[str, Any], ...]) -> type[Struct]:
     one of those: a sample with a column that a join has added is still a sample.
     """
     known = [registry.find("records", name) for name in registry.names("records")]
-    return record_of(dict(columns), sorted(known, key=lambda kind: -len(schema(kind))))
+    known.sort(key=lambda kind: -len(schema(kind)))
+    before = next((kind for kind in known if dict(former_schema(kind)) == dict(columns)), None)
+    return before or record_of(dict(columns), known)

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Message, Sampling
-from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certainty, Response
 from gristmill.core.prompts import within
 from gristmill.core.records import Problem
@@ -55,7 +55,8 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     refusals: tuple[str, ...] = (*t.REFUSALS, *t.ABSTENTIONS, *t.NOT_YET)
     """Beginnings of answers that decline, beside the phrases that ``evidence.declines`` knows."""
     confidence: bool = True
-    """Whether the probabilities of the answer's tokens are asked for."""
+    """Whether the probabilities of the answer's tokens are asked for. Where the engine gives none, the
+    response has no confidence."""
     sure_question: str = t.SURE_QUESTION
     """The question after the answer, whether the model is sure."""
     sure: str = t.SURE
@@ -95,8 +96,7 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return within("probe", self.probe.places)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Response]:
-        """The response to one problem. ``RowRejected`` where it lacks what the form needs, or where the
-        engine gave no probabilities."""
+        """The response to one problem. ``RowRejected`` where it lacks what the form needs."""
         unanswerable = problem.answer is None
 
         async def verify(text: str, reference: str) -> Verdict:
@@ -165,11 +165,7 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.method != "plain" and declines(answer, self.refusals)
 
     def _confidence(self, said: Completion, answer: str) -> float | None:
-        if not self.confidence:
-            return None
-        if said.logprobs is None:
-            raise RowRejected("the engine gave no probabilities", f"completion {said.text[:80]!r}")
-        return sureness.confidence(said.logprobs, answer)
+        return sureness.confidence(said.logprobs or (), answer) if self.confidence else None
 
     async def _sureness(self, asked: tuple[Message, ...], answer: str, context: Context) -> Sureness:
         prefix, form = "", self.probe.form

@@ -124,7 +124,8 @@ def scores(responses: Sequence[Response], kind: Score = "combined") -> list[floa
     answer to be confident of.
 
     ``combined`` is half of each of confidence and sure probability. Where no response has one of the two
-    it is the other alone; where only some lack it (it could not be read), it counts as 0 for these.
+    it is the other alone. Where only some lack a sure probability (it could not be read), it counts as 0 for
+    these; those without a confidence, for which the server gave no log-probabilities, have no score.
     """
     if kind != "combined":
         found = [getattr(r, kind) for r in responses]
@@ -132,7 +133,10 @@ def scores(responses: Sequence[Response], kind: Score = "combined") -> list[floa
         asked = any(r.sure is not None for r in responses)
         measured = any(r.confidence is not None for r in responses)
         if asked and measured:
-            found = [measures.combined(r.confidence or 0.0, r.sure or 0.0) for r in responses]
+            found = [
+                None if r.confidence is None else measures.combined(r.confidence, r.sure or 0.0)
+                for r in responses
+            ]
         else:
             found = [r.sure if asked else r.confidence for r in responses]
     return [None if r.refused else score for r, score in zip(responses, found, strict=True)]

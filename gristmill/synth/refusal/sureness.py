@@ -29,13 +29,16 @@ _UNREADABLE = "\ufffd"
 """How a token that is part of a character is shown."""
 
 
-def confidence(tokens: Sequence[TokenLogprob], text: str) -> float:
+def confidence(tokens: Sequence[TokenLogprob], text: str) -> float | None:
     """The geometric mean of the probabilities of an answer's tokens before its first "." token.
 
     R-Tuning's prediction confidence (arXiv 2311.09677, section 4): ``tokens`` are a greedy answer's, so
     that their probabilities are the greatest. Tokens behind the end of ``text`` (an end of turn, a stop
-    string) do not count. 0 where no token is left: an empty answer, or one that begins with ".".
+    string) do not count. 0 where no token is left: an empty answer, or one that begins with ".". ``None``
+    where there are no tokens for a text that is not empty: the server gave no log-probabilities.
     """
+    if not tokens and text.strip():
+        return None
     kept: list[float] = []
     spelled, length = 0, len(text.strip())
     for token in tokens:

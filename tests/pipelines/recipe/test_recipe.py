@@ -78,6 +78,7 @@ def test_the_resolved_recipe_shows_every_default_and_is_the_same_recipe() -> Non
         "from": "curate",
         "path": "trl-sft.jsonl",
         "untrained": "drop",
+        "reasoning": "strip",
     }
     assert to_dict(from_dict(yaml.safe_load(yaml.safe_dump(shown)))) == shown
     jsonschema.validate(shown, json_schema())

@@ -2,7 +2,10 @@
 
 import polars as pl
 
-from gristmill.pipelines.show.terminal import _one_of_each
+from gristmill.core.schema import to_frame
+from gristmill.pipelines.rundir.summary import StageCounts, Summary, table
+from gristmill.pipelines.show.terminal import _one_of_each, render
+from gristmill.testing import sampled, trajectory
 
 
 def test_some_of_each_kind_is_shown_and_all_are_counted() -> None:
@@ -11,3 +14,22 @@ def test_some_of_each_kind_is_shown_and_all_are_counted() -> None:
     assert picked["id"].to_list() == ["e", "a", "c", "b"]
     assert counts == "D1 1, D2 3, D3 2"
     assert picked.columns == ["id", "subset"]
+
+
+def test_what_was_thought_stands_before_what_was_said() -> None:
+    row = to_frame([sampled(reasoning="Two and [bold]two.")], type(sampled())).to_dicts()[0]
+    shown = render(row).plain
+    assert "[assistant]\nthought: Two and [bold]two.\n2 + 2 = 4." in shown
+    assert "\nreasoning: " not in shown
+    plain = to_frame([trajectory()], type(trajectory())).to_dicts()[0]
+    assert "thought:" not in render(plain).plain
+
+
+def test_the_table_counts_by_finish_reason_where_not_all_is_finished() -> None:
+    stage = StageCounts("sample", finish_reasons={"stop": 5})
+    assert "ended by" not in table(Summary("n", 0, "m", [stage]))
+    stage.finish_reasons |= {"length": 2, "refusal": 1}
+    stage.tokens_reasoning = 1200
+    told = table(Summary("n", 0, "m", [stage]))
+    assert "completions ended by: length 2, refusal 1, stop 5" in told
+    assert "tokens out for reasoning: 1,200" in told

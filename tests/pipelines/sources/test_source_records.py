@@ -26,7 +26,7 @@ from gristmill.core.records import (
     Trajectory,
     Turn,
 )
-from gristmill.core.schema import to_frame
+from gristmill.core.schema import former_schema, schema, to_frame
 from gristmill.core.stages import Rejection
 from gristmill.core.steps import ProcessRow
 from gristmill.core.verdicts import Outcome, Verdict
@@ -117,6 +117,31 @@ def test_a_stage_of_a_former_run_is_a_source(tmp_path: Path) -> None:
         list(read(Source(run=str(last.run), stage="pair")))
     with pytest.raises(RunError, match="holds no complete run"):
         list(read(Source(run="befor", runs=str(tmp_path / "runs"))))
+
+
+def test_a_run_of_before_records_had_all_their_fields_is_a_source(tmp_path: Path) -> None:
+    stages: Any = {name.replace(" ", "-"): (type(r), [r], []) for name, r in zip(NAMES, OWN, strict=True)}
+    write_run(tmp_path / "runs" / "before", stages)
+    changed = 0
+    for name, record in zip(NAMES, OWN, strict=True):
+        source = Source(run="before", runs=str(tmp_path / "runs"), stage=name.replace(" ", "-"))
+        [part] = (tmp_path / "runs" / "before").glob(f"*-{source.stage}/part-*")
+        rows = pl.DataFrame(pl.read_parquet(part).to_dicts(), schema=former_schema(type(record)))
+        changed += rows.schema != schema(type(record))
+        rows.write_parquet(part)
+        assert source.record is type(record)
+        assert good(source) == [record]
+    assert changed > 3
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_the_reasoning_of_messages_is_read(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "chats.jsonl"
+    messages = [{"role": "user", "content": "2 + 2?", field: "no"}, {"role": "assistant", "content": "4"}]
+    messages[1][field] = "Two and two."
+    path.write_text(json.dumps({"messages": messages}) + "\n")
+    [found] = good(Source(path=str(path), reads="conversations"))
+    assert [t.reasoning for t in found.turns] == ["", "Two and two."]
 
 
 def test_a_stage_with_columns_of_its_own_gives_records_of_one_type(tmp_path: Path) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pytest
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, TokenLogprob, TokenScore
-from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certainty, Response
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Rejection
@@ -245,11 +246,13 @@ def test_what_an_engine_must_be_able_to_do() -> None:
     assert AskOrRefuse(read="score", confidence=False).needs == {chat, Ability.SCORE}
 
 
-def test_an_engine_that_gives_no_probabilities_rejects_the_row() -> None:
-    with pytest.raises(RowRejected, match="Tokyo"):
-        ask(AskOrRefuse(method="plain"), engine(Completion("Tokyo.")))
-    found = ask(AskOrRefuse(method="plain", confidence=False), engine(Completion("Tokyo.")))
-    assert found.confidence is None
+@pytest.mark.parametrize("logprobs", [None, ()])
+def test_without_probabilities_there_is_no_confidence(logprobs: Any) -> None:
+    """``()`` is what the log has of a server that gave none before the two were told apart."""
+    for stage in (AskOrRefuse(method="plain"), AskOrRefuse(method="plain", confidence=False)):
+        found = ask(stage, engine(Completion("Tokyo.", logprobs=logprobs)))
+        assert (found.completion, found.confidence) == ("Tokyo.", None)
+        assert found.verdict.outcome is Outcome.CORRECT
 
 
 def test_a_question_that_cannot_be_answered_is_to_be_declined() -> None:

@@ -40,6 +40,12 @@ VECTOR = [
 ]
 
 
+def test_a_response_without_a_confidence_has_no_score_where_others_have_one() -> None:
+    without = said("a", confidence=None, sure=0.9)
+    assert scores([without, said("b", confidence=0.5, sure=0.9)]) == [None, pytest.approx(0.7)]
+    assert scores([without]) == [0.9]
+
+
 def test_the_vector_of_the_reference_through_responses() -> None:
     found = measure(VECTOR)
     assert scores(VECTOR) == pytest.approx([0.85, 0.5, 0.5, 0.35])
