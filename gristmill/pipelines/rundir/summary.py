@@ -13,7 +13,7 @@ from gristmill.core.stages import Rejection
 from gristmill.core.version import __version__
 
 STAGE_ERROR, ENGINE_ERROR = "stage error", "engine error"
-FAILURES = (ENGINE_ERROR, STAGE_ERROR)
+FAILURES = ("request failed", "request refused", ENGINE_ERROR, STAGE_ERROR)
 """Reasons of rejection that say nothing about the row: the same command tries such rows again."""
 _EXAMPLE = 200
 """Characters of an example of a rejection, at most."""
@@ -252,7 +252,8 @@ def _closing(summary: Summary) -> list[str]:
     ]
     lost = sum((Counter(s.rejected) for s in summary.stages), Counter[str]())
     if failed := sum(lost[why] for why in FAILURES):
-        lines.append(f"{failed:,} rows were lost to failures: the same command tries them again.")
+        rows = "1 row was" if failed == 1 else f"{failed:,} rows were"
+        lines.append(f"{rows} lost to failures: the same command tries again.")
     if summary.unfinished is None and summary.stages:
         limit = "" if summary.limit is None else f" of the first {summary.limit:,}"
         lines.append(summary.ended or f"Complete: every row{limit} was tried.")

@@ -269,4 +269,4 @@ def test_the_command_line_merges_logs_and_refuses_half_an_executor(place: Any) -
         (["--executor", "local"], "error: --executor needs --tasks. Say into how many tasks: --tasks 64"),
     ):
         refused = place.gristmill("run", "test.yaml", *words)
-        assert (refused.returncode, refused.stderr) == (1, f"{error}\n")
+        assert (refused.returncode, refused.stderr) == (2, f"{error}\n")
