@@ -87,12 +87,19 @@ class Spent(Struct):
         )
 
     def plus(self, other: Spent) -> Spent:
-        """The sum of both."""
-        return Spent(**{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__})
+        """The sum of both; of what neither knows, ``None``."""
+        return self._with(other, 1)
 
     def minus(self, other: Spent) -> Spent:
         """What this is without the other."""
-        return Spent(**{name: getattr(self, name) - getattr(other, name) for name in self.__struct_fields__})
+        return self._with(other, -1)
+
+    def _with(self, other: Spent, sign: int) -> Spent:
+        sums = {}
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            sums[name] = None if mine is theirs is None else (mine or 0) + sign * (theirs or 0)
+        return Spent(**sums)
 
 
 class StageState(Struct, frozen=True):
