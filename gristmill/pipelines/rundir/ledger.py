@@ -33,7 +33,7 @@ class Ledger:
     def __init__(self, rundir: RunDir, recipe: bytes, *, continues: bool = False) -> None:
         """``recipe`` is the text of ``recipe.yaml``. Nothing is written before ``begin``.
 
-        ``continues``: this process goes on with the run of the process before it, as the phases of a
+        ``continues``: this process continues the run of the process before it, as the phases of a
         distributed run do, which ``begin`` has begun.
         """
         self.summary: Callable[[], Summary] | None = None

@@ -95,7 +95,7 @@ class Spent(Struct):
         return self._with(other, -1)
 
     def _with(self, other: Spent, sign: int) -> Spent:
-        sums = {}
+        sums: dict[str, Any] = {}
         for name in self.__struct_fields__:
             mine, theirs = getattr(self, name), getattr(other, name)
             sums[name] = None if mine is theirs is None else (mine or 0) + sign * (theirs or 0)
