@@ -45,6 +45,12 @@ class StageCounts(Struct):
             text = f"{rejection.id}: {rejection.detail}" if rejection.detail else f"{rejection.id}"
             self.examples[rejection.reason] = text if len(text) <= _EXAMPLE else f"{text[: _EXAMPLE - 3]}..."
 
+    def keep(self, records: Sequence[Any], *, judged: bool = False) -> None:
+        """Count the rows that came of one; ``judged``: they are of a source whose answers are judged by."""
+        self.rows_out += len(records)
+        if judged:
+            self.unanswered += sum(record.answer is None for record in records)
+
     def add(self, other: StageCounts) -> None:
         """Add what was counted of further rows."""
         for name in ("rows_in", "rows_out", "completions", "tokens_in", "tokens_out", "unanswered"):
