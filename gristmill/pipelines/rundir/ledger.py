@@ -71,9 +71,9 @@ class Ledger:
         """Put a stage's folder in place inside of the block; ``whole``: with all its rows."""
         if self.keeps_former:
             self.keeps_former = False
-            self._rundir.write(RECIPE, self._recipe)
             self._write(AT_WORK)
             self._remove(SUMMARY)
+            self._rundir.write(RECIPE, self._recipe)
         yield
         self._stages[name] = StageState(whole)
         self._write(AT_WORK)
