@@ -27,7 +27,7 @@ $(VENV)/.dev: $(VENV)/.run
 install: $(VENV)/.dev
 
 run: $(VENV)/.run
-	$(BIN)/gristmill run $(RECIPE)
+	$(BIN)/gristmill run $(RECIPE) || test $$? -eq 3  # 3: a slow machine may leave an export empty
 	$(BIN)/gristmill show quickstart --stage curated -n 3
 
 # Three workers for two cores, since tests wait for processes and servers a third of their time; each takes

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from gristmill.cli.options import INTERRUPTED, RUNS, LimitOption, LogOption, RecipeArg, RunsOption, SetOption
+from gristmill.cli.options import (
+    INTERRUPTED,
+    RUNS,
+    LimitOption,
+    LogOption,
+    PartialOption,
+    RecipeArg,
+    RunsOption,
+    SetOption,
+    run_path,
+)
 from gristmill.pipelines.running.runner import Interrupted
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -52,6 +62,7 @@ def step_values(
     ],
     threshold: Annotated[float, typer.Option(help="A value above this is a good label.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and of the subsets that vote.")] = 0,
+    partial: PartialOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
     """How well values of steps tell right from wrong, and choose: AUC, labels by position, best of N.
@@ -60,12 +71,15 @@ def step_values(
     """
     from gristmill.pipelines.evaluate import processbench
     from gristmill.pipelines.evaluate import step_values as valued
+    from gristmill.pipelines.rundir.results import open_run
 
     path = Path(what)
     if path.is_file():
         typer.echo(processbench.table(processbench.evaluate_file(path, threshold=threshold)))
     else:
-        run = path if path.is_dir() else runs / what
+        run = open_run(run_path(what, runs), partial=partial)
+        if run.mark:
+            typer.echo(f"{run.mark}\n")
         typer.echo(valued.table(valued.evaluate_run(run, threshold=threshold, seed=seed)))
 
 
@@ -99,6 +113,7 @@ def refusal(
     ] = None,
     overrides: SetOption = None,
     limit: LimitOption = None,
+    partial: PartialOption = False,
     runs: RunsOption = RUNS,
     log: LogOption = None,
 ) -> None:
@@ -121,6 +136,7 @@ def refusal(
             runs=runs,
             overrides=overrides or (),
             known=known,
+            partial=partial,
             engines=engine or (),
             method=method,
             limit=limit,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, ClassVar
 
 import polars as pl
 import pytest
 from msgspec import Struct
 
-from gristmill.cli.main import main
 from gristmill.core import registry
 from gristmill.core.engine import Ability, Message, Request, Sampling
 from gristmill.core.exports import Export
@@ -202,14 +200,6 @@ def recipe(place: Any, group: str, thing: Any, monkeypatch: pytest.MonkeyPatch) 
     )
 
 
-def status(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """The exit status of the command ``gristmill WORDS``."""
-    monkeypatch.setattr(sys, "argv", ["gristmill", *words])
-    with pytest.raises(SystemExit) as caught:
-        main()
-    return int(caught.value.code or 0)
-
-
 @pytest.mark.parametrize(("group", "part", "member", "remedy"), BAD, ids=lambda v: getattr(v, "__name__", ""))
 def test_a_bad_part_is_one_line_and_nothing_is_asked(
     group: str,
@@ -218,12 +208,13 @@ def test_a_bad_part_is_one_line_and_nothing_is_asked(
     remedy: str,
     workspace: Any,
     asked: list[Request],
+    status: Callable[..., int],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(workspace.path)
     recipe(workspace, group, part, monkeypatch)
-    assert status(monkeypatch, "run", "test.yaml", "--quiet") == (5 if part is OtherType else 2)
+    assert status("run", "test.yaml", "--quiet") == (5 if part is OtherType else 2)
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1, error
     assert "part" in error and member in error and remedy in error, error
@@ -234,11 +225,11 @@ def test_a_bad_part_is_one_line_and_nothing_is_asked(
 
 
 def test_a_row_that_a_stage_breaks_its_contract_for_is_rejected_with_its_name(
-    workspace: Any, asked: list[Request], monkeypatch: pytest.MonkeyPatch
+    workspace: Any, asked: list[Request], status: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(workspace.path)
     recipe(workspace, "stages", SometimesNone, monkeypatch)
-    assert status(monkeypatch, "run", "test.yaml", "--quiet") == 3
+    assert status("run", "test.yaml", "--quiet") == 3
     done = open_run(workspace.path / "runs" / "test")
     assert done.rows("part").collect()["id"].to_list() == ["p0", "p3", "p4", "p5", "p6", "p7"]
     rejected = {

@@ -7,6 +7,7 @@ it at length; ``distributed_job`` the phases and their files, ``distributed_work
 
 from __future__ import annotations
 
+import logging
 import secrets
 import shutil
 import sys
@@ -30,7 +31,10 @@ from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import Summary, table
 from gristmill.pipelines.running import runner
 from gristmill.pipelines.running.claim import claim, pacing
+from gristmill.pipelines.running.finish import cautions
 from gristmill.pipelines.sources.source import Source
+
+_log = logging.getLogger(__name__)
 
 
 def distribute(
@@ -68,9 +72,11 @@ def distribute(
             )
     chosen = open_options(executor, options)
     with hold_soon(Path(runs) / recipe.name) as rundir:
-        ledger = claim(rundir, recipe, resume=resume, fresh=fresh, replace=replace)
+        ledger = claim(rundir, recipe, resume=resume, fresh=fresh, replace=replace, say=_log.warning)
         ledger.summary = lambda: Summary(recipe.name, recipe.seed, "", [], total=ledger.spent)
         ledger.begin()
+        for text in cautions(recipe):
+            _log.warning(text)
         rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
         path = runner.log_path(log)
         with CompletionLog(path) as opened:

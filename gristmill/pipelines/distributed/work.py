@@ -190,7 +190,8 @@ class _Join:
             if node not in kept:
                 folder = StageDir(self.job.shards, source_rows(node))
                 aside = Parts(folder, writes, self.recipe.part_rows)
-            asyncio.run(_split(rows, counts, aside or rejected, rejected))
+            judged = node in self.recipe.graph.judged_sources
+            asyncio.run(_split(rows, counts, aside or rejected, rejected, judged=judged))
             if aside is not None:
                 aside.finish()
             with work.committing(node):
@@ -304,7 +305,9 @@ async def _take(parts: Parts, record: type[Struct], places: list[Path]) -> None:
             await parts.add((), from_frame(piece, Rejection))
 
 
-async def _split(rows: Iterator[Any], counts: StageCounts, kept: Parts, rejected: Parts) -> None:
+async def _split(
+    rows: Iterator[Any], counts: StageCounts, kept: Parts, rejected: Parts, *, judged: bool
+) -> None:
     """The rows of a source, counted: those that can be used, and the others."""
     for row in rows:
         counts.rows_in += 1
@@ -312,7 +315,7 @@ async def _split(rows: Iterator[Any], counts: StageCounts, kept: Parts, rejected
             counts.reject(row)
             await rejected.add((), (row,))
         else:
-            counts.rows_out += 1
+            counts.keep((row,), judged=judged)
             await kept.add((row,))
 
 

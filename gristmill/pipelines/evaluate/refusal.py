@@ -229,11 +229,13 @@ def gather(
     runs: Path,
     overrides: Sequence[str] = (),
     known: str | None = None,
+    partial: bool = False,
     **asking: Any,
 ) -> dict[str, list[Response]]:
     """The systems of recipes (YAML files) and runs (names or directories), in the order given.
 
-    A system is named after its recipe or run, or after its stage where there are several of that.
+    A system is named after its recipe or run, or after its stage where there are several of that; an
+    unfinished run is taken only if ``partial``, and its name says so.
     ``known`` is ``RUN`` or ``RUN:STAGE``, see ``certainties``; ``asking`` goes to ``evaluate_recipe``.
     """
     split = None if known is None else certainties(*_run_and_stage(known, runs))
@@ -244,8 +246,11 @@ def gather(
             recipe = recipes.load(path, overrides)
             name, found = recipe.name, evaluate_recipe(recipe, runs=runs, **asking)
         else:
-            run = open_run(path if path.is_dir() else runs / given)
+            run = open_run(path if path.is_dir() else runs / given, partial=partial)
             name, found = run.path.name, run_systems(run)
+            if run.mark:
+                found = {f"{stage} (PARTIAL)": responses for stage, responses in found.items()}
+                name = f"{name} (PARTIAL)"
         for stage, responses in found.items():
             label = name if len(found) == 1 else stage if len(what) == 1 else f"{name}/{stage}"
             systems[label if label not in systems else f"{label} ({len(systems) + 1})"] = responses

@@ -33,7 +33,7 @@ class Ledger:
     def __init__(self, rundir: RunDir, recipe: bytes, *, continues: bool = False) -> None:
         """``recipe`` is the text of ``recipe.yaml``. Nothing is written before ``begin``.
 
-        ``continues``: this process goes on with the run of the process before it, as the phases of a
+        ``continues``: this process continues the run of the process before it, as the phases of a
         distributed run do, which ``begin`` has begun.
         """
         self.summary: Callable[[], Summary] | None = None
@@ -71,9 +71,9 @@ class Ledger:
         """Put a stage's folder in place inside of the block; ``whole``: with all its rows."""
         if self.keeps_former:
             self.keeps_former = False
-            self._rundir.write(RECIPE, self._recipe)
             self._write(AT_WORK)
             self._remove(SUMMARY)
+            self._rundir.write(RECIPE, self._recipe)
         yield
         self._stages[name] = StageState(whole)
         self._write(AT_WORK)

@@ -93,9 +93,7 @@ def open_run(path: Path, *, partial: bool = False) -> Run:
         return Run(path, replace(found, unfinished=unfinished))
     known = sorted(p.parent.name for p in path.parent.glob(f"*/{SUMMARY}"))
     if folders:
-        remedy = (
-            "Give the same 'gristmill run' command until it ends, or look at what there is with --partial."
-        )
+        remedy = "Give the same 'gristmill run' command until it ends; 'gristmill show --partial' shows it."
     elif path.is_dir():
         remedy = "Give the same 'gristmill run' command until it ends."
     else:

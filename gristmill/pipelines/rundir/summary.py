@@ -14,7 +14,7 @@ from gristmill.core.stages import Rejection
 from gristmill.core.version import __version__
 
 STAGE_ERROR, ENGINE_ERROR = "stage error", "engine error"
-FAILURES = (ENGINE_ERROR, STAGE_ERROR)
+FAILURES = ("request failed", "request refused", ENGINE_ERROR, STAGE_ERROR)
 """Reasons of rejection that say nothing about the row: the same command tries such rows again."""
 _EXAMPLE = 200
 """Characters of an example of a rejection, at most."""
@@ -52,6 +52,12 @@ class StageCounts(Struct):
         if rejection.reason not in self.examples:
             text = f"{rejection.id}: {rejection.detail}" if rejection.detail else f"{rejection.id}"
             self.examples[rejection.reason] = text if len(text) <= _EXAMPLE else f"{text[: _EXAMPLE - 3]}..."
+
+    def keep(self, records: Sequence[Any], *, judged: bool = False) -> None:
+        """Count the rows that came of one; ``judged``: they are of a source whose answers are judged by."""
+        self.rows_out += len(records)
+        if judged:
+            self.unanswered += sum(record.answer is None for record in records)
 
     def add(self, other: StageCounts) -> None:
         """Add what was counted of further rows."""
@@ -100,19 +106,20 @@ class Spent(Struct):
             tokens_out=sum(s.completion_tokens for s in stats),
         )
 
-    def plus(self, other: Spent, sign: int = 1) -> Spent:
-        """The sum of both; with ``sign`` -1 what this is without the other."""
-        priced = [part.usd for part in (self, other) if part.usd is not None]
-        counts = {
-            name: getattr(self, name) + sign * getattr(other, name)
-            for name in self.__struct_fields__
-            if name != "usd"
-        }
-        return Spent(usd=(self.usd or 0.0) + sign * (other.usd or 0.0) if priced else None, **counts)
+    def plus(self, other: Spent) -> Spent:
+        """The sum of both; of what neither knows, ``None``."""
+        return self._with(other, 1)
 
     def minus(self, other: Spent) -> Spent:
         """What this is without the other."""
-        return self.plus(other, -1)
+        return self._with(other, -1)
+
+    def _with(self, other: Spent, sign: int) -> Spent:
+        sums: dict[str, Any] = {}
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            sums[name] = None if mine is theirs is None else (mine or 0) + sign * (theirs or 0)
+        return Spent(**sums)
 
 
 class StageState(Struct, frozen=True):
@@ -289,7 +296,8 @@ def _closing(summary: Summary) -> list[str]:
     ]
     lost = sum((Counter(s.rejected) for s in summary.stages), Counter[str]())
     if failed := sum(lost[why] for why in FAILURES):
-        lines.append(f"{failed:,} rows were lost to failures: the same command tries them again.")
+        rows = "1 row was" if failed == 1 else f"{failed:,} rows were"
+        lines.append(f"{rows} lost to failures: the same command tries again.")
     if summary.unfinished is None and summary.stages:
         limit = "" if summary.limit is None else f" of the first {summary.limit:,}"
         lines.append(summary.ended or f"Complete: every row{limit} was tried.")

@@ -1,7 +1,7 @@
 """Whether a recipe may be run in a directory that another run has left, and what that changes.
 
-Every run makes its stages anew, over the completion log. What must not happen unasked is that rows which are
-there, and were paid for, give way to rows of something else; so a change is refused only where it would.
+Every run makes its stages anew, over the completion log. Rows that are there must not be replaced by rows of
+something else unless that is asked for; so a change is refused only where it would do that.
 """
 
 from __future__ import annotations

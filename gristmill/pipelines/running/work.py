@@ -170,7 +170,7 @@ class Work(Observer[None]):
         self._until = until
         self._cut_off = None if until is None or grace is None else until + grace
         self.counts = [StageCounts(node.name) for node in graph.nodes]
-        self._answered = graph.judged_sources
+        self._judged = graph.judged_sources
         self._runs = {
             i: _RowRun(graph, i, tools, seed, self.counts[i])
             for i, node in enumerate(graph.nodes)
@@ -320,9 +320,7 @@ class Work(Observer[None]):
                 rejected = (*rejected, *repeated) if repeated else rejected
             counts = self.counts[index]
             counts.rows_in += 1
-            counts.rows_out += len(kept)
-            if index in self._answered:
-                counts.unanswered += sum(record.answer is None for record in kept)
+            counts.keep(kept, judged=index in self._judged)
             for rejection in rejected:
                 counts.reject(rejection)
             try:

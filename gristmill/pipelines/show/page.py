@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from gristmill.pipelines.show.drawing import Drawing, drawable, drawing
 _TEMPLATE = "page.html"
 
 
-def html(drawings: list[Drawing]) -> str:
-    """The page, with its data inside. No text of ``drawings`` can end the element that holds it."""
+def html(drawings: list[Drawing], mark: str = "") -> str:
+    """The page, with its data inside. No text of ``drawings`` can end the element that holds it. ``mark`` is
+    of an unfinished run."""
     data = msgspec.json.encode(drawings).decode()
     for sign in "<>&":
         data = data.replace(sign, f"\\u{ord(sign):04x}")
     template = files("gristmill.pipelines.show").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    return template.replace("__DATA__", data, 1)
+    return template.replace("__MARK__", escape(mark), 1).replace("__DATA__", data, 1)
 
 
 def write(run: Run, out: Path, *, stage: str | None = None, n: int = 100) -> int:
@@ -44,5 +46,5 @@ def write(run: Run, out: Path, *, stage: str | None = None, n: int = 100) -> int
     made = [d for d in map(drawing, rows) if d is not None]
     with disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-    write_file(out, html(made).encode())
+    write_file(out, html(made, run.mark).encode())
     return len(made)

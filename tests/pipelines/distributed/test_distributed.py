@@ -14,10 +14,10 @@ from distributed_parts import ENGINE, PHASES, STAGES, Here, in_tasks, outputs, r
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.core.errors import RecipeError, RunStopped
+from gristmill.core.errors import RecipeError, RunError, RunStopped
 from gristmill.engines.log import tools as log_tools
 from gristmill.engines.log.store import CompletionLog
-from gristmill.pipelines import load, run
+from gristmill.pipelines import load, open_run, run
 from gristmill.pipelines.distributed.executors import KINDS
 from gristmill.pipelines.distributed.job import Job, block, phases, read_job
 from gristmill.pipelines.distributed.submit import distribute
@@ -108,10 +108,13 @@ def test_parts_closed_by_their_bytes_are_the_same(place: Any, monkeypatch: pytes
 
 def test_verdicts_are_counted_over_all_tasks(place: Any) -> None:
     place.write_problems(12, answer="2")
+    with (place.path / "problems.jsonl").open("a") as file:
+        file.write('{"id": "x", "problem": "without an answer"}\n')
     recipe = place.write_recipe(ENGINE, stages=[{"stage": "sample", "samples": 2}])
     one, many = run(recipe, runs="one", quiet=True), in_tasks(recipe, 3, runs="many", log="m.sqlite")
     assert outputs(many.path) == outputs(one.path)
     assert sum(many.summary.stages[1].verdicts.values()) == 24
+    assert many.summary.stages[0].unanswered == 1
 
 
 def test_a_source_with_nothing_to_use_makes_an_empty_run(place: Any) -> None:
@@ -230,6 +233,23 @@ def test_a_stage_with_a_bug_ends_the_run_in_however_small_tasks(place: Any) -> N
     assert "a bug for 5" in (many.path / "log.txt").read_text()
 
 
+def test_a_run_in_tasks_that_stopped_says_what_is_of_it_and_what_of_an_earlier_run(place: Any) -> None:
+    recipe = whole(place)
+    whole_run = in_tasks(recipe, 2)
+    with pytest.raises(RunStopped):
+        in_tasks(recipe, 3, options=["stop_at=05-again/0"])
+    with pytest.raises(RunError, match="no complete run"):
+        open_run(whole_run.path)
+    found = open_run(whole_run.path, partial=True).summary
+    assert found.unfinished is not None
+    former = {name for name, state in found.unfinished.stages.items() if state.former}
+    assert former == {"again"}
+    assert found.total.requests == whole_run.summary.total.requests + found.spent.requests
+    assert outputs(in_tasks(recipe, 3).path) == outputs(
+        run(recipe, runs="one", log="one.sqlite", quiet=True).path
+    )
+
+
 def test_only_the_models_of_the_recipe_are_read_from_the_log(place: Any) -> None:
     recipe = place.write_recipe(ENGINE)
     run(recipe, runs="one", quiet=True)
@@ -274,4 +294,4 @@ def test_the_command_line_merges_logs_and_refuses_half_an_executor(place: Any) -
         (["--executor", "local"], "error: --executor needs --tasks. Say into how many tasks: --tasks 64"),
     ):
         refused = place.gristmill("run", "test.yaml", *words)
-        assert (refused.returncode, refused.stderr) == (1, f"{error}\n")
+        assert (refused.returncode, refused.stderr) == (2, f"{error}\n")

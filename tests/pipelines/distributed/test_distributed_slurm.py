@@ -144,13 +144,13 @@ def test_more_tasks_than_an_array_may_have_are_several_jobs(place: Any, cluster:
 def test_without_sbatch_the_error_says_where_to_go(place: Any, tmp_path: Path) -> None:
     place.environment = place.environment | {"PATH": str(tmp_path)}
     done = submit(place)
-    assert done.returncode == 1
+    assert done.returncode == 5
     assert "error: there is no sbatch here. Give this command on a login node" in done.stderr
 
 
 def test_a_missing_option_is_told_before_anything_is_written(place: Any, cluster: Cluster) -> None:
     done = place.gristmill("run", "test.yaml", "--executor", "slurm", "--tasks", "4")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: the slurm executor: Object missing required field `partition`")
     assert not (place.path / "runs").exists() and not cluster.submitted()
 
