@@ -100,8 +100,7 @@ class TaskResult(Struct):
                 have = getattr(mine, name)
                 for key, count in getattr(theirs, name).items():
                     have[key] = have.get(key, 0) + count
-        for name in Spent.__struct_fields__:
-            setattr(self.spent, name, getattr(self.spent, name) + getattr(other.spent, name))
+        self.spent.add(other.spent)
         self.seconds += other.seconds
 
 

@@ -63,6 +63,12 @@ class Spent(Struct):
             tokens_out=sum(s.completion_tokens for s in stats),
         )
 
+    def add(self, other: Spent) -> None:
+        """Add what another process has spent."""
+        for name in self.__struct_fields__:
+            mine, theirs = getattr(self, name), getattr(other, name)
+            setattr(self, name, mine if theirs is None else theirs + (mine or 0))
+
 
 class Summary(Struct):
     """The run, as in ``summary.json``. All but ``spent`` and ``timing`` is the same for every rerun.

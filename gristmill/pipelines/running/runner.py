@@ -206,7 +206,8 @@ class _Run:
         self.tried: dict[str, int] = {}  # those of a source that this round tries
         self.exported = Exported({}, {})
         self.ended = ""
-        self._stop: Callable[[], object] = bool  # until there is something to stop
+        self._stop: Callable[[], object] | None = None  # until there is something to stop
+        self._interrupted = False
 
     def run(self) -> Run:
         """Everything; the table is printed however it ends."""
@@ -214,7 +215,7 @@ class _Run:
         self.rundir.note(f"started: {self.recipe.name}, seed {self.recipe.seed}, log {log}")
         try:
             with noted(self.rundir.note), CompletionLog(log) as opened, Verifiers(self.recipe) as verifiers:
-                in_own_loop(self._execute(opened, verifiers), lambda: self._stop())
+                in_own_loop(self._execute(opened, verifiers), self._interrupt)
             self.exported = export_all(self.recipe, self.rundir)
         except GristmillError as error:
             with suppress(RunError):  # the disk may be full, and that is the error
@@ -223,6 +224,12 @@ class _Run:
             raise
         return self._close(complete=True)
 
+    def _interrupt(self) -> None:
+        """Ctrl-C beside a notebook's loop; one that comes before there is something to stop is kept."""
+        self._interrupted = True
+        if self._stop is not None:
+            self._stop()
+
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
         ledger = self.rundir.path / LEDGER if self.recipe.prices or self.recipe.budget else None
         purse = Purse(self.recipe.budget, ledger, fresh=self.options.fresh)
@@ -230,6 +237,8 @@ class _Run:
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
         purse.stop = stopper.stop
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
+        if self._interrupted:
+            self._stop()
         mode: progress.Mode | None = "json" if self.options.json else None
         mode = "quiet" if self.options.quiet else mode
         helpers = [asyncio.create_task(_warm())]
