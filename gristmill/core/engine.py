@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Literal, Protocol, Self, runtime_checkable
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
@@ -181,6 +182,16 @@ class Engine(Protocol):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class LastingEngine(Protocol):
+    """An engine whose requests outlive the process: a later one is given their answers. So what it has in
+    flight is not waited for when a run is stopped."""
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep what it has to remember below ``folder``, the one of the completion log."""
+        ...
 
 
 class EngineWrapper:

@@ -17,6 +17,10 @@ class GristmillError(Exception):
     def __str__(self) -> str:
         return f"{self.message} {self.remedy}".rstrip()
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of the traceback: IPython asks errors for this method."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class RecipeError(GristmillError):
     """A recipe (or the options of a stage, engine or export) that cannot be run."""

@@ -8,6 +8,7 @@ from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
     from gristmill.core.engine import EngineWrapper
+    from gristmill.engines.batch import AnthropicBatch, OpenAIBatch
     from gristmill.engines.endpoints import Endpoints
     from gristmill.engines.llamacpp import LlamaCpp
     from gristmill.engines.log.store import CompletionLog
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gristmill.engines.vllm.server import VllmServer
 
 __all__ = [
+    "AnthropicBatch",
     "CompletionLog",
     "Endpoints",
     "EngineOptions",
@@ -27,6 +29,7 @@ __all__ = [
     "LlamaCpp",
     "NoEngine",
     "OpenAI",
+    "OpenAIBatch",
     "Reply",
     "Scripted",
     "ScriptedEngine",
@@ -39,6 +42,7 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "AnthropicBatch": ".batch",
         "CompletionLog": ".log.store",
         "Endpoints": ".endpoints",
         "EngineOptions": ".options",
@@ -46,6 +50,7 @@ __getattr__, __dir__ = lazily(
         "LlamaCpp": ".llamacpp",
         "NoEngine": ".none",
         "OpenAI": ".openai.engine",
+        "OpenAIBatch": ".batch",
         "Reply": ".scripted",
         "Scripted": ".scripted",
         "ScriptedEngine": ".scripted",

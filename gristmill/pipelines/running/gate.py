@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
-from gristmill.core.engine import Completion, Engine, EngineWrapper, Request
+from gristmill.core.engine import Completion, Engine, EngineWrapper, LastingEngine, Request
 from gristmill.core.errors import RunStopped
 from gristmill.core.money import Price
 from gristmill.pipelines.running.purse import Purse
@@ -60,8 +60,13 @@ class Gate(EngineWrapper):
     async def close(self) -> None:
         """Let no request through any more, and wait until those in flight have ended."""
         self.closed = True
-        if self.in_flight:
+        if self.awaited:
             await self._idle.wait()
+
+    @property
+    def awaited(self) -> int:
+        """The requests in flight that are lost with the process, and are waited for."""
+        return 0 if isinstance(self._engine, LastingEngine) else self.in_flight
 
 
 async def close_all(gates: Iterable[Gate]) -> None:
@@ -99,7 +104,7 @@ class Stopper:
         if self.stopping:
             self._at_once()
             return
-        in_flight = sum(gate.in_flight for gate in self._gates)
+        in_flight = sum(gate.awaited for gate in self._gates)
         if self._patience is None:
             self._say(
                 f"stopping: {in_flight} requests in flight are waited for and logged; "

@@ -37,8 +37,8 @@ def in_own_loop(main: Coroutine[Any, Any, None], interrupt: Callable[[], object]
     while not ended.is_set():
         try:
             # Not thread.join, which after a KeyboardInterrupt takes the thread for ended. And not without a
-            # time-out: Polars installs a signal handler of its own that restarts such a wait (SA_RESTART), so
-            # that an interrupt would be seen only when the run has ended.
+            # time-out: importing Polars installs a handler of its own in front of Python's, and from then on
+            # an interrupt ends no wait for a lock (seen with Polars 2.1 on Python 3.11).
             ended.wait(_LOOK)
         except KeyboardInterrupt:
             if interrupt is None:

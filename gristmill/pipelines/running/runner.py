@@ -200,7 +200,8 @@ class _Run:
         self.exported = Exported({}, {})
         self.ended = ""
         self.short = False
-        self._stop: Callable[[], object] = bool  # until there is something to stop
+        self._stop: Callable[[], object] | None = None  # until there is something to stop
+        self._interrupted = False
 
     def run(self) -> Run:
         """Everything; the table is printed however it ends."""
@@ -213,7 +214,7 @@ class _Run:
                 for text in cautions(self.recipe):
                     _log.warning(text)
                 with Verifiers(self.recipe) as verifiers:
-                    in_own_loop(self._execute(opened, verifiers), lambda: self._stop())
+                    in_own_loop(self._execute(opened, verifiers), self._interrupt)
             self.exported = export_all(self.recipe, self.rundir)
         except GristmillError as error:
             with suppress(RunError):  # the disk may be full, and that is the error
@@ -221,6 +222,12 @@ class _Run:
             self._stopped(error.message)
             raise
         return self._complete()
+
+    def _interrupt(self) -> None:
+        """Ctrl-C beside a notebook's loop; one that comes before there is something to stop is kept."""
+        self._interrupted = True
+        if self._stop is not None:
+            self._stop()
 
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
         read_after = self.rundir.fresh_since(log, start=self.options.fresh)
@@ -232,6 +239,8 @@ class _Run:
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
         purse.stop = stopper.stop
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
+        if self._interrupted:
+            self._stop()
         mode: progress.Mode | None = "json" if self.options.json else None
         mode = "quiet" if self.options.quiet else mode
         helpers = [asyncio.create_task(_warm())]

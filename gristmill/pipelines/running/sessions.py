@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from gristmill.core.contracts import check_opened
-from gristmill.core.engine import Engine
+from gristmill.core.engine import Engine, LastingEngine
 from gristmill.core.money import price_of
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.session import Session
@@ -64,7 +64,10 @@ class Engines:
                 at = len(known)
                 known.append(entry)
                 price = price_of(recipe.prices, entry.options)
-                self.gates.append(Gate(opened(entry), self.purse, price))
+                engine = opened(entry)
+                if isinstance(engine, LastingEngine):
+                    engine.keep_in(log.path.parent)
+                self.gates.append(Gate(engine, self.purse, price))
                 self._sessions.append(Session(self.gates[at], entry.options, log, read_after=read_after))
             self._named[name] = self._sessions[at]
             skills[name] = Skills(entry.kind, self._sessions[at].abilities)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -214,6 +215,35 @@ def test_ctrl_c_in_a_notebook_stops_the_run_as_in_a_terminal(place: Any) -> None
     loop.run_until_complete(cell())
     loop.close()
     assert 4 <= plan(recipe).stages[0].done < 50
+
+
+def test_an_interrupted_cell_does_not_wait_for_slow_answers_and_can_be_resumed(place: Any) -> None:
+    """The log keeps what had been answered; answers that take an hour are not waited for."""
+    run(place.write_recipe(ENGINE), limit=10, quiet=True)
+    slow = place.write_recipe(ENGINE | {"latency": 3600, "concurrency": 4})
+    said: list[str] = []
+
+    async def cell() -> None:
+        with pytest.raises(Interrupted) as stopped:
+            run(slow, limit=30, resume=True)
+        said.extend(stopped.value._render_traceback_())
+
+    def interrupt() -> None:
+        while not (place.path / "runs/test/.01-sample.new").exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=interrupt, daemon=True).start()
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(cell())
+    loop.close()
+    assert said == [
+        "Interrupted: stopped before the end; every completion that was paid for is in the log. "
+        "Call run again with the same recipe."
+    ]
+    done = run(place.write_recipe(ENGINE), quiet=True, resume=True).summary
+    assert (done.stages[-1].rows_out, done.spent.from_log) == (30, 10)
 
 
 def test_a_run_ends_with_a_table(place: Any, capsys: Any) -> None:
