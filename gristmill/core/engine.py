@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from types import TracebackType
-from typing import Annotated, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
@@ -199,6 +199,11 @@ class EngineWrapper:
     def concurrency(self) -> int:
         """The most requests that the wrapped engine has in flight."""
         return self._engine.concurrency
+
+    @property
+    def pace(self) -> Any:
+        """The ``gristmill.engines.pace.Pace`` of the wrapped engine's server, if it keeps one."""
+        return getattr(self._engine, "pace", None)
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """What the wrapped engine answers."""

@@ -142,7 +142,8 @@ class LlamaCppEngine(OpenAIEngine):
             # share the cached prompt as well.
             abilities=("chat", "continue", "logprobs", "seed"),
         )
-        super().__init__(client, secrets.token_urlsafe(24))
+        self._key = secrets.token_urlsafe(24)
+        super().__init__(client, {"": self._key})
         self.model = identity(path)
 
     async def __aenter__(self) -> Self:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import ssl
 import urllib.request
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,14 +15,24 @@ from msgspec import Struct
 from yarl import URL
 
 from gristmill.core.engine import Ability, Completion, Request
-from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
+from gristmill.core.errors import (
+    EngineError,
+    RecipeError,
+    RequestRefusedError,
+    ServerRefusedError,
+    TransientError,
+)
 from gristmill.engines import scoring
-from gristmill.engines.openai.failures import TRANSIENT, UNREADABLE, failure, snippet
+from gristmill.engines.openai.access import Access, address, certificates, keys_of
+from gristmill.engines.openai.failures import TRANSIENT, UNREADABLE, failure, hints, snippet
 from gristmill.engines.openai.options import ContinueMode, ServerOptions
 from gristmill.engines.openai.replies import completions_of
 from gristmill.engines.openai.requests import body_of
+from gristmill.engines.pace import Pace
 
 _CONNECT_SECONDS = 30.0
+_OF_THE_KEY = frozenset({401, 402, 403, 429})
+"""Statuses that another key may not meet."""
 _SERVERS: dict[str, ContinueMode] = {"vllm": "vllm", "sglang": "vllm", "llamacpp": "prefill"}
 
 _encode = msgspec.json.Encoder().encode
@@ -32,20 +43,8 @@ class OpenAI(ServerOptions, frozen=True, kw_only=True):
 
     def open(self) -> OpenAIEngine:
         """The engine, not yet connected. ``RecipeError`` for a URL or a key that cannot be used."""
-        url = URL(self.base_url)
-        if not url.host or url.user or url.password:
-            shown = url.with_user(None) if url.host else self.base_url
-            raise RecipeError(
-                f"base_url: {shown} {'contains a user name or password' if url.host else 'has no host'}.",
-                remedy=f"Write it as http://HOST:PORT/v1, and put the key into ${self.api_key_env}.",
-            )
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise RecipeError(
-                f"${self.api_key_env} contains characters that are not allowed in a key.",
-                remedy="Set it again, to nothing but the key, on one line.",
-            )
-        return OpenAIEngine(self, key)
+        address(self.base_url)
+        return OpenAIEngine(self, keys_of(self))
 
 
 class _Model(Struct):
@@ -75,30 +74,29 @@ class OpenAIEngine:
     they have log-probabilities, which show the number (llama-server reports the total of the first only).
     """
 
-    def __init__(self, options: OpenAI, key: str) -> None:
+    def __init__(self, options: OpenAI, keys: Mapping[str, str]) -> None:
+        """``keys`` by the environment variables that they are from."""
         self._options = options
-        self._key = key
-        self._url = URL(options.base_url.rstrip("/") + "/chat/completions")
-        self._models_url = URL(options.base_url.rstrip("/") + "/models")
-        # The body's extra fields change what the model says, so they belong to its identity.
-        self.model = options.model + (
-            f" {msgspec.json.encode(options.extra, order='sorted').decode()}" if options.extra else ""
-        )
+        self._access = Access(options, keys)
+        self._url = address(options.base_url.rstrip("/") + "/chat/completions")
+        self._models_url = address(options.base_url.rstrip("/") + "/models")
+        self.model = options.identity
         names = set(options.abilities) - ({"continue"} if options.continue_mode == "none" else set())
-        self.abilities = frozenset(Ability[name.upper()] for name in names)
+        self.abilities = frozenset(Ability[name.upper()] for name in names - set(options.omit))
         self.concurrency = options.concurrency
+        self.pace = Pace(
+            requests_per_minute=options.requests_per_minute, tokens_per_minute=options.tokens_per_minute
+        )
         self._continue_mode = options.continue_mode
         self._asking = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
         host = self._url.host or ""
+        tls: ssl.SSLContext | bool = certificates() if self._url.scheme == "https" else True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.concurrency),
-            headers=headers,
+            connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=tls),
+            headers={"Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._options.request_timeout, sock_connect=_CONNECT_SECONDS),
             # Looked up once here, since aiohttp would read the environment for every request.
@@ -129,29 +127,62 @@ class OpenAIEngine:
                     f"{self._url}: only vLLM scores given text (continue_mode is {mode!r})"
                 )
             asked |= scoring.fields(self._options.max_tokens_field)
-        status, headers, body = await self._send("POST", self._url, _encode(asked))
-        if status != 200:
-            raise self._failure(status, headers, body)
+        body = await self._post(_encode(asked))
         if request.score:
             # The same text has the same scores, so one answer serves all n.
             scored = scoring.completion(body, request.prefix, str(self._url))
             return [scored, *(msgspec.structs.replace(scored, prompt_tokens=0) for _ in range(n - 1))]
         return completions_of(self._url, body, request, n, request.prefix if mode == "prefill" else "")
 
-    async def _send(self, method: str, url: URL, body: bytes | None = None) -> tuple[int, Any, bytes]:
+    async def _post(self, asked: bytes) -> bytes:
+        """The body of the answer. A key that is refused or over its limit hands the request to the next."""
+        while True:
+            name, headers = self._access.pick()
+            status, answered, body = await self._send("POST", self._url, asked, headers)
+            body = self._access.secrets.out_of_bytes(body)
+            if status == 200:
+                for hint in hints(answered):
+                    self.pace.told(hint)
+                return body
+            error = self._failure(status, answered, body)
+            if not self._other_key(name, status, error):
+                raise error
+
+    def _other_key(self, name: str, status: int, error: EngineError) -> bool:
+        """Whether another key may be answered where this one was not."""
+        if isinstance(error, ServerRefusedError) and status in _OF_THE_KEY:
+            return self._access.dropped(name, error.message)
+        if isinstance(error, TransientError) and error.cause == "limited":
+            return self._access.rests(name, error.retry_after)
+        return False
+
+    async def _send(
+        self, method: str, url: URL, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any, bytes]:
+        headers = self._access.pick()[1] if headers is None else headers
+        target = url.update_query(self._access.query) if self._access.query else url
         if self._session is None:
             raise RuntimeError("the engine is used outside 'async with engine'")
         try:
             # A redirect would turn the POST into a GET, and could take the key to another host.
-            async with self._session.request(method, url, data=body, allow_redirects=False) as response:
+            async with self._session.request(
+                method, target, data=body, headers=headers, allow_redirects=False
+            ) as response:
                 return response.status, response.headers, await response.read()
         except TimeoutError as error:
             raise TransientError(
-                f"{url} did not answer within {self._options.request_timeout:g} s", congested=True
+                f"{url} did not answer within {self._options.request_timeout:g} s",
+                congested=True,
+                cause="silent",
             ) from error
+        except aiohttp.ClientConnectorError as error:
+            raise TransientError(f"{url}: {self._words(error)}", cause="unreachable") from error
         except (aiohttp.ClientError, OSError) as error:
-            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise TransientError(f"{url}: {snippet(what)}") from error
+            raise TransientError(f"{url}: {self._words(error)}") from error
+
+    def _words(self, error: Exception) -> str:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return self._access.secrets.out_of(snippet(text))
 
     def _body(self, request: Request, first: int, n: int, mode: ContinueMode) -> dict[str, Any]:
         return body_of(self._options, request, first, n, mode)
@@ -182,4 +213,4 @@ class OpenAIEngine:
         return next((mode for owner, mode in _SERVERS.items() if owner in owners), "none")
 
     def _failure(self, status: int, headers: Any, body: bytes) -> EngineError:
-        return failure(self._url, self._key, status, headers, body)
+        return failure(self._url, self._access.secrets, status, headers, body)

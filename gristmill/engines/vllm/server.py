@@ -21,6 +21,7 @@ from yarl import URL
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, TransientError
 from gristmill.engines.guard import Guard, Order
+from gristmill.engines.openai.access import keys_of
 from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
 from gristmill.engines.openai.options import ContinueMode
 from gristmill.engines.options import EngineOptions
@@ -118,8 +119,8 @@ class VllmServerEngine(OpenAIEngine):
             abilities=("chat", "continue", "logprobs", "score", "seed", "many"),
             extra={"chat_template_kwargs": kwargs} if kwargs else {},
         )
-        key = secrets.token_urlsafe(24) if self._ours else os.environ.get(client.api_key_env, "").strip()
-        super().__init__(client, key)
+        self._key = secrets.token_urlsafe(24)
+        super().__init__(client, {"": self._key} if self._ours else keys_of(client))
         if self._ours:
             self.model = identity(options)
         self._guard: Guard | None = None
