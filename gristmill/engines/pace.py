@@ -26,7 +26,8 @@ LEAST_GROWTH, FIRST_GROWTH, MOST_GROWTH, LATE = 0.0005, 0.004, 0.02, 100
 refusal double: near the limit it is approached slowly, and one that has moved is found fast."""
 _FEW_REFUSALS = 1 / 8
 _FIRST_HOLD, _LONGEST_HOLD = 1.0, 30.0
-_RAMP_SCALE, _RAMP_DOUBLES, _RAMP_SECONDS = 14.4, 0.025, 0.15
+_ALONE_SECONDS = 0.25
+_RAMP_SCALE, _RAMP_DOUBLES, _RAMP_SECONDS = 14.4, 0.04, 0.25
 _TICK = 0.001
 _CHARS = 4
 """Characters of a token, for the estimate."""
@@ -75,14 +76,16 @@ class Pace:
     """When the next request to a server may be sent; first come, first served.
 
     * ``requests_per_minute`` and ``tokens_per_minute`` are kept to by token buckets that hold one second's
-    worth. A request's tokens are estimated when it is sent, and corrected by its answer. * A server that
-    says how much is left (``told``) gets no more than that before its limit is whole again. * A refusal for
-    pace (``refused``) holds everything for as long as the server says, and from then on a rate is learned:
-    what was answered in the time before, cut by each further refusal and raised by each answer. If cuts to
-    a third of the rate leave few refusals as few as they were, the rate is not their cause: the cap is
-    lifted, and single refusals are not listened to for a while. * The first requests of all are sent at a
-    rate that doubles every 25 ms, for 0.15 s at most, so that a server's refusals come back before hundreds
-    of requests have earned them."""
+      worth. A request's tokens are estimated when it is sent, and corrected by its answer.
+    * A server that says how much is left (``told``) gets no more than that before its limit is whole again.
+    * A refusal for the pace (``refused``) holds everything for as long as the server says, and from then on a
+      rate is learned: what was accepted until then, cut by each further refusal and raised by each answer. If
+      cuts to a third of the rate leave few refusals as few as they were, the rate is not their cause: the cap
+      is lifted, and single refusals are not listened to for a while.
+    * The first request of all goes alone, until it has ended or a quarter of a second has passed, and those
+      after it at a rate that doubles every 40 ms, for a quarter of a second at most: so a wrong key costs one
+      request, and a limit is known before hundreds of requests have met it.
+    """
 
     def __init__(
         self,
@@ -91,7 +94,8 @@ class Pace:
         tokens_per_minute: float | None = None,
         ramp: bool = True,
     ) -> None:
-        self._ramp = _RAMP_SECONDS if ramp else 0.0
+        self._ramp = ramp
+        self._met: float | None = None  # when the first request had ended
         self._mean_tokens = 0.0  # of a completion
         self._requests = _bucket(requests_per_minute)
         self._tokens = _bucket(tokens_per_minute)
@@ -266,16 +270,30 @@ class Pace:
             # A request larger than all that is ever left goes alone: it is the server's to refuse.
             if left <= 0 or (left < (tokens if what == "tokens" else 1) and self._in_flight["requests"]):
                 delay = max(delay, until - now)
-        ramp = now - (self._began or now)
-        if ramp < self._ramp and self._sent > _RAMP_SCALE * (2 ** (ramp / _RAMP_DOUBLES) - 1):
-            delay = max(delay, _TICK)
-        return delay
+        return max(delay, self._start(now))
+
+    def _start(self, now: float) -> float:
+        """Seconds that a request waits because others have only just been sent for the first time."""
+        if not self._ramp or self._began is None or not self._sent:
+            return 0.0
+        if self._met is None:
+            alone = self._began + _ALONE_SECONDS - now
+            if alone > 0:
+                return alone
+            self._met = now
+        ramp = now - self._met
+        if ramp >= _RAMP_SECONDS:
+            self._ramp = False
+        return _TICK if self._sent > 1 + _RAMP_SCALE * (2 ** (ramp / _RAMP_DOUBLES) - 1) else 0.0
 
     def _draw(self, tokens: float) -> None:
         if self._tokens is not None:
             self._tokens.take(tokens)
 
     def _fly(self, requests: float, tokens: float) -> None:
+        if self._met is None and requests < 0:
+            self._met = monotonic()
+            self._changed.set()
         for what, amount in (("requests", requests), ("tokens", tokens)):
             self._in_flight[what] += amount
             if what in self._left and amount > 0:

@@ -18,6 +18,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.registry import Group, find, suggest
 from gristmill.core.schema import gives
+from gristmill.core.secrets import refuse_secrets
 from gristmill.core.stages import Refer
 from gristmill.pipelines.recipe.entries import (
     EngineEntry,
@@ -107,7 +108,8 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def from_dict(data: Mapping[str, Any]) -> Recipe:
-    """The recipe that a mapping (as YAML gives it) describes. Raises ``RecipeError``."""
+    """The recipe that a mapping (as YAML gives it) describes. ``RecipeError``, also for a secret in it."""
+    refuse_secrets(data)
     plain = convert(dict(data), Plain, "")
     if plain.source is None and not plain.sources:
         raise RecipeError(
