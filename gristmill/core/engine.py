@@ -201,9 +201,9 @@ class EngineWrapper:
         return self._engine.concurrency
 
     @property
-    def pace(self) -> Any:
-        """The ``gristmill.engines.pace.Pace`` of the wrapped engine's server, if it keeps one."""
-        return getattr(self._engine, "pace", None)
+    def server(self) -> Any:
+        """The ``gristmill.engines.served.Server`` behind the wrapped engine, if there is one."""
+        return getattr(self._engine, "server", None)
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """What the wrapped engine answers."""

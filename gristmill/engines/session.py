@@ -27,6 +27,7 @@ from gristmill.engines.limit import AdaptiveLimit
 from gristmill.engines.log.store import CompletionLog, LogKey, request_key
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.pace import Pace, until
+from gristmill.engines.served import Server, Servers
 
 _RESUME = "Fix the cause, then run the same command again: every completion paid for so far is in the log."
 _MOST_WAITS = 100
@@ -75,8 +76,18 @@ class Session(EngineWrapper):
     """
 
     def __init__(
-        self, engine: Engine, options: EngineOptions, log: CompletionLog, *, read_after: float | None = None
+        self,
+        engine: Engine,
+        options: EngineOptions,
+        log: CompletionLog,
+        *,
+        read_after: float | None = None,
+        servers: Servers | None = None,
+        needs: frozenset[Ability] = frozenset(),
     ) -> None:
+        """``needs`` are the abilities that the server is asked for before the first request of all;
+        ``servers`` is what is known of servers, with which it is compared before anything of the log is
+        used."""
         super().__init__(engine)
         self._options = options
         self._log = log
@@ -86,7 +97,12 @@ class Session(EngineWrapper):
         self._breaker = Breaker(
             options.max_error_rate, engine.concurrency, options.max_backoff, options.request_timeout
         )
-        self._pace: Pace = getattr(engine, "pace", None) or Pace.of(options)
+        self._server: Server | None = getattr(engine, "server", None)
+        self._pace = Pace.of(options) if self._server is None else self._server.pace
+        self._servers = servers
+        self._needs = needs
+        self._probing = asyncio.Lock()
+        self._probed = self._server is None
         self._flying: dict[
             tuple[bytes, int], asyncio.Future[dict[int, Completion] | GristmillError | None]
         ] = {}
@@ -97,6 +113,8 @@ class Session(EngineWrapper):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
+        if self._server is not None and self._servers is not None:
+            await self._server.meet(self._servers)
         self._opened = perf_counter()
         return self
 
@@ -213,6 +231,7 @@ class Session(EngineWrapper):
             async with self._pace.sending(request, n) as sent:
                 if self._stopped is not None:  # the run stopped while this request waited for its turn
                     raise _again(self._stopped)
+                await self._probe()
                 self._stats.requests += 1
                 self._stats.retries += again
                 started = perf_counter()
@@ -224,6 +243,8 @@ class Session(EngineWrapper):
             tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
             await self._keep(key, first, answers)
             return dict(enumerate(answers, first))
+        except (RunStopped, RecipeError) as error:
+            raise _again(self._stop_all(error)) from error
         except RequestRefusedError as error:
             self._failed(error, "own" if error.own else "refused")
             if isinstance(error, ServerRefusedError):
@@ -245,6 +266,15 @@ class Session(EngineWrapper):
                 self._limit.release(
                     ticket, seconds=seconds, tokens=tokens, prompt_tokens=prompt_tokens, congested=congested
                 )
+
+    async def _probe(self) -> None:
+        """Before the first request: whether the server can do what stages need of it."""
+        if self._probed:
+            return
+        async with self._probing:
+            if not self._probed and self._server is not None:
+                await self._server.probe(self._needs)
+                self._probed = True
 
     async def _keep(self, key: LogKey, first: int, answers: Sequence[Completion]) -> None:
         self._breaker.record("answered")

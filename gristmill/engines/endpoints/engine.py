@@ -19,7 +19,7 @@ from typing import Annotated, ClassVar, Self
 import aiohttp
 from msgspec import Meta
 
-from gristmill.core.engine import Completion, Request
+from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import (
     EngineError,
     RecipeError,
@@ -31,6 +31,8 @@ from gristmill.engines.endpoints.endpoint import Endpoint, EndpointStats, Member
 from gristmill.engines.limit import AdaptiveLimit
 from gristmill.engines.openai.engine import OpenAI
 from gristmill.engines.openai.options import ModelOptions
+from gristmill.engines.pace import Pace
+from gristmill.engines.served import Server, Servers, another_address
 
 MOVES = 2
 """How many further endpoints one try may be sent to. A request that crashes its server must not crash all."""
@@ -143,6 +145,30 @@ class EndpointsEngine:
         self.model = self.members[0].engine.model
         self.abilities = self.members[0].engine.abilities
         self.concurrency = sum(m.limit.most for m in self.members)
+        self.pace = Pace.of(options)  # none: each endpoint has its own
+
+    @property
+    def server(self) -> Server:
+        """What a session is told of the servers."""
+        return self
+
+    async def meet(self, servers: Servers) -> None:
+        """As each endpoint; an address is only then a new one if none of them is known."""
+        known = servers.of(self.model)
+        urls = [m.url for m in self.members]
+        if known and not set(urls) & set(known):
+            _log.warning(another_address(self.model, sorted(known), ", ".join(urls)))
+        for member in self.members:
+            await member.engine.meet(servers, said=True)
+
+    async def probe(self, needs: frozenset[Ability]) -> None:
+        """Ask one endpoint, the first that answers, for what stages need."""
+        for member in self.members:
+            try:
+                return await member.engine.probe(needs)
+            except TransientError as error:
+                failure = error
+        raise failure
 
     @property
     def stats(self) -> list[EndpointStats]:

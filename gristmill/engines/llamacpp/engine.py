@@ -170,6 +170,10 @@ class LlamaCppEngine(OpenAIEngine):
         await super().__aexit__(kind, error, trace)
         await self._stop()
 
+    @property
+    def server(self) -> None:
+        """The run's own process: there is nobody to be asked what it is."""
+
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions of ``request``; requests wait for a server that has crashed to be started again."""
         return await self._revival.through(lambda: self._generate(request, first, n))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import urllib.request
 from collections.abc import Mapping
@@ -14,11 +15,12 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
-from gristmill.core.engine import Ability, Completion, Request
+from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, score_request
 from gristmill.core.errors import (
     EngineError,
     RecipeError,
     RequestRefusedError,
+    RunStopped,
     ServerRefusedError,
     TransientError,
 )
@@ -29,10 +31,27 @@ from gristmill.engines.openai.options import ContinueMode, ServerOptions
 from gristmill.engines.openai.replies import completions_of
 from gristmill.engines.openai.requests import body_of
 from gristmill.engines.pace import Pace
+from gristmill.engines.served import Seen, Server, Servers, another_address, another_model, telling
+
+_log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 30.0
 _OF_THE_KEY = frozenset({401, 402, 403, 429})
 """Statuses that another key may not meet."""
+_MEET_SECONDS = 5.0
+_ONE = (Message("user", "Say yes."),)
+_PROBES = {
+    Ability.CONTINUE: (
+        Request(_ONE, Sampling(max_tokens=1), prefix="Ye"),
+        "Set continue_mode to what the server can do, or use vLLM, SGLang or llama-server.",
+    ),
+    Ability.LOGPROBS: (
+        Request(_ONE, Sampling(max_tokens=1, logprobs=0)),
+        "Use a server that returns them (vLLM, SGLang, llama-server), or a stage that needs none.",
+    ),
+    Ability.SCORE: (score_request(_ONE, "Yes"), "Use a vLLM server, the only kind that scores a given text."),
+}
+"""What is asked of a server before the first request, and the remedy where it cannot."""
 _SERVERS: dict[str, ContinueMode] = {"vllm": "vllm", "sglang": "vllm", "llamacpp": "prefill"}
 
 _encode = msgspec.json.Encoder().encode
@@ -47,15 +66,17 @@ class OpenAI(ServerOptions, frozen=True, kw_only=True):
         return OpenAIEngine(self, keys_of(self))
 
 
-class _Model(Struct):
-    owned_by: str | None = None
-
-
 class _Models(Struct):
-    data: list[_Model] | None = None
+    data: list[dict[str, Any]] | None = None
+
+
+class _Reported(Struct):
+    model: str | None = None
+    system_fingerprint: str | None = None
 
 
 _decode_models = msgspec.json.Decoder(_Models).decode
+_decode_reported = msgspec.json.Decoder(_Reported).decode
 
 
 class OpenAIEngine:
@@ -89,6 +110,9 @@ class OpenAIEngine:
         )
         self._continue_mode = options.continue_mode
         self._asking = asyncio.Lock()
+        self._seen = Seen()
+        self._reported = ""
+        self._servers: Servers | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -107,9 +131,86 @@ class OpenAIEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._servers is not None and self._reported:
+            self._seen.model = self._reported
+            self._servers.note(self.model, self._options.base_url, self._seen)
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    @property
+    def server(self) -> Server | None:
+        """What a session is told of the server; ``None`` for one that the run itself starts."""
+        return self
+
+    async def meet(self, servers: Servers, *, said: bool = False) -> None:
+        """Say (unless it was ``said``) whether the log's answers are from elsewhere, or from a model that
+        is described otherwise now."""
+        known, url = servers.of(self.model), self._options.base_url
+        self._servers, self._seen = servers, known.get(url, Seen())
+        if known and url not in known and not said:
+            _log.warning(another_address(self.model, sorted(known), url))
+        elif url in known:
+            entry = await self._entry()
+            if entry and self._seen.entry and entry != self._seen.entry:
+                _log.warning(another_model(self.model, url, self._seen.entry, entry))
+            self._seen.entry = entry or self._seen.entry
+
+    async def probe(self, needs: frozenset[Ability]) -> None:
+        """Ask for one token for each of what stages need beyond an answer. ``RecipeError`` with the
+        remedy."""
+        if self._servers is not None and not self._seen.entry:
+            self._seen.entry = await self._entry()
+        for ability, (asked, remedy) in _PROBES.items():
+            if ability not in needs:
+                continue
+            try:
+                [answer] = await self.generate(asked)
+            except ServerRefusedError:
+                raise
+            except RequestRefusedError as error:
+                why = f": {error.message}"
+            else:
+                if asked.sampling.logprobs is None or answer.logprobs or answer.finish_reason == "other":
+                    continue
+                why = ": an answer came without, although they were asked for"
+            raise RecipeError(f"{self._url}: this server lacks '{ability.value}'{why}.", remedy=remedy)
+
+    async def _entry(self) -> dict[str, Any]:
+        """What ``/models`` says of this model; nothing where it says nothing in time."""
+        try:
+            async with asyncio.timeout(_MEET_SECONDS):
+                status, _, body = await self._send("GET", self._models_url)
+            listed = _decode_models(body).data if status == 200 else None
+        except (TransientError, TimeoutError, *UNREADABLE):
+            return {}  # it is advice: whoever needs the server will say what is wrong with it
+        return next((telling(entry) for entry in listed or [] if entry.get("id") == self._options.model), {})
+
+    def _compare(self, body: bytes) -> None:
+        """Notice another model behind the same name. ``RunStopped`` where the options say so."""
+        try:
+            said = _decode_reported(body)
+        except UNREADABLE:
+            return  # whoever reads the answer will say so
+        name = snippet(said.model or "")
+        self._seen.fingerprint = snippet(said.system_fingerprint or "") or self._seen.fingerprint
+        if not name or name == self._reported:
+            return
+        first, before = not self._reported, self._reported or self._seen.model
+        self._reported = name
+        if before in ("", name):
+            return
+        text = (
+            f"{self._url}: the answers for {self._options.model} were from {before!r}, and now from {name!r}"
+        )
+        if self._options.on_model_change == "note" or first:
+            _log.warning("%s.", text)
+            return
+        raise RunStopped(
+            f"{text}; no answer of the second was kept.",
+            remedy="Set 'revision' to pay for the new model's answers, or 'on_model_change: note' to mix "
+            "them, then run the same command again.",
+        )
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions ``first .. first + n - 1`` of ``request``, by one HTTP request.
@@ -128,6 +229,7 @@ class OpenAIEngine:
                 )
             asked |= scoring.fields(self._options.max_tokens_field)
         body = await self._post(_encode(asked))
+        self._compare(body)
         if request.score:
             # The same text has the same scores, so one answer serves all n.
             scored = scoring.completion(body, request.prefix, str(self._url))
@@ -207,7 +309,7 @@ class OpenAIEngine:
     @staticmethod
     def _recognize(body: bytes) -> ContinueMode:
         try:
-            owners = {m.owned_by for m in _decode_models(body).data or []}
+            owners = {m.get("owned_by") for m in _decode_models(body).data or []}
         except UNREADABLE:
             return "none"
         return next((mode for owner, mode in _SERVERS.items() if owner in owners), "none")

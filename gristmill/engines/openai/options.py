@@ -58,6 +58,9 @@ class ModelOptions(EngineOptions, frozen=True, kw_only=True):
     weights: str = ""
     """What else tells these weights from others of that name: a quantization, an adapter, a hash; part of
     the log's key."""
+    on_model_change: Literal["stop", "note"] = "stop"
+    """What is done when the server's answers begin to report another ``model`` in mid-run: ``stop`` the
+    run, which can be resumed, or ``note`` it, for routers that choose a model for each request."""
 
     def __post_init__(self) -> None:
         plain = {name: getattr(self, name) for name in ("api_key_env", "headers", "query", "extra")}

@@ -26,6 +26,7 @@ from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
 from gristmill.engines.openai.options import ContinueMode
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.revival import Revival
+from gristmill.engines.served import Server
 from gristmill.engines.vllm.options import ADAPTER, VllmOptions, arguments, check, flags, identity
 
 _HOST = "127.0.0.1"
@@ -154,6 +155,11 @@ class VllmServerEngine(OpenAIEngine):
         await super().__aexit__(kind, error, trace)
         if self._log is not None and not self._server.log:
             self._log.unlink(missing_ok=True)
+
+    @property
+    def server(self) -> Server | None:
+        """Only a server that already runs may be another one the next time."""
+        return None if self._ours else super().server
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions of ``request``; a server that has crashed is restarted first."""

@@ -209,6 +209,8 @@ def _explain(message: str, data: Any, place: str) -> RecipeError:
     remedy = "'gristmill schema' prints every key with its type and range."
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
         remedy = "YAML reads a number like 1e-3 as text: write 1.0e-3."
+    if "got `date`" in rule:
+        remedy = 'YAML reads a value like 2024-10-21 as a date: put quotes around it, "2024-10-21".'
     return RecipeError(f"{where}: {shown} is refused: {rule[0].lower()}{rule[1:]}.", remedy=remedy)
 
 

@@ -19,6 +19,7 @@ from gristmill.core.errors import GristmillError, RunError, RunStopped
 from gristmill.core.version import __version__
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
+from gristmill.engines.served import Servers
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.entries import Until
 from gristmill.pipelines.recipe.plain import document
@@ -208,7 +209,8 @@ class _Run:
         return self._close(complete=True)
 
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
-        self.engines = engines = Engines(self.recipe, log, read_after=self.read_after)
+        known = Servers.beside(log.path)
+        self.engines = engines = Engines(self.recipe, log, read_after=self.read_after, servers=known)
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)
         mode: progress.Mode | None = "quiet" if self.options.quiet else None

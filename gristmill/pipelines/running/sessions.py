@@ -7,8 +7,9 @@ from types import TracebackType
 from typing import Self
 
 from gristmill.core.contracts import check_opened
-from gristmill.core.engine import Engine
+from gristmill.core.engine import Ability, Engine
 from gristmill.engines.log.store import CompletionLog
+from gristmill.engines.served import Servers
 from gristmill.engines.session import Session
 from gristmill.pipelines.recipe.entries import EngineEntry
 from gristmill.pipelines.recipe.graph import Skills
@@ -38,20 +39,40 @@ class Engines:
     once and a server is paced once. Each session has its own pacing, retries and breaker over one log.
     """
 
-    def __init__(self, recipe: Recipe, log: CompletionLog, *, read_after: float | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        log: CompletionLog,
+        *,
+        read_after: float | None = None,
+        servers: Servers | None = None,
+    ) -> None:
         """No engine is started yet. Raises ``RecipeError`` for one that lacks what a stage needs."""
         self.gates: list[Gate] = []
         self._sessions: list[Session] = []
         self._named: dict[str | None, Session] = {}
         known: list[EngineEntry] = []
         skills: dict[str | None, Skills] = {}
-        for name, entry in entries(recipe):
+        needs: dict[str | None, frozenset[Ability]] = {}
+        for _, engine, wanted in recipe.graph.wanted():
+            needs[engine] = needs.get(engine, frozenset()) | wanted
+        every = entries(recipe)
+        for name, entry in every:
             at = next((i for i, e in enumerate(known) if e.same_as(entry)), None)
             if at is None:
                 at = len(known)
                 known.append(entry)
                 self.gates.append(Gate(opened(entry)))
-                self._sessions.append(Session(self.gates[at], entry.options, log, read_after=read_after))
+                of_it = [needs.get(other, frozenset()) for other, e in every if e.same_as(entry)]
+                session = Session(
+                    self.gates[at],
+                    entry.options,
+                    log,
+                    read_after=read_after,
+                    servers=servers,
+                    needs=frozenset().union(*of_it),
+                )
+                self._sessions.append(session)
             self._named[name] = self._sessions[at]
             skills[name] = Skills(entry.kind, self._sessions[at].abilities)
         recipe.graph.check_engine(skills)
