@@ -17,8 +17,8 @@ from collections import Counter
 
 from aiohttp import web
 
-MODES = ("well", "hang", "garbage", "cut", "error", "refuse", "busy")
-"""Answers as they should be; never; not JSON; half of it; HTTP 500; 404; 429."""
+MODES = ("well", "hang", "garbage", "cut", "error", "refuse", "unfit", "busy")
+"""Answers as they should be; never; not JSON; half of it; HTTP 500; 404; 422; 429."""
 
 
 class Server:
@@ -70,7 +70,7 @@ class Server:
             return web.Response(text="<html>no chat completion</html>", content_type="text/html")
         if self.mode == "cut":
             return web.Response(text='{"choices": [{"message": {"content": "answ', content_type="text/html")
-        status = {"refuse": 404, "busy": 429}.get(self.mode, 500)
+        status = {"refuse": 404, "unfit": 422, "busy": 429}.get(self.mode, 500)
         return web.json_response({"error": {"message": self.mode}}, status=status)
 
     async def models(self, request: web.Request) -> web.Response:

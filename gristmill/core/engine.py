@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Literal, Protocol, Self, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
@@ -218,6 +218,11 @@ class EngineWrapper:
     def concurrency(self) -> int:
         """The most requests that the wrapped engine has in flight."""
         return self._engine.concurrency
+
+    @property
+    def server(self) -> Any:
+        """The ``gristmill.engines.served.Server`` behind the wrapped engine, if there is one."""
+        return getattr(self._engine, "server", None)
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """What the wrapped engine answers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class GristmillError(Exception):
     """Base of all errors that are shown to a user without a traceback.
@@ -62,18 +64,39 @@ class EngineError(GristmillError):
 class TransientError(EngineError):
     """A failure that a later try may not meet: 429, 5xx, a time-out, a broken connection or body.
 
-    ``retry_after`` is the wait in seconds that the server asked for. ``congested`` says that the
-    server is overloaded, so that fewer requests should be in flight.
-    """
+    ``retry_after`` is the wait in seconds that the server asked for. ``congested`` says that the server is
+    overloaded, so that fewer requests should be in flight. ``cause`` is ``limited`` where the server
+    refused for a limit on its pace, ``silent`` where it did not answer in time, ``unreachable`` where there
+    was no connection to it."""
 
-    def __init__(self, message: str, *, retry_after: float | None = None, congested: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        congested: bool = False,
+        cause: Literal["", "limited", "silent", "unreachable"] = "",
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.congested = congested
+        self.cause = cause
 
 
 class RequestRefusedError(EngineError):
-    """A failure that trying again does not help: the request itself is refused (400, 401, 404, 413 ...)."""
+    """A failure that trying again does not help: the request itself is refused (400, 413, 422 ...).
+
+    ``own`` says that the server named this one prompt as the cause (its length, its content), so that the
+    refusal says nothing about other requests.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", own: bool = False) -> None:
+        super().__init__(message, remedy=remedy)
+        self.own = own
+
+
+class ServerRefusedError(RequestRefusedError):
+    """The server refuses whatever it is asked: a wrong key, model or address, or no money left."""
 
 
 class ContractError(GristmillError):

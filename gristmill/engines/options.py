@@ -34,12 +34,18 @@ class EngineOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tries: Annotated[int, Meta(ge=1)] = 6
     """How many times a request is sent before its row is rejected; at least 1."""
     request_timeout: Annotated[float, Meta(gt=0)] = 600.0
-    """Seconds that one try may take, and the longest ``Retry-After`` of a server that is obeyed."""
+    """Seconds that one try may take. A server that asks for a longer wait stops the run, as does one that
+    answers nothing for twice this time."""
     backoff: Annotated[float, Meta(ge=0)] = 0.5
     """Seconds to wait after the first failed try; the wait doubles after each further failure. The actual
     wait is drawn from the upper half of this time, so that clients do not retry together."""
     max_backoff: Annotated[float, Meta(ge=0)] = 30.0
     """The longest wait in seconds between two tries, before the server's own ``Retry-After`` is added."""
+    requests_per_minute: Annotated[float, Meta(gt=0)] | None = None
+    """The most requests to send in a minute, spread evenly; ``null`` for no limit. What the server itself
+    says of its limits is kept to in any case."""
+    tokens_per_minute: Annotated[float, Meta(gt=0)] | None = None
+    """The most tokens of prompts and answers together in a minute; ``null`` for no limit."""
     max_error_rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
     """A share in (0, 1]: the run stops when more than this share of the last 200 tries failed."""
 

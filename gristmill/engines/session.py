@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Self
 
 from msgspec import Struct
@@ -19,6 +19,7 @@ from gristmill.core.errors import (
     RequestRefusedError,
     RowRejected,
     RunStopped,
+    ServerRefusedError,
     TransientError,
 )
 from gristmill.engines.breaker import Breaker, Try
@@ -26,8 +27,13 @@ from gristmill.engines.limit import AdaptiveLimit
 from gristmill.engines.log.entry import plain
 from gristmill.engines.log.store import CompletionLog, LogKey, request_key
 from gristmill.engines.options import EngineOptions
+from gristmill.engines.pace import Pace, until
+from gristmill.engines.served import Server, Servers
 
 _RESUME = "Fix the cause, then run the same command again: every completion paid for so far is in the log."
+_MOST_WAITS = 100
+"""Refusals of one request for the pace; the next count as tries, since it alone may be what is refused."""
+_TRIES: dict[str, Try] = {"limited": "limited", "silent": "silent"}
 
 
 class Stats(Struct):
@@ -59,26 +65,45 @@ class Session(EngineWrapper):
     """An engine that pays for a completion once, retries, and paces itself; itself an ``Engine``.
 
     ``generate`` raises ``RowRejected`` when a request is refused or has failed ``options.tries`` times,
-    ``RunStopped`` when the breaker has tripped, ``LogError`` when the log cannot be read or written
-    (which also stops the session, so that nothing is paid for that cannot be kept).
+    ``RunStopped`` when the breaker has tripped, the server refuses everybody or asks for a long wait,
+    ``LogError`` when the log cannot be read or written (which also stops the session, so that nothing is
+    paid for that cannot be kept).
 
     With ``read_after`` completions in the log of an earlier generation than that are ignored. Of two runs
     over one log one asks for a sample, and both use its answer. The session does not close the log.
 
     No library is used for this: retry libraries such as tenacity repeat a call, but here the retries, the
-    shared in-flight requests, the limit and the breaker must see the same try.
+    shared in-flight requests, the limit, the pace and the breaker must see the same try.
     """
 
     def __init__(
-        self, engine: Engine, options: EngineOptions, log: CompletionLog, *, read_after: int | None = None
+        self,
+        engine: Engine,
+        options: EngineOptions,
+        log: CompletionLog,
+        *,
+        read_after: int | None = None,
+        servers: Servers | None = None,
+        needs: frozenset[Ability] = frozenset(),
     ) -> None:
+        """``needs`` are the abilities that the server is asked for before the first request of all;
+        ``servers`` is what is known of servers, with which it is compared before anything of the log is
+        used."""
         super().__init__(engine)
         self._options = options
         self._log = log
         self._read_after = read_after
         start = None if options.self_paced else options.initial_concurrency
         self._limit = AdaptiveLimit(engine.concurrency, start)
-        self._breaker = Breaker(options.max_error_rate, engine.concurrency, options.max_backoff)
+        self._breaker = Breaker(
+            options.max_error_rate, engine.concurrency, options.max_backoff, options.request_timeout
+        )
+        self._server: Server | None = getattr(engine, "server", None)
+        self._pace = Pace.of(options) if self._server is None else self._server.pace
+        self._servers = servers
+        self._needs = needs
+        self._probing = asyncio.Lock()
+        self._probed = self._server is None
         self._flying: dict[
             tuple[bytes, int], asyncio.Future[dict[int, Completion] | GristmillError | None]
         ] = {}
@@ -89,6 +114,8 @@ class Session(EngineWrapper):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
+        if self._server is not None and self._servers is not None:
+            await self._server.meet(self._servers)
         self._opened = perf_counter()
         return self
 
@@ -177,46 +204,85 @@ class Session(EngineWrapper):
         return have
 
     async def _ask(self, key: LogKey, request: Request, first: int, n: int) -> dict[int, Completion]:
-        """The tries of one request.
+        """The tries of one request. A refusal for the pace is not counted as one.
 
         Its place among the requests in flight is held until the answer is in the log, so that a kill of the
         process costs at most the requests in flight.
         """
-        for tries in range(1, self._options.tries + 1):
-            ticket = await self._limit.acquire()
-            seconds, tokens, prompt_tokens, congested = 0.0, 0, 0, False
+        began, tries, waits = monotonic(), 1, 0
+        while True:
             try:
+                return await self._try(key, request, first, n, again=tries + waits > 1)
+            except TransientError as error:
+                failure = error
+            if self._stopped is not None:
+                raise _again(self._stopped)
+            if (failure.retry_after or 0.0) > self._options.request_timeout:
+                raise _again(self._stop_all(until(failure)))
+            if failure.cause == "limited" and waits < _MOST_WAITS:
+                waits += 1  # the pace holds all requests for as long as it takes
+                continue
+            if tries >= self._options.tries:
+                break
+            await self._back_off(failure, tries)
+            tries += 1
+        if failure.cause == "unreachable" and self._breaker.last_answer <= began:
+            raise _again(self._stop_all(RunStopped(f"{failure} ({tries} tries).", remedy=_RESUME)))
+        raise RowRejected("request failed", f"{failure} (the last of {tries} tries)") from failure
+
+    async def _try(
+        self, key: LogKey, request: Request, first: int, n: int, *, again: bool
+    ) -> dict[int, Completion]:
+        """One try. Raises ``TransientError`` where there may be another."""
+        ticket = await self._limit.acquire()
+        seconds, tokens, prompt_tokens, congested = 0.0, 0, 0, False
+        try:
+            async with self._pace.sending(request, n) as sent:
                 if self._stopped is not None:  # the run stopped while this request waited for its turn
                     raise _again(self._stopped)
+                await self._probe()
                 self._stats.requests += 1
-                self._stats.retries += tries > 1
+                self._stats.retries += again
                 started = perf_counter()
                 answers = [plain(a) for a in await self._engine.generate(request, first=first, n=n)]
                 seconds = perf_counter() - started
                 if len(answers) != n:
                     raise TransientError(f"the engine returned {len(answers)} of {n} completions")
-                tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
-                return dict(enumerate(await self._keep(key, first, answers), first))
-            except RequestRefusedError as error:
-                self._failed(error, "refused")
-                raise RowRejected("request refused", str(error)) from error
-            except TransientError as error:
-                failure, congested = error, error.congested
-                self._failed(error, "congested" if congested else "failed")
-            finally:
-                if self._options.self_paced:  # without a latency the limit never changes
-                    self._limit.release(ticket)
-                else:
-                    self._limit.release(
-                        ticket,
-                        seconds=seconds,
-                        tokens=tokens,
-                        prompt_tokens=prompt_tokens,
-                        congested=congested,
-                    )
-            if tries < self._options.tries:
-                await self._back_off(failure, tries)
-        raise RowRejected("request failed", f"{failure} (the last of {tries} tries)") from failure
+                sent.answers = answers
+            tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
+            return dict(enumerate(await self._keep(key, first, answers), first))
+        except (RunStopped, RecipeError) as error:
+            raise _again(self._stop_all(error)) from error
+        except RequestRefusedError as error:
+            self._failed(error, "own" if error.own else "refused")
+            if isinstance(error, ServerRefusedError):
+                why = f"the server refuses all requests: {error.message}."
+                raise _again(
+                    self._stop_all(RunStopped(why, remedy=f"{error.remedy} {_RESUME}".strip()))
+                ) from error
+            raise RowRejected("request refused", str(error)) from error
+        except TransientError as error:
+            congested = error.congested
+            self._failed(
+                error, _TRIES.get(error.cause, "congested" if congested else "failed"), (key.digest, first)
+            )
+            raise
+        finally:
+            if self._options.self_paced:  # without a latency the limit never changes
+                self._limit.release(ticket)
+            else:
+                self._limit.release(
+                    ticket, seconds=seconds, tokens=tokens, prompt_tokens=prompt_tokens, congested=congested
+                )
+
+    async def _probe(self) -> None:
+        """Before the first request: whether the server can do what stages need of it."""
+        if self._probed:
+            return
+        async with self._probing:
+            if not self._probed and self._server is not None:
+                await self._server.probe(self._needs)
+                self._probed = True
 
     async def _keep(self, key: LogKey, first: int, answers: Sequence[Completion]) -> list[Completion]:
         """Put what was paid for into the log; what it then holds, since another run may have been faster."""
@@ -233,17 +299,20 @@ class Session(EngineWrapper):
                 "invalid text", f"the answer has characters that cannot be written as UTF-8: {error}"
             ) from error
 
-    def _failed(self, error: EngineError, result: Try) -> None:
+    def _failed(self, error: EngineError, result: Try, of: object = None) -> None:
         self._stats.failures += 1
-        why = self._breaker.record(result)
-        if why is not None and self._stopped is None:
+        why = self._breaker.record(result, of)
+        if why is not None:
             self._stop_all(RunStopped(f"{why}; the last error: {error}.", remedy=_RESUME))
 
-    def _stop_all(self, error: GristmillError) -> None:
+    def _stop_all(self, error: GristmillError) -> GristmillError:
+        """Stop the session; returns why it was stopped, if by this or before."""
         if self._stopped is None:
             self._stopped = error
             self._limit.lift()
+            self._pace.lift()
             self._stop.set()
+        return self._stopped
 
     async def _back_off(self, failure: TransientError, tries: int) -> None:
         """Wait before the next try: twice as long each time, with jitter, on top of ``Retry-After``."""
@@ -251,14 +320,7 @@ class Session(EngineWrapper):
         # The upper half of the interval: enough jitter to spread the retries of requests that failed
         # together, and never a wait of almost nothing.
         delay = min(options.max_backoff, options.backoff * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
-        if failure.retry_after is not None:
-            if failure.retry_after > options.request_timeout:
-                raise RowRejected(
-                    "request failed",
-                    f"{failure} (the server asks for a wait of {failure.retry_after:.0f} s, longer than "
-                    "request_timeout)",
-                ) from failure
-            delay += failure.retry_after
+        delay += failure.retry_after or 0.0
         try:
             async with asyncio.timeout(delay):
                 await self._stop.wait()  # a run that stops ends the wait early

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta, Struct
 
-from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
+from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import RowValues, fill, opening, require_row, row_places
 from gristmill.core.records import Problem, Sampled
@@ -84,7 +84,8 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         return dict.fromkeys(self.engines, _CHAT)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
-        """One ``Sampled`` for each conversation, or a ``Rejection`` where a turn before the last broke off.
+        """One ``Sampled`` for each conversation, or a ``Rejection`` where a turn before the last broke off or
+        was refused.
 
         ``RowRejected`` for a problem that lacks a column that a prompt names. An index counts the samples of
         a problem through all engines.
@@ -127,9 +128,21 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
 
     async def _first(
         self, problem: Problem, name: str | None, messages: tuple[Message, ...], context: Context
-    ) -> list[Completion]:
+    ) -> Sequence[Completion | RowRejected]:
+        """The first answers. Where each sample is a request of its own, one that fails costs itself alone.
+
+        ``RowRejected`` where all fail.
+        """
         request = Request(messages, self.sampling, context.seed_for(problem.id))
-        return await context.named(name).generate(request, n=self.samples)
+        engine = context.named(name)
+        if self.samples == 1 or Ability.MANY in engine.abilities:
+            return await engine.generate(request, n=self.samples)
+        calls = [_one(engine, request, i) for i in range(self.samples)]
+        answers = await asyncio.gather(*calls)
+        failed = [answer for answer in answers if isinstance(answer, RowRejected)]
+        if len(failed) == len(answers):
+            raise failed[0]
+        return answers
 
     async def _converse(
         self,
@@ -138,11 +151,13 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         index: int,
         messages: tuple[Message, ...],
         follow_ups: Sequence[str],
-        answer: Completion,
+        answer: Completion | RowRejected,
         context: Context,
     ) -> Sampled | Rejection:
         own = index % self.samples
         record_id = f"{problem.id}/{own}" if name is None else f"{problem.id}/{name}/{own}"
+        if isinstance(answer, RowRejected):
+            return Rejection(record_id, answer.reason, answer.message)
         drawn = [answer]
         for turn, text in enumerate(follow_ups, 1):
             if not answer.finished:
@@ -152,7 +167,10 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
             messages = (*messages, said, Message("user", text))
             request = Request(messages, self.sampling, context.seed_for(problem.id, turn))
             # Samples with equal answers send equal prompts; the index keeps their completions apart.
-            [answer] = await context.named(name).generate(request, first=own)
+            answer = await _one(context.named(name), request, own)
+            if isinstance(answer, RowRejected):
+                detail = f"turn {turn + 1} of {len(follow_ups) + 1}: {answer.message}"
+                return Rejection(record_id, answer.reason, detail)
             drawn.append(answer)
         return Sampled(
             id=record_id,
@@ -176,3 +194,12 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         if not self.verify or problem.answer is None:
             return None
         return await context.judge(answer, problem.answer)
+
+
+async def _one(engine: Engine, request: Request, index: int) -> Completion | RowRejected:
+    """One sample of a request, or why there is none."""
+    try:
+        [answer] = await engine.generate(request, first=index)
+    except RowRejected as error:
+        return error
+    return answer

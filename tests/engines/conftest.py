@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +12,7 @@ from typing import Any, Self
 import pytest
 
 from gristmill.core.engine import Message, Request, Sampling
+from gristmill.engines.log.store import CompletionLog
 
 Handler = Callable[[dict[str, Any], int], Awaitable[bytes] | bytes]
 
@@ -123,3 +124,9 @@ def ask() -> Callable[..., Request]:
 @pytest.fixture
 def log_path(tmp_path: Path) -> Path:
     return tmp_path / "deep" / "completions.sqlite"
+
+
+@pytest.fixture
+def log(log_path: Path) -> Iterator[CompletionLog]:
+    with CompletionLog(log_path) as log:
+        yield log

@@ -54,7 +54,7 @@ class OnServer:
         url = str(self._server._url).removesuffix("/chat/completions")
         abilities = ("chat", "continue", "logprobs", "score", "seed", "many")
         options = OpenAI(base_url=url, model=vllm_model.model(), abilities=abilities)
-        self._client = OpenAIEngine(options, self._server._key)
+        self._client = OpenAIEngine(options, {"": self._server._key})
         await self._client.__aenter__()
         return self
 

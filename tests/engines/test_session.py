@@ -2,61 +2,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engines.calls import QUICK, Ask, Calls, run_in, texts
 
-from gristmill.core.engine import Ability, Completion, Request
-from gristmill.core.errors import LogError, RequestRefusedError, RowRejected, RunStopped, TransientError
+from gristmill.core.engine import Completion, Request
+from gristmill.core.errors import (
+    LogError,
+    RequestRefusedError,
+    RowRejected,
+    TransientError,
+)
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.openai import OpenAI
 from gristmill.engines.options import EngineOptions
-from gristmill.engines.scripted import ABILITIES, ScriptedEngine
-from gristmill.engines.session import Session, Stats
-
-Ask = Callable[..., Request]
-QUICK = EngineOptions(backoff=0.001, max_backoff=0.01)
-
-
-class Calls(ScriptedEngine):
-    """Answers with the sample's index, and notes what it was asked for."""
-
-    def __init__(
-        self, *, many: bool = True, fail: Callable[[int], Exception | None] = lambda call: None
-    ) -> None:
-        abilities = ABILITIES if many else ABILITIES - {Ability.MANY}
-        super().__init__(lambda request, i: f"{request.seed}/{i}", abilities=abilities)
-        self.asked: list[tuple[int, int]] = []
-        self._fail = fail
-
-    async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
-        error = self._fail(len(self.asked))
-        self.asked.append((first, n))
-        await asyncio.sleep(0.001)
-        if error is not None:
-            raise error
-        return await super().generate(request, first=first, n=n)
-
-
-@pytest.fixture
-def log(log_path: Path) -> Iterator[CompletionLog]:
-    with CompletionLog(log_path) as log:
-        yield log
-
-
-def _run(session: Session, main: Callable[[], Awaitable[Any]]) -> Any:
-    async def inside() -> Any:
-        async with session:
-            return await main()
-
-    return asyncio.run(inside())
-
-
-def _texts(completions: list[Completion]) -> list[str]:
-    return [c.text for c in completions]
+from gristmill.engines.scripted import ScriptedEngine
+from gristmill.engines.session import Session
 
 
 @pytest.mark.parametrize(
@@ -65,24 +29,24 @@ def _texts(completions: list[Completion]) -> list[str]:
 def test_only_what_the_log_lacks_is_asked_for(
     log: CompletionLog, ask: Ask, many: bool, asked: list[tuple[int, int]]
 ) -> None:
-    _run(before := Session(Calls(), QUICK, log), lambda: before.generate(ask(), first=4, n=2))
-    _run(before, lambda: before.generate(ask(), first=0, n=2))
+    run_in(before := Session(Calls(), QUICK, log), lambda: before.generate(ask(), first=4, n=2))
+    run_in(before, lambda: before.generate(ask(), first=0, n=2))
     engine = Calls(many=many)
     session = Session(engine, QUICK, log)
-    completions = _run(session, lambda: session.generate(ask(), first=0, n=8))
-    assert _texts(completions) == [f"5/{i}" for i in range(8)]
+    completions = run_in(session, lambda: session.generate(ask(), first=0, n=8))
+    assert texts(completions) == [f"5/{i}" for i in range(8)]
     assert sorted(engine.asked) == asked
     assert (session.stats.from_log, session.stats.completions) == (4, 4)
-    _run(session, lambda: session.generate(ask(), first=0, n=8))
+    run_in(session, lambda: session.generate(ask(), first=0, n=8))
     assert sorted(engine.asked) == asked, "a second time nothing is asked for"
 
 
 def test_a_fresh_session_ignores_what_is_older_and_reads_its_own(log: CompletionLog, ask: Ask) -> None:
-    _run(old := Session(Calls(), QUICK, log), lambda: old.generate(ask(), n=2))
+    run_in(old := Session(Calls(), QUICK, log), lambda: old.generate(ask(), n=2))
     engine = Calls()
     fresh = Session(engine, QUICK, log, read_after=log.next_generation())
     for _ in range(2):
-        _run(fresh, lambda: fresh.generate(ask(), n=2))
+        run_in(fresh, lambda: fresh.generate(ask(), n=2))
     assert engine.asked == [(0, 2)]
 
 
@@ -94,8 +58,8 @@ def test_the_same_sample_wanted_twice_at_once_is_paid_once(log: CompletionLog, a
         wanted = [(0, 2), (0, 2), (1, 3), (0, 4), (5, 1)]
         return list(await asyncio.gather(*(session.generate(ask(), first=f, n=n) for f, n in wanted)))
 
-    results = _run(session, main)
-    assert [_texts(r) for r in results] == [
+    results = run_in(session, main)
+    assert [texts(r) for r in results] == [
         ["5/0", "5/1"],
         ["5/0", "5/1"],
         ["5/1", "5/2", "5/3"],
@@ -114,7 +78,7 @@ def test_who_waits_for_another_shares_its_error_but_not_its_cancellation(
     async def both() -> list[Any]:
         return await asyncio.gather(*(refusing.generate(ask()) for _ in range(2)), return_exceptions=True)
 
-    errors = _run(refusing, both)
+    errors = run_in(refusing, both)
     assert [type(e) for e in errors] == [RowRejected, RowRejected] and errors[0] is not errors[1]
     assert refusing.stats.requests == 1
 
@@ -128,7 +92,7 @@ def test_who_waits_for_another_shares_its_error_but_not_its_cancellation(
         first.cancel()
         return await second
 
-    assert _texts(_run(session, cancel)) == ["5/0"]
+    assert texts(run_in(session, cancel)) == ["5/0"]
 
     async def cancel_who_waits() -> list[Completion]:
         first = asyncio.create_task(session.generate(ask(seed=6)))
@@ -138,13 +102,13 @@ def test_who_waits_for_another_shares_its_error_but_not_its_cancellation(
         second.cancel()
         return await first
 
-    assert _texts(_run(session, cancel_who_waits)) == ["6/0"]
+    assert texts(run_in(session, cancel_who_waits)) == ["6/0"]
 
 
 def test_failures_are_tried_again_and_counted(log: CompletionLog, ask: Ask) -> None:
     engine = Calls(fail=lambda call: TransientError("not yet") if call < 3 else None)
     session = Session(engine, QUICK, log)
-    assert _texts(_run(session, lambda: session.generate(ask()))) == ["5/0"]
+    assert texts(run_in(session, lambda: session.generate(ask()))) == ["5/0"]
     stats = session.stats
     assert (stats.requests, stats.retries, stats.failures, stats.completions) == (4, 3, 3, 1)
     assert (stats.prompt_tokens, stats.completion_tokens, stats.in_flight, stats.limit) == (5, 1, 0, 64)
@@ -159,15 +123,15 @@ def test_tries_are_finite_and_the_run_goes_on(log: CompletionLog, ask: Ask) -> N
         with pytest.raises(RowRejected, match=r"broken.*3 tries") as caught:
             await session.generate(ask())
         assert caught.value.reason == "request failed"
-        assert _texts(await session.generate(ask(seed=6))) == ["6/0"]
+        assert texts(await session.generate(ask(seed=6))) == ["6/0"]
 
-    _run(session, main)
+    run_in(session, main)
 
 
 def test_a_refusal_is_not_tried_again(log: CompletionLog, ask: Ask) -> None:
     session = Session(engine := Calls(fail=lambda call: RequestRefusedError("too long")), QUICK, log)
     with pytest.raises(RowRejected, match="too long") as caught:
-        _run(session, lambda: session.generate(ask()))
+        run_in(session, lambda: session.generate(ask()))
     assert caught.value.reason == "request refused" and len(engine.asked) == 1
 
 
@@ -176,9 +140,9 @@ def test_when_one_of_several_requests_fails_the_others_are_kept(log: CompletionL
         Calls(many=False, fail=lambda call: RequestRefusedError("no") if call == 0 else None), QUICK, log
     )
     with pytest.raises(RowRejected):
-        _run(session, lambda: session.generate(ask(), n=4))
+        run_in(session, lambda: session.generate(ask(), n=4))
     again = Session(engine := Calls(many=False), QUICK, log)
-    _run(again, lambda: again.generate(ask(), n=4))
+    run_in(again, lambda: again.generate(ask(), n=4))
     assert engine.asked == [(0, 1)]
 
 
@@ -189,14 +153,14 @@ def test_an_engine_that_gives_too_few_is_not_believed(log: CompletionLog, ask: A
 
     session = Session(Short(), QUICK, log)
     with pytest.raises(RowRejected, match="1 of 2 completions"):
-        _run(session, lambda: session.generate(ask(), n=2))
+        run_in(session, lambda: session.generate(ask(), n=2))
 
 
 def test_text_that_no_file_can_hold_rejects_its_row_only(log: CompletionLog, ask: Ask) -> None:
     session = Session(ScriptedEngine(lambda request, i: "\ud800"), QUICK, log)
     for request in (ask("\ud800"), ask("fine")):
         with pytest.raises(RowRejected) as caught:
-            _run(session, partial(session.generate, request))
+            run_in(session, partial(session.generate, request))
         assert caught.value.reason == "invalid text"
 
 
@@ -226,15 +190,9 @@ def test_no_more_in_flight_than_the_limit_and_no_slot_held_while_waiting(
     async def main() -> None:
         await asyncio.gather(*(one(seed) for seed in range(30)))
 
-    _run(session, main)
+    run_in(session, main)
     assert engine.most == 3
     assert sorted(order[-3:]) == [0, 1, 2], "those told to wait come last, and stopped nobody"
-
-
-def test_a_retry_after_beyond_all_patience_rejects_the_row(log: CompletionLog, ask: Ask) -> None:
-    session = Session(Calls(fail=lambda call: TransientError("tomorrow", retry_after=86400)), QUICK, log)
-    with pytest.raises(RowRejected, match="86400 s"):
-        _run(session, lambda: session.generate(ask()))
 
 
 def test_retry_after_is_honoured_over_http(wire: Any, log: CompletionLog, ask: Ask) -> None:
@@ -251,78 +209,8 @@ def test_retry_after_is_honoured_over_http(wire: Any, log: CompletionLog, ask: A
             async with Session(options.open(), options, log) as session:
                 return await session.generate(ask())
 
-    assert _texts(asyncio.run(main())) == ["4"]
+    assert texts(asyncio.run(main())) == ["4"]
     assert times[1] - times[0] >= 1.0
-
-
-def _storm(options: OpenAI, log: CompletionLog, ask: Ask, rows: int) -> tuple[list[Any], Stats]:
-    async def main() -> tuple[list[Any], Stats]:
-        async with Session(options.open(), options, log) as session:
-            requests = (session.generate(ask(seed=i)) for i in range(rows))
-            return await asyncio.gather(*requests, return_exceptions=True), session.stats
-
-    return asyncio.run(asyncio.wait_for(main(), 30))
-
-
-def test_a_wrong_key_stops_the_run(wire: Any, log: CompletionLog, ask: Ask) -> None:
-    async def main() -> tuple[list[Any], int]:
-        async with wire.server(lambda b, c: wire.http({"error": {"message": "bad key"}}, 401)) as server:
-            options = OpenAI(base_url=server.url, model="m", concurrency=4)
-            async with Session(options.open(), options, log) as session:
-                requests = (session.generate(ask(seed=i)) for i in range(300))
-                return await asyncio.gather(*requests, return_exceptions=True), len(server.bodies)
-
-    errors, sent = asyncio.run(main())
-    assert sent <= 24, "20 failures, and what was in flight"
-    stops = [e for e in errors if isinstance(e, RunStopped)]
-    assert len(stops) >= 276
-    text = str(stops[0])
-    assert "bad key" in text and "again" in text and "\n" not in text
-
-
-def test_a_dead_server_stops_the_run_in_seconds(log: CompletionLog, ask: Ask) -> None:
-    options = OpenAI(base_url="http://127.0.0.1:9/v1", model="m", concurrency=64)
-    errors, stats = _storm(options, log, ask, 300)
-    assert all(isinstance(e, RunStopped) for e in errors), "no row is lost to it"
-    assert stats.requests <= 84 and stats.seconds < 10
-
-
-def test_a_server_that_dies_under_a_slow_run_costs_no_row(log: CompletionLog, ask: Ask) -> None:
-    engine = Calls(fail=lambda call: TransientError("refused") if call >= 50 else None)
-    engine.concurrency = 4
-    session = Session(engine, EngineOptions(backoff=0.001), log)
-    outcomes: list[type[BaseException] | None] = []
-
-    async def main() -> None:
-        rows = iter(range(100))
-
-        async def worker() -> None:
-            for i in rows:
-                try:
-                    await session.generate(ask(seed=i))
-                    outcomes.append(None)
-                except (RowRejected, RunStopped) as error:
-                    outcomes.append(type(error))
-
-        await asyncio.gather(*(worker() for _ in range(4)))
-
-    _run(session, main)
-    assert outcomes.count(None) == 50 and outcomes.count(RunStopped) == 50
-
-
-def test_those_who_wait_to_try_again_are_told_at_once(log: CompletionLog, ask: Ask) -> None:
-    engine = Calls(
-        fail=lambda call: TransientError("busy", retry_after=60) if call == 0 else RequestRefusedError("no")
-    )
-    session = Session(engine, EngineOptions(), log)
-
-    async def main() -> Any:
-        return await asyncio.gather(
-            *(session.generate(ask(seed=i)) for i in range(40)), return_exceptions=True
-        )
-
-    errors = asyncio.run(asyncio.wait_for(main(), 20))
-    assert isinstance(errors[0], RunStopped)
 
 
 def test_a_log_that_fails_stops_the_session(log: CompletionLog, ask: Ask) -> None:
@@ -335,7 +223,7 @@ def test_a_log_that_fails_stops_the_session(log: CompletionLog, ask: Ask) -> Non
         requests = (session.generate(ask("x" * 20_000, seed=i)) for i in range(50))
         return await asyncio.gather(*requests, return_exceptions=True)
 
-    errors = _run(session, main)
+    errors = run_in(session, main)
     assert all(isinstance(e, LogError) and "full" in str(e) for e in errors)
     assert len(engine.asked) <= 4, "nothing more is paid for than was in flight"
 
@@ -351,4 +239,4 @@ def test_concurrency_changes_no_answer(log_path: Path, ask: Ask, concurrency: in
         async def main() -> list[list[Completion]]:
             return list(await asyncio.gather(*(session.generate(ask(seed=s), n=2) for s in range(60))))
 
-        assert [_texts(r) for r in _run(session, main)] == [[f"{s}/0", f"{s}/1"] for s in range(60)]
+        assert [texts(r) for r in run_in(session, main)] == [[f"{s}/0", f"{s}/1"] for s in range(60)]

@@ -17,16 +17,17 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, FinishReason, Request, Sampling
 from gristmill.core.errors import RecipeError, RequestRefusedError, TransientError
+from gristmill.core.secrets import Secrets
 from gristmill.engines.batch.engine import (
     CONCURRENCY,
     PRICE_SHARE,
     BatchEngine,
     Batching,
     Http,
-    api_key,
     lines_of,
 )
 from gristmill.engines.batch.journal import Submitted
+from gristmill.engines.openai.access import keys_of
 from gristmill.engines.openai.failures import snippet
 from gristmill.engines.options import EngineOptions
 
@@ -76,13 +77,16 @@ class AnthropicBatch(EngineOptions, frozen=True, kw_only=True):
 
     def open(self) -> BatchEngine:
         """The engine, not yet connected. ``RecipeError`` without a key."""
-        key = api_key(self.api_key_env)
-        if not (key and key.isascii() and key.isprintable()):
+        key = keys_of([self.api_key_env])[self.api_key_env]
+        if not key:
             raise RecipeError(
                 f"${self.api_key_env} does not hold an API key.", remedy="Set it to the key, on one line."
             )
         http = Http(
-            self.base_url, key, {"x-api-key": key, "anthropic-version": _VERSION}, self.request_timeout
+            self.base_url,
+            Secrets([key]),
+            {"x-api-key": key, "anthropic-version": _VERSION},
+            self.request_timeout,
         )
         model = self.model
         if self.extra:

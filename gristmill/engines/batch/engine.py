@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +25,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import EngineError, LogError, RequestRefusedError, RunStopped, TransientError
+from gristmill.core.secrets import Secrets
 from gristmill.engines.batch.journal import Journal, Submitted
 from gristmill.engines.openai.failures import failure, snippet
 
@@ -71,11 +71,11 @@ class BatchOptions(Protocol):
 
 
 class Http:
-    """The requests to one server, with its key in the headers and never in a message."""
+    """The requests to one server, with its secrets in the headers and never in a message."""
 
-    def __init__(self, base_url: str, key: str, headers: Mapping[str, str], timeout: float) -> None:
+    def __init__(self, base_url: str, secrets: Secrets, headers: Mapping[str, str], timeout: float) -> None:
         self.base = base_url.rstrip("/")
-        self._key = key
+        self._secrets = secrets
         self._headers = dict(headers)
         self._timeout = timeout
         self._session: aiohttp.ClientSession | None = None
@@ -112,7 +112,7 @@ class Http:
         except (aiohttp.ClientError, OSError) as error:
             raise TransientError(f"{url}: {snippet(f'{type(error).__name__}: {error}')}") from error
         if status != 200:
-            raise failure(url, self._key, status, headers, body)
+            raise failure(url, self._secrets, status, headers, body)
         return body
 
     async def ask(self, method: str, path: str, kind: type[T], **sent: Any) -> T:
@@ -346,11 +346,6 @@ class BatchEngine:
                 self._over.remove(batch)
                 self._following.pop(batch.uid, None)
                 self._journal.remove(batch)
-
-
-def api_key(variable: str) -> str:
-    """The key in an environment variable; "" where it is not set."""
-    return os.environ.get(variable, "").strip()
 
 
 def lines_of(body: bytes) -> dict[str, msgspec.Raw]:

@@ -17,20 +17,21 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import RequestRefusedError, RunStopped, TransientError
+from gristmill.core.secrets import Secrets
 from gristmill.engines.batch.engine import (
     CONCURRENCY,
     PRICE_SHARE,
     BatchEngine,
     Batching,
     Http,
-    api_key,
     lines_of,
 )
 from gristmill.engines.batch.journal import Submitted
+from gristmill.engines.openai.access import Access, keys_of
 from gristmill.engines.openai.engine import OpenAI
 from gristmill.engines.openai.failures import failure, snippet
 from gristmill.engines.openai.options import ServerOptions
-from gristmill.engines.openai.replies import completions_of
+from gristmill.engines.openai.replies import Replies
 from gristmill.engines.openai.requests import body_of
 
 _ENDPOINT = "/v1/chat/completions"
@@ -65,10 +66,10 @@ class OpenAIBatch(ServerOptions, frozen=True, kw_only=True):
         """The engine, not yet connected. ``RecipeError`` for a URL or a key that cannot be used."""
         plain = OpenAI(**{name: getattr(self, name) for name in ServerOptions.__struct_fields__})
         single = plain.open()
-        key = api_key(self.api_key_env)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        http = Http(self.base_url, key, headers, self.request_timeout)
-        return BatchEngine(self, http, OpenAIDialect(plain, key), single.model, single.abilities)
+        access = Access(self, keys_of(self.key_names))
+        http = Http(self.base_url, access.secrets, access.pick()[1], self.request_timeout)
+        dialect = OpenAIDialect(plain, access.secrets)
+        return BatchEngine(self, http, dialect, single.model, single.abilities)
 
 
 class _File(Struct):
@@ -102,9 +103,10 @@ class _Result(Struct):
 class OpenAIDialect:
     """The protocol; see ``Dialect``."""
 
-    def __init__(self, options: OpenAI, key: str) -> None:
+    def __init__(self, options: OpenAI, secrets: Secrets) -> None:
         self._options = options
-        self._key = key
+        self._secrets = secrets
+        self._replies = Replies(options, options.base_url)
 
     def line(self, custom_id: str, request: Request, sample: int) -> bytes:
         """A line of the input file."""
@@ -175,6 +177,6 @@ class OpenAIDialect:
             raise TransientError(f"the batch did not get to this request: {why}", congested=True)
         body = bytes(read.response.body)
         if read.response.status_code != 200:
-            raise failure("the batch", self._key, read.response.status_code, {}, body)
+            raise failure("the batch", self._secrets, read.response.status_code, {}, body)
         repeated = request.prefix if self._options.continue_mode == "prefill" else ""
-        return completions_of("the batch", body, request, 1, repeated)[0]
+        return self._replies.completions("the batch", body, request, 1, repeated)[0]

@@ -11,9 +11,11 @@ from typing import Annotated, Literal
 import aiohttp
 from msgspec import Meta, Struct
 
-from gristmill.core.engine import Completion, Engine, Request
+from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import TransientError
+from gristmill.core.secrets import refuse_secrets
 from gristmill.engines.limit import AdaptiveLimit
+from gristmill.engines.openai.engine import OpenAIEngine
 
 State = Literal["open", "trial", "closed"]
 Health = Literal["well", "ill", "silent"]
@@ -47,8 +49,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ) = None
     """The URL whose GET shows whether the server works; ``null`` for ``BASE_URL/models``. vLLM's
     ``http://HOST:PORT/health`` shows more."""
-    api_key_env: str | None = None
-    """The environment variable that holds its API key; ``null`` for the engine's."""
+    api_key_env: str | tuple[str, ...] | None = None
+    """The environment variable or variables that hold its API keys; ``null`` for the engine's."""
+
+    def __post_init__(self) -> None:
+        refuse_secrets({f: getattr(self, f) for f in ("base_url", "health_url", "api_key_env")})
 
 
 class EndpointStats(Struct, frozen=True):
@@ -74,7 +79,7 @@ class Member:
     def __init__(
         self,
         options: Endpoint,
-        engine: Engine,
+        engine: OpenAIEngine,
         limit: AdaptiveLimit,
         *,
         longest_rest: float,
@@ -84,6 +89,7 @@ class Member:
         self.weight = options.weight
         self.engine = engine
         self.limit = limit
+        self.pace = engine.pace
         self.state: State = "open"
         self.draining = False
         self.promised = 0  # slots that were given to requests which have not taken them yet
@@ -105,7 +111,8 @@ class Member:
     def room(self) -> bool:
         """Whether one more request may be sent to it now."""
         taken = self.limit.in_flight + self.promised
-        return self.usable and taken < (1 if self.state == "trial" else self.limit.limit)
+        free = taken < (1 if self.state == "trial" else self.limit.limit)
+        return self.usable and free and not self.pace.held
 
     @property
     def stats(self) -> EndpointStats:
@@ -122,17 +129,21 @@ class Member:
         started = perf_counter()
         lifeline = asyncio.timeout(None)  # ``_abandon`` sets it to end at once if the server stays silent
         try:
-            async with lifeline:
+            async with self.pace.sending(request, n) as sent, lifeline:
                 self._lifelines.add(lifeline)
+                started = perf_counter()
                 answers = await self.engine.generate(request, first=first, n=n)
-            if len(answers) != n:
-                raise TransientError(f"{self.url} returned {len(answers)} of {n} completions")
+                if len(answers) != n:
+                    raise TransientError(f"{self.url} returned {len(answers)} of {n} completions")
+                sent.answers = answers
             seconds = perf_counter() - started
             tokens, prompt_tokens = max(a.completion_tokens for a in answers), answers[0].prompt_tokens
         except TimeoutError as error:
             raise TransientError(f"{self.url} answers neither a request nor the health checks") from error
         except TransientError as error:
             congested = error.congested
+            if self.pace.held:
+                asyncio.get_running_loop().call_later(self.pace.held, self._changed)
             raise
         finally:
             self._lifelines.discard(lifeline)

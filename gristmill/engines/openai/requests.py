@@ -27,7 +27,7 @@ def body_of(
     }
     if n > 1:
         body["n"] = n
-    if request.seed is not None:
+    if request.seed is not None and "seed" in options.abilities:
         body["seed"] = request.seed + first
     if sampling.stop:
         body["stop"] = sampling.stop
@@ -48,6 +48,11 @@ def body_of(
         if mode == "vllm":
             body["continue_final_message"] = True
             body["add_generation_prompt"] = False
+    for name in options.omit:
+        body.pop(name, None)
+    for name, other in options.rename.items():
+        if name in body:
+            body[other] = body.pop(name)
     return body | options.extra if options.extra else body
 
 

@@ -21,10 +21,12 @@ from yarl import URL
 from gristmill.core.engine import Completion, Request
 from gristmill.core.errors import EngineError, MissingExtraError, RecipeError, TransientError
 from gristmill.engines.guard import Guard, Order
+from gristmill.engines.openai.access import keys_of
 from gristmill.engines.openai.engine import OpenAI, OpenAIEngine
 from gristmill.engines.openai.options import ContinueMode
 from gristmill.engines.options import ReadingOptions
 from gristmill.engines.revival import Revival
+from gristmill.engines.served import Server
 from gristmill.engines.vllm.options import ADAPTER, VllmOptions, arguments, check, flags, identity
 
 _HOST = "127.0.0.1"
@@ -120,8 +122,8 @@ class VllmServerEngine(OpenAIEngine):
             abilities=("chat", "continue", "logprobs", "score", "seed", "many"),
             extra={"chat_template_kwargs": kwargs} if kwargs else {},
         )
-        key = secrets.token_urlsafe(24) if self._ours else os.environ.get(client.api_key_env, "").strip()
-        super().__init__(client, key)
+        self._key = secrets.token_urlsafe(24)
+        super().__init__(client, {"": self._key} if self._ours else keys_of(client.key_names))
         if self._ours:
             self.model = identity(options)
         self._guard: Guard | None = None
@@ -155,6 +157,11 @@ class VllmServerEngine(OpenAIEngine):
         await super().__aexit__(kind, error, trace)
         if self._log is not None and not self._server.log:
             self._log.unlink(missing_ok=True)
+
+    @property
+    def server(self) -> Server | None:
+        """Only a server that already runs may be another one the next time."""
+        return None if self._ours else super().server
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """Completions of ``request``; a server that has crashed is restarted first."""

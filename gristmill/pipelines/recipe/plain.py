@@ -281,6 +281,8 @@ def _explain(message: str, data: Any, place: str, info: Any) -> RecipeError:
     shown = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     remedy = "'gristmill schema' prints every key with its type and range."
+    if "got `date`" in rule:
+        remedy = 'YAML reads a value like 2024-10-21 as a date: put quotes around it, "2024-10-21".'
     return RecipeError(f"{where}: {shown} is refused: {_in_words(rule, info, path)}.", remedy=remedy)
 
 

@@ -19,6 +19,7 @@ from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.money import Budget, Price, price_of
 from gristmill.core.registry import Group, find, suggest
 from gristmill.core.schema import gives
+from gristmill.core.secrets import refuse_secrets
 from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
 from gristmill.pipelines.recipe.entries import (
@@ -128,7 +129,8 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def from_dict(data: Mapping[str, Any]) -> Recipe:
-    """The recipe that a mapping (as YAML gives it) describes. Raises ``RecipeError``."""
+    """The recipe that a mapping (as YAML gives it) describes. ``RecipeError``, also for a secret in it."""
+    refuse_secrets(data)
     plain = convert(dict(data), Plain, "")
     if plain.source is None and not plain.sources:
         raise RecipeError(

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import GristmillError, RunError, RunStopped
 from gristmill.engines.log.store import CompletionLog
+from gristmill.engines.served import Servers
 from gristmill.pipelines.exports.by_hand import hand_exports
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.entries import Until
@@ -233,7 +234,9 @@ class _Run:
         read_after = self.rundir.fresh_since(log, start=self.options.fresh)
         spending = self.rundir.path / LEDGER if self.recipe.prices or self.recipe.budget else None
         purse = Purse(self.recipe.budget, spending, fresh=self.options.fresh)
-        self.engines = engines = Engines(self.recipe, log, read_after=read_after, purse=purse)
+        self.engines = engines = Engines(
+            self.recipe, log, read_after=read_after, purse=purse, servers=Servers.beside(log.path)
+        )
         if not (self.options.pay_again or self.options.resume or self.options.fresh):
             check_log(self.rundir, log, engines.models, self.options.confirm)
         stopper = Stopper(engines.gates, self._say, self.options.at_once)

@@ -7,9 +7,10 @@ from types import TracebackType
 from typing import Self
 
 from gristmill.core.contracts import check_opened
-from gristmill.core.engine import Engine, LastingEngine
+from gristmill.core.engine import Ability, Engine, LastingEngine
 from gristmill.core.money import price_of
 from gristmill.engines.log.store import CompletionLog
+from gristmill.engines.served import Servers
 from gristmill.engines.session import Session
 from gristmill.pipelines.recipe.entries import EngineEntry
 from gristmill.pipelines.recipe.graph import Skills
@@ -47,6 +48,7 @@ class Engines:
         *,
         read_after: int | None = None,
         purse: Purse | None = None,
+        servers: Servers | None = None,
     ) -> None:
         """No engine is started yet. What they cost is counted in ``purse``.
 
@@ -58,7 +60,11 @@ class Engines:
         self._named: dict[str | None, Session] = {}
         known: list[EngineEntry] = []
         skills: dict[str | None, Skills] = {}
-        for name, entry in entries(recipe):
+        needs: dict[str | None, frozenset[Ability]] = {}
+        for _, user, wanted in recipe.graph.wanted():
+            needs[user] = needs.get(user, frozenset()) | wanted
+        every = entries(recipe)
+        for name, entry in every:
             at = next((i for i, e in enumerate(known) if e.same_as(entry)), None)
             if at is None:
                 at = len(known)
@@ -68,7 +74,16 @@ class Engines:
                 if isinstance(engine, LastingEngine):
                     engine.keep_in(log.path.parent)
                 self.gates.append(Gate(engine, self.purse, price))
-                self._sessions.append(Session(self.gates[at], entry.options, log, read_after=read_after))
+                of_it = [needs.get(other, frozenset()) for other, e in every if e.same_as(entry)]
+                session = Session(
+                    self.gates[at],
+                    entry.options,
+                    log,
+                    read_after=read_after,
+                    servers=servers,
+                    needs=frozenset().union(*of_it),
+                )
+                self._sessions.append(session)
             self._named[name] = self._sessions[at]
             skills[name] = Skills(entry.kind, self._sessions[at].abilities)
         recipe.graph.check_engine(skills)

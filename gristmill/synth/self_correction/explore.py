@@ -14,7 +14,7 @@ from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import RowValues, fill, require, require_row, within
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
-from gristmill.core.stages import Context, Estimate, RowStage
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.self_correction.goals import (
     GOALS,
@@ -43,6 +43,7 @@ from gristmill.verifiers.rules.arithmetic import sound
 
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Step = Literal["evaluate", "correct"]
 
 
 class Prior(Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,16 +170,16 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
         """The most corrections of one attempt."""
         return self.corrections_of_right if right else self.corrections_of_wrong
 
-    async def __call__(self, record: Problem, context: Context) -> list[Exploration]:
-        """One exploration of the problem, whatever came of it."""
+    async def __call__(self, record: Problem, context: Context) -> list[Exploration | Rejection]:
+        """One exploration of the problem, whatever came of it, and a ``Rejection`` for each attempt whose
+        evaluation or correction was refused: it is worked no further, and the others are."""
         if record.answer is None:
             raise RowRejected("no reference answer", f"problem {record.id!r} has no answer to verify against")
         search = Search(self, record, record.answer, context)
         stopped = await (search.adaptive() if self.scheme == "adaptive" else search.fixed())
         search.measure_shift()
-        return [
-            Exploration(record.id, record.problem, record.answer, self.style, tuple(search.bases), stopped)
-        ]
+        made = Exploration(record.id, record.problem, record.answer, self.style, tuple(search.bases), stopped)
+        return [made, *search.rejections()]
 
     def estimate(self, record: Problem) -> Estimate:
         """Bounds: the least is one round of attempts, the most is the whole fixed scheme."""
@@ -206,6 +207,17 @@ class Search:
         self.context = context
         self.bases: list[Base] = []
         self.texts: dict[str, int] = {}
+        self.refused: dict[int, tuple[Step, RowRejected]] = {}
+        """The attempts that a request about was refused, with what it was for."""
+
+    def rejections(self) -> list[Rejection]:
+        """The refusals, as they are reported."""
+        return [
+            Rejection(
+                f"{self.problem.id}/{index}", error.reason, f"to {step} attempt {index}: {error.message}"
+            )
+            for index, (step, error) in sorted(self.refused.items())
+        ]
 
     async def fixed(self) -> Literal["budget"]:
         """The paper's scheme; every count is drawn in full."""
@@ -237,7 +249,7 @@ class Search:
             await self.draw_attempts(min(left, options.attempts_per_round))
         return "wanted"
 
-    async def take(self, index: int, step: Literal["evaluate", "correct"]) -> None:
+    async def take(self, index: int, step: Step) -> None:
         """One more evaluation or correction of an attempt; with ``unbiased`` all that it may have."""
         options, base = self.options, self.bases[index]
         count = 1
@@ -248,23 +260,23 @@ class Search:
         await (self.evaluate(index, count) if step == "evaluate" else self.correct(index, count))
 
     def workable(self) -> list[Base]:
-        """Attempts that can serve a goal: decided, and the first of their text."""
+        """Attempts that can serve a goal: decided, the first of their text, and not refused since."""
         return [
             b
             for b in self.bases
-            if attempt_right(b) is not None and self.texts[text_of(b.attempt.completion)] == b.index
+            if attempt_right(b) is not None
+            and self.texts[text_of(b.attempt.completion)] == b.index
+            and b.index not in self.refused
         ]
 
-    def steps(
-        self, goals: Iterable[GoalName], rates: Rates
-    ) -> list[tuple[int, Literal["evaluate", "correct"]]]:
+    def steps(self, goals: Iterable[GoalName], rates: Rates) -> list[tuple[int, Step]]:
         """For each missing goal the likeliest attempt and the step it needs next; an attempt appears once.
 
         An attempt whose chance for the goal is below ``min_chance`` is given up.
         """
         served = assign(self.bases, self.options.want)
         taken = {i for i, names in served.items() if any(GOALS[n].exclusive for n in names)}
-        chosen: dict[int, Literal["evaluate", "correct"]] = {}
+        chosen: dict[int, Step] = {}
         for name in goals:
             goal = GOALS[name]
             open_bases = [
@@ -329,7 +341,7 @@ class Search:
             attempt=text_of(base.attempt.completion),
             answer=base.attempt.verdict.extracted or "",
         )
-        drawn = await self.sample(request, len(base.evaluations), count)
+        drawn = await self.work("evaluate", index, request, len(base.evaluations), count)
         read = [self.options.reader.read(c.text) if c.finished else None for c in drawn]
         new = tuple(
             Evaluation(c, r[0] if r else None, self.is_sound_check(c, base))
@@ -351,7 +363,7 @@ class Search:
             answer=base.attempt.verdict.extracted or "",
             evaluation=found.text,
         )
-        drawn = await self.sample(request, len(base.corrections), count)
+        drawn = await self.work("correct", index, request, len(base.corrections), count)
         verdicts = await asyncio.gather(*(self.judge(c) for c in drawn))
         new = tuple(Judged(c, v, self.is_sound(c)) for c, v in zip(drawn, verdicts, strict=True))
         self.bases[index] = replace(base, corrections=base.corrections + new)
@@ -359,6 +371,16 @@ class Search:
     def thought(self, **reasoning: str) -> dict[str, str]:
         """What is sent along of the reasoning of earlier turns, by the place that a turn stands for."""
         return reasoning if self.options.keep_reasoning else {}
+
+    async def work(
+        self, step: Step, index: int, request: Request, first: int, count: int
+    ) -> list[Completion]:
+        """Completions about an attempt; none if they are refused, which ends the work on this attempt."""
+        try:
+            return await self.sample(request, first, count)
+        except RowRejected as error:
+            self.refused[index] = step, error
+            return []
 
     async def sample(self, request: Request, first: int, count: int) -> list[Completion]:
         """Completions whose text begins with the prompt's prefix, which the engine does not repeat."""

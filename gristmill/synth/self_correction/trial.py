@@ -53,8 +53,11 @@ class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         search = Search(self.explore(), record, record.answer, context)
         await search.draw_attempts(1)
         await search.evaluate(0, 1)
-        if search.bases[0].evaluations[0].says_correct is False:
+        evaluations = search.bases[0].evaluations
+        if evaluations and evaluations[0].says_correct is False:
             await search.correct(0, 1)
+        for _, error in search.refused.values():
+            raise error
         return [
             Exploration(
                 record.id, record.problem, record.answer, self.style, tuple(search.bases), stopped="budget"

@@ -12,7 +12,14 @@ import pytest
 from fakes import FakeServer, FakeServers
 
 from gristmill.core.engine import Completion, Request
-from gristmill.core.errors import RecipeError, RequestRefusedError, RowRejected, RunStopped, TransientError
+from gristmill.core.errors import (
+    RecipeError,
+    RequestRefusedError,
+    RowRejected,
+    RunStopped,
+    ServerRefusedError,
+    TransientError,
+)
 from gristmill.engines.endpoints.endpoint import Endpoint
 from gristmill.engines.endpoints.engine import MOVES, Endpoints, EndpointsEngine
 from gristmill.engines.log.store import CompletionLog
@@ -229,16 +236,35 @@ def test_when_all_stay_down_the_run_is_stopped_and_requests_are_bounded(log_path
 
 def test_a_refusal_is_believed_when_two_endpoints_agree(servers: list[FakeServer], ask: Ask) -> None:
     for server in servers:
-        server.post("mode", "refuse")
+        server.post("mode", "unfit")
 
     async def main() -> None:
         async with options(servers).open() as engine:
-            with pytest.raises(RequestRefusedError, match="404"):
+            with pytest.raises(RequestRefusedError, match="422"):
                 await engine.generate(ask())
             assert all(s.state == "open" and s.failed == 0 for s in engine.stats)
 
     asyncio.run(main())
     assert sum(s.stats()["requests"] for s in servers) == 2
+
+
+def test_a_server_with_a_wrong_key_is_left_to_the_others_and_all_such_end_the_run(
+    servers: list[FakeServer], ask: Ask
+) -> None:
+    for server in servers[1:]:
+        server.post("mode", "refuse")
+
+    async def main() -> None:
+        async with options(servers).open() as engine:
+            for seed in range(12):
+                await engine.generate(ask(seed=seed))
+            assert [s.state for s in engine.stats] == ["open", "closed", "closed"]
+        servers[0].post("mode", "refuse")
+        async with options(servers).open() as engine:
+            with pytest.raises(ServerRefusedError, match="404"):
+                await engine.generate(ask())
+
+    asyncio.run(main())
 
 
 def test_one_try_reaches_no_more_endpoints_than_it_may_move_to(fake_servers: FakeServers, ask: Ask) -> None:

@@ -110,6 +110,17 @@ class TestReal:
 
         use(work)
 
+    def test_requests_in_flight_at_a_crash_wait_for_the_new_process(self) -> None:
+        async def work(engine: LlamaCppEngine) -> None:
+            request = ask("Count from 1 to 50.", max_tokens=60)
+            calls = [asyncio.create_task(engine.generate(request, first=i)) for i in range(8)]
+            await asyncio.sleep(0.3)
+            assert engine._process is not None and not all(call.done() for call in calls)
+            os.kill(engine._process.pid, signal.SIGKILL)
+            assert all(len(answers) == 1 for answers in await asyncio.gather(*calls)), "none has failed"
+
+        use(work)
+
     def test_the_server_ends_with_the_engine(self) -> None:
         pids: list[int] = []
 
