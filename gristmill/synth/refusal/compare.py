@@ -312,10 +312,9 @@ def _bootstrap(
 
 _UNBOUNDED = ("ece",)
 """Metrics without an interval; see ``compare``."""
-_RANKED = ("ap", "auroc", "aurc")
-_FEW = 10
-"""With fewer right or fewer wrong answers than this, the intervals of ``_RANKED`` hold far less than they say
-(AP's, of three right ones in fifty, 78 %), and there is none."""
+_LEAST = {"ap": 10, "auroc": 10, "aurc": 3}
+"""With fewer right or fewer wrong answers than this, a metric's intervals hold far less than they say (AP's,
+of three right ones in fifty, 78 %), and there is none."""
 
 
 def _intervals(
@@ -331,34 +330,37 @@ def _intervals(
     }
     right = sum(item.right for item in sheet.items if item.score is not None)
     rarer = min(right, found.scored - right)
-    few = rarer < _FEW
     # What a spread is estimated from, where Student's t is nearer to 95 % than the normal; by simulation.
     freedom = {"ap": rarer - 1, "brier": found.scored - 1}
     made: dict[str, Interval | None] = {}
     for name in METRICS:
         value, of = found.values[name], shares.get(name)
-        if value is None or name in _UNBOUNDED or (few and name in _RANKED):
+        if value is None or name in _UNBOUNDED or rarer < _LEAST.get(name, 0):
             made[name] = None
         elif of is not None:
             made[name] = wilson(round(value * of), of)
         else:
-            made[name] = _by_logits(value, [values[name] for values in drawn], freedom.get(name))
+            made[name] = _by_logits(
+                value, [values[name] for values in drawn], freedom.get(name), found.scored
+            )
     return made
 
 
-def _by_logits(value: float, drawn: Sequence[float | None], freedom: int | None) -> Interval | None:
+def _by_logits(
+    value: float, drawn: Sequence[float | None], freedom: int | None, count: int
+) -> Interval | None:
     """The 95 % interval of log(m / (1 - m)), by the standard deviation of a bootstrap's draws over the
     derivative m (1 - m); it stays within (0, 1). ``None`` at 0 and 1, where it has no width to go by.
 
-    Normal, or with degrees of ``freedom`` Student's, for which a bootstrap's spread is too small by
-    sqrt((n - 1) / n).
+    Normal, or with degrees of ``freedom`` Student's, for which a bootstrap's spread of ``count`` answers is
+    too small by sqrt((count - 1) / count).
     """
     there = [v for v in drawn if v is not None]
     if len(there) < max(2, _HALF * len(drawn)) or not 0 < value < 1 or (freedom is not None and freedom < 2):
         return None
     reach = NormalDist().inv_cdf(0.975)
     if freedom is not None:
-        reach = student(reach, freedom) * math.sqrt((freedom + 1) / freedom)
+        reach = student(reach, freedom) * math.sqrt(count / (count - 1))
     half = reach * stdev(there) / (value * (1 - value))
     middle = math.log(value / (1 - value))
     return logistic(middle - half), logistic(middle + half)

@@ -51,8 +51,8 @@ class Grammar(Protocol):
         """A whole list, or its one item."""
         ...
 
-    def items(self) -> list[Tree]:
-        """The items of a list."""
+    def items(self, *, flat: bool = True) -> list[Tree]:
+        """The items of a list; ``flat``: 1 ± 2 among them is two."""
         ...
 
     def sum(self) -> Tree:
@@ -232,11 +232,17 @@ def bracketed(p: Grammar) -> Tree:
     """A group, a tuple or an interval."""
     opening = p.here
     p.advance()
-    found = p.items()
+    found = p.items(flat=False)
     closing = p.here
     if closing not in (")", "]"):
         raise ParseError(f"{opening!r} is not closed")
     p.advance()
+    if len(found) > 1 and (signed := [i for i, x in enumerate(found) if x[0] == "list"]):
+        if len(signed) > 1:
+            raise ParseError("several signs in one point")
+        ways = found[signed[0]][1]  # (1, ±2) is two points
+        points = ((*found[: signed[0]], way, *found[signed[0] + 1 :]) for way in ways)
+        return ("list", tuple(("tuple", opening, closing, tuple(point)) for point in points))
     if len(found) > 1:
         return ("tuple", opening, closing, tuple(found))
     if (opening == "(") != (closing == ")"):

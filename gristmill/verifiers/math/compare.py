@@ -74,28 +74,17 @@ class MathComparison:
         whole = (a[0] == "n" and a[1].denominator == 1) or (b[0] == "n" and b[1].denominator == 1)
         relative = 0.0 if whole else float(self.relative)
         found = self.sampled_as(a, b, relative, self.logarithm or None)
+        if found is False and (renamed := forms.renamed_parameter(self.limits, a, b)) is not None:
+            alike = self.sampled_as(renamed, b, relative, self.logarithm or None)
+            return False if alike is False else True if alike and forms.has_pi(b) else None
         if found is None or self.logarithm != 0 or not (traits(a).logarithm or traits(b).logarithm):
-            return self._constants_apart(a, b) if found is False else found
+            return shapes.constants_apart(self, a, b) if found is False else found
         return found if self.sampled_as(a, b, relative, 10) is found else None
 
     def sampled_as(self, a: Tree, b: Tree, relative: float, base: int | None) -> bool | None:
         """By values, with a tolerance and a base of bare logarithms."""
         found = compare(a, b, relative, float(self.absolute), whole=self.whole, base=base)
         return None if found is SamplingFinding.UNSURE else found is SamplingFinding.EQUAL
-
-    def _constants_apart(self, a: Tree, b: Tree) -> bool | None:
-        """Whether two different expressions are equal up to a constant of integration that both have."""
-        first, second = (forms.without_constant(self.limits, x) for x in (a, b))
-        if first is None or second is None:
-            return False
-        rest = t.add(self.limits, (first[0], t.negate(self.limits, second[0])))
-        names = t.symbols(rest)
-        if not names:
-            return True
-        moved = rest
-        for name in names:
-            moved = forms.renamed(self.limits, moved, name, t.num(Fraction(3, 2)))
-        return self.sampled_as(rest, moved, 0.0, None)
 
     def based(self, a: Tree, b: Tree) -> bool | None:
         """A numeral with a base: the base may be left out, as a unit may."""
@@ -132,7 +121,8 @@ class MathComparison:
             point, items = (a, b) if a[0] == "tuple" else (b, a)
             return (point[1], point[2]) == ("(", ")") and self.ordered(point[3], items[1])
         if a[0] in _UNORDERED and b[0] in _UNORDERED:
-            return self.unordered(a[1], b[1]) if (a[0] == "union") == (b[0] == "union") else False
+            one, other = (tuple(dict.fromkeys(x[1])) if x[0] == "set" else x[1] for x in (a, b))
+            return self.unordered(one, other) if (a[0] == "union") == (b[0] == "union") else False
         if a[0] == b[0] == "matrix":
             return a[1] == b[1] and self.ordered(a[2], b[2])
         if "matrix" in (a[0], b[0]) and "tuple" in (a[0], b[0]):
@@ -142,6 +132,8 @@ class MathComparison:
 
     def collection_and_value(self, collection: Tree, value: Tree) -> bool | None:
         """A list of one value written in several ways is that value; a ratio of two is their quotient."""
+        if collection[0] == "congruence" or (collection[0] == "tuple" and {"j", "k"} & t.symbols(value)):
+            return None  # n = 3k + 2, i + 2j + 3k
         if collection[0] == "list" and DOTS not in collection[1]:
             found = [self.equal(x, value) for x in collection[1]]
             if not all(found) and self.several(collection):
@@ -261,6 +253,8 @@ class MathComparison:
     def relation_and_value(self, relation: Tree, other: Tree) -> bool | None:
         """An equation that states a value, or an inequality that is a set, against a value."""
         self.rule = "structure"
+        if relation[1] == ("in",) and relation[2][1][0] == "set" and other[0] == "list":  # x in {1, 2}
+            return self.equal(("list", relation[2][1][1]), other)
         if (several := forms.componentwise(relation)) is not None and other[0] == "list":
             return self.equal(several, other)
         if (

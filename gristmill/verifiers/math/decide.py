@@ -173,10 +173,17 @@ def _kinds(ours: Reading, theirs: Reading) -> Judgement | None:
 def _words(ours: Reading, theirs: Reading) -> Judgement | None:
     """Words against words, or against mathematics, which they are surely not if it could be read."""
     a, b = ours.answer, theirs.answer
-    if a.prose and b.prose:
-        return Judgement(a.key == b.key, "words")
+    first, second = (_SAID.get(x.key.lower(), x.key.lower()) for x in (a, b))
+    if first == second or (a.prose and b.prose):  # NONE in capitals looks like a product
+        return Judgement(first == second, "words")
     other = theirs if a.prose else ours
     return Judgement(False, "words") if other.trees else None
+
+
+_NOTHING = "none|no solution|no solutions|there is no solution|there are no solutions|no such number exists"
+_NO_LIMIT = "dne|does not exist|it does not exist|the limit does not exist"
+_SAID = dict.fromkeys(_NOTHING.split("|"), "none") | dict.fromkeys(_NO_LIMIT.split("|"), "dne")
+"""Answers in words that say the same."""
 
 
 def _choices(a: Answer, b: Answer) -> bool | None:
@@ -210,7 +217,7 @@ def _scaled(comparison: MathComparison, ours: Reading, theirs: Reading) -> bool 
                 if found:
                     return True
                 results.append(found)
-    if None in results or _letter_units(ours, theirs, comparison):
+    if None in results or _letter_units(ours, theirs, comparison) or _slashed(ours, theirs, comparison):
         return None
     return False
 
@@ -246,6 +253,20 @@ def _letter_units(ours: Reading, theirs: Reading, comparison: MathComparison) ->
         trees, _ = _trees(found[1], comparison.limits)
         if any(_equal(comparison, x, y) is not False for x in trees for y in other.trees):
             return True
+    return False
+
+
+_SLASHED = re.compile(r"/\s*((?=\w*[A-Za-z])[A-Za-z\d]{2,})")
+
+
+def _slashed(ours: Reading, theirs: Reading, comparison: MathComparison) -> bool:
+    """Whether ``a/bc`` stands against ``a/(bc)``: what is below the line is not said."""
+    for one, other in ((ours, theirs), (theirs, ours)):
+        text = one.answer.text
+        if "/" in text and "\\" not in text and (grouped := _SLASHED.sub(r"/(\1)", text)) != text:
+            trees, _ = _trees(grouped, comparison.limits)
+            if any(_equal(comparison, x, y) for x in trees for y in other.trees):
+                return True
     return False
 
 

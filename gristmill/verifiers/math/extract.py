@@ -19,7 +19,7 @@ _PHRASE = re.compile(
     r"[\s:*_`]*",
     re.IGNORECASE,
 )
-_STOP = re.compile(r"\n|(?<!\\)[.!?](?=\s|\Z)")
+_STOP = re.compile(r"\n|(?<!\\)[.?](?=\s|\Z)|(?<!\\)!(?=\s|\Z)(?!(?<=[\d)]!)\s+[a-z])")
 # Marks of Markdown in pairs: never what may be a product or a power.
 _MARKUP = re.compile(
     r"(?<![\w)\]}\\])(\*{1,3}|_{1,3}|`{1,3})(?=[^\s*])(.+?)(?<=\S)\1(?![\w({])|^\s*#{1,6}\s+"
@@ -186,8 +186,8 @@ def _sentence(text: str) -> str:
 
 def _unphrased(tail: str) -> Found:
     """The answer of a text without a phrase: all of it, or its last statement."""
-    if _is_answer(tail):
-        return Found((Extracted(tail, "whole text"),))
+    if _is_answer(whole := _plain(tail) if len(tail) < _LONGEST else tail):
+        return Found((Extracted(whole, "whole text"),))
     for sentence in _last_sentences(tail):
         statement = stated(_plain(sentence), first=False)
         if statement:

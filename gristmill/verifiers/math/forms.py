@@ -221,3 +221,19 @@ def without_constant(limits: Limits, tree: Tree) -> tuple[Tree, str] | None:
             if symbol[1] not in t.symbols(rest) and t.symbols(rest):
                 return rest, symbol[1]
     return None
+
+
+_PARAMETERS = frozenset("nkmjl")
+
+
+def renamed_parameter(limits: Limits, a: Tree, b: Tree) -> Tree | None:
+    """``a`` under the name that ``b`` has for its one whole number; ``None`` where they differ otherwise."""
+    own, other = t.symbols(a) - t.symbols(b), t.symbols(b) - t.symbols(a)
+    if len(own) != 1 or len(other) != 1 or not _PARAMETERS.issuperset(own | other):
+        return None
+    return renamed(limits, a, next(iter(own)), ("s", next(iter(other))))
+
+
+def has_pi(tree: Tree) -> bool:
+    """Whether pi is in a tree, as in the solutions of trigonometric equations."""
+    return tree == ("c", "pi") or any(isinstance(x, tuple) and has_pi(x) for x in tree)

@@ -61,6 +61,16 @@ _FIELD = re.compile(
     r"\\(?:mathbb|mathbf|Bbb|mathds)\s*\{?\s*([RZNQC])\s*\}?(?![A-Za-z])|\\([RZNQ])(?![A-Za-z])|([ℝℤℕℚℂ])"
 )
 _FIELDS = dict(zip("ℝℤℕℚℂ", "RZNQC", strict=True))
+_ALL_INTEGERS = re.compile(
+    rf"[\s{OPEN}]*(?:the\s+)?(?:set of\s+)?(?:all|any|every)\s+(?:the\s+)?integers?[\s{CLOSE}.]*",
+    re.IGNORECASE,
+)
+_UNION = re.compile(r"(?<=[\])])\s*U\s*(?=[\[(])")
+_ANGLED = re.compile(r"<([^<>=]*,[^<>=]*)>")
+_VECTOR = re.compile(r"\\langle(?![A-Za-z])((?:(?!\\[lr]angle).)*)\\rangle(?![A-Za-z])", re.DOTALL)
+"""Angle brackets around a vector."""
+_ENDED = re.compile(r"(?:\s|\\q?quad|\\(?:blacksquare|square|qed|Box|checkmark)(?![A-Za-z])|\\\\)+\Z")
+"""What ends a proof or a line."""
 _ALL_REALS = re.compile(
     rf"[\s{OPEN}]*(?:(?:x|y|n)\s*(?:is|can be)\s*)?(?:the\s+)?(?:set of\s+)?(?:all|any|every)\s+(?:the\s+)?"
     rf"reals?(?:\s+numbers?)?(?:\s+(?:x|y|n))?[\s{CLOSE}.]*",
@@ -179,6 +189,12 @@ def _tidy(raw: str) -> str:
         text = text.replace("...", r"\ldots ")
     if "real" in text and _ALL_REALS.fullmatch(text):
         return r"\setR"
+    if "integer" in text and _ALL_INTEGERS.fullmatch(text):
+        return r"\setZ"
+    if "U" in text:
+        text = _UNION.sub(r"\\cup ", text)
+    if text[:1] == "<" and (vector := _ANGLED.fullmatch(text)):
+        return f"({vector[1]})"
     if text.endswith(("]", ")")) and (found := _NAMED_INTERVAL.fullmatch(text)):
         return rf"{found[1]}\in {found[2]}"
     return text
@@ -213,6 +229,7 @@ def _latex(text: str) -> str:
             text = inner
     if _ROWS.search(text):
         text = _CASES.sub(lambda m: m[2].replace(r"\\", ", "), text)
+    text = _VECTOR.sub(r"(\1)", _ENDED.sub("", text) or text)
     rows = text.split(r"\\")  # a line break ends here: "\\ [" is no bracket
     rows = [_LAYOUT.sub(" ", row) for row in rows]
     if len(rows) > 1 and r"\begin" not in text and all(r.strip() for r in rows):

@@ -26,8 +26,8 @@ def parse(text: str, limits: Limits) -> Tree:
 
 
 class _Parser(TokenStream):
-    def items(self) -> list[Tree]:
-        """Relations separated by commas, ``and`` or ``or``."""
+    def items(self, *, flat: bool = True) -> list[Tree]:
+        """Relations separated by commas, ``and`` or ``or``; ``flat``: 1 ± 2 among them is two."""
         found = [self.relation()]
         while self.here in (",", ";", "and", "or", r"\lor", r"\land", r"\vee", r"\wedge"):
             comma = self.here in (",", ";")
@@ -37,6 +37,8 @@ class _Parser(TokenStream):
             found.append(self.relation())
             if len(found) > self.limits.items:
                 raise LimitError(f"a list of more than {self.limits.items} items", "items")
+        if not flat:
+            return found
         return [item for one in found for item in (one[1] if one[0] == "list" else (one,))]
 
     def listing(self) -> Tree:

@@ -53,6 +53,7 @@ _RELATION = frozenset("=<>≤≥≈≠")
 _BLANK = frozenset(("\\,", "\\;", "\\:", "\\!", "\\ ", "\\quad", "\\qquad"))
 
 
+_UNIT_POWER = re.compile(r"\^[23](?!\d)")
 _DEMOTED = {"": "before", "before": "earlier"}
 
 
@@ -212,6 +213,8 @@ def candidates(clause: str) -> list[MathRun]:
             at += 1
             continue
         kind, piece, start, end = found.lastgroup or "", found[0], at, found.end()
+        if kind == "word" and last == "number" and len(piece) > 1 and known(piece) is not None:
+            end += len(power[0]) if (power := _UNIT_POWER.match(clause, end)) else 0  # 6 cm^2
         spaced = start > 0 and clause[start - 1] == " "
         at = end
         if kind == "math" and not is_mathematics(piece):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Protocol
 
 from gristmill.verifiers.math import forms
@@ -104,3 +105,18 @@ def solved(c: Comparing, a: Tree, b: Tree) -> bool | None:
         if x is not None and y is not None:
             return c.sampled_as(x, y, 0.0, c.logarithm or None)
     return None
+
+
+def constants_apart(c: Comparing, a: Tree, b: Tree) -> bool | None:
+    """Whether two different expressions are equal up to a constant of integration that both have."""
+    first, second = (forms.without_constant(c.limits, x) for x in (a, b))
+    if first is None or second is None:
+        return False
+    rest = t.add(c.limits, (first[0], t.negate(c.limits, second[0])))
+    names = t.symbols(rest)
+    if not names:
+        return True
+    moved = rest
+    for name in names:
+        moved = forms.renamed(c.limits, moved, name, t.num(Fraction(3, 2)))
+    return c.sampled_as(rest, moved, 0.0, None)

@@ -19,6 +19,11 @@ _SIGNS = re.compile(r"[\\^={}\[\]$€£_<>|*/+%!≤≥≈±×÷√:]")
 _DIGIT = re.compile(r"\d")
 _BROKEN = re.compile(r"([=+-])\s*\$\s+\$")
 """A formula that was broken between two lines."""
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_SCALED = re.compile(rf"\s({'|'.join(_SCALES)})\b", re.IGNORECASE)
+"""Words behind a number that make it larger."""
+_OUT_OF = re.compile(r"(\d+)\s+out\s+of\s+(\d+)(?!\s*[A-Za-z])")
+_SHARE = re.compile(r"\b(?:probability|chance|odds|fraction|ratio|proportion|share)\b", re.IGNORECASE)
 _UNUSUAL = NEGATION | MINUS
 _UNIT_BEHIND = re.compile(r"\s?(?:[^\W\d_]+\.?(?:\^?[23])?(?:[ /·](?=[^\W\d_])|$|(?=\W))){1,4}")
 
@@ -37,6 +42,9 @@ def stated(clause: str, *, first: bool) -> tuple[str, ...]:
         last = clause[turns:]  # what stands before "so" is on the way
     else:
         last = clause.rpartition("(")[0] if clause.endswith(")") else clause  # a remark in brackets is none
+    if "out of" in last and (parts := _OUT_OF.search(last)) is not None:
+        share = f"{parts[1]}/{parts[2]}"
+        return (share,) if _SHARE.search(last) else (parts[1], share)
     if (only := _only_number(last)) is not None:
         clause = last
         return (with_unit(clause, only),)
@@ -89,6 +97,8 @@ def _unfinished_sums_out(chosen: list[MathRun]) -> list[MathRun]:
 
 def with_unit(clause: str, found: MathRun) -> str:
     """The text of a candidate, with the unit behind it where that is one of measure or money."""
+    if (scale := _SCALED.match(clause, found.end)) is not None and found.text[-1:].isdigit():
+        return f"{found.text} \\cdot 10^{{{_SCALES[scale[1].lower()]}}}"
     text = found.text if found.text[-1:].isdigit() and found.text[:1].isdigit() else _undelimited(found.text)
     if not text[-1:].isdigit() and text[-1:] not in ("}", ")"):
         return text

@@ -89,8 +89,9 @@ def _verify(options: Math, completion: str, reference: str) -> Verdict:
     if not found.readings:
         rule = "unfinished" if found.problem.startswith("the last box") else "no answer"
         return unparseable(rule, found.problem if text.strip() else "the completion is empty")
-    if found.whole and found.whole.strip() == reference.strip():  # a sentence, but the one that was asked for
-        return decided(True, rule="same text", extracted=found.whole)
+    sentence = found.whole or found.clause  # one that is the reference itself is right, however it is read
+    if sentence and reference.strip() in (found.whole.strip(), text.strip()):
+        return decided(True, rule="same text", extracted=reference.strip())
     judged = _memo(options.memo)
     verdicts: list[Verdict] = []
     for answer, how in found.readings:
