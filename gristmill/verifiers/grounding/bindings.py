@@ -20,7 +20,7 @@ from gristmill.verifiers.grounding import lexicon
 from gristmill.verifiers.grounding.clauses import (
     Anchor,
     Clause,
-    Piece,
+    Fragment,
     Statement,
     is_number,
     is_year,
@@ -81,7 +81,7 @@ def _clause_clash(clause: Clause, claim: Statement, near: Sequence[Statement]) -
         known = clause.content - (claim.names - statement.content)
         if len(known) > 1:
             rated += [
-                (_share(known, said), statement, c)
+                (_share(known, said | _reversed(said)), statement, c)
                 for c, said in _understood(statement)
                 if not known.isdisjoint(c.content)
             ]
@@ -106,6 +106,10 @@ def _understood(statement: Statement) -> Iterator[tuple[Clause, frozenset[str]]]
         again = not lexicon.PRONOUNS.isdisjoint(clause.words)
         yield clause, clause.content | before if again else clause.content
         before |= clause.content
+
+
+def _reversed(words: frozenset[str]) -> frozenset[str]:
+    return frozenset().union(*(lexicon.OPPOSITES[w] for w in words if w in lexicon.OPPOSITES))
 
 
 def _opposites(claim: Clause, other: Clause) -> Iterator[tuple[str, str]]:
@@ -294,13 +298,13 @@ def _misplaced_number(claim: Statement, near: Sequence[Statement]) -> Clash | No
 
 def _counted(statement: Statement) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Each number of a sentence with the one or two words of meaning that it counts."""
-    for piece in statement.pieces:
-        for at, word in enumerate(piece.words):
+    for fragment in statement.fragments:
+        for at, word in enumerate(fragment.words):
             if not is_number(word) or is_year(word):
                 continue
             nouns = []
-            for after in piece.words[at + 1 : at + 5]:
-                if after in piece.content and not is_number(after):
+            for after in fragment.words[at + 1 : at + 5]:
+                if after in fragment.content and not is_number(after):
                     nouns.append(after)
                 elif after != "of":
                     break
@@ -336,16 +340,16 @@ def _sums(claim: Statement, statements: Sequence[Statement]) -> set[str]:
 
 def _misplaced_anchor(claim: Statement, near: Sequence[Statement]) -> Clash | None:
     """A name or number, said of what the passages say of another one."""
-    pieces = [(s, piece) for s in near for piece in s.pieces]
-    for mine in claim.pieces:
+    fragments = [(s, fragment) for s in near for fragment in s.fragments]
+    for mine in claim.fragments:
         inside = {anchor.words for anchor in mine.anchors}
         for anchor in mine.anchors:
             whole = mine.content.difference(anchor.words)
-            home = [whole & piece.content for _, piece in pieces if _has(piece, anchor)]
-            for statement, piece in pieces:
-                if piece.negated != mine.negated or not _belongs(whole, home, claim, statement, piece):
+            home = [whole & fragment.content for _, fragment in fragments if _has(fragment, anchor)]
+            for statement, fragment in fragments:
+                if fragment.negated != mine.negated or not _belongs(whole, home, claim, statement, fragment):
                     continue
-                if rival := _rival(anchor, piece, inside):
+                if rival := _rival(anchor, fragment, inside):
                     kind = "number" if anchor.kind in ("year", "nth") else anchor.kind
                     why = f"has {' '.join(anchor.words)!r} where the passage has {' '.join(rival.words)!r}"
                     return Clash(kind, why, statement)
@@ -357,32 +361,32 @@ def _belongs(
     home: Sequence[frozenset[str]],
     claim: Statement,
     statement: Statement,
-    piece: Piece,
+    fragment: Fragment,
 ) -> bool:
-    """Whether the words beside an anchor, ``whole``, are those of ``piece``, and not of the pieces that have
-    the anchor, which share ``home`` of them."""
-    # What the sentence says of all its pieces, and a name that it may have as a pronoun, tell nothing.
-    beside = statement.content - piece.content - frozenset[str]().union(*home)
+    """Whether the words beside an anchor, ``whole``, are those of ``fragment``, and not of the fragments that
+    have the anchor, which share ``home`` of them."""
+    # What the sentence says of all its fragments, and a name that it may have as a pronoun, tell nothing.
+    beside = statement.content - fragment.content - frozenset[str]().union(*home)
     rest = whole - (claim.names - statement.content) - beside
     # What the claim shares with the anchor's own place alone shows that it means that place.
-    if any(words - piece.content for words in home):
+    if any(words - fragment.content for words in home):
         return False
-    common, at_home = rest & piece.content, max((len(words & rest) for words in home), default=0)
+    common, at_home = rest & fragment.content, max((len(words & rest) for words in home), default=0)
     if common == rest:
         return len(rest) >= 2 and len(rest) > at_home
     return len(common) >= max(2, 0.5 * len(rest), at_home + (2 if at_home else 1))
 
 
-def _has(piece: Piece, anchor: Anchor) -> bool:
-    return piece.content.issuperset(anchor.words)
+def _has(fragment: Fragment, anchor: Anchor) -> bool:
+    return fragment.content.issuperset(anchor.words)
 
 
-def _rival(anchor: Anchor, piece: Piece, inside: set[tuple[str, ...]]) -> Anchor | None:
-    """The anchor of ``piece`` that has the place of ``anchor``, which is not in it."""
-    if not piece.content.isdisjoint(anchor.words):
+def _rival(anchor: Anchor, fragment: Fragment, inside: set[tuple[str, ...]]) -> Anchor | None:
+    """The anchor of ``fragment`` that has the place of ``anchor``, which is not in it."""
+    if not fragment.content.isdisjoint(anchor.words):
         return None
     taken = frozenset[str]().union(*inside)
-    for other in piece.anchors:
+    for other in fragment.anchors:
         if other.kind == anchor.kind and other.slot == anchor.slot and taken.isdisjoint(other.words):
             return other
     return None

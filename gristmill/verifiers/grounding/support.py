@@ -295,16 +295,17 @@ class Passages:
 
 
 def _repeats(sentence: Sequence[str], said: Statement) -> bool:
-    """Whether ``sentence`` is, word for word, some whole pieces of ``said``, and the rest takes nothing back.
+    """Whether ``sentence`` is, word for word, some whole fragments of ``said``, and the rest does not
+    take it back.
 
     "The actor resigned" is not said by "The doctors who met the actor resigned".
     """
     own = list(_bare(sentence))
-    pieces = [piece.words for piece in said.pieces]
-    for first in range(len(pieces)):
-        for last in range(first + 1, len(pieces) + 1):
-            if list(_bare(list(chain.from_iterable(pieces[first:last])))) == own:
-                rest = chain.from_iterable(pieces[:first] + pieces[last:])
+    fragments = [fragment.words for fragment in said.fragments]
+    for first in range(len(fragments)):
+        for last in range(first + 1, len(fragments) + 1):
+            if list(_bare(list(chain.from_iterable(fragments[first:last])))) == own:
+                rest = chain.from_iterable(fragments[:first] + fragments[last:])
                 return lexicon.DOUBTS.isdisjoint(rest)
     return False
 

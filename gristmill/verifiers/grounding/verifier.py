@@ -3,7 +3,7 @@
 Cheapest first; the first that decides it does:
 
 1. *facts*: a number, a name or a quotation that is in no passage makes a sentence unsupported;
-2. *quote*: the sentence stands in a passage, word for word and as a whole;
+2. *quote*: a passage says the sentence word for word and as a whole;
 3. *clash*: a passage says something else with its words (``bindings``);
 4. *encoder*, if there is one: a model that was trained on entailment;
 5. *judge* (``ground``): a model is asked about the sentences that are still open.
