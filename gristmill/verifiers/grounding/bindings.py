@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import nlargest
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ from gristmill.verifiers.grounding.order import swapped_order
 NEAR = 0.75
 """The least share of a claim's words that a passage's clause must have for the two to be compared."""
 
+_MOST = 40
+"""How many sentences of the passages a claim is compared with: those with most of its words."""
 _MAY = re.compile(r"\bmay\b")  # the month has a capital
 
 
@@ -50,13 +53,13 @@ def find_clash(claim: Statement, statements: Sequence[Statement]) -> Clash | Non
     """
     # A row of a table is no sentence: its words do not show what belongs to what.
     near = [s for s in statements if len(s.content & claim.content) >= 2 and "|" not in s.text]
+    near = nlargest(_MOST, near, key=lambda s: _share(claim.content, s.content))
     for find in (_misplaced_number, _misplaced_anchor, _shared_noun, _rank):
         if clash := find(claim, near):
             return clash
-    whole = sorted(near, key=lambda s: -_share(claim.content, s.content))
-    if whole:
-        best = _share(claim.content, whole[0].content)
-        as_near = [s for s in whole if _share(claim.content, s.content) >= max(NEAR - 0.15, best - 0.1)]
+    if near:
+        best = _share(claim.content, near[0].content)
+        as_near = [s for s in near if _share(claim.content, s.content) >= max(NEAR - 0.15, best - 0.1)]
         for look in (swapped_roles, swapped_order):
             said = [look(claim, s) for s in as_near]
             if said and all(said):

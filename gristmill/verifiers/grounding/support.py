@@ -202,7 +202,7 @@ class Passages:
             return Support(False, "facts", score, "facts of no passage", missing, evidence)
         if not said:
             return Support(False, "facts", 0.0, "there is no passage")
-        if words and any(_repeats(stems(sentence), s) for s in said):
+        if words and any(claim.content <= s.content and _repeats(claim.words, s) for s in said):
             return Support(True, "quote", 1.0, evidence=evidence[:1], near=True)
         if not derived and (clash := find_clash(claim, said)):
             place = clash.statement
