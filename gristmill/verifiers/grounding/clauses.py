@@ -161,6 +161,14 @@ class Statement:
         return words[0] in lexicon.PREPOSITIONS and not event
 
 
+class Clash(NamedTuple):
+    """What kind of clash, how the claim differs, and the passage's sentence that says otherwise."""
+
+    kind: str
+    why: str
+    statement: Statement
+
+
 def named(text: str) -> tuple[frozenset[str], frozenset[str]]:
     """The stems of the words in names, and of those that have a capital where any word would."""
     found = facts(text)

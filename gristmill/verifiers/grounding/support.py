@@ -13,7 +13,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from gristmill.verifiers.grounding import lexicon
-from gristmill.verifiers.grounding.bindings import find_clash, worked_out
+from gristmill.verifiers.grounding.anchors import worked_out
+from gristmill.verifiers.grounding.bindings import find_clash
 from gristmill.verifiers.grounding.claims import content, facts, negated, split, stems
 from gristmill.verifiers.grounding.clauses import Statement, named
 from gristmill.verifiers.grounding.entailment import Entails
