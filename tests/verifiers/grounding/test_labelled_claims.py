@@ -18,14 +18,19 @@ from gristmill.synth.step_values.values import wilson
 from gristmill.verifiers.grounding.verifier import Finding, Grounding, GroundingReport
 
 DATA = Path(__file__).parent / "data"
-PAGE = Path(__file__).parents[3] / "docs" / "grounding.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "grounding.md"
 
 
 def read(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (DATA / name).read_text().splitlines()]
 
 
-DOCUMENTS = {document["id"]: document for document in read("bank_documents.jsonl")}
+SHIPPED = ROOT / "gristmill" / "data" / "vellan_passages.jsonl"
+DOCUMENTS = {
+    document["id"]: document
+    for document in [*read("bank_documents.jsonl"), *map(json.loads, SHIPPED.read_text().splitlines())]
+}
 CLAIMS = read("labelled_claims.jsonl")
 
 
@@ -62,7 +67,7 @@ def table() -> list[str]:
     for (name, half), counted in counts().items():
         rows.append(line(f"{name}, {half}", counted))
         whole[half] += counted
-    return [*rows, *(line(f"**all, {half}**", counted) for half, counted in whole.items())]
+    return [*rows, *(line(f"**all, {half}**", whole[half]) for half in ("tuned", "held out"))]
 
 
 def line(name: str, counted: Counter[tuple[str, str]]) -> str:
