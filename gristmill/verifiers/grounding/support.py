@@ -182,6 +182,15 @@ class Passages:
         missing = tuple(_writable(n) for n in facts(sentence).numbers if n not in known)
         return Support(False, "facts", 0.0, "facts of no passage", missing) if missing else None
 
+    def stranger(self, sentence: str, names: Sequence[str], places: Sequence[SupportEvidence]) -> str:
+        """The first of ``names`` (of the sentence before) that is not in the passage of ``places``, if
+        ``sentence`` begins with a pronoun, which may mean it; else empty."""
+        words = stems(sentence)
+        if not words or words[0] not in lexicon.PRONOUNS or not places:
+            return ""
+        there = self._known(frozenset((places[0].passage - 1,)))
+        return _writable(next((name for name in names if not there.issuperset(stems(name))), ""))
+
     def _known(self, of: frozenset[int]) -> frozenset[str]:
         if of not in self._sets:
             self._sets[of] = frozenset(w for i in of for w in self._words[i])
@@ -203,12 +212,16 @@ class Passages:
             return Support(False, "facts", score, "facts of no passage", missing, evidence)
         if not said:
             return Support(False, "facts", 0.0, "there is no passage")
-        if words and any(claim.content <= s.content and _repeats(claim.words, s) for s in said):
-            return Support(True, "quote", 1.0, evidence=evidence[:1], near=True)
+        quoted = (s for s in said if claim.content <= s.content and _repeats(claim.words, s))
+        if words and (found := next(quoted, None)):
+            place = SupportEvidence(found.passage + 1, found.start, found.end, 1.0)
+            return Support(True, "quote", 1.0, evidence=(place,), near=True)
         if not derived and (clash := find_clash(claim, said)):
-            place = clash.statement
-            against = SupportEvidence(place.passage + 1, place.start, place.end, round(score, 4))
-            why = f"{clash.why}: {_writable(place.text)!r}"
+            said_there = clash.statement
+            against = SupportEvidence(
+                said_there.passage + 1, said_there.start, said_there.end, round(score, 4)
+            )
+            why = f"{clash.why}: {_writable(said_there.text)!r}"
             return Support(False, "clash", score, why, evidence=(against,), clash=clash.kind)
         if self._entails and (read := self._read(sentence, words, of, self._entails)):
             return read
