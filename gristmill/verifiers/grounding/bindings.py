@@ -13,34 +13,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from heapq import nlargest
 from itertools import pairwise
-from typing import NamedTuple
 
 from gristmill.verifiers.grounding import lexicon
-from gristmill.verifiers.grounding.clauses import (
-    Anchor,
-    Clause,
-    Piece,
-    Statement,
-    is_number,
-    is_year,
-    meaning,
-)
+from gristmill.verifiers.grounding.anchors import misplaced_anchor, misplaced_number
+from gristmill.verifiers.grounding.clauses import Clash, Clause, Statement, is_number, meaning
 from gristmill.verifiers.grounding.frames import swapped_roles
 from gristmill.verifiers.grounding.order import swapped_order
 
-NEAR = 0.75
+_CLOSE = 0.75
 """The least share of a claim's words that a passage's clause must have for the two to be compared."""
 
+_MOST = 40
+"""How many sentences of the passages a claim is compared with: those with most of its words."""
 _MAY = re.compile(r"\bmay\b")  # the month has a capital
-
-
-class Clash(NamedTuple):
-    """What kind of clash, how the claim differs, and the passage's sentence that says otherwise."""
-
-    kind: str
-    why: str
-    statement: Statement
 
 
 def find_clash(claim: Statement, statements: Sequence[Statement]) -> Clash | None:
@@ -50,17 +37,17 @@ def find_clash(claim: Statement, statements: Sequence[Statement]) -> Clash | Non
     """
     # A row of a table is no sentence: its words do not show what belongs to what.
     near = [s for s in statements if len(s.content & claim.content) >= 2 and "|" not in s.text]
-    for find in (_misplaced_number, _misplaced_anchor, _shared_noun, _rank):
+    near = nlargest(_MOST, near, key=lambda s: _share(claim.content, s.content))
+    for find in (misplaced_number, misplaced_anchor, _shared_noun, _rank):
         if clash := find(claim, near):
             return clash
-    whole = sorted(near, key=lambda s: -_share(claim.content, s.content))
-    if whole:
-        best = _share(claim.content, whole[0].content)
-        as_near = [s for s in whole if _share(claim.content, s.content) >= max(NEAR - 0.15, best - 0.1)]
-        for look in (swapped_roles, swapped_order):
+    if near:
+        best = _share(claim.content, near[0].content)
+        as_near = [s for s in near if _share(claim.content, s.content) >= max(_CLOSE - 0.15, best - 0.1)]
+        for kind, look in (("roles", swapped_roles), ("order", swapped_order)):
             said = [look(claim, s) for s in as_near]
             if said and all(said):
-                return Clash(look.__name__.removeprefix("swapped_"), said[0], as_near[0])
+                return Clash(kind, said[0], as_near[0])
     for clause in claim.clauses:
         if clash := _clause_clash(clause, claim, near):
             return clash
@@ -81,12 +68,12 @@ def _clause_clash(clause: Clause, claim: Statement, near: Sequence[Statement]) -
         known = clause.content - (claim.names - statement.content)
         if len(known) > 1:
             rated += [
-                (_share(known, said), statement, c)
+                (_share(known, said | _reversed(said)), statement, c)
                 for c, said in _understood(statement)
                 if not known.isdisjoint(c.content)
             ]
     best = max((score for score, _, _ in rated), default=0.0)
-    if best < NEAR:
+    if best < _CLOSE:
         return None
     nearest = [(s, c) for score, s, c in rated if score >= best - 0.1]
     for kind, look in _BY_CLAUSE.items():
@@ -106,6 +93,10 @@ def _understood(statement: Statement) -> Iterator[tuple[Clause, frozenset[str]]]
         again = not lexicon.PRONOUNS.isdisjoint(clause.words)
         yield clause, clause.content | before if again else clause.content
         before |= clause.content
+
+
+def _reversed(words: frozenset[str]) -> frozenset[str]:
+    return frozenset().union(*(lexicon.OPPOSITES[w] for w in words if w in lexicon.OPPOSITES))
 
 
 def _opposites(claim: Clause, other: Clause) -> Iterator[tuple[str, str]]:
@@ -262,127 +253,3 @@ _BY_CLAUSE: dict[str, Callable[[Clause, Clause], str]] = {
     "quantity": _quantity,
     "limit": _bound,
 }
-
-
-def _misplaced_number(claim: Statement, near: Sequence[Statement]) -> Clash | None:
-    """A number of the passages, with a noun that they give another number."""
-    stated = list(_counted(claim))
-    mine = {number for number, _ in stated}
-    for number, nouns in stated:
-        if not nouns:
-            continue
-        there = [others for s in near for n, others in _counted(s) if n == number]
-        meant = set(nouns[:1] if nouns[0] in lexicon.UNITS else nouns)
-        if not there or any(not others or meant & set(others) for others in there):
-            continue
-        unit = lexicon.UNITS.get(nouns[0])
-        if unit is not None and all(lexicon.UNITS.get(others[0]) == unit for others in there):
-            [statement, *_] = [s for s in near if any(n == number for n, _ in _counted(s))]
-            if len(claim.content & statement.content) >= 3:
-                return Clash(
-                    "number", f"has {number} with {nouns[0]!r}, the passage with {there[0][0]!r}", statement
-                )
-        for statement in near:
-            for other, others in _counted(statement):
-                if other in mine or is_year(other) or nouns[0] not in others:
-                    continue
-                if len(claim.content & statement.content) > 1 + (number in statement.content):
-                    why = f"has {number} with {nouns[0]!r}, for which the passage has {other}"
-                    return Clash("number", why, statement)
-    return None
-
-
-def _counted(statement: Statement) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Each number of a sentence with the one or two words of meaning that it counts."""
-    for piece in statement.pieces:
-        for at, word in enumerate(piece.words):
-            if not is_number(word) or is_year(word):
-                continue
-            nouns = []
-            for after in piece.words[at + 1 : at + 5]:
-                if after in piece.content and not is_number(after):
-                    nouns.append(after)
-                elif after != "of":
-                    break
-            yield word, tuple(nouns[:2])
-
-
-def worked_out(claim: Statement, statements: Sequence[Statement]) -> frozenset[str]:
-    """The whole numbers of ``claim`` that are sums or differences of two in one passage, of the same thing:
-    "two years later", "nine members, four of them". They are neither there nor missing."""
-    passages = {s.passage for s in statements}
-    return frozenset().union(*(_sums(claim, [s for s in statements if s.passage == p]) for p in passages))
-
-
-def _sums(claim: Statement, statements: Sequence[Statement]) -> set[str]:
-    there = [(int(n), nouns) for s in statements for n, nouns in _counted(s) if n.isdigit()]
-    years = {int(w) for s in statements for w in s.words if is_year(w)}
-    spans = {n for n, nouns in there if "year" in nouns}
-    found = {w for w in claim.words if is_year(w) and any(abs(int(w) - y) in spans for y in years)}
-    # "One in ten" is a share, which the passages may have as a percentage.
-    found |= {
-        c
-        for a, b, c in zip(claim.words, claim.words[1:], claim.words[2:], strict=False)
-        if (a, b) == ("1", "in")
-    }
-    for number, nouns in _counted(claim):
-        if "year" in nouns and any(abs(one - two) == int(number) for one in years for two in years):
-            found.add(number)
-        alike = {n for n, others in there if not others or set(nouns) & set(others)}
-        if number.isdigit() and any({abs(int(number) - n), int(number) + n} & (alike - {n}) for n in alike):
-            found.add(number)
-    return found
-
-
-def _misplaced_anchor(claim: Statement, near: Sequence[Statement]) -> Clash | None:
-    """A name or number, said of what the passages say of another one."""
-    pieces = [(s, piece) for s in near for piece in s.pieces]
-    for mine in claim.pieces:
-        inside = {anchor.words for anchor in mine.anchors}
-        for anchor in mine.anchors:
-            whole = mine.content.difference(anchor.words)
-            home = [whole & piece.content for _, piece in pieces if _has(piece, anchor)]
-            for statement, piece in pieces:
-                if piece.negated != mine.negated or not _belongs(whole, home, claim, statement, piece):
-                    continue
-                if rival := _rival(anchor, piece, inside):
-                    kind = "number" if anchor.kind in ("year", "nth") else anchor.kind
-                    why = f"has {' '.join(anchor.words)!r} where the passage has {' '.join(rival.words)!r}"
-                    return Clash(kind, why, statement)
-    return None
-
-
-def _belongs(
-    whole: frozenset[str],
-    home: Sequence[frozenset[str]],
-    claim: Statement,
-    statement: Statement,
-    piece: Piece,
-) -> bool:
-    """Whether the words beside an anchor, ``whole``, are those of ``piece``, and not of the pieces that have
-    the anchor, which share ``home`` of them."""
-    # What the sentence says of all its pieces, and a name that it may have as a pronoun, tell nothing.
-    beside = statement.content - piece.content - frozenset[str]().union(*home)
-    rest = whole - (claim.names - statement.content) - beside
-    # What the claim shares with the anchor's own place alone shows that it means that place.
-    if any(words - piece.content for words in home):
-        return False
-    common, at_home = rest & piece.content, max((len(words & rest) for words in home), default=0)
-    if common == rest:
-        return len(rest) >= 2 and len(rest) > at_home
-    return len(common) >= max(2, 0.5 * len(rest), at_home + (2 if at_home else 1))
-
-
-def _has(piece: Piece, anchor: Anchor) -> bool:
-    return piece.content.issuperset(anchor.words)
-
-
-def _rival(anchor: Anchor, piece: Piece, inside: set[tuple[str, ...]]) -> Anchor | None:
-    """The anchor of ``piece`` that has the place of ``anchor``, which is not in it."""
-    if not piece.content.isdisjoint(anchor.words):
-        return None
-    taken = frozenset[str]().union(*inside)
-    for other in piece.anchors:
-        if other.kind == anchor.kind and other.slot == anchor.slot and taken.isdisjoint(other.words):
-            return other
-    return None

@@ -216,8 +216,8 @@ def _kind(text: str, form: str) -> Kind:
     if _ABSTAINS.search(text):
         return "abstention"
     bold = re.fullmatch(r"\*\*[^*]+\*\*", text)
-    said = len(content(text))
-    states = said > 1 and (text.rstrip("*_ ").endswith((".", "!")) or (said > 2 and _FINITE.search(text)))
+    finished = text.rstrip("*_ ").endswith((".", "!")) or _FINITE.search(text)
+    states = finished and len(content(text)) > 1
     if text.endswith("?") and _ASSERTS.search(text):
         return "claim"
     if text.endswith(("?", ":")) or ((form == "heading" or bold) and not states):

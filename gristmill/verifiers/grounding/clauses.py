@@ -1,4 +1,4 @@
-"""Sentences cut into clauses and pieces, with what a comparison of two of them needs."""
+"""Sentences cut into clauses and fragments, with what a comparison of two of them needs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Anchor(NamedTuple):
     slot: str
 
 
-class Piece:
+class Fragment:
     """A run of words without a comma or conjunction: the smallest unit in which words belong together."""
 
     def __init__(self, text: str, names: frozenset[str], subject: frozenset[str]) -> None:
@@ -126,9 +126,9 @@ class Statement:
         return tuple(c for c in map(Clause, _clauses(self.text)) if c.content)
 
     @cached_property
-    def pieces(self) -> tuple[Piece, ...]:
-        """The pieces of its clauses; a name, a single word or a phrase is left with what it follows."""
-        found: list[Piece] = []
+    def fragments(self) -> tuple[Fragment, ...]:
+        """The fragments of its clauses; a name, a single word or a phrase is left with what it follows."""
+        found: list[Fragment] = []
         subject = frozenset[str]()
         for clause in _clauses(self.text):
             texts: list[str] = []
@@ -151,7 +151,7 @@ class Statement:
                     texts.append(part)
             for text in texts:
                 joined = stems(text)[0] in ("and", "or", "but") and not _OWN_SUBJECT.match(text)
-                found.append(Piece(text, self.names, subject if joined else frozenset()))
+                found.append(Fragment(text, self.names, subject if joined else frozenset()))
                 subject = subject if joined else _heading(found[-1].words, self.verbs)
         return tuple(found)
 
@@ -159,6 +159,14 @@ class Statement:
         """Whether they begin with a preposition, and not as "after the bridge had opened" does."""
         event = words[0] in ("after", "before", "until", "since") and not self.verbs.isdisjoint(words)
         return words[0] in lexicon.PREPOSITIONS and not event
+
+
+class Clash(NamedTuple):
+    """What kind of clash, how the claim differs, and the passage's sentence that says otherwise."""
+
+    kind: str
+    why: str
+    statement: Statement
 
 
 def named(text: str) -> tuple[frozenset[str], frozenset[str]]:

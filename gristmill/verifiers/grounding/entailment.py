@@ -15,14 +15,14 @@ _TOKENS = 512
 """The longest pair of premise and claim that is read, unless the model allows less; the premise is cut."""
 
 
-class Reading(NamedTuple):
+class EntailmentReading(NamedTuple):
     """The probabilities, in [0, 1], that a premise entails a claim and that it contradicts it."""
 
     entailed: float
     contradicted: float
 
 
-Entails = Callable[[Sequence[str], str], Sequence[Reading]]
+Entails = Callable[[Sequence[str], str], Sequence[EntailmentReading]]
 """Any function from premises and a claim to a reading of each premise."""
 
 
@@ -51,7 +51,7 @@ def load_entailment(name: str) -> Entails:
         _TOKENS, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", _TOKENS)
     )
 
-    def entails(premises: Sequence[str], claim: str) -> Sequence[Reading]:
+    def entails(premises: Sequence[str], claim: str) -> Sequence[EntailmentReading]:
         if not premises:
             return []
         pairs = [[premise, claim] for premise in premises]
@@ -60,7 +60,7 @@ def load_entailment(name: str) -> Entails:
         )
         with torch.inference_mode():
             rows = model(**batch).logits.float().softmax(-1).tolist()
-        return [Reading(row[yes], 0.0 if no is None else row[no]) for row in rows]
+        return [EntailmentReading(row[yes], 0.0 if no is None else row[no]) for row in rows]
 
     return entails
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from gristmill.verifiers.grounding import lexicon
-from gristmill.verifiers.grounding.clauses import Piece, Statement, is_number, meaning
+from gristmill.verifiers.grounding.clauses import Fragment, Statement, is_number, meaning
 
 _JOINS = frozenset(("and", "or", "but", "becaus", "while", "if"))
 _STOPS = lexicon.PREPOSITIONS | lexicon.RELATIVE | _JOINS
@@ -34,11 +34,13 @@ class Frame(NamedTuple):
 def swapped_roles(claim: Statement, said: Statement) -> str:
     """How ``claim`` gives a verb of ``said`` other parts than ``said`` does; empty if it does not."""
     verbs = (claim.content & said.content) - claim.names - lexicon.SYMMETRIC
-    there = [(piece, frame) for piece in said.pieces for frame in _frames(piece, verbs, said.verbs)]
-    for piece in claim.pieces:
-        for mine in _frames(piece, verbs, claim.verbs):
+    there = [
+        (fragment, frame) for fragment in said.fragments for frame in _frames(fragment, verbs, said.verbs)
+    ]
+    for fragment in claim.fragments:
+        for mine in _frames(fragment, verbs, claim.verbs):
             same = [(other, frame) for other, frame in there if frame.verb == mine.verb]
-            if any(piece.negated != other.negated for other, _ in same):
+            if any(fragment.negated != other.negated for other, _ in same):
                 continue
             if same and all(_crossed(mine, frame) for _, frame in same):
                 return f"turns round the parts of {mine.verb!r}"
@@ -47,7 +49,7 @@ def swapped_roles(claim: Statement, said: Statement) -> str:
             shown = mine.verb in claim.verbs & said.verbs
             if shown and all(_beside(mine, frame) for _, frame in same):
                 return f"gives {mine.verb!r} to what only stands beside the one that it is said of"
-            displaced = [_displaced(mine, piece, frame, other, said) for other, frame in same]
+            displaced = [_displaced(mine, fragment, frame, other, said) for other, frame in same]
             if all(displaced):
                 return displaced[0]
     return ""
@@ -70,9 +72,9 @@ def _beside(mine: Frame, other: Frame) -> bool:
     return alone and 1 <= len(other.subject) <= 2 and not mine.subject & other.subject
 
 
-def _displaced(mine: Frame, piece: Piece, other: Frame, there: Piece, said: Statement) -> str:
+def _displaced(mine: Frame, fragment: Fragment, other: Frame, there: Fragment, said: Statement) -> str:
     """Whether one part alone is another one, which the same sentence has in another place."""
-    elsewhere = [p.own for p in said.pieces if p is not there]
+    elsewhere = [p.own for p in said.fragments if p is not there]
     slots = [slot for slot in mine.slots if slot in other.slots]
     differ = [slot for slot in slots if not mine.slots[slot] & other.slots[slot]]
     if len(differ) != 1 or not mine.subject or (len(slots) == 1 and other.subject):
@@ -81,8 +83,8 @@ def _displaced(mine: Frame, piece: Piece, other: Frame, there: Piece, said: Stat
     own, given = mine.slots[slot], other.slots[slot]
     home = frozenset[str]().union(*(words for words in elsewhere if own & words))
     # What the claim shares with the other place alone shows that it means that place.
-    meant = home & piece.content - own - there.content
-    if own <= home and not meant and not own & there.content and not given & piece.content:
+    meant = home & fragment.content - own - there.content
+    if own <= home and not meant and not own & there.content and not given & fragment.content:
         return f"has {_listed(own)} with {mine.verb!r}, the passage {_listed(given)}"
     return ""
 
@@ -91,8 +93,8 @@ def _listed(words: frozenset[str]) -> str:
     return repr(" ".join(sorted(words)))
 
 
-def _frames(piece: Piece, verbs: frozenset[str], shown: frozenset[str]) -> Iterator[Frame]:
-    words = piece.words
+def _frames(fragment: Fragment, verbs: frozenset[str], shown: frozenset[str]) -> Iterator[Frame]:
+    words = fragment.words
     for at in range(len(words)):
         if words[at] not in verbs or is_number(words[at]):
             continue

@@ -40,7 +40,7 @@ _WORDS = re.compile(rf"\b(?:{'|'.join(sorted(_CONNECTIVES, key=len, reverse=True
 _SAYS = {"time": "what came first", "cause": "cause and effect", "degree": "what is compared with what"}
 
 
-class Order(NamedTuple):
+class EventOrder(NamedTuple):
     """The words of what is earlier, or the cause, or more, and of what is later, or the effect, or less."""
 
     kind: str
@@ -62,7 +62,7 @@ def swapped_order(claim: Statement, said: Statement) -> str:
     return "" if straight or not crossed else f"turns round {_SAYS[mine.kind]}"
 
 
-def _order(text: str) -> Order | None:
+def _order(text: str) -> EventOrder | None:
     found = list(_WORDS.finditer(text))
     if len(found) != 1:
         return None
@@ -76,4 +76,4 @@ def _order(text: str) -> Order | None:
         return None
     one, two = meaning(stems(left)), meaning(stems(right))
     one, two = one - two, two - one
-    return Order(kind, two, one) if follows else Order(kind, one, two)
+    return EventOrder(kind, two, one) if follows else EventOrder(kind, one, two)

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from gristmill.verifiers.grounding import lexicon
-from gristmill.verifiers.grounding.bindings import find_clash, worked_out
+from gristmill.verifiers.grounding.anchors import worked_out
+from gristmill.verifiers.grounding.bindings import find_clash
 from gristmill.verifiers.grounding.claims import content, facts, negated, split, stems
 from gristmill.verifiers.grounding.clauses import Statement, named
 from gristmill.verifiers.grounding.entailment import Entails
@@ -181,6 +182,15 @@ class Passages:
         missing = tuple(_writable(n) for n in facts(sentence).numbers if n not in known)
         return Support(False, "facts", 0.0, "facts of no passage", missing) if missing else None
 
+    def stranger(self, sentence: str, names: Sequence[str], places: Sequence[SupportEvidence]) -> str:
+        """The first of ``names`` (of the sentence before) that is not in the passage of ``places``, if
+        ``sentence`` begins with a pronoun, which may mean it; else empty."""
+        words = stems(sentence)
+        if not words or words[0] not in lexicon.PRONOUNS or not places:
+            return ""
+        there = self._known(frozenset((places[0].passage - 1,)))
+        return _writable(next((name for name in names if not there.issuperset(stems(name))), ""))
+
     def _known(self, of: frozenset[int]) -> frozenset[str]:
         if of not in self._sets:
             self._sets[of] = frozenset(w for i in of for w in self._words[i])
@@ -202,12 +212,16 @@ class Passages:
             return Support(False, "facts", score, "facts of no passage", missing, evidence)
         if not said:
             return Support(False, "facts", 0.0, "there is no passage")
-        if words and any(_repeats(stems(sentence), s) for s in said):
-            return Support(True, "quote", 1.0, evidence=evidence[:1], near=True)
+        quoted = (s for s in said if claim.content <= s.content and _repeats(claim.words, s))
+        if words and (found := next(quoted, None)):
+            place = SupportEvidence(found.passage + 1, found.start, found.end, 1.0)
+            return Support(True, "quote", 1.0, evidence=(place,), near=True)
         if not derived and (clash := find_clash(claim, said)):
-            place = clash.statement
-            against = SupportEvidence(place.passage + 1, place.start, place.end, round(score, 4))
-            why = f"{clash.why}: {_writable(place.text)!r}"
+            said_there = clash.statement
+            against = SupportEvidence(
+                said_there.passage + 1, said_there.start, said_there.end, round(score, 4)
+            )
+            why = f"{clash.why}: {_writable(said_there.text)!r}"
             return Support(False, "clash", score, why, evidence=(against,), clash=clash.kind)
         if self._entails and (read := self._read(sentence, words, of, self._entails)):
             return read
@@ -295,16 +309,17 @@ class Passages:
 
 
 def _repeats(sentence: Sequence[str], said: Statement) -> bool:
-    """Whether ``sentence`` is, word for word, some whole pieces of ``said``, and the rest takes nothing back.
+    """Whether ``sentence`` is, word for word, some whole fragments of ``said``, and the rest does not
+    take it back.
 
     "The actor resigned" is not said by "The doctors who met the actor resigned".
     """
     own = list(_bare(sentence))
-    pieces = [piece.words for piece in said.pieces]
-    for first in range(len(pieces)):
-        for last in range(first + 1, len(pieces) + 1):
-            if list(_bare(list(chain.from_iterable(pieces[first:last])))) == own:
-                rest = chain.from_iterable(pieces[:first] + pieces[last:])
+    fragments = [fragment.words for fragment in said.fragments]
+    for first in range(len(fragments)):
+        for last in range(first + 1, len(fragments) + 1):
+            if list(_bare(list(chain.from_iterable(fragments[first:last])))) == own:
+                rest = chain.from_iterable(fragments[:first] + fragments[last:])
                 return lexicon.DOUBTS.isdisjoint(rest)
     return False
 

@@ -3,7 +3,7 @@
 Cheapest first; the first that decides it does:
 
 1. *facts*: a number, a name or a quotation that is in no passage makes a sentence unsupported;
-2. *quote*: the sentence stands in a passage, word for word and as a whole;
+2. *quote*: a passage says the sentence word for word and as a whole;
 3. *clash*: a passage says something else with its words (``bindings``);
 4. *encoder*, if there is one: a model that was trained on entailment;
 5. *judge* (``ground``): a model is asked about the sentences that are still open.
@@ -27,7 +27,7 @@ from gristmill.core.engine import Ability, Engine, Message
 from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.grounding.claims import Sentence, split
+from gristmill.verifiers.grounding.claims import Sentence, facts, split
 from gristmill.verifiers.grounding.entailment import Entails, load_entailment, need
 from gristmill.verifiers.grounding.support import (
     GroundingPassage,
@@ -155,7 +155,21 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def examine(self, completion: str, passages: Passages) -> tuple[Finding, ...]:
         """What the cheap levels find about each sentence, in order."""
-        return tuple(self._finding(s, passages) for s in split(completion, passages.ids))
+        found: list[Finding] = []
+        names: tuple[str, ...] = ()
+        for sentence in split(completion, passages.ids):
+            finding = self._finding(sentence, passages)
+            stranger = (
+                passages.stranger(sentence.text, names, finding.evidence) if finding.by == "quote" else ""
+            )
+            if (
+                stranger
+            ):  # "The Louvre is old. It is 330 metres tall.", where a passage says the latter of another
+                why = f"its pronoun may mean {stranger!r}, which is not in that passage"
+                finding = replace(finding, status="undecided", by="lexical", why=why, open=True)
+            found.append(finding)
+            names = facts(sentence.text).names or names
+        return tuple(found)
 
     def _finding(self, sentence: Sentence, passages: Passages) -> Finding:
         start, end = sentence.start, sentence.end

@@ -2,24 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-import time
 from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gristmill.core.engine import Request
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
-from gristmill.verifiers.grounding.claims import facts, split
-from gristmill.verifiers.grounding.entailment import Reading
+from gristmill.verifiers.grounding.entailment import EntailmentReading
 from gristmill.verifiers.grounding.support import GroundingPassage
 from gristmill.verifiers.grounding.verifier import Grounding, GroundingReport, ground, judge_support
 
@@ -40,54 +34,6 @@ def report(verdict: Verdict) -> GroundingReport:
 
 def statuses(answer: str, passages: str = PASSAGES, **options: Any) -> list[str]:
     return [f.status for f in report(Grounding(**options)(answer, passages)).sentences]
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("Paris is big.[2] It is old [1, 3]. So.", ["Paris is big.[2]", "It is old [1, 3].", "So."]),
-        ("It fell. [2] Then it rose. [1]", ["It fell. [2]", "Then it rose. [1]"]),
-        ("Dr. Smith et al. [2] found it.", ["Dr. Smith et al. [2] found it."]),
-        (
-            "It rose by 3.5 percent, e.g. in the U.S. Navy.",
-            ["It rose by 3.5 percent, e.g. in the U.S. Navy."],
-        ),
-        ("Call `a.b[2]. C` now. Then stop.", ["Call `a.b[2]. C` now.", "Then stop."]),
-        ("1. One here.\n2. Two\n- Three", ["One here.", "Two", "Three"]),
-        ("Text\n```py\nx = a[1]. B\n```\nEnd.", ["Text", "```py\nx = a[1]. B\n```", "End."]),
-        ("```\nunclosed. Code", ["```\nunclosed. Code"]),
-        ("One line\ngoes on. Two", ["One line\ngoes on.", "Two"]),
-        ("", []),
-        (" \n\n ", []),
-    ],
-)
-def test_sentences_stand_where_they_are_said_to(text: str, parts: list[str]) -> None:
-    assert [text[s.start : s.end] for s in split(text)] == parts
-
-
-@pytest.mark.parametrize(
-    ("text", "cited"),
-    [
-        ("It is [2].", ["2"]),
-        ("It is.[2][3] So", ["2", "3"]),
-        ("It is [1, 3-4].", ["1, 3-4"]),
-        ("See [doc.a].", ["doc.a"]),
-        ("In `x[2]` it is, in [1999] too.", []),
-    ],
-)
-def test_citations_are_read_outside_code(text: str, cited: list[str]) -> None:
-    first = split(text, ["doc.a"])[0]
-    assert list(first.cited) == cited
-    assert not cited or "[" not in first.text
-
-
-def test_facts_of_a_sentence() -> None:
-    found = facts('However, NASA paid Marie Curie 3.5 million in 1969, one of the "very large prizes".')
-    assert found.numbers == ("3500000", "1969")
-    assert found.names == ("NASA", "Marie", "Curie")
-    assert found.quotes == ("very large prizes",)
-    assert facts("London is big, however small.").possible == ("London",)
-    assert facts("I'm sure that one of the two first.").numbers == ("2",)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +127,18 @@ def test_too_few_words_reject_only_by_choice() -> None:
     answer = "The museum sells very cheap ice cream."
     assert statuses(answer) == ["undecided"]
     assert statuses(answer, lexical=0.5) == ["unsupported"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("The Louvre is old. It was completed in 1889.", "undecided"),
+        ("The Eiffel Tower is old. It was completed in 1889.", "supported"),
+        ("It was completed in 1889.", "supported"),
+    ],
+)
+def test_a_quoted_pronoun_must_mean_what_the_passage_is_about(answer: str, found: str) -> None:
+    assert statuses(answer)[-1] == found
 
 
 def test_several_places_may_be_joined() -> None:
@@ -310,10 +268,10 @@ def test_an_encoder_that_is_not_installed_is_told() -> None:
         Grounding(encoder="some-entailment-model")
 
 
-def entails(premises: Sequence[str], claim: str) -> list[Reading]:
+def entails(premises: Sequence[str], claim: str) -> list[EntailmentReading]:
     """Reads "height" and "tall" as one word, and nothing else."""
     tall = ["tall" in premise and "height" in claim for premise in premises]
-    return [Reading(0.95 * yes, 0.95 * ("tiny" in claim and yes)) for yes in tall]
+    return [EntailmentReading(0.95 * yes, 0.95 * ("tiny" in claim and yes)) for yes in tall]
 
 
 def judged(answer: str, *says: str, passages: str = PASSAGES, **more: Any) -> tuple[Verdict, list[str]]:
@@ -345,8 +303,8 @@ def test_what_the_encoder_is_not_sure_of_goes_to_the_judge() -> None:
 
 
 def test_the_encoder_rejects_what_it_reads_as_contradicted() -> None:
-    def against(premises: Sequence[str], claim: str) -> list[Reading]:
-        return [Reading(0.02, 0.97) for _ in premises]
+    def against(premises: Sequence[str], claim: str) -> list[EntailmentReading]:
+        return [EntailmentReading(0.02, 0.97) for _ in premises]
 
     verdict, asked = judged("Its height is tiny.", "[[supported]]", entails=against)
     [found] = report(verdict).sentences
@@ -395,32 +353,3 @@ def test_a_judge_tells_its_shares() -> None:
     engine = ScriptedEngine(lambda request, index: "[[supported]]")
     ballot = asyncio.run(judge_support("It is so.", [GroundingPassage("It is so.")], engine, 1))
     assert ballot.best == "supported"
-
-
-def test_a_long_answer_and_long_passages_take_linear_time() -> None:
-    draw = random.Random(1)
-    words = [f"w{chr(97 + i % 26)}{chr(97 + i // 26 % 26)}x" for i in range(500)]
-    text = " ".join(" ".join(draw.choices(words, k=15)).capitalize() + "." for _ in range(1200))
-    start = time.process_time()
-    verdict = Grounding()(text[:50_000], json.dumps([text, text[::-1]]))
-    assert verdict.outcome in (Outcome.CORRECT, Outcome.UNPARSEABLE)
-    assert time.process_time() - start < 20
-
-
-@pytest.mark.parametrize(
-    "piece", ["[", "[1", "[1][", "`", '"', "the passages ", "``` ", "A. ", "not in ", "[1] "]
-)
-def test_hostile_repetition_ends_soon(piece: str) -> None:
-    start = time.process_time()
-    Grounding()(piece * (100_000 // len(piece)), PASSAGES)
-    assert time.process_time() - start < 20
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.text(alphabet=st.sampled_from("aA1.[]`#\n \"“'?!,-é的\ud800"), max_size=80))
-def test_any_text_gets_a_verdict_and_spans_in_order(text: str) -> None:
-    verdict = Grounding()(text, PASSAGES)
-    assert verdict.outcome is not Outcome.ERROR, verdict.detail
-    spans = [(s.start, s.end) for s in split(text)]
-    assert all(0 <= a < b <= len(text) for a, b in spans)
-    assert all(b <= c for (_, b), (c, _) in pairwise(spans))
