@@ -31,6 +31,9 @@ from gristmill.pipelines.running import runner
 from gristmill.pipelines.running.runner import RunOptions
 from gristmill.pipelines.sources.source import Source
 
+_LEAVING = 5.0
+"""Seconds in which a task of the same run that was just ended must be gone."""
+
 
 def distribute(
     recipe: Recipe | str | Path,
@@ -64,7 +67,7 @@ def distribute(
             remedy="Leave it out, and limit the rows with --limit N.",
         )
     chosen = open_options(executor, options)
-    with hold_soon(Path(runs) / recipe.name) as rundir:
+    with hold_soon(Path(runs) / recipe.name, _LEAVING) as rundir:
         runner.claim(rundir, recipe, RunOptions(resume=resume, fresh=fresh))
         rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
         job = _job(
