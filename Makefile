@@ -35,8 +35,9 @@ run: $(VENV)/.run
 test: install
 	$(BIN)/python -m pytest -m 'not slow' -n $(WORKERS) --dist worksteal
 
+# Beside each other, since most of them wait; what loads a large model, or is dear to start, stays in one worker.
 test-slow: install
-	$(BIN)/python -m pytest -m slow --timeout 400
+	$(BIN)/python -m pytest -m slow --timeout 400 -n 2 --dist loadgroup
 
 lint: install
 	$(BIN)/ruff check .

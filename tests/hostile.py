@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-import threading
-import time
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.verifiers.pool import pool as isolation
 from gristmill.verifiers.pool.pool import Pool
 
 Pair = tuple[str, str]
@@ -228,39 +222,22 @@ def soup(count: int, seed: int) -> Iterator[Pair]:
 
 
 class Run:
-    """Pairs through a pool, so many at once as it has workers. Kept: outcomes, lateness, what is wrong."""
+    """Pairs through a pool, so many at once as it has workers. Kept: outcomes, what is wrong."""
 
-    def __init__(self, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.outcomes: Counter[str] = Counter()
-        self.slowest = 0.0
-        """Seconds from the hand-over to a worker to the verdict, at most."""
         self.wrong: list[tuple[Pair, Verdict]] = []
-        self._started: dict[int, float] = {}
-        call = isolation._Worker.call
-
-        def timed(worker: Any, *arguments: Any) -> Verdict | None:
-            self._started[threading.get_ident()] = time.monotonic()
-            return call(worker, *arguments)
-
-        monkeypatch.setattr(isolation._Worker, "call", timed)
 
     def __call__(self, pairs: Iterable[Pair]) -> None:
         """Judge ``pairs``; returns when all have their verdicts."""
         waiting: deque[tuple[Pair, Future[Verdict]]] = deque()
         for pair in pairs:
-            future = self.pool.submit(*pair)
-            future.add_done_callback(self._ended)
-            waiting.append((pair, future))
+            waiting.append((pair, self.pool.submit(*pair)))
             if len(waiting) > 8:
                 self._take(*waiting.popleft())
         while waiting:
             self._take(*waiting.popleft())
-
-    def _ended(self, _: Future[Verdict]) -> None:  # in the thread that called the worker
-        started = self._started.get(threading.get_ident())
-        if started is not None:  # else it was done before this was added
-            self.slowest = max(self.slowest, time.monotonic() - started)
 
     def _take(self, pair: Pair, future: Future[Verdict]) -> None:
         verdict = future.result(timeout=60)

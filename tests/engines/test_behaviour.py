@@ -79,7 +79,11 @@ def vllm() -> Engine:
 
 ENGINES = [
     scripted,
-    *(pytest.param(make, marks=pytest.mark.slow) for make in (llamacpp, vllm_server, openai_on_vllm, vllm)),
+    *(
+        pytest.param(make, marks=[pytest.mark.slow, pytest.mark.xdist_group(group)])
+        for group, makes in (("llamacpp", [llamacpp]), ("vllm", [vllm_server, openai_on_vllm, vllm]))
+        for make in makes
+    ),
 ]
 
 

@@ -34,7 +34,7 @@ from gristmill.pipelines.running.rows import kept_sources
 SHARDS, JOB, RESULT, TASKS, SOURCE_ROWS = ".shards", "job.json", "result.json", "tasks", "source"
 LOGS = "tasks"
 LOCK_SECONDS = 30.0
-"""How long to wait for a process that had the same task or run and is on its way out."""
+"""How long a task waits for a process that had it before and is on its way out."""
 
 
 class Phase(Struct, frozen=True):
@@ -105,9 +105,9 @@ class TaskResult(Struct):
 
 
 @contextmanager
-def hold_soon(path: Path) -> Iterator[RunDir]:
-    """``hold``, waiting up to ``LOCK_SECONDS`` for a process that had it and is on its way out."""
-    until = time.monotonic() + LOCK_SECONDS
+def hold_soon(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[RunDir]:
+    """``hold``, waiting up to so many seconds for a process that had it and is on its way out."""
+    until = time.monotonic() + seconds
     while True:
         held = hold(path)
         try:

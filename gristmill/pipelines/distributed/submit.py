@@ -35,6 +35,8 @@ from gristmill.pipelines.running.finish import cautions
 from gristmill.pipelines.sources.source import Source
 
 _log = logging.getLogger(__name__)
+_LEAVING = 5.0
+"""Seconds in which a task of the same run that was just ended must be gone."""
 
 
 def distribute(
@@ -71,7 +73,7 @@ def distribute(
                 remedy="Leave it out, and limit the rows with --limit N.",
             )
     chosen = open_options(executor, options)
-    with hold_soon(Path(runs) / recipe.name) as rundir:
+    with hold_soon(Path(runs) / recipe.name, _LEAVING) as rundir:
         ledger = claim(rundir, recipe, resume=resume, fresh=fresh, replace=replace, say=_log.warning)
         ledger.summary = lambda: Summary(recipe.name, recipe.seed, "", [], total=ledger.spent)
         ledger.begin()

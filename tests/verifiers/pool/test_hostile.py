@@ -43,10 +43,10 @@ PAIR = st.tuples(st.one_of(TEXT, TEXT.map(lambda x: rf"\boxed{{{x}}}")), st.one_
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run() -> Iterator[Run]:
     before = children()
     with Pool("math", workers=2, deadline=DEADLINE) as pool:
-        run = Run(pool, monkeypatch)
+        run = Run(pool)
         run([("1", "1")] * 20)
         yield run
         assert len(pool.pids) <= 2
@@ -78,7 +78,7 @@ def test_a_few_hundred_hostile_texts(run: Run) -> None:
     run([*first, *((text, "1") for text in WHOLE[::2]), *soup(150, seed=1)])
     drawn(run, 60)
     assert run.wrong == []
-    assert run.slowest < DEADLINE + 10.0  # nothing hangs; the slow test holds it to the half second
+    assert run.outcomes["timeout (wall limit)"] == 0
     assert run.outcomes["unparseable (limit)"] > 10
 
 
@@ -93,11 +93,11 @@ def test_ten_thousand_hostile_texts(run: Run) -> None:
     run(soup(9_000 - 500 - len(written) - 1_000, seed=3))
     growth = resident() - settled
     drawn(run, 1_500)
-    print(f"{run.outcomes.total():,} texts, slowest {run.slowest:.2f} s, growth {growth >> 20} MiB")
+    print(f"{run.outcomes.total():,} texts, growth {growth >> 20} MiB")
     print(dict(run.outcomes))
     assert run.wrong == []
     assert run.outcomes.total() >= 10_000
-    assert run.slowest < DEADLINE + 0.5
+    assert run.outcomes["timeout (wall limit)"] == 0
     assert growth < GROWTH
 
 
