@@ -81,7 +81,7 @@ class CompletionLog:
 
     @property
     def id(self) -> str:
-        """A random name that the log keeps for ever."""
+        """A random name that stays the log's own."""
         ((name,),) = self._reader.rows("SELECT value FROM about WHERE name = 'id'")
         return str(name)
 
