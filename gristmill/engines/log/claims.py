@@ -5,13 +5,15 @@ whether there is another run, with its commits (every 10 ms at most) and every s
 what it has claimed into the log, and from then on a claim is committed before the request is sent. So when a
 second run arrives, at most what is in flight at that moment is asked for twice.
 
-A run that is killed stops saying that it lives, and 5 seconds later its claims are free. Times are those of
-the monotonic clock, which all processes of a machine share (SQLite's write-ahead log does not work across
+The claims of a run that was killed are free at once, or after 5 seconds if its process cannot be looked up
+(another container's, for example), since a run says every second that it lives. Times are those of the
+monotonic clock, which all processes of a machine share (SQLite's write-ahead log does not work across
 machines either); after a restart of the machine it begins anew, and times ahead of it count as past.
 """
 
 from __future__ import annotations
 
+import os
 import secrets
 import sqlite3
 import time
@@ -24,8 +26,7 @@ BEAT_SECONDS = 1.0
 _LOOK_SECONDS = 0.01
 _ALIVE_SECONDS = 5.0
 _OTHERS = "SELECT count(*) FROM owner WHERE id != ?1 AND seen BETWEEN ?2 - ?3 AND ?2 + ?3"
-_DEAD = "SELECT id FROM owner WHERE seen NOT BETWEEN ?1 - ?2 AND ?1 + ?2"
-_BEAT = "INSERT INTO owner VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET seen = excluded.seen"
+_BEAT = "INSERT INTO owner VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen = excluded.seen"
 _CLAIM = "INSERT OR IGNORE INTO claim VALUES (?, ?, ?)"
 _OWNER = "SELECT owner FROM claim WHERE key = ? AND sample = ?"
 _RELEASE = "DELETE FROM claim WHERE key = ? AND sample = ? AND owner = ?"
@@ -43,6 +44,7 @@ class Claims:
         self.shared = False
         """Whether another run uses the log, as far as the last commit has seen."""
         self._id = secrets.randbits(62)
+        self._place = _place()
         self._beat = self._looked = 0.0
 
     def refresh(self, connection: sqlite3.Connection) -> None:
@@ -52,8 +54,9 @@ class Claims:
             return
         self._looked = now
         if now - self._beat >= BEAT_SECONDS:
-            connection.execute(_BEAT, (self._id, now))
-            dead = connection.execute(_DEAD, (now, _ALIVE_SECONDS)).fetchall()
+            connection.execute(_BEAT, (self._id, now, os.getpid(), self._place))
+            owners = connection.execute("SELECT id, seen, pid, place FROM owner").fetchall()
+            dead = [(owner,) for owner, *found in owners if not self._lives(now, *found)]
             connection.executemany("DELETE FROM claim WHERE owner = ?", dead)
             connection.executemany("DELETE FROM owner WHERE id = ?", dead)
             self._beat = now
@@ -63,6 +66,18 @@ class Claims:
             connection.executemany(_CLAIM, [(*place, self._id) for place in self.held.copy()])
         elif before and not others:
             connection.execute("DELETE FROM claim WHERE owner = ?", (self._id,))
+
+    def _lives(self, now: float, seen: float, pid: int, place: str) -> bool:
+        if abs(now - seen) > _ALIVE_SECONDS:
+            return False
+        if place == self._place:
+            try:
+                os.kill(pid, 0)  # no signal: only whether there is such a process
+            except ProcessLookupError:
+                return False
+            except PermissionError:  # there is, and it is another user's
+                return True
+        return True
 
     def take(self, connection: sqlite3.Connection, places: Iterable[Place]) -> list[Place]:
         """Those of ``places`` that no other run holds; they are this run's now."""
@@ -84,3 +99,11 @@ class Claims:
         if self.known:
             connection.execute("DELETE FROM claim WHERE owner = ?", (self._id,))
             connection.execute("DELETE FROM owner WHERE id = ?", (self._id,))
+
+
+def _place() -> str:
+    """Where the numbers of this process and of those of the same place are told apart."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - the text of the link, which is no path
+    except OSError:
+        return ""  # not Linux, where containers have a system of their own

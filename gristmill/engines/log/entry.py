@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -43,6 +44,7 @@ def key_of(model: str, request: str) -> bytes:
     return _digest(model, request.encode())
 
 
+@lru_cache(512)  # asked for at the look-up and again at the put
 def family(model: str, request: str) -> int:
     """A number of 32 bits that a request shares with those that differ from it in ``max_tokens`` only, and by
     chance with few others."""
@@ -87,7 +89,7 @@ def serves(completion: Completion, given: int, asked: int) -> bool:
 def plain(completion: Completion) -> Completion:
     """The completion with token counts that can be: one outside 0 to 2**40 is unknown, which is 0."""
     counts = (completion.prompt_tokens, completion.completion_tokens)
-    if all(0 <= count <= _MOST_TOKENS for count in counts):
+    if 0 <= counts[0] <= _MOST_TOKENS and 0 <= counts[1] <= _MOST_TOKENS:
         return completion
     prompt, answer = (count if 0 <= count <= _MOST_TOKENS else 0 for count in counts)
     return replace(completion, prompt_tokens=prompt, completion_tokens=answer)

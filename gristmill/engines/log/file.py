@@ -41,7 +41,8 @@ _CHECKPOINT_PAGES = 8192  # 32 MB: a checkpoint waits for the disk, and every re
 _NEW_IN_2 = (
     "CREATE INDEX request_family ON request (family)",
     "CREATE TABLE about (name TEXT PRIMARY KEY, value)",
-    "CREATE TABLE owner (id INTEGER PRIMARY KEY, seen REAL NOT NULL)",
+    "CREATE TABLE owner (id INTEGER PRIMARY KEY, seen REAL NOT NULL, pid INTEGER NOT NULL,"
+    " place TEXT NOT NULL)",
     "CREATE TABLE claim (key BLOB NOT NULL, sample INTEGER NOT NULL, owner INTEGER NOT NULL,"
     " PRIMARY KEY (key, sample)) WITHOUT ROWID",
     "INSERT INTO about VALUES ('id', ?), ('generation', 0)",
@@ -133,7 +134,7 @@ def patiently(
             return act()
         except sqlite3.OperationalError as error:
             now = time.monotonic()
-            if not _busy(error):
+            if not is_busy(error):
                 raise
             if now - began >= busy_seconds or ends():
                 raise _locked(path, now - began) from error
@@ -150,7 +151,8 @@ def patiently(
             time.sleep(0.01)
 
 
-def _busy(error: sqlite3.Error) -> bool:
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether SQLite's error is that another program has the log locked."""
     return getattr(error, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
@@ -268,7 +270,7 @@ def _locked(path: Path, seconds: float) -> LogError:
 def log_error(path: Path, error: sqlite3.Error) -> LogError:
     """SQLite's error as a ``LogError`` that says what to do about it."""
     name = getattr(error, "sqlite_errorname", "")
-    if _busy(error):
+    if is_busy(error):
         return _locked(path, PATIENCE)
     remedy = next((text for code, text in _REMEDIES.items() if name.startswith(code)), "")
     return LogError(

@@ -11,7 +11,7 @@ from typing import Any
 from gristmill.core.engine import Completion
 from gristmill.engines.log.claims import Place
 from gristmill.engines.log.entry import LogKey, family, read, serves, without_limit
-from gristmill.engines.log.file import BUSY_SECONDS, log_error, patiently
+from gristmill.engines.log.file import BUSY_SECONDS, is_busy, log_error, patiently
 
 _OWN = (
     "SELECT sample, CAST(completion AS BLOB), seal FROM completion"
@@ -72,10 +72,17 @@ class LogReader:
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """What a query gives. ``LogError`` where it fails."""
+
+        def read_all() -> list[Any]:
+            return self.connection.execute(query, values).fetchall()
+
         try:
-            return patiently(
-                self._path, self._busy_seconds, lambda: self.connection.execute(query, values).fetchall()
-            )
+            try:
+                return read_all()
+            except sqlite3.OperationalError as error:
+                if not is_busy(error):
+                    raise
+                return patiently(self._path, self._busy_seconds, read_all)
         except sqlite3.Error as error:
             raise log_error(self._path, error) from error
 

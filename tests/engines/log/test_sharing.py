@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
 import sqlite3
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -133,22 +135,30 @@ def test_a_cancelled_claim_is_free_again(log_path: Path, ask: Ask) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("then", [-6.0, 1e6], ids=["killed", "before the machine was started again"])
+@pytest.mark.parametrize(
+    ("seconds", "place"),
+    [(-6.0, "another container"), (1e6, "another container"), (0.0, None)],
+    ids=["silent", "before the machine was started again", "killed"],
+)
 def test_the_claims_of_a_run_that_is_no_more_are_free(
-    log_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, then: float
+    log_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch, seconds: float, place: str | None
 ) -> None:
     monkeypatch.setattr(claims, "BEAT_SECONDS", 0.05)
 
     async def main() -> None:
         async with _run(log_path, Paid()) as session:
             other = sqlite3.connect(log_path, isolation_level=None)
-            other.execute("INSERT INTO owner VALUES (7, ?)", (time.monotonic(),))
+            there = (time.monotonic() + 3, os.getpid(), place or claims._place())
+            other.execute("INSERT INTO owner VALUES (7, ?, ?, ?)", there)
             other.execute("INSERT INTO claim VALUES (?, 0, 7)", (request_key("scripted", ask()).digest,))
             await _meet(session)
             asked = asyncio.create_task(session.generate(ask()))
             await asyncio.sleep(0.1)
             assert not asked.done()
-            other.execute("UPDATE owner SET seen = ?", (time.monotonic() + then,))
+            with subprocess.Popen(["true"]) as ended:
+                ended.wait()
+            now = time.monotonic() + seconds
+            other.execute("UPDATE owner SET seen = ?, pid = ? WHERE id = 7", (now, ended.pid))
             await asyncio.wait_for(asked, 10)
             assert other.execute("SELECT count(*) FROM owner").fetchone() == (1,)
             other.close()
