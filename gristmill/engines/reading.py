@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gristmill.core.answers import in_tags, split_reasoning
 from gristmill.core.engine import FinishReason, Message, Request, TokenLogprob
 from gristmill.engines.options import FinishMeaning, ReadingOptions, ReasoningAs
+
+_MOST_TOKENS = 2**31
 
 _log = logging.getLogger(__name__)
 
@@ -78,6 +81,15 @@ class ReplyReader:
         if reasoning and not text and reason == "stop":
             reason = "other"
         return ReplyParts(text, reasoning, reason)
+
+
+def token_count(value: Any) -> int | None:
+    """A number of tokens, whatever it is written as; ``None`` for what cannot be one."""
+    try:
+        count = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(count) if 0 <= count < _MOST_TOKENS else None
 
 
 def answer_tokens(

@@ -14,8 +14,8 @@ import pytest
 from odd_replies import SAID, THOUGHT
 from odd_server import Odd
 
-from gristmill.core.engine import Completion, Message, Request, Sampling
-from gristmill.core.errors import EngineError, RequestRefusedError, RowRejected, TransientError
+from gristmill.core.engine import Completion, Message, Request, Sampling, score_request
+from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, RowRejected, TransientError
 from gristmill.engines import Session
 from gristmill.engines.endpoints.endpoint import Endpoint
 from gristmill.engines.endpoints.engine import Endpoints
@@ -221,6 +221,19 @@ def test_what_has_no_end_is_cut_off_in_bounded_memory(
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 100, f"{grown:.0f} MiB"
+
+
+def test_a_score_with_an_odd_count_is_kept(odd: Odd) -> None:
+    request = score_request((Message("user", "q"),), "It")
+    found = ask(odd, "scores-with-odd-counts", request, continue_mode="vllm", abilities=("chat", "score"))
+    assert (found.text, found.prompt_tokens) == ("It", 0)
+
+
+def test_errors_and_lists_of_models_may_be_nested_too(odd: Odd) -> None:
+    with pytest.raises(RequestRefusedError, match="HTTP 400"):
+        ask(odd, "nests-everything")
+    with pytest.raises(RecipeError, match="cannot tell how this server continues"):
+        ask(odd, "nests-everything", Request((Message("user", "q"),), Sampling(), prefix="It"))
 
 
 def test_every_engine_reads_replies_alike(odd: Odd, tmp_path: Path) -> None:

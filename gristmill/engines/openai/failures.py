@@ -14,7 +14,8 @@ from gristmill.core.errors import EngineError, RequestRefusedError, TransientErr
 _SNIPPET = 200
 _CONGESTED = frozenset({429, 503, 529})
 TRANSIENT = _CONGESTED | {408, 409, 425, 500, 502, 504, 520, 521, 522, 523, 524}
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for a body that is not JSON of the right shape, or is nested too deeply."""
 
 
 class _Problem(Struct):

@@ -14,12 +14,10 @@ from gristmill.core.engine import Completion, FinishReason, Request, TokenLogpro
 from gristmill.core.errors import RequestRefusedError, TransientError
 from gristmill.engines.openai.failures import UNREADABLE, readable, snippet
 from gristmill.engines.openai.options import ServerOptions
-from gristmill.engines.reading import ReplyParts, ReplyReader, answer_tokens
+from gristmill.engines.reading import ReplyParts, ReplyReader, answer_tokens, token_count
 
 LEAST_LOGPROB = -9999.0
 """What stands for minus infinity, which JSON cannot say; vLLM sends the same."""
-_MOST_TOKENS = 2**31
-"""A count of this many tokens is none."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _WORDS = ("text", "thinking", "reasoning", "summary", "content")
 """The fields of a part of a content list that may hold its text."""
@@ -158,15 +156,10 @@ class Replies:
         return answer
 
     def _count(self, value: Any) -> int | None:
-        """A number of tokens, whatever it is written as; ``None`` for what is none."""
-        if value is None or isinstance(value, bool):
-            return None
-        try:
-            count = float(value)
-        except (TypeError, ValueError, OverflowError):
-            count = math.nan
-        if 0 <= count < _MOST_TOKENS:
-            return int(count)
+        """A number of tokens; ``None`` where there is none or what cannot be one, which is said once."""
+        count = token_count(value)
+        if count is not None or value is None:
+            return count
         self._reading.warn_once(
             "tokens",
             f"{self._reading.where}: the token count {snippet(str(value)[:60])} cannot be one, so it "
