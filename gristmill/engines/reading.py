@@ -36,6 +36,8 @@ class ReplyParts(NamedTuple):
     text: str
     reasoning: str
     reason: FinishReason
+    whole: str
+    """The text that the answer was taken from."""
 
 
 class ReplyReader:
@@ -73,14 +75,15 @@ class ReplyReader:
         Reasoning without an answer behind it was not finished: the text is then empty, and what ended by
         itself (``stop``) ends as ``other``.
         """
+        whole = text
         if reasoning:
             text = text.lstrip()
         elif self._in_text != "keep" and not request.prefix:
             reasoning, answer = split_reasoning(text, begun=self._in_text == "begun")
             text = answer or ""
-        if reasoning and not text and reason == "stop":
+        if not text and reason == "stop" and (reasoning or whole.strip()):
             reason = "other"
-        return ReplyParts(text, reasoning, reason)
+        return ReplyParts(text, reasoning, reason, whole)
 
 
 def token_count(value: Any) -> int | None:
@@ -95,8 +98,8 @@ def token_count(value: Any) -> int | None:
 def answer_tokens(
     tokens: Sequence[TokenLogprob] | None, answer: ReplyParts
 ) -> tuple[TokenLogprob, ...] | None:
-    """The tokens of the answer alone, of those of a whole reply; ``None`` where they cannot be told apart."""
-    if tokens is None or not answer.reasoning:
+    """The tokens of the answer alone, of those of its whole reply; ``None`` where it is not told which."""
+    if tokens is None or (answer.text == answer.whole and not answer.reasoning):
         return None if tokens is None else tuple(tokens)
     at = "".join(t.token for t in tokens).rfind(answer.text)
     if not answer.text or at < 0:
