@@ -98,14 +98,14 @@ def token_count(value: Any) -> int | None:
 def answer_tokens(
     tokens: Sequence[TokenLogprob] | None, answer: ReplyParts
 ) -> tuple[TokenLogprob, ...] | None:
-    """The tokens of the answer alone, of those of its whole reply; ``None`` where it is not told which."""
+    """The tokens of the answer alone, of those of its whole reply; ``None`` where there are none or it cannot
+    be told which. An answer without text has none of them."""
     if tokens is None or (answer.text == answer.whole and not answer.reasoning):
         return None if tokens is None else tuple(tokens)
-    at = "".join(t.token for t in tokens).rfind(answer.text)
-    if not answer.text or at < 0:
-        return None
-    spelled = 0
-    for i, token in enumerate(tokens):
+    if not answer.text:
+        return ()
+    at, spelled = "".join(t.token for t in tokens).rfind(answer.text), 0
+    for i, token in enumerate(tokens if at >= 0 else ()):
         spelled += len(token.token)
         if spelled > at:
             return tuple(tokens[i:])

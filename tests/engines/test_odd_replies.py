@@ -279,10 +279,10 @@ def test_vllm_in_process_reads_replies_alike() -> None:
     assert (found.prompt_tokens, found.completion_tokens) == (3, 7)
     assert [t.token for t in found.logprobs or ()] == ["It", " is 4.", "<|im_end|>"]
     cut = completion_of(vllm_output("<think>Two", "length", *tokens[:2]), request, 3, reader)
-    assert (cut.text, cut.reasoning, cut.finish_reason, cut.logprobs) == ("", "Two", "length", None)
+    assert (cut.text, cut.reasoning, cut.finish_reason, cut.logprobs) == ("", "Two", "length", ())
     # A probe of one token: what it would think first says nothing about its answer.
     probe = completion_of(vllm_output("<think>", "length", "<think>"), request, 3, reader)
-    assert (probe.text, probe.reasoning, probe.logprobs) == ("", "", None)
+    assert (probe.text, probe.reasoning, probe.logprobs) == ("", "", ())
     for reason in (None, "abort", "error"):
         with pytest.raises(TransientError, match="aborted"):
             completion_of(vllm_output("It is", reason, "It", " is"), request, 3, reader)

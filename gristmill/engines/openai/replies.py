@@ -114,7 +114,7 @@ class Replies:
             answer = self._answer(url, body, choice, request, unsaid, repeated)
             logprobs = None
             if request.sampling.logprobs is not None:
-                logprobs = _logprobs(choice, request.sampling.logprobs, nothing=not answer.text)
+                logprobs = _logprobs(choice, request.sampling.logprobs, answer.text)
             completions.append(
                 Completion(
                     text=answer.text,
@@ -255,14 +255,14 @@ def _check_json(url: object, text: str, request: Request) -> None:
         ) from error
 
 
-def _logprobs(choice: _Choice, most: int, *, nothing: bool) -> tuple[TokenLogprob, ...] | None:
+def _logprobs(choice: _Choice, most: int, text: str) -> tuple[TokenLogprob, ...] | None:
     """Each token with at most ``most`` alternatives; llama-server sends some without being asked.
 
-    ``None`` where the server gave none for an answer that has text.
+    ``None`` where the server gave none: no list, or an empty one for an answer with ``text``.
     """
     tokens = choice.logprobs.content if choice.logprobs else None
-    if not tokens:
-        return () if nothing else None
+    if tokens is None or (text and not tokens):
+        return None
     return tuple(
         TokenLogprob(
             t.token, t.logprob, tuple(TokenScore(a.token, a.logprob) for a in (t.top_logprobs or [])[:most])
