@@ -130,6 +130,12 @@ def test_no_content_is_an_answer_of_its_kind(
     assert len(odd.visits) == 1
 
 
+def test_the_log_keeps_reasoning(odd: Odd, tmp_path: Path) -> None:
+    found = [in_session(odd, "counts-its-thoughts", tmp_path) for _ in range(2)]
+    assert found == [Completion(SAID, "stop", 10, 50, reasoning=THOUGHT, reasoning_tokens=40)] * 2
+    assert len(odd.visits) == 1
+
+
 def in_session(odd: Odd, name: str, folder: Path, **options: Any) -> Completion:
     chosen = OpenAI(base_url=odd.url(name), model="m", backoff=0.01, max_backoff=0.01, **options)
 
