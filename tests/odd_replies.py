@@ -82,7 +82,7 @@ _fixed(
 )
 
 # Why answers end.
-for _i, _name in enumerate(("eos", "eos_token", "STOP", "end_turn", None)):
+for _i, _name in enumerate(("eos", "eos_token", "STOP", "end_turn", None, "")):
     _fixed(f"ends_by_{_i}", _message(content=SAID, reason=_name))
 _fixed("ends_without_a_word", _message(content=SAID, reason=None, usage=None))
 _fixed("ends_without_a_word_at_its_limit", _message(content=SAID, reason=None, usage=(10, 16)))

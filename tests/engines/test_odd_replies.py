@@ -88,7 +88,7 @@ def test_the_tokens_of_reasoning_are_counted_where_the_server_counts_them(odd: O
     assert (found.completion_tokens, found.reasoning_tokens) == (50, 40)
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_the_synonyms_of_stop(odd: Odd, number: int) -> None:
     assert ask(odd, f"ends-by-{number}").finish_reason == "stop"
 

@@ -133,7 +133,7 @@ class Replies:
     ) -> ReplyParts:
         """One choice as its answer, its reasoning and why it ended."""
         message, name = choice.message, choice.finish_reason
-        reason = self._reading.meaning(str(name)) if name is not None else unsaid
+        reason = self._reading.meaning(str(name)) if name else unsaid
         if reason == "error":
             raise TransientError(f"{url}: the answer ended with finish_reason {name!r}: {readable(body)}")
         text, reasoning = _said(message)
