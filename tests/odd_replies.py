@@ -82,7 +82,7 @@ _fixed(
 )
 
 # Why answers end.
-for _i, _name in enumerate(("eos", "eos_token", "STOP", "end_turn", None)):
+for _i, _name in enumerate(("eos", "eos_token", "STOP", "end_turn", None, "")):
     _fixed(f"ends_by_{_i}", _message(content=SAID, reason=_name))
 _fixed("ends_without_a_word", _message(content=SAID, reason=None, usage=None))
 _fixed("ends_without_a_word_at_its_limit", _message(content=SAID, reason=None, usage=(10, 16)))
@@ -169,6 +169,11 @@ def _raw(usage: str = "null", logprobs: str = "null", content: str = json.dumps(
 _TOKEN = '[{"token": "It is", "logprob": %s, "top_logprobs": [{"token": "%s", "logprob": -1.5}]}]'
 _fixed("counts_in_floats", _raw('{"prompt_tokens": 10.0, "completion_tokens": "5"}'))
 _fixed("counts_beyond_64_bits", _raw(f'{{"prompt_tokens": {2**70}, "completion_tokens": {"9" * 5000}}}'))
+_fixed(
+    "scores_with_odd_counts",
+    f'{{"choices": [{{}}], "usage": {{"prompt_tokens": {2**70}}}, "prompt_logprobs": [null, '
+    '{"1": {"logprob": -0.5, "decoded_token": "It"}}]}'.encode(),
+)
 _fixed("counts_below_zero", _raw('{"prompt_tokens": -1, "completion_tokens": 1e999}'))
 _fixed("begins_with_a_mark", b"\xef\xbb\xbf" + _raw('{"prompt_tokens": 10, "completion_tokens": 5}'))
 _fixed("is_infinitely_unlikely", _raw(logprobs=_TOKEN % ("-Infinity", "It")))
@@ -177,6 +182,13 @@ _fixed("halves_a_surrogate", _raw(logprobs=_TOKEN % ("-0.5", "\\ud83d")))
 _fixed("has_odd_logprobs", _raw(logprobs='[{"token": 7, "logprob": "?"}]'))
 _fixed("has_no_logprobs", _raw())
 _fixed("nests", _raw(content="[" * 100_000 + "]" * 100_000))
+
+
+@behaviour(models=True)
+async def nests_everything(visit: Visit) -> Answer:
+    """Also in the list of models, and in errors."""
+    status = 200 if visit.path == "models" else 400
+    return web.Response(body=b"[" * 100_000, status=status, content_type="application/json")
 
 
 @behaviour()

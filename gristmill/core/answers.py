@@ -62,7 +62,7 @@ def split_reasoning(text: str, *, begun: bool = False) -> SplitReply:
             if not closed:
                 return SplitReply("\n\n".join(filter(None, thought)), None)
             opened = rest.startswith(opening)
-        if opening in rest.rpartition(closing)[2]:
+        if any(begin in rest.rpartition(end)[2] for begin, end in _BLOCKS):
             return SplitReply("\n\n".join(filter(None, [*thought, rest])), None)
         return SplitReply("\n\n".join(filter(None, thought)), rest)
     return SplitReply(text.strip(), None) if begun else SplitReply("", text)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gristmill.core.answers import in_tags, split_reasoning
 from gristmill.core.engine import FinishReason, Message, Request, TokenLogprob
 from gristmill.engines.options import FinishMeaning, ReadingOptions, ReasoningAs
+
+_MOST_TOKENS = 2**31
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +36,8 @@ class ReplyParts(NamedTuple):
     text: str
     reasoning: str
     reason: FinishReason
+    whole: str
+    """The text that the answer was taken from."""
 
 
 class ReplyReader:
@@ -70,27 +75,37 @@ class ReplyReader:
         Reasoning without an answer behind it was not finished: the text is then empty, and what ended by
         itself (``stop``) ends as ``other``.
         """
+        whole = text
         if reasoning:
             text = text.lstrip()
         elif self._in_text != "keep" and not request.prefix:
             reasoning, answer = split_reasoning(text, begun=self._in_text == "begun")
             text = answer or ""
-        if reasoning and not text and reason == "stop":
+        if not text and reason == "stop" and (reasoning or whole.strip()):
             reason = "other"
-        return ReplyParts(text, reasoning, reason)
+        return ReplyParts(text, reasoning, reason, whole)
+
+
+def token_count(value: Any) -> int | None:
+    """A number of tokens, whatever it is written as; ``None`` for what cannot be one."""
+    try:
+        count = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return int(count) if 0 <= count < _MOST_TOKENS else None
 
 
 def answer_tokens(
     tokens: Sequence[TokenLogprob] | None, answer: ReplyParts
 ) -> tuple[TokenLogprob, ...] | None:
-    """The tokens of the answer alone, of those of a whole reply; ``None`` where they cannot be told apart."""
-    if tokens is None or not answer.reasoning:
+    """The tokens of the answer alone, of those of its whole reply; ``None`` where there are none or it cannot
+    be told which. An answer without text has none of them."""
+    if tokens is None or (answer.text == answer.whole and not answer.reasoning):
         return None if tokens is None else tuple(tokens)
-    at = "".join(t.token for t in tokens).rfind(answer.text)
-    if not answer.text or at < 0:
-        return None
-    spelled = 0
-    for i, token in enumerate(tokens):
+    if not answer.text:
+        return ()
+    at, spelled = "".join(t.token for t in tokens).rfind(answer.text), 0
+    for i, token in enumerate(tokens if at >= 0 else ()):
         spelled += len(token.token)
         if spelled > at:
             return tuple(tokens[i:])

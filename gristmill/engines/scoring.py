@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Completion, TokenLogprob
 from gristmill.core.errors import RequestRefusedError, TransientError
+from gristmill.engines.reading import token_count
 
 _UNKNOWN = "\ufffd"
 """How a token is shown that is only a part of a character."""
@@ -29,7 +30,7 @@ class _Entry(Struct):
 
 
 class _Usage(Struct):
-    prompt_tokens: int | None = None
+    prompt_tokens: Any = None
 
 
 class _Response(Struct):
@@ -54,7 +55,7 @@ def completion(body: bytes, text: str, url: str) -> Completion:
     """
     try:
         response = _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         shown = " ".join(body[:200].decode(errors="replace").split())
         raise TransientError(f"{url}: not a scored chat completion ({error}): {shown}") from error
     if not response.choices:
@@ -65,7 +66,7 @@ def completion(body: bytes, text: str, url: str) -> Completion:
         )
     usage = response.usage or _Usage()
     tokens = [_token(entries) for entries in response.prompt_logprobs]
-    return scored(tokens, text, url, usage.prompt_tokens or 0)
+    return scored(tokens, text, url, token_count(usage.prompt_tokens) or 0)
 
 
 def scored(

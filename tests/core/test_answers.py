@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.core.answers import final_answer
+from gristmill.core.answers import final_answer, in_tags, split_reasoning
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,56 @@ def test_what_is_thought_never_counts(thought: str, said: str) -> None:
         return
     assert final_answer(f"<think>{thought}</think>{said}") == said
     assert final_answer(f"<think>{thought}") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning", "answer"),
+    [
+        ("<think>\n5?\n</think>\n\n7", "5?", "7"),
+        ("5?\n</think>\n\n7", "5?", "7"),
+        ("  [THINK]5?[/THINK] 7", "5?", "7"),
+        ("◁think▷5?◁/think▷7", "5?", "7"),
+        ("<seed:think>5?</seed:think>7", "5?", "7"),
+        ("<think>5?</think><think>6?</think>7", "5?\n\n6?", "7"),
+        ("<think></think>7", "", "7"),
+        ("<think>5? The tag <think> is odd.</think>7", "5? The tag <think> is odd.", "7"),
+        ("<think>5?</think>The tag </think> ends it.", "5?", "The tag </think> ends it."),
+        ("<think>5?", "5?", None),
+        ("<think>5?</think><think>6?", "5?\n\n6?", None),
+        ("<think>5?</think>7 <think>or 8", "5?\n\n7 <think>or 8", None),
+        # No block at the beginning: a form that a prompt asked for, or words about a tag.
+        ("<reasoning>5?</reasoning>7", "", "<reasoning>5?</reasoning>7"),
+        ("Write <think> first.", "", "Write <think> first."),
+        ("Write <think> first, then </think>.", "", "Write <think> first, then </think>."),
+        (" 7 ", "", " 7 "),
+    ],
+)
+def test_a_reply_is_split_into_reasoning_and_answer(text: str, reasoning: str, answer: str | None) -> None:
+    assert split_reasoning(text) == (reasoning, answer)
+
+
+def test_a_block_that_the_prompt_began_is_all_there_is_until_it_is_closed() -> None:
+    assert split_reasoning("5? or 6?", begun=True) == ("5? or 6?", None)
+    assert split_reasoning("5?</think>7", begun=True) == ("5?", "7")
+
+
+_WORDS = st.text(st.sampled_from("ab <>/[]think\n◁▷"), max_size=30)
+
+
+@given(_WORDS, _WORDS)
+def test_what_is_put_in_tags_comes_out_of_them(reasoning: str, answer: str) -> None:
+    reasoning, answer = reasoning.strip(), answer.strip()
+    if "think" in reasoning + answer:
+        return
+    assert split_reasoning(in_tags(reasoning, answer)) == (reasoning, answer)
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "[THINK]", "[/THINK]", "a", " ", "7"]), max_size=9))
+def test_nothing_is_lost_and_no_answer_begins_a_block_that_is_open(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    reasoning, answer = split_reasoning(text)
+    said = reasoning + (answer or "")
+    assert "".join(said.split()).count("7") == text.count("7")
+    if answer is not None and answer != text:
+        assert "<think>" not in answer.rpartition("</think>")[2]
+        assert "[THINK]" not in answer.rpartition("[/THINK]")[2]

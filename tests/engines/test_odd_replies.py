@@ -14,8 +14,8 @@ import pytest
 from odd_replies import SAID, THOUGHT
 from odd_server import Odd
 
-from gristmill.core.engine import Completion, Message, Request, Sampling
-from gristmill.core.errors import EngineError, RequestRefusedError, RowRejected, TransientError
+from gristmill.core.engine import Completion, Message, Request, Sampling, score_request
+from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, RowRejected, TransientError
 from gristmill.engines import Session
 from gristmill.engines.endpoints.endpoint import Endpoint
 from gristmill.engines.endpoints.engine import Endpoints
@@ -88,7 +88,7 @@ def test_the_tokens_of_reasoning_are_counted_where_the_server_counts_them(odd: O
     assert (found.completion_tokens, found.reasoning_tokens) == (50, 40)
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_the_synonyms_of_stop(odd: Odd, number: int) -> None:
     assert ask(odd, f"ends-by-{number}").finish_reason == "stop"
 
@@ -127,6 +127,12 @@ def test_no_content_is_an_answer_of_its_kind(
     """Logged, and asked for once."""
     found = [in_session(odd, name, tmp_path) for _ in range(2)]
     assert found == [Completion(text, reason, 10, 5)] * 2
+    assert len(odd.visits) == 1
+
+
+def test_the_log_keeps_reasoning(odd: Odd, tmp_path: Path) -> None:
+    found = [in_session(odd, "counts-its-thoughts", tmp_path) for _ in range(2)]
+    assert found == [Completion(SAID, "stop", 10, 50, reasoning=THOUGHT, reasoning_tokens=40)] * 2
     assert len(odd.visits) == 1
 
 
@@ -223,6 +229,19 @@ def test_what_has_no_end_is_cut_off_in_bounded_memory(
     assert grown < 100, f"{grown:.0f} MiB"
 
 
+def test_a_score_with_an_odd_count_is_kept(odd: Odd) -> None:
+    request = score_request((Message("user", "q"),), "It")
+    found = ask(odd, "scores-with-odd-counts", request, continue_mode="vllm", abilities=("chat", "score"))
+    assert (found.text, found.prompt_tokens) == ("It", 0)
+
+
+def test_errors_and_lists_of_models_may_be_nested_too(odd: Odd) -> None:
+    with pytest.raises(RequestRefusedError, match="HTTP 400"):
+        ask(odd, "nests-everything")
+    with pytest.raises(RecipeError, match="cannot tell how this server continues"):
+        ask(odd, "nests-everything", Request((Message("user", "q"),), Sampling(), prefix="It"))
+
+
 def test_every_engine_reads_replies_alike(odd: Odd, tmp_path: Path) -> None:
     """The options reach each kind of engine, and each takes a reply apart by the same function."""
     url = odd.url("thinks-in-tags")
@@ -266,7 +285,10 @@ def test_vllm_in_process_reads_replies_alike() -> None:
     assert (found.prompt_tokens, found.completion_tokens) == (3, 7)
     assert [t.token for t in found.logprobs or ()] == ["It", " is 4.", "<|im_end|>"]
     cut = completion_of(vllm_output("<think>Two", "length", *tokens[:2]), request, 3, reader)
-    assert (cut.text, cut.reasoning, cut.finish_reason, cut.logprobs) == ("", "Two", "length", None)
+    assert (cut.text, cut.reasoning, cut.finish_reason, cut.logprobs) == ("", "Two", "length", ())
+    # A probe of one token: what it would think first says nothing about its answer.
+    probe = completion_of(vllm_output("<think>", "length", "<think>"), request, 3, reader)
+    assert (probe.text, probe.reasoning, probe.logprobs) == ("", "", ())
     for reason in (None, "abort", "error"):
         with pytest.raises(TransientError, match="aborted"):
             completion_of(vllm_output("It is", reason, "It", " is"), request, 3, reader)

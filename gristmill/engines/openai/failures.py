@@ -22,6 +22,7 @@ TRANSIENT = _CONGESTED | {408, 409, 425, 500, 502, 504, 520, 521, 522, 523, 524}
 _SERVER = frozenset({401, 402, 403, 404, 405, 407, 410, 501})
 """Statuses that are not about one request; so are redirects."""
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for a body that is not JSON of the right shape, or is nested too deeply."""
 
 # What servers say, in codes and in words; each was seen in the documentation that docs/servers.md names.
 _NO_MONEY = re.compile(

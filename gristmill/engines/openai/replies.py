@@ -14,12 +14,10 @@ from gristmill.core.engine import Completion, FinishReason, Request, TokenLogpro
 from gristmill.core.errors import RequestRefusedError, TransientError
 from gristmill.engines.openai.failures import UNREADABLE, readable, snippet
 from gristmill.engines.openai.options import ServerOptions
-from gristmill.engines.reading import ReplyParts, ReplyReader, answer_tokens
+from gristmill.engines.reading import ReplyParts, ReplyReader, answer_tokens, token_count
 
 LEAST_LOGPROB = -9999.0
 """What stands for minus infinity, which JSON cannot say; vLLM sends the same."""
-_MOST_TOKENS = 2**31
-"""A count of this many tokens is none."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _WORDS = ("text", "thinking", "reasoning", "summary", "content")
 """The fields of a part of a content list that may hold its text."""
@@ -116,7 +114,7 @@ class Replies:
             answer = self._answer(url, body, choice, request, unsaid, repeated)
             logprobs = None
             if request.sampling.logprobs is not None:
-                logprobs = _logprobs(choice, request.sampling.logprobs, nothing=not answer.text)
+                logprobs = _logprobs(choice, request.sampling.logprobs, answer.text)
             completions.append(
                 Completion(
                     text=answer.text,
@@ -135,7 +133,7 @@ class Replies:
     ) -> ReplyParts:
         """One choice as its answer, its reasoning and why it ended."""
         message, name = choice.message, choice.finish_reason
-        reason = self._reading.meaning(str(name)) if name is not None else unsaid
+        reason = self._reading.meaning(str(name)) if name else unsaid
         if reason == "error":
             raise TransientError(f"{url}: the answer ended with finish_reason {name!r}: {readable(body)}")
         text, reasoning = _said(message)
@@ -158,15 +156,10 @@ class Replies:
         return answer
 
     def _count(self, value: Any) -> int | None:
-        """A number of tokens, whatever it is written as; ``None`` for what is none."""
-        if value is None or isinstance(value, bool):
-            return None
-        try:
-            count = float(value)
-        except (TypeError, ValueError, OverflowError):
-            count = math.nan
-        if 0 <= count < _MOST_TOKENS:
-            return int(count)
+        """A number of tokens; ``None`` where there is none or what cannot be one, which is said once."""
+        count = token_count(value)
+        if count is not None or value is None:
+            return count
         self._reading.warn_once(
             "tokens",
             f"{self._reading.where}: the token count {snippet(str(value)[:60])} cannot be one, so it "
@@ -262,14 +255,14 @@ def _check_json(url: object, text: str, request: Request) -> None:
         ) from error
 
 
-def _logprobs(choice: _Choice, most: int, *, nothing: bool) -> tuple[TokenLogprob, ...] | None:
+def _logprobs(choice: _Choice, most: int, text: str) -> tuple[TokenLogprob, ...] | None:
     """Each token with at most ``most`` alternatives; llama-server sends some without being asked.
 
-    ``None`` where the server gave none for an answer that has text.
+    ``None`` where the server gave none: no list, or an empty one for an answer with ``text``.
     """
     tokens = choice.logprobs.content if choice.logprobs else None
-    if not tokens:
-        return () if nothing else None
+    if tokens is None or (text and not tokens):
+        return None
     return tuple(
         TokenLogprob(
             t.token, t.logprob, tuple(TokenScore(a.token, a.logprob) for a in (t.top_logprobs or [])[:most])

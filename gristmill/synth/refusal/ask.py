@@ -165,7 +165,9 @@ class AskOrRefuse(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return self.method != "plain" and declines(answer, self.refusals)
 
     def _confidence(self, said: Completion, answer: str) -> float | None:
-        return sureness.confidence(said.logprobs or (), answer) if self.confidence else None
+        if not self.confidence or said.logprobs is None:
+            return None
+        return sureness.confidence(said.logprobs, answer)
 
     async def _sureness(self, asked: tuple[Message, ...], answer: str, context: Context) -> Sureness:
         prefix, form = "", self.probe.form

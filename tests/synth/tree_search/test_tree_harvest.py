@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from tree_adder import adder, context, grow, right, tree_of, wrong
 
-from gristmill.core.engine import Completion, Message
+from gristmill.core.engine import Completion
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Judged, Pair, Sampled
 from gristmill.core.stages import Rejection
 from gristmill.core.steps import Node, ProcessRow, StepAction, Tree
 from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.exports.base import TrlDpo
+from gristmill.pipelines.exports.reasoning import ChatMessage
 from gristmill.synth.tree_search.harvest import TreeActions, TreeProcess, TreeTraces
 from gristmill.synth.tree_search.mcts import TreeSearch
 from gristmill.synth.tree_search.pairs import TreePairs, apart
@@ -62,7 +63,7 @@ def test_a_pair_shares_its_prefix_and_merges_chains_as_far_as_both_sides_go() ->
 def test_pairs_go_through_the_export_for_dpo() -> None:
     [pair] = of(TreePairs(), FORK)
     [row] = TrlDpo().rows(pair)
-    assert row.chosen == (Message("assistant", "a\n\nb"),)
+    assert row.chosen == (ChatMessage("assistant", "a\n\nb"),)
     assert row.prompt == FORK.messages
 
 
