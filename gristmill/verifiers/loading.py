@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import locate, suggest
+from gristmill.core.rules import told
 from gristmill.core.stages import Refer
 from gristmill.core.verdicts import Verifier
 
@@ -58,5 +59,7 @@ def load(target: str, options: Mapping[str, Any]) -> Verifier:
     try:
         made: Any = msgspec.convert(options, found)
     except msgspec.ValidationError as error:
-        raise RecipeError(f"the verifier {name}: {error}.", remedy="Change that option.") from error
+        raise RecipeError(
+            f"the verifier {name}: {told(error, found)}.", remedy="Change that option."
+        ) from error
     return cast(Verifier, made)

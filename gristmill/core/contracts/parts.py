@@ -59,6 +59,7 @@ def _stage(part: Part) -> None:
         _check_takes(part, "__call__", call, "self, record, context")
         _check_plain(part, "estimate", cls.estimate)
         _check_takes(part, "estimate", cls.estimate, "self, record")
+        _check_plain(part, "cautions", cls.cautions)
         _check_record(part, "reads", getattr(cls, "reads", None))
         _check_record(part, "writes", getattr(cls, "writes", None))
         return

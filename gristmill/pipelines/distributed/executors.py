@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import MissingExtraError, RecipeError, RunStopped
 from gristmill.core.machine import cores
 from gristmill.core.registry import suggest
+from gristmill.core.rules import told
 from gristmill.pipelines.distributed.job import TASKS, done
 from gristmill.pipelines.distributed.local import run_here, signals
 from gristmill.pipelines.distributed.step import TaskStep
@@ -239,7 +240,7 @@ def open_options(kind: str, options: Sequence[str]) -> Executor:
         made: Executor = msgspec.convert(data, KINDS[kind], strict=False)
     except msgspec.ValidationError as error:
         raise RecipeError(
-            f"the {kind} executor: {error}.",
+            f"the {kind} executor: {told(error, KINDS[kind])}.",
             remedy="Give it with --option KEY=VALUE; see docs/distributed.md.",
         ) from error
     return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,16 +19,15 @@ from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
+from gristmill.core.rules import divided, in_words, steps
 
 S = TypeVar("S", bound=Struct)
 
 _MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 """Values in a document with its aliases written out; a few lines of nested aliases can stand for 10^9."""
-_WHERE = re.compile(r"(?s)(?P<rule>.*) - at `(?:key` in `)?\$(?P<path>.*)`")
 _WANTS_NUMBER = re.compile(r"Expected `(?:float|int)\b.*`, got `str`")
 _EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d{1,3}")
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
 def document(path: Path) -> dict[str, Any]:
@@ -175,19 +174,21 @@ def convert(data: Any, kind: type[S], place: str, also: Collection[str] = ()) ->
 def _with_number(message: str, data: Any) -> Any:
     """``data`` with the text that msgspec complains of as the number that it means: YAML 1.1, which PyYAML
     reads, takes 5e7 for text. ``None`` where the complaint is another."""
-    found = _WHERE.fullmatch(message)
-    if found is None or not _WANTS_NUMBER.match(found["rule"]) or "..." in found["path"]:
+    rule, path = divided(message)
+    if not _WANTS_NUMBER.match(rule) or "..." in path:
+        return None
+    places: list[Any] = [int(index) if index else name for name, index in steps(path)]
+    if not places:
         return None
     data = copy.deepcopy(data)
-    steps: list[Any] = [int(index) if index else name for name, index in _STEP.findall(found["path"])]
-    at = data
-    for step in steps[:-1]:
-        at = at[step]
-    text = at[steps[-1]] if steps else None
+    at, last = data, places.pop()
+    for place in places:
+        at = at[place]
+    text = at[last]
     if not (isinstance(text, str) and _EXPONENT.fullmatch(text)):
         return None
     number = float(text)
-    at[steps[-1]] = int(number) if "`int" in found["rule"] and number.is_integer() else number
+    at[last] = int(number) if "`int" in rule and number.is_integer() else number
     return data
 
 
@@ -229,61 +230,23 @@ def _check_name(key: Any, info: Any, place: str) -> None:
         raise RecipeError(f"{place}: the name {key!r} is refused.", remedy=f"Take {form}.")
 
 
-def _types(info: Any, steps: Sequence[tuple[str, str]]) -> Iterator[Any]:
-    """The types that may stand at the end of these steps into a type; those with a description as such."""
-    from msgspec import inspect
-
-    if isinstance(info, inspect.Metadata) and steps:
-        yield from _types(info.type, steps)
-    elif isinstance(info, inspect.UnionType):
-        for option in info.types:
-            yield from _types(option, steps)
-    elif not steps:
-        yield info
-    elif isinstance(info, inspect.StructType):
-        yield from (t for f in info.fields if f.encode_name == steps[0][0] for t in _types(f.type, steps[1:]))
-    elif isinstance(info, inspect.DictType):
-        yield from _types(info.value_type, steps[1:])
-    elif isinstance(info, (inspect.ListType, inspect.VarTupleType)):
-        yield from _types(info.item_type, steps[1:])
-
-
-def _in_words(rule: str, info: Any, path: str) -> str:
-    """A rule of msgspec's as a reader of the recipe needs it: the values that are allowed, and what a text
-    has to be in place of the regular expression for it."""
-    from msgspec import inspect
-
-    found = list(_types(info, _STEP.findall(path)))
-    if rule.startswith("Invalid enum value"):
-        values = [v for t in found if isinstance(t, inspect.LiteralType) for v in t.values]
-        values += [e.value for t in found if isinstance(t, inspect.EnumType) for e in t.cls]
-        return f"it must be one of {', '.join(map(repr, values))}" if values else "it is not an allowed value"
-    if "matching regex" in rule:
-        said = [
-            (t.extra_json_schema or {}).get("description") for t in found if isinstance(t, inspect.Metadata)
-        ]
-        return f"it must be {said[0]}" if said and said[0] else "it does not have the form that it must have"
-    return f"{rule[0].lower()}{rule[1:]}"
-
-
 def _explain(message: str, data: Any, place: str, info: Any) -> RecipeError:
     """msgspec's message with the place in the recipe and the value that it is about."""
-    found = _WHERE.fullmatch(message)
-    rule, path = (found["rule"], found["path"]) if found else (message, "")
+    rule, path = divided(message)
     where = f"{place}{path}".lstrip(".") or "the recipe"
-    missing = re.fullmatch(r"Object missing required field `(.*)`", rule)
-    if missing:
-        return RecipeError(f"{where}: the key {missing[1]!r} is missing.", remedy="Add it.")
+    said = in_words(rule, info, path)
+    if said.startswith("the key "):
+        return RecipeError(f"{where}: {said}.", remedy="Add it.")
     value = data
     if "..." not in path:
-        for name, index in _STEP.findall(path):
+        for name, index in steps(path):
             value = value[int(index)] if index else value[name]
     shown = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     remedy = "'gristmill schema' prints every key with its type and range."
-    if "got `date`" in rule:
+    if "got `date`" in message:
         remedy = 'YAML reads a value like 2024-10-21 as a date: put quotes around it, "2024-10-21".'
-    return RecipeError(f"{where}: {shown} is refused: {_in_words(rule, info, path)}.", remedy=remedy)
+    return RecipeError(f"{where}: {shown} is refused: {said}.", remedy=remedy)
 
 
 def builtins(value: Any) -> Any:

@@ -156,8 +156,8 @@ class StageDir:
 def hold(path: Path) -> Iterator[RunDir]:
     """Make the directory where needed and hold its lock, which the kernel lets go when the process ends.
 
-    Raises ``RunError`` where another process holds it, where it cannot be written, and where the folder of a
-    stage is a link.
+    Raises ``RunError`` where another process holds it, where it cannot be written or locked, and where the
+    folder of a stage is a link.
     """
     with disk_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -171,6 +171,11 @@ def hold(path: Path) -> Iterator[RunDir]:
                 f"{path} is in use by process {holder}.",
                 remedy="Wait for it to end, or give this run another name with --set name=NAME.",
             ) from None
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be locked: {error.strerror or error}.",
+                remedy="Its file system has no locks. Put the run on another one with --runs DIR.",
+            ) from error
         with disk_errors(path):
             os.ftruncate(lock, 0)
             os.pwrite(lock, str(os.getpid()).encode(), 0)

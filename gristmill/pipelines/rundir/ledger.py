@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from gristmill.core.errors import RunError
 from gristmill.pipelines.rundir.directory import (
     EXPORTS,
     PARTIAL,
@@ -115,6 +116,11 @@ def last_summary(path: Path) -> Summary | None:
             continue
         except msgspec.DecodeError:
             return None
+        except OSError as error:
+            remedy = "Check its permissions and the disk."
+            raise RunError(
+                f"{path / name} cannot be read: {error.strerror or error}.", remedy=remedy
+            ) from error
     return None
 
 

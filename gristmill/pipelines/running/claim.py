@@ -86,7 +86,7 @@ def _former(rundir: RunDir) -> dict[str, Any] | None:
     A file without any content is what a power failure can leave of one: it is written anew.
     """
     path = rundir.path / RECIPE
-    if not path.exists() or not path.read_bytes().strip(b"\0 \r\n\t"):
+    if not path.exists() or (path.is_file() and not path.read_bytes().strip(b"\0 \r\n\t")):
         return None
     return document(path)
 

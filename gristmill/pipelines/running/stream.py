@@ -6,8 +6,9 @@ import asyncio
 import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from itertools import islice
 from typing import Generic, TypeVar
+
+from gristmill.core.weights import batch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -104,7 +105,7 @@ class OrderedMap(Generic[T, R]):
             self._moved.clear()
             await self._moved.wait()
         if not self._buffer and not self._closed:
-            self._buffer.extend(await asyncio.to_thread(_some, self._items, self._weigh))
+            self._buffer.extend(await asyncio.to_thread(batch, self._items, _READ, _READ_BYTES, self._weigh))
             self._closed = not self._buffer
 
     def _has_room(self) -> bool:
@@ -128,18 +129,6 @@ class OrderedMap(Generic[T, R]):
                 self._moved.set()
         finally:
             self._draining = False
-
-
-def _some(items: Iterator[T], weigh: Callable[[T], int]) -> list[tuple[T, int]]:
-    """The next items, each with its weight."""
-    found: list[tuple[T, int]] = []
-    weight = 0
-    for item in islice(items, _READ):
-        found.append((item, weigh(item)))
-        weight += found[-1][1]
-        if weight >= _READ_BYTES:
-            break
-    return found
 
 
 def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from gristmill.core.stages import Rejection
+from gristmill.core.weights import weight
 from gristmill.pipelines.recipe.graph import Graph
 from gristmill.pipelines.running.stream import OrderedMap, first_error
 
@@ -23,7 +23,6 @@ _WINDOW = 16
 
 _WINDOW_BYTES = 64 << 20
 """Bytes of the rows in the window, and of what came of them, above which it holds only the rows at work."""
-_SIZE = msgspec.msgpack.Encoder(enc_hook=repr)
 
 N = TypeVar("N")
 
@@ -125,7 +124,7 @@ class Walk(Generic[N]):
             window=window,
             over=over,
             window_bytes=_WINDOW_BYTES,
-            weigh=_bytes,
+            weigh=weight,
             weigh_result=_bytes_made,
         ).run()
         await self.observer.end(root, members)
@@ -149,18 +148,9 @@ class Walk(Generic[N]):
         return [visit, *await self._all([(child, kept) for child in children for kept in visit.kept])]
 
 
-def _bytes(row: Any) -> int:
-    """About how much memory a row takes: its bytes as msgpack, or as text where it has values that cannot be
-    encoded."""
-    try:
-        return len(_SIZE.encode(row))
-    except (OverflowError, UnicodeEncodeError):
-        return len(repr(row))
-
-
 def _bytes_made(made: tuple[Any, list[Visit[Any]]]) -> int:
-    """The same for all that came of a row."""
-    return sum(_bytes(record) for visit in made[1] for record in visit.kept)
+    """The bytes of all that came of a row."""
+    return sum(weight(record) for visit in made[1] for record in visit.kept)
 
 
 def carried(made: Any, record: Any, writes: type[Struct]) -> Any:

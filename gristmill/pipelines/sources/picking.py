@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 from msgspec import Struct
 
 from gristmill.core.schema import to_frame
 from gristmill.core.stages import Rejection
+from gristmill.core.weights import batch
 from gristmill.pipelines.sources.options import Source
 
-_BATCH = 1000
+_BATCH, _BATCH_BYTES = 1000, 16 << 20
+"""Records that are looked at together, at most."""
 _KEPT = "meets the source's where"
 Rows = Iterator[Struct | Rejection]
 
@@ -32,12 +33,13 @@ def keep_where(source: Source, rows: Rows) -> Rows:
     from gristmill.filters.expressions import mask
 
     assert source.where is not None
-    while batch := list(islice(rows, _BATCH)):
-        records = [row for row in batch if not isinstance(row, Rejection)]
+    while weighed := batch(rows, _BATCH, _BATCH_BYTES):
+        taken = [row for row, _ in weighed]
+        records = [row for row in taken if not isinstance(row, Rejection)]
         table = to_frame(records, source.record).lazy()
         frame = mask(table, source.where, _KEPT, "source.where", row_by_row=True).collect()
         kept = iter(frame[_KEPT].to_list())
-        yield from (row for row in batch if isinstance(row, Rejection) or next(kept))
+        yield from (row for row in taken if isinstance(row, Rejection) or next(kept))
 
 
 def _shuffled(rows: Rows, seed: int) -> Rows:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import RowRejected
+from gristmill.core.rules import told
 from gristmill.core.seen import Seen
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.sources.columns import MISSING, Columns, Located
@@ -117,7 +118,9 @@ class Reader:
         try:
             made: Struct = msgspec.convert({**fields, "id": own_id_text}, self.record, strict=False)
         except msgspec.ValidationError as e:
-            raise RowRejected("row does not fit the record", f"{e} of a {self.record.__name__}.") from e
+            raise RowRejected(
+                "row does not fit the record", f"{told(e, self.record)} (of a {self.record.__name__})."
+            ) from e
         self._once(own_id_text, own_id is not None, "the same content")
         return made
 

@@ -151,7 +151,7 @@ def test_without_sbatch_the_error_says_where_to_go(place: Any, tmp_path: Path) -
 def test_a_missing_option_is_told_before_anything_is_written(place: Any, cluster: Cluster) -> None:
     done = place.gristmill("run", "test.yaml", "--executor", "slurm", "--tasks", "4")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: the slurm executor: Object missing required field `partition`")
+    assert done.stderr.startswith("error: the slurm executor: the key 'partition' is missing")
     assert not (place.path / "runs").exists() and not cluster.submitted()
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
+import os
 import resource
 import signal
 import subprocess
@@ -58,6 +61,29 @@ def test_the_lock_is_let_go_at_the_end(tmp_path: Path) -> None:
     for _ in range(2):
         with hold(tmp_path / "run"):
             pass
+
+
+def test_a_file_system_without_locks_is_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(file: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with (
+        pytest.raises(RunError, match="cannot be locked: No locks available") as caught,
+        hold(tmp_path / "run"),
+    ):
+        pass
+    assert "--runs DIR" in caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["01-sample", ".01-sample.old", ".01-sample.new"])
+def test_a_link_in_the_place_of_a_stage_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RunError, match="is a link"), hold(tmp_path / "run"):
+        pass
 
 
 def stage(tmp_path: Path) -> StageDir:

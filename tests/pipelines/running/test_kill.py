@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from gristmill.pipelines import open_run
+
 CONCURRENCY = 16
 LOG = ".gristmill/completions.sqlite"
 
@@ -115,6 +117,10 @@ def test_one_interrupt_finishes_what_is_in_flight_and_says_how_to_go_on(
     assert "Continue with: gristmill run test.yaml --set seed=3 --limit 1999\n" in err
     assert "source" in out
     assert "1,9" not in out
+    found = open_run(workspace.path / "runs" / "test", partial=True)
+    assert found.mark == "PARTIAL: stopped before the end; every completion that was paid for is in the log."
+    ids = found.rows("sample").collect()["id"].to_list()
+    assert ids == [f"p{i // 2}/{i % 2}" for i in range(len(ids))] and "\nsample " in out
     assert not (workspace.path / "runs" / "test" / "summary.json").exists()
 
 

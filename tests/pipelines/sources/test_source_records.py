@@ -180,7 +180,7 @@ def test_a_plug_in_s_record_is_read_by_its_fields_and_by_a_map(tmp_path: Path) -
     first, *bad = read(source)
     assert first == Plugged("1", (1, 2), None, 0.25)
     assert [b.reason for b in bad] == ["row does not fit the record", "no sizes column"]
-    assert "Expected `int`" in bad[0].detail and "$.sizes" in bad[0].detail
+    assert "expected `int`" in bad[0].detail and "sizes[0]" in bad[0].detail
     with pytest.raises(InputError, match="a column for the sizes is missing"):
         list(read(Source(path=path, reads="plugged")))
     with pytest.raises(RecipeError, match=r"'size' is not a field of plugged\..*mean 'sizes'"):
