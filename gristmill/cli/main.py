@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from gristmill.cli import planning
 from gristmill.cli.options import (
     INTERRUPTED,
     RUNS,
@@ -22,6 +23,8 @@ from gristmill.cli.options import (
     RunArg,
     RunsOption,
     SetOption,
+    printed,
+    run_path,
 )
 from gristmill.cli.shipped import shown
 from gristmill.core.errors import GristmillError, RecipeError
@@ -114,6 +117,12 @@ def run(
     runs: RunsOption = RUNS,
     log: LogOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing table.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Progress and summary as JSON lines on standard output.")
+    ] = False,
+    track: Annotated[
+        str | None, typer.Option(metavar="TRACKER", help="Report the progress to wandb or trackio.")
+    ] = None,
     executor: Annotated[
         str | None, typer.Option(help="Run as tasks of datatrove's executor: local, slurm or ray.")
     ] = None,
@@ -126,6 +135,7 @@ def run(
 ) -> None:
     """Run a recipe. A run that was stopped continues where it was: nothing is paid for twice."""
     from gristmill.pipelines.running import runner
+    from gristmill.pipelines.running.trackers import tracked
 
     if resume and fresh:
         raise RecipeError("--resume and --fresh exclude each other.", remedy="Give one of them.")
@@ -148,11 +158,17 @@ def run(
                 recipe, executor=executor, tasks=tasks or 1, workers=workers, options=option or [], **given
             )
         else:
-            runner.run(
-                recipe, **given, again=f"Continue with: {again}", at_once=lambda: _leave_at_once(again)
-            )
+            with tracked(track, recipe.stem) as watch:
+                runner.run(
+                    recipe,
+                    **given,
+                    json=json,
+                    watch=watch,
+                    again=f"Continue with: {again}",
+                    at_once=lambda: _leave_at_once(again),
+                )
     except (runner.Interrupted, KeyboardInterrupt) as error:
-        typer.echo(_line(str(error)) or f"stopped. Continue with: {again}", err=True)
+        typer.echo(printed(str(error)) or f"stopped. Continue with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
 
 
@@ -186,55 +202,8 @@ def _leave_at_once(again: str) -> NoReturn:
     os._exit(INTERRUPTED)
 
 
-@app.command()
-def plan(
-    recipe: RecipeArg,
-    overrides: SetOption = None,
-    limit: LimitOption = None,
-    log: LogOption = None,
-    rows: Annotated[
-        float | None, typer.Option(min=1, help="Predict the cost of this many rows (1e6), from a pilot.")
-    ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="With --rows: GPUs that will work.")] = 1,
-    pilot: Annotated[
-        str | None, typer.Option(metavar="RUN", help="A complete run of the recipe. Default: its own.")
-    ] = None,
-    pilot_rows: Annotated[
-        int | None, typer.Option(min=1, help="Instead: the first N rows, which are in the log.")
-    ] = None,
-    pilot_gpus: Annotated[int, typer.Option(min=1, help="GPUs that the pilot ran on.")] = 1,
-    tokens_per_second: Annotated[
-        float | None, typer.Option(min=1e-9, help="Completion tokens of one GPU. Default: the pilot's.")
-    ] = None,
-    dollars_per_gpu_hour: Annotated[float | None, typer.Option(min=0)] = None,
-    runs: RunsOption = RUNS,
-) -> None:
-    """Say how many completions and tokens a recipe will need, and what is in the log already.
-
-    With --rows: what that many rows will take, predicted from what a pilot was seen to take.
-    """
-    from gristmill.pipelines.planning import bounds as planner
-
-    if rows is None:
-        typer.echo(planner.table(planner.plan(recipe, overrides=overrides or [], limit=limit, log=log)))
-        return
-    from gristmill.pipelines.planning import forecast
-    from gristmill.pipelines.running.runner import log_path
-
-    predicted = forecast.predict(
-        recipe,
-        rows,
-        overrides=overrides or [],
-        gpus=gpus,
-        pilot=None if pilot is None else _run_path(pilot, runs),
-        pilot_rows=pilot_rows,
-        pilot_gpus=pilot_gpus,
-        tokens_per_second=tokens_per_second,
-        dollars_per_gpu_hour=dollars_per_gpu_hour,
-        runs=runs,
-        log=log_path(log),
-    )
-    typer.echo(forecast.table(predicted))
+app.command()(planning.plan)
+app.command()(planning.explain)
 
 
 @app.command()
@@ -271,7 +240,7 @@ def show(
     if html is not None:
         from gristmill.pipelines.show import page
 
-        drawn = page.write(open_run(_run_path(run, runs)), html, stage=stage, n=100 if n is None else n)
+        drawn = page.write(open_run(run_path(run, runs)), html, stage=stage, n=100 if n is None else n)
         typer.echo(f"{drawn:,} drawn: {html}")
         return
     from rich.console import Console
@@ -279,9 +248,7 @@ def show(
     from gristmill.pipelines.show.terminal import show as print_run
 
     console = Console(highlight=False, markup=False, emoji=False)
-    print_run(
-        open_run(_run_path(run, runs)), console, stage=stage, n=3 if n is None else n, rejected=rejected
-    )
+    print_run(open_run(run_path(run, runs)), console, stage=stage, n=3 if n is None else n, rejected=rejected)
 
 
 @app.command()
@@ -295,9 +262,9 @@ def export(
     """Write a stage's rows in a trainer's format."""
     from gristmill.pipelines.rundir.results import export_run
 
-    path, rows, notes = export_run(_run_path(run, runs), format_, stage=from_, out=out)
+    path, rows, notes = export_run(run_path(run, runs), format_, stage=from_, out=out)
     for reason, count in sorted(notes.items()):
-        typer.echo(f"{count:,} {_line(reason)}", err=True)
+        typer.echo(f"{count:,} {printed(reason)}", err=True)
     typer.echo(f"{rows:,} rows: {path}")
 
 
@@ -350,7 +317,7 @@ def list_(
     from gristmill.cli.catalogue import catalogue
 
     for line in catalogue(kind, name).splitlines():
-        typer.echo(_line(line))
+        typer.echo(printed(line))
 
 
 @app.command()
@@ -363,18 +330,6 @@ def schema() -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
 
 
-def _run_path(run: str, runs: Path) -> Path:
-    """A run given by its directory or by its name."""
-    path = Path(run)
-    return path if path.is_dir() else runs / run
-
-
-def _line(text: str) -> str:
-    from gristmill.pipelines.rundir.summary import printable
-
-    return printable(text)
-
-
 def main() -> None:
     """The entry point: exit status 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
     # Many rows are in flight at once, all of them alive: collecting after every 700 of them finds nothing.
@@ -382,7 +337,7 @@ def main() -> None:
     try:
         app()
     except GristmillError as error:
-        typer.echo(f"error: {_line(str(error))}", err=True)
+        typer.echo(f"error: {printed(str(error))}", err=True)
         sys.exit(1)
     finally:
         if "torch" not in sys.modules:  # its libraries would report what was not collected as leaks

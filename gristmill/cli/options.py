@@ -29,3 +29,16 @@ LogOption = Annotated[
     typer.Option(help="The completion log. Default: $GRISTMILL_LOG, else .gristmill/completions.sqlite."),
 ]
 RUNS = Path("runs")
+
+
+def run_path(run: str, runs: Path) -> Path:
+    """A run given by its directory or by its name."""
+    path = Path(run)
+    return path if path.is_dir() else runs / run
+
+
+def printed(text: str) -> str:
+    """Text of unknown origin as one line that can do a terminal no harm."""
+    from gristmill.pipelines.rundir.summary import printable
+
+    return printable(text)
