@@ -117,12 +117,8 @@ def run(
     runs: RunsOption = RUNS,
     log: LogOption = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no closing table.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Progress and summary as JSON lines on standard output.")
-    ] = False,
-    track: Annotated[
-        str | None, typer.Option(metavar="TRACKER", help="Report the progress to wandb or trackio.")
-    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Progress and summary as JSON lines.")] = False,
+    track: Annotated[str | None, typer.Option(help="Report the progress to wandb or trackio.")] = None,
     executor: Annotated[
         str | None, typer.Option(help="Run as tasks of datatrove's executor: local, slurm or ray.")
     ] = None,
@@ -139,6 +135,8 @@ def run(
 
     if resume and fresh:
         raise RecipeError("--resume and --fresh exclude each other.", remedy="Give one of them.")
+    if executor is not None and (json or track):
+        raise RecipeError("--executor reports no progress.", remedy="Leave out --json and --track.")
     given: dict[str, Any] = {
         "overrides": overrides or [],
         "resume": resume,
@@ -159,14 +157,11 @@ def run(
             )
         else:
             with tracked(track, recipe.stem) as watch:
-                runner.run(
-                    recipe,
-                    **given,
-                    json=json,
-                    watch=watch,
-                    again=f"Continue with: {again}",
-                    at_once=lambda: _leave_at_once(again),
-                )
+                stop: dict[str, Any] = {
+                    "again": f"Continue with: {again}",
+                    "at_once": lambda: _leave_at_once(again),
+                }
+                runner.run(recipe, **given, json=json, watch=watch, **stop)
     except (runner.Interrupted, KeyboardInterrupt) as error:
         typer.echo(printed(str(error)) or f"stopped. Continue with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
