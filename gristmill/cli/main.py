@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.core import TyperGroup
 
+from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
 from gristmill.cli.exporting import export
 from gristmill.cli.options import (
@@ -27,6 +28,7 @@ from gristmill.cli.options import (
     RunsOption,
     SetOption,
     asking,
+    printed,
     run_path,
     status_of,
 )
@@ -124,6 +126,8 @@ def run(
     replace: Annotated[
         bool, typer.Option("--replace", help="Do not ask before --limit makes a complete run smaller.")
     ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Progress and summary as JSON lines.")] = False,
+    track: Annotated[str | None, typer.Option(help="Report the progress to wandb or trackio.")] = None,
     executor: Annotated[
         str | None, typer.Option(help="Run as tasks on an executor: local, slurm or ray.")
     ] = None,
@@ -140,9 +144,12 @@ def run(
     command that cannot be run. This function is longer than most for its options.
     """
     from gristmill.pipelines.running import runner
+    from gristmill.pipelines.running.trackers import tracked
 
     if resume and fresh:
         raise RecipeError("--resume and --fresh exclude each other.", remedy="Give one of them.")
+    if executor is not None and (json or track):
+        raise RecipeError("--executor reports no progress.", remedy="Leave out --json and --track.")
     given: dict[str, Any] = {
         "overrides": overrides or [],
         "resume": resume,
@@ -163,70 +170,26 @@ def run(
                 recipe, executor=executor, tasks=tasks or 1, workers=workers, options=option or [], **given
             )
         else:
-            done = runner.run(
-                recipe,
-                **given,
-                pay_again=pay_again,
-                confirm=asking(),
-                again=f"Continue with: {again}",
-                at_once=lambda: leave_at_once(again),
-            )
+            with tracked(track, recipe.stem) as watch:
+                done = runner.run(
+                    recipe,
+                    **given,
+                    json=json,
+                    watch=watch,
+                    pay_again=pay_again,
+                    confirm=asking(),
+                    again=f"Continue with: {again}",
+                    at_once=lambda: leave_at_once(again),
+                )
     except (runner.Interrupted, KeyboardInterrupt) as error:
-        typer.echo(_line(str(error)) or f"stopped. Continue with: {again}", err=True)
+        typer.echo(printed(str(error)) or f"stopped. Continue with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
     if done is not None:
         raise typer.Exit({"all": 0, "some": SOME, "none": NONE}[done.summary.made])
 
 
-@app.command()
-def plan(
-    recipe: RecipeArg,
-    overrides: SetOption = None,
-    limit: LimitOption = None,
-    log: LogOption = None,
-    rows: Annotated[
-        float | None, typer.Option(min=1, help="Predict the cost of this many rows (1e6), from a pilot.")
-    ] = None,
-    gpus: Annotated[int, typer.Option(min=1, help="With --rows: GPUs that will work.")] = 1,
-    pilot: Annotated[
-        str | None, typer.Option(metavar="RUN", help="A complete run of the recipe. Default: its own.")
-    ] = None,
-    pilot_rows: Annotated[
-        int | None, typer.Option(min=1, help="Instead: the first N rows, which are in the log.")
-    ] = None,
-    pilot_gpus: Annotated[int, typer.Option(min=1, help="GPUs that the pilot ran on.")] = 1,
-    tokens_per_second: Annotated[
-        float | None, typer.Option(min=1e-9, help="Completion tokens of one GPU. Default: the pilot's.")
-    ] = None,
-    dollars_per_gpu_hour: Annotated[float | None, typer.Option(min=0)] = None,
-    runs: RunsOption = RUNS,
-) -> None:
-    """Say how many completions and tokens a recipe will need, and what is in the log already.
-
-    With --rows: what that many rows will take, predicted from what a pilot was seen to take.
-    """
-    from gristmill.pipelines.planning import bounds as planner
-
-    if rows is None:
-        typer.echo(planner.table(planner.plan(recipe, overrides=overrides or [], limit=limit, log=log)))
-        return
-    from gristmill.pipelines.planning import forecast
-    from gristmill.pipelines.running.runner import log_path
-
-    predicted = forecast.predict(
-        recipe,
-        rows,
-        overrides=overrides or [],
-        gpus=gpus,
-        pilot=None if pilot is None else run_path(pilot, runs),
-        pilot_rows=pilot_rows,
-        pilot_gpus=pilot_gpus,
-        tokens_per_second=tokens_per_second,
-        dollars_per_gpu_hour=dollars_per_gpu_hour,
-        runs=runs,
-        log=log_path(log),
-    )
-    typer.echo(forecast.table(predicted))
+app.command()(planning.plan)
+app.command()(planning.explain)
 
 
 @app.command()
@@ -331,7 +294,7 @@ def list_(
     from gristmill.cli.catalogue import catalogue
 
     for line in catalogue(kind, name).splitlines():
-        typer.echo(_line(line))
+        typer.echo(printed(line))
 
 
 @app.command()
@@ -344,12 +307,6 @@ def schema() -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode())
 
 
-def _line(text: str) -> str:
-    from gristmill.pipelines.rundir.summary import printable
-
-    return printable(text)
-
-
 def main() -> None:
     """The entry point. The exit statuses are in ``gristmill.cli.options`` and in docs/runs.md."""
     # Many rows are in flight at once, all of them alive: collecting after every 700 of them finds nothing.
@@ -357,7 +314,7 @@ def main() -> None:
     try:
         app()
     except GristmillError as error:
-        typer.echo(f"error: {_line(str(error))}", err=True)
+        typer.echo(f"error: {printed(str(error))}", err=True)
         sys.exit(status_of(error))
     finally:
         if "torch" not in sys.modules:  # its libraries would report what was not collected as leaks

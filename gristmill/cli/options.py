@@ -61,3 +61,10 @@ def asking() -> Callable[[str], bool] | None:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
     return lambda question: typer.confirm(question, err=True)
+
+
+def printed(text: str) -> str:
+    """Text of unknown origin as one line that can do a terminal no harm."""
+    from gristmill.pipelines.rundir.summary import printable
+
+    return printable(text)

@@ -45,6 +45,8 @@ class Estimate(Struct, frozen=True):
     """Bounds on what one record will cost a stage: completions, and tokens of one prompt and answer.
 
     ``rows_max`` is the most records that it makes of one, ``None`` where that has no bound.
+    ``completions_expected`` is what a stage that stops early expects to ask for, before it has seen anything;
+    ``None`` where it cannot say.
     """
 
     completions_min: int
@@ -52,6 +54,7 @@ class Estimate(Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     rows_max: int | None = None
+    completions_expected: float | None = None
 
 
 def _uncounted(verdict: Verdict) -> None:

@@ -261,7 +261,7 @@ class BatchEngine:
             await self._submit([asked for asked in taken if not asked.sent.cancelled()])
 
     async def _submit(self, asked: Sequence[_Asked]) -> None:
-        """One batch; whoever asked gets it, or the error that it came to."""
+        """One batch. Those that asked get it, or the error that it came to."""
         if not asked:
             return
         error: EngineError | RunStopped | LogError

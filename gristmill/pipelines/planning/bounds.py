@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
+from gristmill.core.engine import Request
 from gristmill.core.errors import GristmillError
+from gristmill.core.money import price_of
 from gristmill.core.records import Problem
 from gristmill.core.stages import Estimate, Filter, Relation
 from gristmill.engines.log.store import CompletionLog
@@ -18,7 +20,6 @@ from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.entries import Until
 from gristmill.pipelines.recipe.graph import Skills
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.rundir.summary import align
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.rows import at_most, read_sources
 from gristmill.pipelines.running.runner import log_path
@@ -37,8 +38,11 @@ class StagePlan(Struct):
 
     ``rows`` are those known now, of which ``done`` need nothing more; ``open_rows`` rows of the stage
     before will bring further ones. ``rows_most`` bounds all rows that it will read, ``None`` where they have
-    no bound. ``known`` is false behind a filter or relation whose rows are not all there, ``bounded`` where
-    there are no figures; ``note`` says what they rest on, or why there are none.
+    no bound. ``completions_expected`` is about what remains, by what the rows that are done took, or else by
+    what the stage expects of rows that it knows nothing of; ``None`` where neither is known. ``usd`` bounds
+    its cost in dollars, ``None`` where an engine has no price. ``known`` is false behind a filter or relation
+    whose rows are not all there, ``bounded`` where there are no figures; ``note`` says what they rest on, or
+    why there are none.
     """
 
     name: str
@@ -54,13 +58,23 @@ class StagePlan(Struct):
     bounded: bool = True
     rows_most: int | None = None
     note: str = ""
+    completions_expected: int | None = 0
+    usd: float | None = None
+
+    @property
+    def usd_expected(self) -> float | None:
+        """The part of ``usd`` that falls to the completions that are expected."""
+        if self.usd is None or self.completions_expected is None:
+            return None
+        return self.usd * self.completions_expected / self.completions_max if self.completions_max else 0.0
 
 
 class Plan(Struct):
     """What a recipe will need, by stage. ``tokens_in`` and ``tokens_out`` are upper bounds.
 
     ``sources`` are the rows of each source that can be used, ``rejected`` all others; ``what`` is their name.
-    ``note`` says what may end the run earlier.
+    ``note`` says what may end the run earlier. ``prompts`` has the first requests of stages by their names,
+    as far as the log knows them, if they were asked for: the row's id and the request.
     """
 
     name: str
@@ -69,6 +83,7 @@ class Plan(Struct):
     stages: list[StagePlan]
     what: str = "rows"
     note: str = ""
+    prompts: dict[str, list[tuple[str, Request]]] = {}
 
 
 class _Asked(NamedTuple):
@@ -84,8 +99,11 @@ def plan(
     overrides: Sequence[str] = (),
     limit: int | None = None,
     log: str | Path | None = None,
+    prompts: int = 0,
 ) -> Plan:
     """What ``recipe`` will need, without starting its engine or sending a request.
+
+    With ``prompts`` also the first so many requests of each stage.
 
     Each row goes through its stages over the log; at the first completion that is not there, the
     stage's own estimate takes over, and what comes behind it is not known yet.
@@ -99,7 +117,7 @@ def plan(
     engines = {name: engine for name, (_, engine) in found.items()}
     with CompletionLog(log_path(log)) as found_log, Verifiers(recipe) as verifiers:
         known = Known(recipe, engines, found_log, verifiers.main, verifiers.named)
-        bounds = Bounds(known, read_sources(recipe, at_most(recipe)))
+        bounds = Bounds(known, read_sources(recipe, at_most(recipe)), prompts)
         in_own_loop(bounds.run())
     return bounds.plan
 
@@ -107,8 +125,9 @@ def plan(
 class Bounds(LogWalk[_Asked]):
     """The rows as far as the log has them, and bounds on what comes behind."""
 
-    def __init__(self, known: Known, sources: Mapping[int, Iterator[Any]]) -> None:
+    def __init__(self, known: Known, sources: Mapping[int, Iterator[Any]], prompts: int = 0) -> None:
         super().__init__(known, sources)
+        self._prompts = prompts
         nodes = self.graph.nodes
         self.at = {i: StagePlan(node.name) for i, node in enumerate(nodes) if node.stage is not None}
         self.plan = Plan(
@@ -122,12 +141,35 @@ class Bounds(LogWalk[_Asked]):
         self._out = [0] * len(nodes)  # rows that each node has put out
         self._more: list[int | None] = [0] * len(nodes)  # the most that its open rows will bring
         self._examples: dict[int, list[Any]] = {}
+        self._taken = [0] * len(nodes)  # completions that the rows which are done took
+        self._found = [0] * len(nodes)  # those that the log has of the others
 
     async def run(self) -> None:
         """Every node, in order."""
         await Walk(self.graph, self, workers=WORKERS).run()
         for i, stage in self.at.items():
+            self._expect(i, stage)
+            stage.usd = self._usd(i, stage)
             stage.rows_most = _sum([self._most(above) for above in self.graph.nodes[i].inputs])
+
+    def _expect(self, node: int, stage: StagePlan) -> None:
+        """By what the rows that are done took on average, if there are any: the prior has been seen past."""
+        open_rows = stage.rows - stage.done
+        if stage.completions_min == stage.completions_max:
+            stage.completions_expected = stage.completions_max
+        elif stage.done and stage.known and open_rows:
+            likely = round(open_rows * self._taken[node] / stage.done) - self._found[node]
+            stage.completions_expected = min(max(likely, stage.completions_min), stage.completions_max)
+
+    def _usd(self, node: int, stage: StagePlan) -> float | None:
+        """What the tokens cost at the price of the dearest engine that the stage may ask."""
+        at, recipe = self.graph.nodes[node], self.known.recipe
+        if not stage.tokens_in + stage.tokens_out:
+            return 0.0 if recipe.prices else None
+        asked = {at.engine, *getattr(at.row_stage, "uses", ())}
+        prices = [price_of(recipe.prices, e.options) for name, e in entries(recipe) if name in asked]
+        known = [price.usd(stage.tokens_in, stage.tokens_out) for price in prices if price is not None]
+        return max(known) if known and len(known) == len(prices) else None
 
     def _most(self, node: int) -> int | None:
         """The most rows that a node will have put out."""
@@ -197,6 +239,11 @@ class Bounds(LogWalk[_Asked]):
         """One record through one stage; where the log lacks something, its estimate of what remains."""
         made, meters, whole = await self.tried(node, record)
         found = sum(meter.found for meter in meters)
+        name = self.graph.nodes[node].name
+        shown = self.plan.prompts.setdefault(name, []) if self._prompts else []
+        for request in (r for meter in meters for r in meter.asked) if len(shown) < self._prompts else ():
+            if len(shown) < self._prompts and request not in [r for _, r in shown]:
+                shown.append((record.id, request))
         if whole:
             return self.visit(node, made, _Asked(found, None))
         estimate = self._estimator(node)(record)
@@ -206,9 +253,12 @@ class Bounds(LogWalk[_Asked]):
                 False,
             )
             estimate = Estimate(0, 0, 0, 0)
-        least = max(0, estimate.completions_min - found)
+        least, likely = max(0, estimate.completions_min - found), estimate.completions_expected
         remaining = msgspec.structs.replace(
-            estimate, completions_min=least, completions_max=max(least, estimate.completions_max - found)
+            estimate,
+            completions_min=least,
+            completions_max=max(least, estimate.completions_max - found),
+            completions_expected=None if likely is None else max(least, likely - found),
         )
         return self.visit(node, [], _Asked(found, remaining))
 
@@ -227,7 +277,9 @@ class Bounds(LogWalk[_Asked]):
             stage.in_log += note.found
             if note.remaining is None:
                 stage.done += 1
+                self._taken[node] += note.found
                 continue
+            self._found[node] += note.found
             _add(stage, note.remaining, 1)
             self._leave_open(node, note.remaining.rows_max)
 
@@ -257,6 +309,13 @@ def _add(stage: StagePlan, estimate: Estimate, rows: int, *, least: bool = True)
     stage.completions_max += most
     stage.tokens_in += most * estimate.prompt_tokens
     stage.tokens_out += most * estimate.completion_tokens
+    likely = estimate.completions_expected
+    if likely is None and least and estimate.completions_min == estimate.completions_max:
+        likely = estimate.completions_max
+    known = None not in (likely, stage.completions_expected)
+    stage.completions_expected = (
+        round((stage.completions_expected or 0) + (likely or 0) * rows) if known else None
+    )
 
 
 def _earlier(until: Until | None) -> str:
@@ -266,31 +325,3 @@ def _earlier(until: Until | None) -> str:
     ends = [f"{until.rows:,} rows of {until.stage}"] if until.rows is not None else []
     ends += [f"{until.minutes:g} minutes"] if until.minutes is not None else []
     return f"It ends earlier with {' or after '.join(ends)}." if until.rows else f"It ends after {ends[0]}."
-
-
-def table(plan: Plan) -> str:
-    """The plan as plain text."""
-    rows: list[tuple[str, ...]] = [
-        ("stage", "rows", "done", "in the log", "completions", "tokens in", "tokens out")
-    ]
-    notes: dict[str, list[str]] = {}
-    for stage in plan.stages:
-        least, most = stage.completions_min, stage.completions_max
-        count = f"{most:,}" if least == most else f"{least:,} to {most:,}"
-        costs = [count, *(f"<= {n:,}" if n else "0" for n in (stage.tokens_in, stage.tokens_out))]
-        counts = [f"{n:,}" for n in (stage.rows, stage.done, stage.in_log)]
-        if not stage.known:
-            counts = ["?" if stage.rows_most is None else f"<= {stage.rows_most:,}", "?", "?"]
-        rows.append((stage.name, *counts, *(costs if stage.bounded else "???")))
-        if stage.note:
-            notes.setdefault(stage.note, []).append(stage.name)
-        if stage.open_rows:
-            more = f"{stage.open_rows:,} rows before it are not through yet, and will bring more"
-            notes.setdefault(more, []).append(stage.name)
-    total = f"{sum(plan.sources.values()):,} {plan.what}"
-    if len(plan.sources) > 1:
-        total += f" ({', '.join(f'{name} {n:,}' for name, n in plan.sources.items())})"
-    head = f"{plan.name}: {total}, {plan.rejected:,} rows rejected. Still to be paid for:"
-    said = [f"{', '.join(names)}: {note}." for note, names in notes.items()]
-    said += [plan.note] if plan.note else []
-    return "\n".join([head, "", *align(rows), *([""] if said else []), *said])

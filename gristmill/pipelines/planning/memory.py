@@ -23,15 +23,17 @@ class Miss(Exception):
 
 
 class LogOnly(BorrowedEngine):
-    """An engine that answers from the log alone. ``found`` counts what it did."""
+    """An engine that answers from the log alone. ``found`` counts what it did, ``asked`` has the requests."""
 
     def __init__(self, engine: Engine, log: CompletionLog) -> None:
         super().__init__(engine)
         self._log = log
         self.found = 0
+        self.asked: list[Request] = []
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """What the log has; ``Miss`` where that is not all."""
+        self.asked.append(request)
         try:
             have = self._log.get(request_key(self.model, request), first, n)
         except UnicodeEncodeError as error:

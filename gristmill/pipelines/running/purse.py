@@ -109,12 +109,13 @@ class Purse:
         self._path = path
         self.spent = Ledger() if path is None or fresh else _read(path)
         self._before = self.spent.usd
-        self._held: list[Hold] = []
+        self._in_flight = 0
+        self._held_usd, self._held_tokens = 0.0, 0
+        self._turn = asyncio.Lock()  # so that one request waits for money, and the others behind it
         self._short = 0
         """The tokens by which a prompt was underestimated most: what a chat template adds, say."""
         self._moved = asyncio.Event()
         self._written = time.monotonic()
-        self._over = False
 
     @property
     def usd(self) -> float:
@@ -123,15 +124,21 @@ class Purse:
 
     async def hold(self, price: Price | None, request: Request, n: int) -> Hold:
         """Hold what a request may cost; waits while it does not fit, and for good once the run is to stop."""
-        while not self._fits(hold := Hold.of(price, request, n, self._short)):
-            if not self._held and not self._over:
-                self._over = True
-                self.stop(self._used_up(hold))
-            if self._over:
-                await asyncio.get_running_loop().create_future()
-            self._moved.clear()
-            await self._moved.wait()
-        self._held.append(hold)
+        if self.budget is None:
+            return self._took(Hold.of(price, request, n, self._short))
+        async with self._turn:
+            while not self._fits(hold := Hold.of(price, request, n, self._short)):
+                if not self._in_flight:
+                    self.stop(self._used_up(hold))
+                    await asyncio.get_running_loop().create_future()
+                self._moved.clear()
+                await self._moved.wait()
+            return self._took(hold)
+
+    def _took(self, hold: Hold) -> Hold:
+        self._in_flight += 1
+        self._held_usd += hold.usd
+        self._held_tokens += hold.tokens
         return hold
 
     def settle(self, hold: Hold, answers: Sequence[Completion] | None) -> None:
@@ -139,7 +146,9 @@ class Purse:
 
         A try without an answer (``None``) counts as free, which servers' refusals are.
         """
-        self._held.remove(hold)
+        self._in_flight -= 1
+        self._held_usd = self._held_usd - hold.usd if self._in_flight else 0.0  # no rounding error remains
+        self._held_tokens -= hold.tokens
         if answers is not None:
             cost = hold.actual(answers)
             self._short = max(self._short, cost.tokens_in - (hold.tokens_in - hold.short))
@@ -157,7 +166,7 @@ class Purse:
         self._written = time.monotonic()
         if self._path is None:
             return
-        self.spent.in_flight = len(self._held)
+        self.spent.in_flight = self._in_flight
         try:
             write_whole(self._path, msgspec.json.encode(self.spent))
         except OSError as error:
@@ -168,10 +177,9 @@ class Purse:
 
     def _fits(self, hold: Hold) -> bool:
         budget = self.budget
-        if budget is None:
-            return True
-        usd = self.spent.usd + hold.usd + sum(h.usd for h in self._held)
-        tokens = self.spent.tokens + hold.tokens + sum(h.tokens for h in self._held)
+        assert budget is not None
+        usd = self.spent.usd + hold.usd + self._held_usd
+        tokens = self.spent.tokens + hold.tokens + self._held_tokens
         return not (
             (budget.usd is not None and usd > budget.usd)
             or (budget.tokens is not None and tokens > budget.tokens)

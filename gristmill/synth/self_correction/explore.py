@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import random
+from collections.abc import Generator, Iterable
 from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
@@ -16,6 +17,7 @@ from gristmill.core.prompts import RowValues, fill, require, require_row, within
 from gristmill.core.records import Base, Evaluation, Exploration, Judged, Problem, Style
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
+from gristmill.synth.self_correction.expected import PROBLEMS, completions
 from gristmill.synth.self_correction.goals import (
     GOALS,
     Beta,
@@ -193,71 +195,50 @@ class Explore(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True, d
             prompt_tokens=sum(chars) // len(chars) // 4,
             completion_tokens=max(p.sampling.max_tokens for p in prompts),
             rows_max=1,
+            completions_expected=None if self.scheme == "fixed" else self.expected,
         )
 
+    @cached_property
+    def expected(self) -> float:
+        """The mean number of completions of an adaptive search, over problems drawn from the prior."""
+        draw, prior = random.Random(0), Beta(self.prior.a, self.prior.b)
+        return sum(completions(Choices(self), prior, draw) for _ in range(PROBLEMS)) / PROBLEMS
 
-class Search:
-    """The samples of one problem and what to draw next."""
 
-    def __init__(self, options: Explore, problem: Problem, answer: str, context: Context) -> None:
+class Choices:
+    """The samples of one problem, and what is to be drawn next."""
+
+    def __init__(self, options: Explore) -> None:
         self.options = options
-        self.problem = problem
-        self.row = RowValues(problem)
-        self.answer = answer
-        self.context = context
         self.bases: list[Base] = []
         self.texts: dict[str, int] = {}
         self.refused: dict[int, tuple[Step, RowRejected]] = {}
         """The attempts that a request about was refused, with what it was for."""
 
-    def rejections(self) -> list[Rejection]:
-        """The refusals, as they are reported."""
-        return [
-            Rejection(
-                f"{self.problem.id}/{index}", error.reason, f"to {step} attempt {index}: {error.message}"
-            )
-            for index, (step, error) in sorted(self.refused.items())
-        ]
-
-    async def fixed(self) -> Literal["budget"]:
-        """The paper's scheme; every count is drawn in full."""
-        await self.draw_attempts(self.options.attempts)
-        await asyncio.gather(*(self.evaluate(b.index, self.options.evaluations) for b in self.workable()))
-        await asyncio.gather(
-            *(
-                self.correct(base.index, self.options.corrections(truth is True))
-                for base in self.workable()
-                if (truth := attempt_right(base)) in says(base) and False in says(base)
-            )
-        )
-        return "budget"
-
-    async def adaptive(self) -> Literal["wanted", "budget", "hopeless"]:
-        """Draw what helps a goal that is still missing, until none is or none is likely to come."""
+    def moves(self) -> Generator[int | list[tuple[int, Step]], None, Literal["wanted", "budget", "hopeless"]]:
+        """What to draw next, each time: so many attempts, or steps for attempts; at last why it ends."""
         options = self.options
         while goals := missing(assign(self.bases, options.want), options.want):
             rates = Rates.of(self.bases, Beta(options.prior.a, options.prior.b))
-            steps = self.steps(goals, rates)
-            if steps:
-                await asyncio.gather(*(self.take(i, step) for i, step in steps))
+            if steps := self.steps(goals, rates):
+                yield steps
                 continue
             left = options.attempts - len(self.bases)
             if left <= 0:
                 return "budget"
             if self.bases and self.hope(goals, rates, min(left, options.lookahead)) < options.min_chance:
                 return "hopeless"
-            await self.draw_attempts(min(left, options.attempts_per_round))
+            yield min(left, options.attempts_per_round)
         return "wanted"
 
-    async def take(self, index: int, step: Step) -> None:
+    def count(self, index: int, step: Step) -> int:
         """One more evaluation or correction of an attempt; with ``unbiased`` all that it may have."""
         options, base = self.options, self.bases[index]
-        count = 1
-        if options.unbiased and step == "evaluate":
-            count = options.evaluations - len(base.evaluations)
-        elif options.unbiased:
-            count = options.corrections(attempt_right(base) is True) - len(base.corrections)
-        await (self.evaluate(index, count) if step == "evaluate" else self.correct(index, count))
+        if not options.unbiased:
+            return 1
+        if step == "evaluate":
+            return options.evaluations - len(base.evaluations)
+        return options.corrections(attempt_right(base) is True) - len(base.corrections)
 
     def workable(self) -> list[Base]:
         """Attempts that can serve a goal: decided, the first of their text, and not refused since."""
@@ -303,6 +284,49 @@ class Search:
             rates.attempt(GOALS[g].right, attempts) * self.options.chance(g, None, rates) for g in goals
         )
 
+
+class Search(Choices):
+    """The search for one problem over an engine."""
+
+    def __init__(self, options: Explore, problem: Problem, answer: str, context: Context) -> None:
+        super().__init__(options)
+        self.problem = problem
+        self.row = RowValues(problem)
+        self.answer = answer
+        self.context = context
+
+    async def fixed(self) -> Literal["budget"]:
+        """The paper's scheme; every count is drawn in full."""
+        await self.draw_attempts(self.options.attempts)
+        await asyncio.gather(*(self.evaluate(b.index, self.options.evaluations) for b in self.workable()))
+        await asyncio.gather(
+            *(
+                self.correct(base.index, self.options.corrections(truth is True))
+                for base in self.workable()
+                if (truth := attempt_right(base)) in says(base) and False in says(base)
+            )
+        )
+        return "budget"
+
+    async def adaptive(self) -> Literal["wanted", "budget", "hopeless"]:
+        """Draw what helps a goal that is still missing, until none is or none is likely to come."""
+        moves = self.moves()
+        while True:
+            try:
+                move = next(moves)
+            except StopIteration as end:
+                stopped: Literal["wanted", "budget", "hopeless"] = end.value
+                return stopped
+            if isinstance(move, int):
+                await self.draw_attempts(move)
+            else:
+                await asyncio.gather(*(self.take(i, step) for i, step in move))
+
+    async def take(self, index: int, step: Step) -> None:
+        """Draw them."""
+        count = self.count(index, step)
+        await (self.evaluate(index, count) if step == "evaluate" else self.correct(index, count))
+
     def measure_shift(self) -> None:
         """Measure how long the attempts are that trajectories keep, beside the first that were drawn.
 
@@ -320,6 +344,15 @@ class Search:
                 self.context.measure(
                     f"tokens of the first {which} attempts where {name} keeps one", drawn_tokens
                 )
+
+    def rejections(self) -> list[Rejection]:
+        """The refusals, as they are reported."""
+        return [
+            Rejection(
+                f"{self.problem.id}/{index}", error.reason, f"to {step} attempt {index}: {error.message}"
+            )
+            for index, (step, error) in sorted(self.refused.items())
+        ]
 
     async def draw_attempts(self, count: int) -> None:
         """``count`` more attempts, verified."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gristmill.pipelines import plan, run
-from gristmill.pipelines.planning.bounds import table
+from gristmill.pipelines.planning.text import rendered, table
 
 ENGINE = {"kind": "scripted", "replies": [{"texts": ["\\boxed{1}", "\\boxed{2}"]}]}
 BRIEF = {"max_tokens": 10}
@@ -125,3 +125,43 @@ def test_a_stage_that_will_end_the_run_is_told_of(place: Any) -> None:
     [_, mix, sample] = plan(written).stages
     assert mix.note.startswith("it will end the run: mix: table 2 has no rows")
     assert (sample.completions_max, sample.rows_most, sample.note) == (0, 0, "")
+
+
+def test_the_priors_expectation_stands_beside_the_bounds_until_rows_have_told_more(place: Any) -> None:
+    written = recipe(place, {"stage": "explore_self_correction", "want": {"D1": 1, "D2": 0, "D3": 0}})
+    [stage] = plan(written).stages
+    assert stage.completions_expected is not None
+    assert 3 * stage.completions_min < stage.completions_expected * 2 < stage.completions_max / 20
+    assert lines(table(plan(written)))[0][4:6] == ["completions", "expected"]
+    done = run(written, limit=5, quiet=True).summary.stages[-1].completions
+    [stage] = plan(written).stages
+    # Every row is the same to the scripted engine; the rows of which the log has nothing cost as those did.
+    assert stage.completions_expected == pytest.approx(15 * done / 5, abs=1)
+
+
+def test_costs_are_bounded_where_there_are_prices_and_batches_pay_half(place: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+    costs = {}
+    for kind in ("openai", "openai-batch"):
+        engine = {"kind": kind, "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+        written = place.write_recipe(
+            engine,
+            stages=[{"stage": "sample", "sampling": {"max_tokens": 1000}}],
+            prices={"m": {"input": 0, "output": 5}},
+        )
+        costs[kind] = plan(written).stages[0].usd
+        assert lines(table(plan(written)))[0][-1] == "cost"
+    assert costs == {
+        "openai": pytest.approx(20 * 1000 * 5e-6),
+        "openai-batch": pytest.approx(10 * 1000 * 5e-6),
+    }
+
+
+def test_the_first_prompts_of_each_stage_are_rendered(place: Any) -> None:
+    written = recipe(place, {"stage": "sample", "system": "Be brief.\x1b[2J", "sampling": {"max_tokens": 9}})
+    assert rendered(plan(written, prompts=2)) == (
+        "-- sample, row p0 (max_tokens 9)\n[system]\nBe brief.\\x1b[2J\n[user]\nproblem 0\n\n"
+        "-- sample, row p1 (max_tokens 9)\n[system]\nBe brief.\\x1b[2J\n[user]\nproblem 1"
+    )
+    none = recipe(place, {"stage": "where", "condition": "id < 'p13'"}, name="none")
+    assert rendered(plan(none, prompts=2)) == "No stage asks a model about a row that is known yet."

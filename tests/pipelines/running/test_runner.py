@@ -24,7 +24,7 @@ from gristmill.core.exports import Export
 from gristmill.core.records import Sampled
 from gristmill.pipelines import Interrupted, Run, load, open_run, plan, run
 from gristmill.pipelines.exports.base import MessagesRow
-from gristmill.pipelines.planning.bounds import table
+from gristmill.pipelines.planning.text import table
 from gristmill.pipelines.recipe.recipe import ExportEntry
 from gristmill.pipelines.running.progress import count_rows
 

@@ -11,7 +11,7 @@ from distributed_parts import ENGINE, Here, in_tasks, outputs
 
 from gristmill.pipelines import Run, plan, run
 from gristmill.pipelines.distributed.executors import KINDS
-from gristmill.pipelines.planning.bounds import table
+from gristmill.pipelines.planning.text import table
 
 STAGES: list[dict[str, Any]] = [
     {"stage": "sample", "as": "draw", "from": "problems", "samples": 2},
