@@ -31,7 +31,7 @@ from gristmill.engines.openai.options import ContinueMode, ServerOptions
 from gristmill.engines.openai.replies import completions_of
 from gristmill.engines.openai.requests import body_of
 from gristmill.engines.pace import Pace
-from gristmill.engines.served import Seen, Server, Servers, another_address, another_model, telling
+from gristmill.engines.served import Described, Server, Servers, another_address, another_model, telling
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class OpenAIEngine:
         )
         self._continue_mode = options.continue_mode
         self._asking = asyncio.Lock()
-        self._seen = Seen()
+        self._seen = Described()
         self._reported = ""
         self._servers: Servers | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -147,7 +147,7 @@ class OpenAIEngine:
         """Say (unless it was ``said``) whether the log's answers are from elsewhere, or from a model that
         is described otherwise now."""
         known, url = servers.of(self.model), self._options.base_url
-        self._servers, self._seen = servers, known.get(url, Seen())
+        self._servers, self._seen = servers, known.get(url, Described())
         if known and url not in known and not said:
             _log.warning(another_address(self.model, sorted(known), url))
         elif url in known:
