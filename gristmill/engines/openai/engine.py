@@ -112,6 +112,7 @@ class OpenAIEngine:
         self._asking = asyncio.Lock()
         self._seen = Described()
         self._reported = ""
+        self._said = _Reported()
         self._servers: Servers | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -192,7 +193,9 @@ class OpenAIEngine:
             said = _decode_reported(body)
         except UNREADABLE:
             return  # whoever reads the answer will say so
-        name = snippet(said.model or "")
+        if said == self._said:
+            return
+        self._said, name = said, snippet(said.model or "")
         self._seen.fingerprint = snippet(said.system_fingerprint or "") or self._seen.fingerprint
         if not name or name == self._reported:
             return
