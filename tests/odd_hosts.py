@@ -92,7 +92,7 @@ async def lm_studio(visit: Visit) -> Answer:
 
 @behaviour()
 async def openai(visit: Visit) -> Answer:
-    """A reasoning model: its limit is ``max_completion_tokens``; neither temperature nor top_p is taken."""
+    """A reasoning model: the limit is ``max_completion_tokens``; no temperature, no top_p."""
     if refused := bearer(visit):
         return refused
     for name in ("max_tokens", "temperature", "top_p"):

@@ -46,7 +46,7 @@ def window(visit: Visit, most: int, seconds: float) -> tuple[int, float]:
 
 @behaviour()
 async def limited(visit: Visit) -> Answer:
-    """30 requests a second, without a word on how long to wait."""
+    """30 requests a second, and no hint how long to wait."""
     left, _ = window(visit, 30, 1.0)
     if left < 0:
         return refusal(429, "Too many requests")

@@ -7,10 +7,11 @@ estimate of tokens."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from time import monotonic
+from types import TracebackType
+from typing import Self
 
 from msgspec import Struct
 
@@ -43,12 +44,6 @@ class Hint(Struct, frozen=True):
     """``requests`` or ``tokens``."""
     remaining: float
     reset: float
-
-
-class Sending(Struct):
-    """A request on its way; ``answers`` is set by who sends it."""
-
-    answers: Sequence[Completion] = ()
 
 
 class _Bucket:
@@ -136,28 +131,13 @@ class Pace:
             ramp=False,
         )
 
-    @asynccontextmanager
-    async def sending(self, request: Request, n: int) -> AsyncIterator[Sending]:
-        """Wait for the turn of a request for ``n`` completions; what is raised inside shows how it ended."""
-        length = self._mean_tokens or request.sampling.max_tokens
-        estimate = sum(len(m.content) for m in request.messages) / _CHARS + n * length
-        at = await self.turn(estimate)
-        sending = Sending()
-        try:
-            yield sending
-        except TransientError as error:
-            if error.cause == "limited":
-                self.refused(estimate, at, error.retry_after)
-            else:
-                self.failed(estimate)
-            raise
-        except BaseException:
-            self.failed(estimate)
-            raise
-        made = sum(a.completion_tokens for a in sending.answers)
-        if made:
-            self._mean_tokens += (made / n - self._mean_tokens) * (_SHARE if self._mean_tokens else 1.0)
-        self.answered(estimate, made + sum(a.prompt_tokens for a in sending.answers))
+    def sending(self, request: Request, n: int) -> Sending:
+        """``async with``: waits for the turn of a request for ``n`` completions, and learns how it ends."""
+        estimate = 0.0
+        if self._tokens is not None or "tokens" in self._left:
+            length = self._mean_tokens or request.sampling.max_tokens
+            estimate = sum(len(m.content) for m in request.messages) / _CHARS + n * length
+        return Sending(self, estimate)
 
     async def turn(self, tokens: float) -> float:
         """Return when a request of about ``tokens`` may be sent: the time of its sending, for ``refused``.
@@ -177,7 +157,8 @@ class Pace:
                         continue
         self._sent += 1
         self._accepted += 1
-        self._draw(tokens)
+        if self._tokens is not None:
+            self._tokens.take(tokens)
         if self._requests is not None:
             self._requests.take(1)
         if self._learned is not None:
@@ -185,14 +166,19 @@ class Pace:
         self._fly(1, tokens)
         return monotonic()
 
-    def answered(self, estimate: float, tokens: float) -> None:
-        """A request was answered, and took ``tokens`` (0 if unknown) where ``estimate`` was thought."""
+    def answered(self, estimate: float, answers: Sequence[Completion]) -> None:
+        """A request was answered, which took tokens (0 if unknown) where ``estimate`` was thought."""
         self._fly(-1, -estimate)
-        if tokens:
-            self._draw(tokens - estimate)
+        if self._tokens is not None and answers:
+            made = sum(a.completion_tokens for a in answers)
+            share = _SHARE if self._mean_tokens else 1.0
+            self._mean_tokens += (made / len(answers) - self._mean_tokens) * share
+            if made:
+                self._tokens.take(made + sum(a.prompt_tokens for a in answers) - estimate)
         self._answers += 1
         self._misses = 0
-        self._deaf -= self._deaf > 0
+        if self._deaf:
+            self._deaf -= 1
         if self._learned is not None:
             self._of_anchor[0] += 1
             if self._answers % LATE == 0:
@@ -261,20 +247,23 @@ class Pace:
         delay = self._hold_until - now
         if self._cutting and delay <= 0:
             self._cut(now)
-        for bucket, amount in ((self._requests, 1.0), (self._learned, 1.0), (self._tokens, tokens)):
-            if bucket is not None:
-                delay = max(delay, bucket.wait(amount, now))
+        if self._requests is not None:
+            delay = max(delay, self._requests.wait(1, now))
+        if self._learned is not None:
+            delay = max(delay, self._learned.wait(1, now))
+        if self._tokens is not None:
+            delay = max(delay, self._tokens.wait(tokens, now))
         for what, (left, until) in self._left.items():
             if now >= until:
                 continue
             # A request larger than all that is ever left goes alone: it is the server's to refuse.
             if left <= 0 or (left < (tokens if what == "tokens" else 1) and self._in_flight["requests"]):
                 delay = max(delay, until - now)
-        return max(delay, self._start(now))
+        return max(delay, self._start(now)) if self._ramp else delay
 
     def _start(self, now: float) -> float:
         """Seconds that a request waits because others have only just been sent for the first time."""
-        if not self._ramp or self._began is None or not self._sent:
+        if self._began is None or not self._sent:
             return 0.0
         if self._met is None:
             alone = self._began + _ALONE_SECONDS - now
@@ -286,19 +275,41 @@ class Pace:
             self._ramp = False
         return _TICK if self._sent > 1 + _RAMP_SCALE * (2 ** (ramp / _RAMP_DOUBLES) - 1) else 0.0
 
-    def _draw(self, tokens: float) -> None:
-        if self._tokens is not None:
-            self._tokens.take(tokens)
-
     def _fly(self, requests: float, tokens: float) -> None:
         if self._met is None and requests < 0:
             self._met = monotonic()
             self._changed.set()
-        for what, amount in (("requests", requests), ("tokens", tokens)):
-            self._in_flight[what] += amount
-            if what in self._left and amount > 0:
-                left, until = self._left[what]
-                self._left[what] = left - amount, until
+        amounts = {"requests": requests, "tokens": tokens}
+        self._in_flight["requests"] += requests
+        self._in_flight["tokens"] += tokens
+        if requests > 0:
+            for what, (left, until) in self._left.items():
+                self._left[what] = left - amounts[what], until
+
+
+class Sending:
+    """A request on its way; ``answers`` is set by who sends it. What is raised inside shows how it ended."""
+
+    __slots__ = ("_at", "_estimate", "_pace", "answers")
+
+    def __init__(self, pace: Pace, estimate: float) -> None:
+        self._pace = pace
+        self._estimate = estimate
+        self.answers: Sequence[Completion] = ()
+
+    async def __aenter__(self) -> Self:
+        self._at = await self._pace.turn(self._estimate)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._pace.answered(self._estimate, self.answers)
+        elif isinstance(error, TransientError) and error.cause == "limited":
+            self._pace.refused(self._estimate, self._at, error.retry_after)
+        else:
+            self._pace.failed(self._estimate)
 
 
 def _bucket(per_minute: float | None) -> _Bucket | None:

@@ -32,7 +32,7 @@ _TELLING = (
 """Fields of an entry of ``/models`` that tell one model from another; others change with every answer."""
 
 
-class Seen(Struct, omit_defaults=True):
+class Described(Struct, omit_defaults=True):
     """A server under a model's name: its entry in ``/models``, and what its answers report."""
 
     entry: dict[str, Any] = {}
@@ -66,11 +66,11 @@ class Servers:
         """The file that belongs to a completion log."""
         return cls(log.with_suffix(".servers.json"))
 
-    def of(self, model: str) -> dict[str, Seen]:
+    def of(self, model: str) -> dict[str, Described]:
         """The servers that have answered for ``model``, by their base URLs."""
         return self._read().get(model, {})
 
-    def note(self, model: str, url: str, seen: Seen) -> None:
+    def note(self, model: str, url: str, seen: Described) -> None:
         """Write down what a server says of itself now."""
         every = self._read()
         if every.setdefault(model, {}).get(url) == seen:
@@ -82,9 +82,9 @@ class Servers:
         except OSError as error:
             _log.info("%s cannot be written: %s.", self._path, error.strerror or error)
 
-    def _read(self) -> dict[str, dict[str, Seen]]:
+    def _read(self) -> dict[str, dict[str, Described]]:
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, dict[str, Seen]])
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, dict[str, Described]])
         except FileNotFoundError:
             return {}
         except (OSError, msgspec.DecodeError) as error:

@@ -240,7 +240,8 @@ class Session(EngineWrapper):
             async with self._pace.sending(request, n) as sent:
                 if self._stopped is not None:  # the run stopped while this request waited for its turn
                     raise _again(self._stopped)
-                await self._probe()
+                if not self._probed:
+                    await self._probe()
                 self._stats.requests += 1
                 self._stats.retries += again
                 started = perf_counter()
@@ -277,8 +278,6 @@ class Session(EngineWrapper):
 
     async def _probe(self) -> None:
         """Before the first request: whether the server can do what stages need of it."""
-        if self._probed:
-            return
         async with self._probing:
             if not self._probed and self._server is not None:
                 await self._server.probe(self._needs)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import ssl
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from engines.calls import Ask, texts
-from odd_server import Odd
+from odd_server import Odd, completion
 
 from gristmill.core.engine import Ability, Completion
 from gristmill.core.errors import GristmillError, RecipeError, ServerRefusedError, TransientError
@@ -200,3 +205,47 @@ def test_certificates_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, ask: 
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     with pytest.raises(RecipeError, match=r"\$REQUESTS_CA_BUNDLE"):
         generated(OpenAI(base_url="https://127.0.0.1:9/v1", model="m"), ask)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="the certificate is made with openssl")
+def test_a_private_authority_through_the_environment(
+    odd: Odd, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "ca.pem")
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    command += ["-keyout", key, "-out", certificate, "-days", "2", "-subj", "/CN=127.0.0.1"]
+    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response(completion("4"))
+
+    async def main() -> list[Completion]:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate, key)
+        app = web.Application()
+        app.add_routes([web.post("/v1/chat/completions", answer)])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        try:
+            url = f"https://127.0.0.1:{runner.addresses[0][1]}/v1"
+            async with OpenAI(base_url=url, model="m").open() as engine:
+                return await engine.generate(ask())
+        finally:
+            await runner.cleanup()
+
+    with pytest.raises(TransientError, match="certificate verify failed"):
+        asyncio.run(main())
+    for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, certificate)
+            assert texts(asyncio.run(main())) == ["4"]

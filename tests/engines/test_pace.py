@@ -10,6 +10,7 @@ import pytest
 from engines.calls import Ask, texts
 from odd_server import Odd
 
+from gristmill.core.engine import Completion
 from gristmill.core.errors import RunStopped
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.openai import OpenAI
@@ -53,7 +54,7 @@ def test_a_limit_of_tokens_counts_what_answers_took(ask: Ask) -> None:
     async def main() -> float:
         pace = Pace(tokens_per_minute=60_000, ramp=False)
         await pace.turn(900)
-        pace.answered(900, 1400)  # it was more than was thought
+        pace.answered(900, [Completion("", "stop", 400, 1000)])  # it was more than was thought
         started = time.monotonic()
         await pace.turn(100)
         return time.monotonic() - started
@@ -81,14 +82,14 @@ def test_single_refusals_at_random_do_not_bring_a_server_to_a_stop() -> None:
         pace = Pace(ramp=False)
         for _ in range(400):
             await pace.turn(1)
-            pace.answered(1, 1)
+            pace.answered(1, ())
         await asyncio.sleep(1)  # so 400 a second are thought to be what the server can do
         for i in range(120):
             sent = await pace.turn(1)
             if i % 10 == 9:
                 pace.refused(1, sent, 0.0)
             else:
-                pace.answered(1, 1)
+                pace.answered(1, ())
         return pace
 
     pace = asyncio.run(main())

@@ -7,6 +7,7 @@ import logging
 import os
 import ssl
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 
@@ -41,15 +42,23 @@ class Access:
 
     def pick(self) -> tuple[str, dict[str, str]]:
         """The variable whose key is next, and the headers with it."""
+        if len(self._keys) < 2:
+            return self._only
         now = monotonic()
         awake = [name for name in self._keys if self._rests.get(name, 0.0) <= now] or list(self._keys)
-        if not awake:
-            return "", self._plain
         self._turn += 1
         name = awake[self._turn % len(awake)]
+        return name, self._with(name)
+
+    def _with(self, name: str) -> dict[str, str]:
         key = self._keys[name]
         value = f"Bearer {key}" if self._header.lower() == "authorization" else key
-        return name, self._plain | {self._header: value}
+        return self._plain | {self._header: value}
+
+    @cached_property
+    def _only(self) -> tuple[str, dict[str, str]]:
+        """What ``pick`` gives where there is one key or none."""
+        return next(((name, self._with(name)) for name in self._keys), ("", self._plain))
 
     def dropped(self, name: str, why: str) -> bool:
         """Use this key no more, if there is another; whether there is."""

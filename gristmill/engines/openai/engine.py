@@ -31,7 +31,7 @@ from gristmill.engines.openai.options import ContinueMode, ServerOptions
 from gristmill.engines.openai.replies import Replies
 from gristmill.engines.openai.requests import body_of
 from gristmill.engines.pace import Pace
-from gristmill.engines.served import Seen, Server, Servers, another_address, another_model, telling
+from gristmill.engines.served import Described, Server, Servers, another_address, another_model, telling
 
 _log = logging.getLogger(__name__)
 
@@ -113,8 +113,9 @@ class OpenAIEngine:
         )
         self._continue_mode = options.continue_mode
         self._asking = asyncio.Lock()
-        self._seen = Seen()
+        self._seen = Described()
         self._reported = ""
+        self._said = _Reported()
         self._servers: Servers | None = None
         self._session: aiohttp.ClientSession | None = None
 
@@ -150,7 +151,7 @@ class OpenAIEngine:
         """Say (unless it was ``said``) whether the log's answers are from elsewhere, or from a model that
         is described otherwise now."""
         known, url = servers.of(self.model), self._options.base_url
-        self._servers, self._seen = servers, known.get(url, Seen())
+        self._servers, self._seen = servers, known.get(url, Described())
         if known and url not in known and not said:
             _log.warning(another_address(self.model, sorted(known), url))
         elif url in known:
@@ -174,7 +175,11 @@ class OpenAIEngine:
             except RequestRefusedError as error:
                 why = f": {error.message}"
             else:
-                if asked.sampling.logprobs is None or answer.logprobs or answer.finish_reason == "other":
+                if (
+                    asked.sampling.logprobs is None
+                    or answer.logprobs is not None
+                    or answer.finish_reason == "other"
+                ):
                     continue
                 why = ": an answer came without, although they were asked for"
             raise RecipeError(f"{self._url}: this server lacks '{ability.value}'{why}.", remedy=remedy)
@@ -195,7 +200,9 @@ class OpenAIEngine:
             said = _decode_reported(body)
         except UNREADABLE:
             return  # whoever reads the answer will say so
-        name = snippet(said.model or "")
+        if said == self._said:
+            return
+        self._said, name = said, snippet(said.model or "")
         self._seen.fingerprint = snippet(said.system_fingerprint or "") or self._seen.fingerprint
         if not name or name == self._reported:
             return
