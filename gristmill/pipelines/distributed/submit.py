@@ -30,7 +30,7 @@ from gristmill.pipelines.rundir.directory import changed_keys
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import Summary, table
 from gristmill.pipelines.running import runner
-from gristmill.pipelines.running.claim import claim, pacing
+from gristmill.pipelines.running.checks.claim import claim, pacing
 from gristmill.pipelines.running.finish import cautions
 from gristmill.pipelines.sources.source import Source
 
@@ -64,6 +64,7 @@ def distribute(
 
     Raises ``RunError`` and ``RunStopped`` as ``runner.run`` does; ``RecipeError`` for options that do not
     fit, ``MissingExtraError`` without an executor's library, ``KeyboardInterrupt`` when a signal ended it.
+    This function is longer than most for its options.
     """
     recipe = runner.loaded(recipe, overrides, limit)
     for key, given, knows in (("until", recipe.until, "made"), ("budget", recipe.budget, "spent")):

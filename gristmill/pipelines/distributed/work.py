@@ -48,7 +48,7 @@ from gristmill.pipelines.rundir.directory import LOG, RunDir, StageDir
 from gristmill.pipelines.rundir.ledger import Ledger
 from gristmill.pipelines.rundir.parts import REJECTED_FILE, Parts, part_files
 from gristmill.pipelines.rundir.summary import STAGE_ERROR, StageCounts, Summary, table
-from gristmill.pipelines.running.claim import text_of
+from gristmill.pipelines.running.checks.claim import text_of
 from gristmill.pipelines.running.finish import Exported, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
 from gristmill.pipelines.running.loop import in_own_loop

@@ -23,7 +23,7 @@ from gristmill.core.errors import RunError, RunStopped
 from gristmill.core.files import write_whole
 from gristmill.core.money import Budget, Price, shown_usd
 
-LEDGER = ".spent.json"
+SPENT = ".spent.json"
 """In the run's directory: what was spent so far, for the budget of its continuation."""
 _EVERY = 1.0
 """Seconds between two writings of the ledger: what a kill can leave out of it."""
@@ -31,7 +31,7 @@ _BYTES_PER_TOKEN = 3
 """Rather few, so that prompts are taken for a little longer than they are."""
 
 
-class Ledger(Struct):
+class Spending(Struct):
     """What a run has spent on its engines, over all its continuations.
 
     ``usd`` is of the engines that have a price. ``in_flight`` requests had been sent and not been answered
@@ -49,10 +49,10 @@ class Ledger(Struct):
         """Tokens of prompts and answers."""
         return self.tokens_in + self.tokens_out
 
-    def continued(self) -> Ledger:
+    def continued(self) -> Spending:
         """The ledger of a continuation: what a kill cut off is counted at the mean of the others."""
         share = 1 + (self.in_flight / self.requests if self.requests else 0)
-        return Ledger(
+        return Spending(
             self.usd * share, round(self.tokens_in * share), round(self.tokens_out * share), self.requests
         )
 
@@ -107,7 +107,7 @@ class Purse:
         self.budget = budget
         self.stop: Callable[[RunStopped], None] = _fail
         self._path = path
-        self.spent = Ledger() if path is None or fresh else _read(path)
+        self.spent = Spending() if path is None or fresh else _read(path)
         self._before = self.spent.usd
         self._in_flight = 0
         self._held_usd, self._held_tokens = 0.0, 0
@@ -204,11 +204,11 @@ def _fail(error: RunStopped) -> NoReturn:
     raise error
 
 
-def _read(path: Path) -> Ledger:
+def _read(path: Path) -> Spending:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Ledger).continued()
+        return msgspec.json.decode(path.read_bytes(), type=Spending).continued()
     except FileNotFoundError:
-        return Ledger()
+        return Spending()
     except msgspec.DecodeError as error:
         raise RunError(
             f"{path} does not hold what the run has spent: {error}.",

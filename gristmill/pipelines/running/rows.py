@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.recipe.recipe import Recipe
-from gristmill.pipelines.running.answers import usable
+from gristmill.pipelines.running.checks.answers import usable
 from gristmill.pipelines.sources import source as sources
 
 

@@ -29,15 +29,15 @@ from gristmill.pipelines.rundir.ledger import Ledger
 from gristmill.pipelines.rundir.results import Run
 from gristmill.pipelines.rundir.summary import Summary, Unfinished, table
 from gristmill.pipelines.running import progress
-from gristmill.pipelines.running.answers import check_answers
-from gristmill.pipelines.running.claim import Confirm, claim
+from gristmill.pipelines.running.checks.answers import check_answers
+from gristmill.pipelines.running.checks.claim import Confirm, claim
+from gristmill.pipelines.running.checks.limits import threads_limited
+from gristmill.pipelines.running.checks.paying import check_log
 from gristmill.pipelines.running.finish import Exported, cautions, export_all, summary_of
 from gristmill.pipelines.running.gate import Stopper, on_interrupt
-from gristmill.pipelines.running.limits import threads_limited
 from gristmill.pipelines.running.loop import in_own_loop
 from gristmill.pipelines.running.messages import noted
-from gristmill.pipelines.running.paying import check_log
-from gristmill.pipelines.running.purse import LEDGER, Purse
+from gristmill.pipelines.running.purse import SPENT, Purse
 from gristmill.pipelines.running.rows import kept_sources, read_sources, tried
 from gristmill.pipelines.running.sessions import Engines, Verifiers
 from gristmill.pipelines.running.targets import first_try, next_try
@@ -232,7 +232,7 @@ class _Run:
 
     async def _execute(self, log: CompletionLog, verifiers: Verifiers) -> None:
         read_after = self.rundir.fresh_since(log, start=self.options.fresh)
-        spending = self.rundir.path / LEDGER if self.recipe.prices or self.recipe.budget else None
+        spending = self.rundir.path / SPENT if self.recipe.prices or self.recipe.budget else None
         purse = Purse(self.recipe.budget, spending, fresh=self.options.fresh)
         self.engines = engines = Engines(
             self.recipe, log, read_after=read_after, purse=purse, servers=Servers.beside(log.path)

@@ -29,7 +29,7 @@ from gristmill.pipelines.rundir.directory import RunDir, StageDir
 from gristmill.pipelines.rundir.ledger import Ledger
 from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import ENGINE_ERROR, STAGE_ERROR, StageCounts
-from gristmill.pipelines.running.limits import out_of_threads, stopped_by_limit
+from gristmill.pipelines.running.checks.limits import out_of_threads, stopped_by_limit
 from gristmill.pipelines.running.progress import label
 from gristmill.pipelines.running.walk import Observer, Visit, carried
 

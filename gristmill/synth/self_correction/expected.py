@@ -24,11 +24,11 @@ class Simulated(Protocol):
     texts: dict[str, int]
 
     def moves(self) -> Generator[Any, None, Any]:
-        """See ``explore.Search``."""
+        """See ``search.Search``."""
         ...
 
     def count(self, index: int, step: Any) -> int:
-        """See ``explore.Search``."""
+        """See ``search.Search``."""
         ...
 
 

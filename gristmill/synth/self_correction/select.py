@@ -10,7 +10,6 @@ from msgspec import Struct, field
 from gristmill.core.engine import Ability, Message
 from gristmill.core.records import Base, Exploration, Pair, Subset, Trajectory
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
-from gristmill.synth.self_correction.explore import evaluation_of, said_in
 from gristmill.synth.self_correction.goals import GOALS, GoalName, Want, assign, met, right
 from gristmill.synth.self_correction.prompts import (
     LOSS,
@@ -21,6 +20,7 @@ from gristmill.synth.self_correction.prompts import (
     dialogue_of,
     marker_of,
 )
+from gristmill.synth.self_correction.search import evaluation_of, said_in
 
 _ALL = Want(d1=None, d2=None, d3=None)
 _SUBSETS: tuple[Subset, ...] = ("D1", "D2", "D3")

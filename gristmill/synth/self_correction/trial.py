@@ -12,8 +12,9 @@ from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Exploration, Problem, Style
 from gristmill.core.stages import Context, Estimate, RowStage
-from gristmill.synth.self_correction.explore import Explore, Search
+from gristmill.synth.self_correction.explore import Explore
 from gristmill.synth.self_correction.prompts import Marker, PromptOverrides, TurnPrompt
+from gristmill.synth.self_correction.search import Search
 
 
 class Trial(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from gristmill.engines.log.store import CompletionLog
 from gristmill.pipelines.recipe.recipe import from_dict
 from gristmill.pipelines.recipe.schema import json_schema
 from gristmill.pipelines.rundir.directory import changed_keys
-from gristmill.pipelines.running.claim import pacing
+from gristmill.pipelines.running.checks.claim import pacing
 from gristmill.pipelines.running.sessions import Engines
 
 

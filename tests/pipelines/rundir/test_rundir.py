@@ -18,7 +18,7 @@ from gristmill.core.errors import RecipeError, RunError
 from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.pipelines.recipe.recipe import from_dict
 from gristmill.pipelines.rundir.directory import RunDir, StageDir, changed_keys, hold, write_file
-from gristmill.pipelines.running.claim import claim
+from gristmill.pipelines.running.checks.claim import claim
 
 HOLD = """
 import sys, time

@@ -16,7 +16,7 @@ from gristmill.engines.scripted import ScriptedEngine
 from gristmill.pipelines import open_run, run
 from gristmill.pipelines.recipe.recipe import from_dict, load
 from gristmill.pipelines.running.gate import Gate
-from gristmill.pipelines.running.purse import LEDGER, Ledger, Purse
+from gristmill.pipelines.running.purse import SPENT, Purse, Spending
 
 PRICE = {"input": 1.0, "output": 10.0}
 COUNTED = {"text": "\\boxed{1}", "prompt_tokens": 100, "completion_tokens": 40}
@@ -60,14 +60,14 @@ def test_a_budget_in_dollars_stops_within_it_and_a_larger_one_continues(
     with pytest.raises(RunStopped, match=r"the budget of \$0\.01 is used up: \$0\.0\d+ are spent") as stopped:
         run(recipe(place, budget={"usd": limit}))
     assert "--set budget.usd=LIMIT" in stopped.value.remedy
-    ledger = json.loads((place.path / "runs/test" / LEDGER).read_text())
+    ledger = json.loads((place.path / "runs/test" / SPENT).read_text())
     assert limit - 2 * PAID - 90 * 10 / 1e6 < ledger["usd"] <= limit
     assert ledger["in_flight"] == 0
     assert f"{shown_usd(ledger['usd'])}, " in capsys.readouterr().out
     # The same budget is not a second one; a larger one ends as if there had been none.
     with pytest.raises(RunStopped):
         run(recipe(place, budget={"usd": limit}), quiet=True)
-    ledger = json.loads((place.path / "runs/test" / LEDGER).read_text())
+    ledger = json.loads((place.path / "runs/test" / SPENT).read_text())
     assert ledger["usd"] <= limit
     done = run(recipe(place, budget={"usd": 1}), quiet=True)
     assert done.summary.spent.usd == pytest.approx(40 * PAID - ledger["usd"])
@@ -89,7 +89,7 @@ def test_fresh_counts_anew(place: Any) -> None:
     written = recipe(place, budget={"usd": 41 * PAID + 90e-5})
     run(written, quiet=True)
     run(written, quiet=True, fresh=True)
-    assert json.loads((place.path / "runs/test" / LEDGER).read_text())["usd"] == pytest.approx(40 * PAID)
+    assert json.loads((place.path / "runs/test" / SPENT).read_text())["usd"] == pytest.approx(40 * PAID)
 
 
 def test_what_waits_for_the_budget_leaves_as_soon_as_cheaper_answers_are_home() -> None:
@@ -125,7 +125,7 @@ def test_what_waits_for_the_budget_leaves_as_soon_as_cheaper_answers_are_home() 
 
 
 def test_an_answer_without_counts_is_estimated_and_a_failed_try_is_free() -> None:
-    async def asked() -> Ledger:
+    async def asked() -> Spending:
         purse = Purse()
         gate = Gate(ScriptedEngine(lambda r, i: Completion("y" * 60)), purse, Price(input=1, output=1))
         await gate.generate(REQUEST)
@@ -140,9 +140,9 @@ def test_an_answer_without_counts_is_estimated_and_a_failed_try_is_free() -> Non
 
 
 def test_what_a_kill_cut_off_is_counted_at_the_mean(tmp_path: Path) -> None:
-    path = tmp_path / LEDGER
+    path = tmp_path / SPENT
     path.write_text('{"usd": 2.0, "tokens_in": 100, "tokens_out": 300, "requests": 20, "in_flight": 5}')
-    assert Purse(path=path).spent == Ledger(2.5, 125, 375, 20)
+    assert Purse(path=path).spent == Spending(2.5, 125, 375, 20)
     path.write_text("nonsense")
     with pytest.raises(RunError, match="does not hold what the run has spent"):
         Purse(path=path)

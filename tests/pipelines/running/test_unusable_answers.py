@@ -9,7 +9,7 @@ import pytest
 
 from gristmill.core.errors import InputError
 from gristmill.pipelines import load, plan, run
-from gristmill.pipelines.running.answers import UNUSABLE
+from gristmill.pipelines.running.checks.answers import UNUSABLE
 from gristmill.verifiers.math import Math
 from gristmill.verifiers.rules import Choice, Constraints, ShortAnswer
 

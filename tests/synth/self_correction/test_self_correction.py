@@ -17,9 +17,9 @@ from gristmill.core.stages import Context, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.self_correction import CorrectionPairs, Explore, Trajectories, Trial, measure
-from gristmill.synth.self_correction.explore import CheckHolds
 from gristmill.synth.self_correction.goals import Beta, Want
 from gristmill.synth.self_correction.prompts import CorrectionDialogue
+from gristmill.synth.self_correction.scheme import CheckHolds
 from gristmill.synth.self_correction.trial import triple
 
 PROBLEM = Problem("p", "What is 7 + 5?", "12")

@@ -8,7 +8,6 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill
 from gristmill.core.records import Style, Turn
 from gristmill.synth.self_correction import Explore, Trial
-from gristmill.synth.self_correction.explore import CheckHolds
 from gristmill.synth.self_correction.prompts import (
     LOSS,
     CorrectionDialogue,
@@ -21,6 +20,7 @@ from gristmill.synth.self_correction.prompts import (
     marker_of,
     prompts_of,
 )
+from gristmill.synth.self_correction.scheme import CheckHolds
 
 VERIFY, YES_NO = marker_of("verify"), marker_of("yes_no")
 
