@@ -223,7 +223,7 @@ def test_when_all_are_down_for_a_while_requests_wait(
         for server in servers:
             server.launch()
 
-    answers(options(servers, max_backoff=10.0), log_path, ask, 300, restart_all)
+    answers(options(servers, max_backoff=20.0), log_path, ask, 300, restart_all)
 
 
 def test_when_all_stay_down_the_run_is_stopped_and_requests_are_bounded(log_path: Path, ask: Ask) -> None:
