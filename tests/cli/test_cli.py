@@ -103,7 +103,7 @@ def test_run_plan_show_export_and_log(place: Any) -> None:
 def test_the_log_is_where_the_option_or_the_environment_says(place: Any) -> None:
     place.environment["GRISTMILL_LOG"] = "from_environment.sqlite"
     assert place.gristmill("run", "test.yaml").returncode == 0
-    assert place.gristmill("run", "test.yaml", "--log", "from_option.sqlite").returncode == 0
+    assert place.gristmill("run", "test.yaml", "--log", "from_option.sqlite", "--pay-again").returncode == 0
     assert sorted(p.name for p in place.path.glob("*.sqlite")) == [
         "from_environment.sqlite",
         "from_option.sqlite",
