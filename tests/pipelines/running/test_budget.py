@@ -14,6 +14,7 @@ from gristmill.core.errors import RecipeError, RunError, RunStopped
 from gristmill.core.money import Budget, Price, shown_usd
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.pipelines import open_run, run
+from gristmill.pipelines.distributed.submit import distribute
 from gristmill.pipelines.recipe.recipe import from_dict, load
 from gristmill.pipelines.running.gate import Gate
 from gristmill.pipelines.running.purse import SPENT, Purse, Spending
@@ -171,3 +172,9 @@ def test_prices_and_budgets_never_make_another_recipe_of_it(place: Any) -> None:
     run(recipe(place, budget={"usd": 1}), quiet=True)
     run(recipe(place, prices={}), quiet=True)
     assert open_run(place.path / "runs/test").summary.stages[-1].rows_out == 40
+
+
+def test_tasks_refuse_a_budget(place: Any) -> None:
+    with pytest.raises(RecipeError, match=r"'budget' ends a run on one machine.*what the others have spent"):
+        distribute(recipe(place, budget={"usd": 1}), executor="local", tasks=2, workers=None, options=[])
+    assert not (place.path / "runs").exists()
