@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,8 @@ HANG = 90.0
 """Seconds after which a command hangs, on whatever machine."""
 LOCAL = ("--executor", "local", "--tasks", "3", "--workers", "2")
 CALLS = ("pwrite64", "fdatasync", "fsync", "rename", "ftruncate", "unlink", "mkdir", "write", "flock")
-TRACE = ("strace", "-f", "-qq", "--seccomp-bpf", "-o")
+TRACE = ("strace", "-f", "-qq", "-o")
+"""Without ``--seccomp-bpf``, which is faster, but with which strace 6.1 sends no signal."""
 FAILING = ("pwrite64", "fdatasync", "fsync", "rename", "ftruncate")
 FAULTS = {"SIGKILL": 8, "SIGTERM": 2, "SIGHUP": 1, "worker": 3, "task": 3, "call killed": 4, "call failed": 3}
 """How often each fault is drawn, relative to the others; ``task`` in runs of tasks, ``call`` in others."""
@@ -63,6 +65,7 @@ class Round:
     ) -> None:
         self.folder, self.server, self.draw, self.local, self.calls = folder, server, draw, local, calls
         self.complete = False
+        self.only: Sequence[str] = ()
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
         self.said = ""
@@ -104,6 +107,7 @@ class Round:
         faults = dict(FAULTS)
         for name in ("call killed", "call failed") if self.local or not self.calls else ("task",):
             del faults[name]
+        faults = {name: often for name, often in faults.items() if name in self.only} or faults
         return self.draw.choices(list(faults), list(faults.values()))[0]
 
     def wait_for_the_moment(self, process: subprocess.Popen[str]) -> None:
@@ -233,7 +237,7 @@ def counted(one: Round) -> dict[str, int]:
     return {row[-1]: int(row[3]) for row in rows if row and row[-1] in CALLS}
 
 
-def run(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], list[str]]:
+def run(folder: Path, kills: int, seed: int, only: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """All rounds; the report, and all that is wrong."""
     draw = random.Random(seed)
     counts: Counter[str] = Counter()
@@ -251,6 +255,7 @@ def run(folder: Path, kills: int, seed: int) -> tuple[dict[str, Any], list[str]]
         while counts.total() < kills:
             server.reset(LATENCY_MS)
             one = Round(folder / f"round-{rounds}", server, draw, local=rounds % 3 == 2, calls=calls)
+            one.only = only
             most = min(PER_ROUND, kills - counts.total())
             while one.counts.total() < most and not one.complete and not one.problems:
                 one.disturb()
@@ -275,11 +280,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--only", nargs="*", default=(), choices=FAULTS, help="these harms alone, where possible"
+    )
     parser.add_argument("--folder", type=Path, help="keep the runs that went wrong here")
     parser.add_argument("--json", type=Path, help="write the report to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        report, problems = run((options.folder or Path(name)).absolute(), options.kills, options.seed)
+        report, problems = run(
+            (options.folder or Path(name)).absolute(), options.kills, options.seed, options.only
+        )
     for what, value in report.items():
         print(f"{what}: {value}")
     if options.json:
