@@ -6,7 +6,7 @@ import re
 
 BOX = re.compile(r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\}){0,300})\}")
 _ALONE = r"(?![A-Za-z0-9_'’])"
-"""Behind a letter that is no word's; characters of scripts without spaces may follow it."""
+"""Behind a letter that is not part of a word; characters of scripts without spaces may follow it."""
 _LETTER = r"[\s*:\"'`$<]*\(?\[?(?:\\text(?:bf)?\{\s*\(?)?([A-Z])" + _ALONE
 _FOREIGN = (
     r"(?i:antwort|l[oö]sung|respuesta|resposta|r[ée]ponse|risposta|jawaban|svar|antwoord|odpowied[zź]|cevap"

@@ -17,7 +17,7 @@ _ONE_EACH = re.compile(r"(?:(option|choice|answer|ending|op|sol)_?)?([A-Za-z]|\d
 
 
 class ListedOptions(NamedTuple):
-    """The contents of the options, and what each is called where that is no letter of its place."""
+    """The contents of the options, and what each is called where that is not the letter of its place."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...] = ()

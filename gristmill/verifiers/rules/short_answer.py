@@ -59,7 +59,7 @@ _FILLER = (
 )
 _FILLERS = frozenset(_FILLER.split())
 _PHRASE = re.compile(r"\b(?:no|without(?: a)?) (?:doubt|question)\b")
-"""Phrases whose "no" is no answer."""
+"""Phrases whose "no" does not answer anything."""
 _PARTED = re.compile(r"[.;:!?,\n]")
 _CONTRACTED = re.compile(r"['’]")
 
