@@ -55,8 +55,8 @@ class OptionKey(Struct, frozen=True, forbid_unknown_fields=True):
     problem: str = ""
     """A text that lists the options, used if ``options`` is empty."""
     labels: tuple[str, ...] = ()
-    """What the options are called in the data, where these are not the letters of their places (``1``, ``2``, ...):
-    the answer may be one of these."""
+    """What the options are called in the data, where these are not the letters of their places (``1``, ``2``,
+    ...): the answer may be one of these."""
 
 
 class Choice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
