@@ -216,7 +216,8 @@ def _rank(claim: Statement, near: Sequence[Statement]) -> Clash | None:
     for place, word in _superlatives(claim.words):
         there = [(p, s) for s in near for p, w in _superlatives(s.words) if w == word]
         if there and all(other != place for other, _ in there):
-            return Clash("rank", f"has {place} {word!r}, the passage {there[0][0]}".strip(), there[0][1])
+            own, other = (" ".join(part for part in (p, word) if part != "1th") for p in (place, there[0][0]))
+            return Clash("rank", f"has {own!r}, the passage {other!r}", there[0][1])
     return None
 
 

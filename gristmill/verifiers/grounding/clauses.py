@@ -25,6 +25,8 @@ _PIECE = re.compile(
     r",\s+|[()]|\s+(?=(?:and|or|but|while|who|which|that|where|when|after|before|until|since)\b)"
 )
 _JOINS = frozenset(("and", "or", "but", "while", "wherea"))
+_SPELLED = re.compile(r"\w[\w.,'’-]*\w|\w")
+_QUOTED = re.compile(r"(?<!\w)'[^']+'")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _BEFORE_VERBS = lexicon.MODALS | frozenset(("to", "who", "he", "she", "it", "they", "we", "you"))
 _AFTER_VERBS = frozenset(
@@ -167,6 +169,16 @@ class Clash(NamedTuple):
     kind: str
     why: str
     statement: Statement
+
+    def explained(self, claim: Statement) -> str:
+        """``why``, with the words as the claim or the passage has them instead of their stems."""
+        spelled: dict[str, str] = {}
+        for word in _SPELLED.findall(f"{claim.text} {self.statement.text}"):
+            for stem in stems(word):
+                spelled.setdefault(stem, word)
+        return _QUOTED.sub(
+            lambda m: repr(" ".join(spelled.get(w, w) for w in m[0].strip("'").split())), self.why
+        )
 
 
 def named(text: str) -> tuple[frozenset[str], frozenset[str]]:

@@ -221,7 +221,7 @@ class Passages:
             against = SupportEvidence(
                 said_there.passage + 1, said_there.start, said_there.end, round(score, 4)
             )
-            why = f"{clash.why}: {_writable(said_there.text)!r}"
+            why = _writable(f"{clash.explained(claim)}: {said_there.text!r}")
             return Support(False, "clash", score, why, evidence=(against,), clash=clash.kind)
         if self._entails and (read := self._read(sentence, words, of, self._entails)):
             return read

@@ -22,6 +22,7 @@ from gristmill.verifiers.grounding.claims import facts, split
         ("Text\n```py\nx = a[1]. B\n```\nEnd.", ["Text", "```py\nx = a[1]. B\n```", "End."]),
         ("```\nunclosed. Code", ["```\nunclosed. Code"]),
         ("One line\ngoes on. Two", ["One line\ngoes on.", "Two"]),
+        ("It fell to 1.3. The U.S. Navy left.", ["It fell to 1.3.", "The U.S. Navy left."]),
         ("", []),
         (" \n\n ", []),
     ],

@@ -136,6 +136,13 @@ def test_each_kind_of_clash_names_itself_and_the_sentence(passage: str, claim: s
     assert passage[place.start : place.end] == passage
 
 
+def test_a_reason_has_the_words_as_they_are_written() -> None:
+    passage = "Moss has 20 members and Fenn has fourteen members."
+    verdict = Grounding()("Fenn has twenty members.", json.dumps([passage]))
+    [found] = msgspec.json.decode(verdict.detail, type=GroundingReport).sentences
+    assert found.why.startswith("has 'twenty' where the passage has 'fourteen': 'Moss has 20 members")
+
+
 @pytest.mark.parametrize(
     ("passage", "claim"),
     [
