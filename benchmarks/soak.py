@@ -43,9 +43,10 @@ WINDOW = 10.0
 TRIES = 6
 ATTEMPTS = TRIES * 3
 """A request's tries, each at no more than three endpoints: the most often that one may be sent at all."""
-FAULTS = {"kill": 3, "freeze": 3, "hang": 2, "garbage": 3, "cut": 2, "error": 3, "busy": 2, "ill": 2}
+MODES = {"hang": 2, "garbage": 3, "cut": 2, "error": 3, "busy": 2, "limited": 2}
+ODD = {"odd": 2, "abort": 2, "null": 2, "deep": 2}
+FAULTS = {"kill": 3, "freeze": 3, "ill": 2, **MODES, **ODD}
 """How often each fault is drawn, relative to the others."""
-MODES = ("hang", "garbage", "cut", "error", "busy")
 PAUSE, LASTS = 3.0, (0.5, 8.0)
 """Mean seconds from one fault to the next, and how long one lasts."""
 WARM_ROWS, WARM_MS = 20_000, 50.0

@@ -14,11 +14,19 @@ import argparse
 import asyncio
 import json
 from collections import Counter
+from typing import Any
 
 from aiohttp import web
 
-MODES = ("well", "hang", "garbage", "cut", "error", "refuse", "unfit", "busy")
-"""Answers as they should be; never; not JSON; half of it; HTTP 500; 404; 422; 429."""
+FAILED = {
+    "abort": {"finish_reason": "abort"},
+    "null": {"message": {"role": "assistant", "content": None}},
+    "deep": {"message": json.loads('{"content":' * 400 + "1" + "}" * 400)},
+}
+"""Answers at HTTP 200 that are none, by what is odd about their choice."""
+MODES = ("well", "hang", "garbage", "cut", "error", "refuse", "unfit", "busy", "limited", "odd", *FAILED)
+"""Answers as they should be; never; not JSON; half of it; HTTP 500; 404; 422; 429; 429 with the time to wait;
+oddly, and right nevertheless; or one of ``FAILED``."""
 
 
 class Server:
@@ -52,15 +60,21 @@ class Server:
             raise
         finally:
             self.in_flight -= 1
-        if self.mode != "well":
+        if self.mode not in ("well", "odd", *FAILED):
             return self.misbehave()
-        self.answered[key] += 1
-        choice = {
+        text = f"answer {turn} to {first} \\boxed{{1}}"
+        choice: dict[str, Any] = {
             "index": 0,
-            "message": {"role": "assistant", "content": f"answer {turn} to {first} \\boxed{{1}}"},
+            "message": {"role": "assistant", "content": text},
             "finish_reason": "stop",
         }
-        usage = {"prompt_tokens": 10, "completion_tokens": 5}
+        usage: dict[str, Any] = {"prompt_tokens": 10, "completion_tokens": 5}
+        if self.mode == "odd":
+            parts = [{"type": "thinking", "thinking": "So ..."}, {"type": "text", "text": text}]
+            choice |= {"message": {"role": "assistant", "content": parts}, "finish_reason": "eos"}
+            usage = {"prompt_tokens": "10.0", "completion_tokens": 2**63}
+        choice |= FAILED.get(self.mode, {})
+        self.answered[key] += self.mode not in FAILED
         return web.json_response(
             {"id": key, "object": "chat.completion", "choices": [choice], "usage": usage}
         )
@@ -70,8 +84,9 @@ class Server:
             return web.Response(text="<html>no chat completion</html>", content_type="text/html")
         if self.mode == "cut":
             return web.Response(text='{"choices": [{"message": {"content": "answ', content_type="text/html")
-        status = {"refuse": 404, "unfit": 422, "busy": 429}.get(self.mode, 500)
-        return web.json_response({"error": {"message": self.mode}}, status=status)
+        status = {"refuse": 404, "unfit": 422, "busy": 429, "limited": 429}.get(self.mode, 500)
+        headers = {"retry-after-ms": "300"} if self.mode == "limited" else None
+        return web.json_response({"error": {"message": self.mode}}, status=status, headers=headers)
 
     async def models(self, request: web.Request) -> web.Response:
         self.checks += 1
