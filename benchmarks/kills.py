@@ -286,6 +286,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the runs that went wrong here")
     parser.add_argument("--json", type=Path, help="write the report to this file")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that its server does not outlive it
     with tempfile.TemporaryDirectory() as name:
         report, problems = run(
             (options.folder or Path(name)).absolute(), options.kills, options.seed, options.only
