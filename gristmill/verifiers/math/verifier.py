@@ -90,8 +90,9 @@ def _verify(options: Math, completion: str, reference: str) -> Verdict:
         rule = "unfinished" if found.problem.startswith("the last box") else "no answer"
         return unparseable(rule, found.problem if text.strip() else "the completion is empty")
     sentence = found.whole or found.clause  # one that is the reference itself is right, however it is read
-    if sentence and reference.strip() in (found.whole.strip(), text.strip()):
-        return decided(True, rule="same text", extracted=reference.strip())
+    stated = reference.strip()
+    if sentence and stated and stated in (found.whole.strip(), text.strip()):
+        return decided(True, rule="same text", extracted=stated)
     judged = _memo(options.memo)
     verdicts: list[Verdict] = []
     for answer, how in found.readings:

@@ -266,7 +266,7 @@ def test_only_the_models_of_the_recipe_are_read_from_the_log(place: Any) -> None
     ("kind", "options", "said"),
     [
         ("slurms", [], "Did you mean 'slurm'"),
-        ("slurm", ["partition=gpu"], "missing required field `time`"),
+        ("slurm", ["partition=gpu"], "the key 'time' is missing"),
         ("slurm", ["partition=gpu", "time=24:00:00", "gpus_per_tusk=1"], "Did you mean 'gpus_per_task'"),
         ("ray", ["cpus_per_task=none"], "cpus_per_task"),
         ("ray", ["cpus_per_task"], "not an assignment"),
