@@ -169,8 +169,8 @@ class Plugged(Struct, frozen=True):
 def test_a_plug_in_s_record_is_read_by_its_fields_and_by_a_map(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(registry._entries("records"), "plugged", raising=False)  # as before, at the end
-    registry.register("records", "plugged", f"{Plugged.__module__}:Plugged")
+    entry = registry.EntryPoint("plugged", f"{Plugged.__module__}:Plugged", "gristmill.records")
+    monkeypatch.setitem(registry._entries("records"), "plugged", entry)
     if registry.find("records", "plugged") is not Plugged:
         pytest.fail("the test's module was imported twice")
     path = jsonl(
