@@ -220,7 +220,9 @@ class Session(EngineWrapper):
             if (failure.retry_after or 0.0) > self._options.request_timeout:
                 raise _again(self._stop_all(until(failure)))
             if failure.cause == "limited" and waits < _MOST_WAITS:
-                waits += 1  # the pace holds all requests for as long as it takes
+                waits += 1  # the pace holds all requests for as long as it takes, or else this one waits
+                if not self._pace.held:
+                    await self._back_off(failure, waits)
                 continue
             if tries >= self._options.tries:
                 break

@@ -41,6 +41,8 @@ _PUT_COMPLETION = (
     " ON CONFLICT (key, sample) DO UPDATE SET completion = excluded.completion, created = excluded.created,"
     " seal = excluded.seal, generation = excluded.generation WHERE completion.generation < ?7"
 )
+_ANY_REQUEST = "SELECT 1 FROM request LIMIT 1"
+_MOST_FAMILIES = 100_000
 
 
 class _Job(NamedTuple):
@@ -73,6 +75,8 @@ class CompletionLog:
         self._file = self._identity()
         self._reader = LogReader(connect(self.path, busy_seconds), self.path, busy_seconds)
         self._claims = Claims()
+        # The families that are in the log, as long as they are few and this run alone has written them.
+        self._families: set[int] | None = None if self._reader.rows(_ANY_REQUEST) else set()
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # so that nothing is queued behind the end mark
         self._closed = False
@@ -92,9 +96,15 @@ class CompletionLog:
         answer, one to the same request with another ``max_tokens`` will do, if it ended by itself and fits.
         """
         have = self._reader.own(key, first, n, read_after)
-        if len(have) < n:
+        if len(have) < n and self._may_have(family(key.model, key.request)):
             have = self._reader.related(key, first, n, read_after) | have
         return have
+
+    def _may_have(self, number: int) -> bool:
+        """Whether the log may have a request of this family."""
+        if self._families is not None and (self._claims.shared or len(self._families) > _MOST_FAMILIES):
+            self._families = None
+        return self._families is None or number in self._families
 
     def holds(self, models: Collection[str]) -> bool:
         """Whether the log has a request to one of ``models``."""
@@ -117,7 +127,10 @@ class CompletionLog:
             text = written(completion)
             replaced = _ANY if (digest, sample) in self._reader.broken else after
             rows.append((digest, sample, text, now, seal(digest, sample, text), after, replaced))
-        held = await self._submit(request=(key, now, family(key.model, key.request)), completions=rows)
+        number = family(key.model, key.request)
+        if self._families is not None:
+            self._families.add(number)
+        held = await self._submit(request=(key, now, number), completions=rows)
         return (
             [held.get(sample, c) for sample, c in enumerate(completions, first)] if held else [*completions]
         )

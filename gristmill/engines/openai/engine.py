@@ -305,6 +305,9 @@ class OpenAIEngine:
         most = int(self._options.most_body_mb * 2**20)
         refused = response.status == 200
         most = most if refused else min(most, _FAILURE_BYTES)
+        plain = response.headers.get("Content-Encoding", "identity") == "identity"
+        if plain and response.content_length is not None and response.content_length <= most:
+            return await response.read()
         chunks, size = list[bytes](), 0
         async for chunk in response.content.iter_any():
             chunks.append(chunk)

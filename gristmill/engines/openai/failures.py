@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from time import time
 from typing import Any
 
@@ -151,7 +152,7 @@ def wait_of(headers: Mapping[str, str], said: float | None = None) -> float | No
 def hints(headers: Mapping[str, str]) -> list[Hint]:
     """What the headers say of limits: ``x-ratelimit-remaining-requests`` and ``-reset-requests``, the same of
     tokens, without either, and Anthropic's. A limit of which ``-1`` is left is not one."""
-    if not any("ratelimit" in name.lower() for name in headers):
+    if not _hinted(tuple(headers)):
         return []
     found = []
     for what, names in _HINTS.items():
@@ -167,6 +168,11 @@ def hints(headers: Mapping[str, str]) -> list[Hint]:
                 found.append(Hint(what, amount, until))
             break
     return found
+
+
+@lru_cache(64)  # a server sends the same headers with every answer
+def _hinted(names: tuple[str, ...]) -> bool:
+    return any("ratelimit" in name.lower() for name in names)
 
 
 _HINTS = {

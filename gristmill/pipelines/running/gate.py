@@ -37,20 +37,25 @@ class Gate(EngineWrapper):
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """What the engine answers; never returns once the gate is closed."""
         await self._pass()
+        if self.price is None and self._purse.budget is None:  # there is nothing to count
+            return await self._through(request, first, n)
         hold = await self._purse.hold(self.price, request, n)
         answers: list[Completion] | None = None
         try:
             await self._pass()
-            self.in_flight += 1
-            try:
-                answers = await self._engine.generate(request, first=first, n=n)
-            finally:
-                self.in_flight -= 1
-                if self.closed and not self.in_flight:
-                    self._idle.set()
+            answers = await self._through(request, first, n)
             return answers
         finally:
             self._purse.settle(hold, answers)
+
+    async def _through(self, request: Request, first: int, n: int) -> list[Completion]:
+        self.in_flight += 1
+        try:
+            return await self._engine.generate(request, first=first, n=n)
+        finally:
+            self.in_flight -= 1
+            if self.closed and not self.in_flight:
+                self._idle.set()
 
     async def _pass(self) -> None:
         """Return at once; once the gate is closed, never."""

@@ -17,6 +17,9 @@ UNUSABLE = "answer that nothing can be judged by"
 _AHEAD = 100_000
 """Rows of each source that are looked at before a run asks its engines; those behind it as they are read."""
 
+_NONE_OF = 500
+"""Where none of so many rows at the beginning has an answer, the others are not looked at beforehand."""
+
 Why = Callable[[Any], str]
 """From a record to why nothing can be judged by its answer; empty where it can."""
 
@@ -34,8 +37,11 @@ def check_answers(recipe: Recipe) -> None:
         why = _judge(recipe, node) if source.unusable_answers == "stop" else None
         if why is not None:
             taken = _AHEAD if recipe.limit is None else min(_AHEAD, recipe.limit)
-            for _ in islice(_checked(source, sources.read(source), why), taken):
-                pass
+            answered = False
+            for number, row in enumerate(islice(_checked(source, sources.read(source), why), taken), 1):
+                answered = answered or getattr(row, "answer", None) is not None
+                if number == _NONE_OF and not answered:
+                    break  # most likely none has one; those that do are looked at as they are read
 
 
 def _judge(recipe: Recipe, node: int) -> Why | None:
