@@ -159,6 +159,8 @@ def run(
         "log": log,
         "quiet": quiet,
         "replace": replace,
+        "pay_again": pay_again,
+        "confirm": asking(),
     }
     again = continued(recipe, overrides or [], limit, runs, log, resume=resume)
     again += distributed(executor, tasks, workers, option or [])
@@ -176,8 +178,6 @@ def run(
                     **given,
                     json=json,
                     watch=watch,
-                    pay_again=pay_again,
-                    confirm=asking(),
                     again=f"Continue with: {again}",
                     at_once=lambda: leave_at_once(again),
                 )

@@ -249,3 +249,13 @@ def test_a_private_authority_through_the_environment(
         with monkeypatch.context() as patch:
             patch.setenv(variable, certificate)
             assert texts(asyncio.run(main())) == ["4"]
+
+
+def test_a_proxy_is_taken_from_the_environment(odd: Odd, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The odd server stands for the proxy: it is asked for a host that exists nowhere, by the whole URL."""
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{odd.port}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    [got] = generated(OpenAI(base_url="http://model.invalid/plain/v1", model="m"), ask)
+    assert got.text.startswith("The answer to")
+    assert [visit.request.host for visit in odd.visits] == ["model.invalid"]

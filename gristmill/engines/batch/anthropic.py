@@ -109,6 +109,7 @@ class _Batches(Struct):
 class _Block(Struct):
     type: str
     text: str = ""
+    thinking: str = ""
 
 
 class _Usage(Struct):
@@ -188,7 +189,7 @@ class AnthropicDialect:
         return lines_of(await http.send("GET", f"/messages/batches/{batch}/results"))
 
     def completion(self, result: msgspec.Raw, request: Request) -> Completion:
-        """The texts of the answer; thinking is left out of it."""
+        """The texts of the answer, and apart from them what the model thought."""
         try:
             read = msgspec.json.decode(result, type=_Result).result
         except msgspec.DecodeError as error:
@@ -208,6 +209,7 @@ class AnthropicDialect:
             finish_reason=_REASONS.get(read.message.stop_reason or "", "other"),
             prompt_tokens=sum(count or 0 for count in counts),
             completion_tokens=usage.output_tokens or 0,
+            reasoning="\n\n".join(b.thinking for b in read.message.content if b.thinking),
         )
 
 

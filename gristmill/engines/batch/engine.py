@@ -22,6 +22,7 @@ from typing import Annotated, Any, Protocol, Self, TypeVar
 import aiohttp
 import msgspec
 from msgspec import Meta, Struct
+from yarl import URL
 
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.errors import EngineError, LogError, RequestRefusedError, RunStopped, TransientError
@@ -73,11 +74,19 @@ class BatchOptions(Protocol):
 class Http:
     """The requests to one server, with its secrets in the headers and never in a message."""
 
-    def __init__(self, base_url: str, secrets: Secrets, headers: Mapping[str, str], timeout: float) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        secrets: Secrets,
+        headers: Mapping[str, str],
+        timeout: float,
+        query: Mapping[str, str] | None = None,
+    ) -> None:
         self.base = base_url.rstrip("/")
         self._secrets = secrets
         self._headers = dict(headers)
         self._timeout = timeout
+        self._query = dict(query or {})
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -101,8 +110,9 @@ class Http:
         data = form if json is None else aiohttp.BytesPayload(json, content_type="application/json")
         assert self._session is not None, "used outside 'async with engine'"
         url = f"{self.base}{path}"
+        target = URL(url).extend_query(self._query)
         try:
-            async with self._session.request(method, url, data=data, allow_redirects=False) as response:
+            async with self._session.request(method, target, data=data, allow_redirects=False) as response:
                 body = await response.read()
                 status, headers = response.status, response.headers
         except TimeoutError as error:

@@ -67,7 +67,7 @@ class OpenAIBatch(ServerOptions, frozen=True, kw_only=True):
         plain = OpenAI(**{name: getattr(self, name) for name in ServerOptions.__struct_fields__})
         single = plain.open()
         access = Access(self, keys_of(self.key_names))
-        http = Http(self.base_url, access.secrets, access.pick()[1], self.request_timeout)
+        http = Http(self.base_url, access.secrets, access.pick()[1], self.request_timeout, access.query)
         dialect = OpenAIDialect(plain, access.secrets)
         return BatchEngine(self, http, dialect, single.model, single.abilities)
 

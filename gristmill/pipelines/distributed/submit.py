@@ -30,8 +30,11 @@ from gristmill.pipelines.rundir.directory import changed_keys
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import Summary, table
 from gristmill.pipelines.running import runner
-from gristmill.pipelines.running.checks.claim import claim, pacing
+from gristmill.pipelines.running.checks.answers import check_answers
+from gristmill.pipelines.running.checks.claim import Confirm, claim, pacing
+from gristmill.pipelines.running.checks.paying import check_log
 from gristmill.pipelines.running.finish import cautions
+from gristmill.pipelines.running.sessions import Engines
 from gristmill.pipelines.sources.source import Source
 
 _log = logging.getLogger(__name__)
@@ -49,11 +52,13 @@ def distribute(
     overrides: Sequence[str] = (),
     resume: bool = False,
     fresh: bool = False,
+    pay_again: bool = False,
     limit: int | None = None,
     runs: str | Path = "runs",
     log: str | Path | None = None,
     quiet: bool = False,
     replace: bool = False,
+    confirm: Confirm | None = None,
 ) -> Run | None:
     """Run a recipe in ``tasks`` tasks on the executor ``local``, ``slurm`` or ``ray``, at most ``workers`` of
     them at a time, and return what came of it; ``None`` for Slurm, to which it is only submitted.
@@ -75,15 +80,20 @@ def distribute(
             )
     chosen = open_options(executor, options)
     with hold_soon(Path(runs) / recipe.name, _LEAVING) as rundir:
-        ledger = claim(rundir, recipe, resume=resume, fresh=fresh, replace=replace, say=_log.warning)
+        ledger = claim(
+            rundir, recipe, resume=resume, fresh=fresh, replace=replace, confirm=confirm, say=_log.warning
+        )
+        check_answers(recipe)
+        path = runner.log_path(log)
+        with CompletionLog(path) as opened:
+            if not (pay_again or resume or fresh):
+                check_log(rundir, opened, Engines(recipe, opened).models, confirm)
+            read_after = rundir.fresh_since(opened, start=fresh)
         ledger.summary = lambda: Summary(recipe.name, recipe.seed, "", [], total=ledger.spent)
         ledger.begin()
         for text in cautions(recipe):
             _log.warning(text)
         rundir.note(f"{executor}: {recipe.name}, seed {recipe.seed}, in {tasks} tasks")
-        path = runner.log_path(log)
-        with CompletionLog(path) as opened:
-            read_after = rundir.fresh_since(opened, start=fresh)
         job = _job(recipe, chosen, rundir.path, path, tasks, workers, read_after)
     chain = [
         Planned(

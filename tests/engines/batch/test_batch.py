@@ -163,8 +163,8 @@ def test_anthropics_protocol(odd: Odd, tmp_path: Path, monkeypatch: pytest.Monke
         ask("d", temperature=1.5),
     ]
     got = answers(anthropic(odd, monkeypatch), tmp_path, *requests)
-    assert got[0] == Completion("to a", "stop", 7, 5)
-    assert got[1] == Completion("to b", "length", 7, 5)
+    assert got[0] == Completion("to a", "stop", 7, 5, reasoning="hm")
+    assert got[1] == Completion("to b", "length", 7, 5, reasoning="hm")
     assert [type(g) for g in got[2:]] == [TransientError] + [RequestRefusedError] * 3
     assert "no such thing" in str(got[3]) and "min_p" in str(got[4]) and "0 to 1, not 1.5" in str(got[5])
     created = next(v.body for v in odd.visits if v.request.method == "POST")
@@ -177,7 +177,7 @@ def test_anthropics_protocol(odd: Odd, tmp_path: Path, monkeypatch: pytest.Monke
         "stop_sequences": ["X"],
     }
     again = answers(anthropic(odd, monkeypatch), tmp_path, ask("expired"))
-    assert again == [Completion("to expired", "stop", 7, 5)]
+    assert again == [Completion("to expired", "stop", 7, 5, reasoning="hm")]
     assert sent(odd, "POST", "messages/batches") == 2
 
 
@@ -196,7 +196,9 @@ def test_anthropics_batches_are_found_again_by_time_and_size(
     asyncio.run(created())
     [state] = files(tmp_path)
     state.write_text(json.dumps({**json.loads(state.read_text()), "batch": None}))
-    assert answers(anthropic(odd, monkeypatch), tmp_path, ask("q")) == [Completion("to q", "stop", 7, 5)]
+    assert answers(anthropic(odd, monkeypatch), tmp_path, ask("q")) == [
+        Completion("to q", "stop", 7, 5, reasoning="hm")
+    ]
     assert sent(odd, "POST", "messages/batches") == 1
 
 
