@@ -75,8 +75,9 @@ class CompletionLog:
         self._file = self._identity()
         self._reader = LogReader(connect(self.path, busy_seconds), self.path, busy_seconds)
         self._claims = Claims()
-        # The families that are in the log, as long as they are few and this run alone has written them.
-        self._families: set[int] | None = None if self._reader.rows(_ANY_REQUEST) else set()
+        # The families in the log, while they are few and this run alone has written them; else None.
+        self._families: set[int] | None = None
+        self._looked = False
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()  # so that nothing is queued behind the end mark
         self._closed = False
@@ -102,6 +103,9 @@ class CompletionLog:
 
     def _may_have(self, number: int) -> bool:
         """Whether the log may have a request of this family."""
+        if not self._looked:
+            self._looked = True
+            self._families = None if self._reader.rows(_ANY_REQUEST) else set()
         if self._families is not None and (self._claims.shared or len(self._families) > _MOST_FAMILIES):
             self._families = None
         return self._families is None or number in self._families
