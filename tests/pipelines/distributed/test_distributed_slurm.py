@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 from distributed_parts import ENGINE, PHASES, STAGES, install, outputs
 
+from gristmill.cli.options import SOME
+
 pytest.importorskip("datatrove", reason="datatrove is not installed: pip install 'gristmill[distributed]'")
 
 SBATCH = """#!{python}
@@ -180,5 +182,5 @@ def test_the_submitted_scripts_make_one_machines_bytes_and_only_what_failed_is_s
             done = cluster.execute(job, index, place)
             assert done.returncode == 0, done.stderr
     one = place.gristmill("run", "test.yaml", "--runs", "one", "--log", "one.sqlite")
-    assert one.returncode == 0, one.stderr
+    assert one.returncode == SOME, one.stderr  # a stage fails on some rows
     assert outputs(place.path / "runs/test") == outputs(place.path / "one/test")
