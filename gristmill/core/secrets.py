@@ -87,7 +87,7 @@ class Secrets:
         return data
 
 
-def printable(text: str) -> str:
+def without_controls(text: str) -> str:
     """The text without terminal sequences, control characters and marks of direction; white space is a
     space."""
     return _CONTROL.sub(lambda found: " " if found[0] in "\t\n\v\f\r\x85" else "", text)

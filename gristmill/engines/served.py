@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Ability
 from gristmill.core.files import write_whole
-from gristmill.core.secrets import printable
+from gristmill.core.secrets import without_controls
 from gristmill.engines.pace import Pace
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,11 @@ class Servers:
 
 def telling(entry: dict[str, Any]) -> dict[str, Any]:
     """The fields of an entry of ``/models`` that are kept, as short texts."""
-    return {name: printable(f"{entry[name]}")[:_LONGEST] for name in _TELLING if entry.get(name) is not None}
+    return {
+        name: without_controls(f"{entry[name]}")[:_LONGEST]
+        for name in _TELLING
+        if entry.get(name) is not None
+    }
 
 
 def another_address(model: str, urls: list[str], url: str) -> str:

@@ -17,7 +17,7 @@ from odd_server import Odd, completion
 
 from gristmill.core.engine import Ability, Completion
 from gristmill.core.errors import GristmillError, RecipeError, ServerRefusedError, TransientError
-from gristmill.core.secrets import Secrets, printable, refuse_secrets
+from gristmill.core.secrets import Secrets, refuse_secrets, without_controls
 from gristmill.engines.endpoints import Endpoints
 from gristmill.engines.endpoints.endpoint import Endpoint
 from gristmill.engines.openai import OpenAI
@@ -186,7 +186,7 @@ def test_a_secret_is_taken_out_of_all_that_comes_back() -> None:
     secrets = Secrets(["se/cret key", "abc"])
     assert secrets.out_of("a se/cret key, a se%2Fcret%20key, abc") == "a ***, a ***, abc"
     assert secrets.out_of_bytes(b"x se/cret key") == b"x ***"
-    assert printable("a\x1b[31mred\x1b[0m\tb\x00\x9bc\u202ed") == "ared bcd"
+    assert without_controls("a\x1b[31mred\x1b[0m\tb\x00\x9bc\u202ed") == "ared bcd"
 
 
 def test_what_a_server_echoes_of_the_key_is_hidden(

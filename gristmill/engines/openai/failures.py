@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import EngineError, RequestRefusedError, ServerRefusedError, TransientError
-from gristmill.core.secrets import Secrets, printable
+from gristmill.core.secrets import Secrets, without_controls
 from gristmill.engines.pace import Hint
 
 _SNIPPET = 200
@@ -232,5 +232,5 @@ def readable(body: bytes) -> str:
 
 def snippet(text: str) -> str:
     """The beginning of ``text`` on one line, without control characters."""
-    text = " ".join(printable(text[: 4 * _SNIPPET]).split())
+    text = " ".join(without_controls(text[: 4 * _SNIPPET]).split())
     return text if len(text) <= _SNIPPET else text[:_SNIPPET] + "..."
