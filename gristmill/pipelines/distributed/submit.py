@@ -87,7 +87,7 @@ def distribute(
         path = runner.log_path(log)
         with CompletionLog(path) as opened:
             if not (pay_again or resume or fresh):
-                check_log(rundir, opened, Engines(recipe, opened).models, confirm)
+                check_log(rundir, opened, lambda: Engines(recipe, opened).models, confirm)
             read_after = rundir.fresh_since(opened, start=fresh)
         ledger.summary = lambda: Summary(recipe.name, recipe.seed, "", [], total=ledger.spent)
         ledger.begin()

@@ -238,7 +238,7 @@ class _Run:
             self.recipe, log, read_after=read_after, purse=purse, servers=Servers.beside(log.path)
         )
         if not (self.options.pay_again or self.options.resume or self.options.fresh):
-            check_log(self.rundir, log, engines.models, self.options.confirm)
+            check_log(self.rundir, log, lambda: engines.models, self.options.confirm)
         stopper = Stopper(engines.gates, self._say, self.options.at_once)
         purse.stop = stopper.stop
         self._stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopper.interrupt)

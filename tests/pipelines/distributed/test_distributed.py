@@ -295,3 +295,14 @@ def test_the_command_line_merges_logs_and_refuses_half_an_executor(place: Any) -
     ):
         refused = place.gristmill("run", "test.yaml", *words)
         assert (refused.returncode, refused.stderr) == (2, f"{error}\n")
+
+
+def test_tasks_over_a_log_without_the_runs_completions_ask_first(place: Any) -> None:
+    recipe = place.write_recipe(ENGINE, stages=STAGES[:1], part_rows=7)
+    paid = in_tasks(recipe, 2).summary.spent.requests
+    assert paid > 0
+    before = outputs(place.path / "runs/test")
+    with pytest.raises(RunError, match="--pay-again"):
+        in_tasks(recipe, 2, log="other.sqlite")
+    assert outputs(place.path / "runs/test") == before
+    assert in_tasks(recipe, 2, log="other.sqlite", pay_again=True).summary.spent.requests == paid
