@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import Any
 
@@ -146,3 +147,41 @@ def test_headers_of_limits() -> None:
     assert hints(anthropic) == [Hint("requests", 0, 1.0), Hint("tokens", 12, 30.0)]
     assert wait_of(anthropic) == 1.0
     assert wait_of({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9"}) == 9.0
+
+
+def refusals_of(pace: Pace, pattern: list[bool]) -> list[float]:
+    """One request after the other, refused without a time to wait where ``True``; the holds after each."""
+
+    async def main() -> list[float]:
+        held = []
+        for refused in pattern:
+            sent = await pace.turn(0)
+            if refused:
+                pace.refused(0, sent, None)
+            else:
+                pace.answered(0, [Completion("")])
+            held.append(pace.held)
+            if pace.held:
+                break
+        return held
+
+    return asyncio.run(main())
+
+
+def test_a_few_refusals_at_random_set_no_rate() -> None:
+    draw = random.Random(0)
+    pattern = [draw.random() < 0.04 for _ in range(3_000)]
+    assert sum(pattern) > 90
+    assert not any(refusals_of(Pace(ramp=False), pattern))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "least", "most"),
+    [
+        ([True] * 20, 6, 8),  # an eighth of the last dozens
+        ([i % 10 == 9 for i in range(4_000)], 900, 1_600),  # one in ten, for a thousand requests
+    ],
+)
+def test_a_share_of_refusals_that_lasts_is_a_limit(pattern: list[bool], least: int, most: int) -> None:
+    held = refusals_of(Pace(ramp=False), pattern)
+    assert held[-1] > 0 and least <= len(held) <= most

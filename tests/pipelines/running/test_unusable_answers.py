@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
 from gristmill.core.errors import InputError
 from gristmill.pipelines import load, plan, run
-from gristmill.pipelines.running.checks.answers import UNUSABLE
+from gristmill.pipelines.running.checks.answers import UNUSABLE, check_answers
 from gristmill.verifiers.math import Math
 from gristmill.verifiers.rules import Choice, Constraints, ShortAnswer
 
@@ -50,6 +51,18 @@ def test_such_rows_are_left_out_on_request(place: Any) -> None:
     source = done.summary.stages[0]
     assert (source.rows_out, source.rejected[UNUSABLE]) == (3, 1)
     assert done.summary.stages[1].verdicts == {"correct": 2}
+
+
+def test_a_source_that_begins_without_answers_is_looked_at_as_it_is_read(place: Any) -> None:
+    rows = [{"problem": f"{i} + 1?"} for i in range(600)]
+    for late, found_before in ((499, True), (500, False)):
+        told = [row | {"answer": "0/0"} if i == late else row for i, row in enumerate(rows)]
+        (place.path / "many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+        made = load(place.write_recipe(ENGINE, source={"path": "many.jsonl"}, stages=[{"stage": "sample"}]))
+        with nullcontext() if not found_before else pytest.raises(InputError, match=f"row {late + 1}"):
+            check_answers(made)
+        with pytest.raises(InputError, match=f"row {late + 1}"):
+            run(made, quiet=True, fresh=True)
 
 
 def test_where_nothing_judges_by_answers_none_is_looked_at(place: Any) -> None:
