@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from time import monotonic
 from types import TracebackType
@@ -151,24 +152,8 @@ class Pace:
 
         Every turn is ended by ``answered``, ``refused`` or ``failed``.
         """
-        if self._free:
-            self._sent += 1
-            self._accepted += 1
-            self._in_flight["requests"] += 1
-            self._in_flight["tokens"] += tokens
-            return monotonic()
-        if self._began is None:
-            self._began = monotonic()
-        if self._turn.locked() or self._delay(tokens) > 0:
-            async with self._turn:
-                while (delay := self._delay(tokens)) > 0:
-                    self._changed.clear()
-                    try:
-                        async with asyncio.timeout(max(delay, _TICK)):
-                            await self._changed.wait()
-                    except TimeoutError:
-                        continue
-        self._free = self._limits_nothing()
+        if not self._free:
+            await self._wait(tokens)
         self._sent += 1
         self._accepted += 1
         if self._tokens is not None:
@@ -179,6 +164,19 @@ class Pace:
             self._learned.take(1)
         self._fly(1, tokens)
         return monotonic()
+
+    async def _wait(self, tokens: float) -> None:
+        """Wait for the turn of a request, and look whether the next ones need to."""
+        if self._began is None:
+            self._began = monotonic()
+        if self._turn.locked() or self._delay(tokens) > 0:
+            async with self._turn:
+                while (delay := self._delay(tokens)) > 0:
+                    self._changed.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(max(delay, _TICK)):
+                            await self._changed.wait()
+        self._free = self._limits_nothing()
 
     def _limits_nothing(self) -> bool:
         known = (self._requests, self._tokens, self._learned)
@@ -306,10 +304,10 @@ class Pace:
         if self._met is None and requests < 0:
             self._met = monotonic()
             self._changed.set()
-        amounts = {"requests": requests, "tokens": tokens}
         self._in_flight["requests"] += requests
         self._in_flight["tokens"] += tokens
-        if requests > 0:
+        if requests > 0 and self._left:
+            amounts = {"requests": requests, "tokens": tokens}
             for what, (left, until) in self._left.items():
                 self._left[what] = left - amounts[what], until
 
