@@ -7,6 +7,8 @@ import itertools
 import os
 import sqlite3
 import time
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -109,22 +111,14 @@ def load(path: str | Path, lines: str | Path, *, model: str | None = None) -> Im
     added = seen = refused = 0
     reasons: list[tuple[int, str]] = []
     try:
-        with lines.open("rb") as file:
-            connection = open_log(path)
-            try:
-                numbered = enumerate(file, 1)
-                while batch := list(itertools.islice(numbered, _BATCH)):
-                    rows = []
-                    for number, text in batch:
-                        try:
-                            rows.append(_entry(text, model))
-                        except (msgspec.DecodeError, ValueError) as error:
-                            refused += 1
-                            reasons += [(number, str(error))] if len(reasons) < _SHOWN else []
-                    added += _insert(connection, rows)
-                    seen += len(rows)
-            finally:
-                connection.close()
+        with lines.open("rb") as file, closing(open_log(path)) as connection:
+            numbered = enumerate(file, 1)
+            while batch := list(itertools.islice(numbered, _BATCH)):
+                rows, faults = _entries(batch, model)
+                added += _insert(connection, rows)
+                seen += len(rows)
+                refused += len(faults)
+                reasons += faults[: _SHOWN - len(reasons)]
     except OSError as error:
         raise LogError(
             f"{lines}: this file cannot be read: {error.strerror or error}.", remedy="Check the path."
@@ -135,6 +129,20 @@ def load(path: str | Path, lines: str | Path, *, model: str | None = None) -> Im
 
 
 _Rows = tuple[tuple[object, ...], tuple[object, ...]]
+
+
+def _entries(
+    numbered: Iterable[tuple[int, bytes]], model: str | None
+) -> tuple[list[_Rows], list[tuple[int, str]]]:
+    """The rows of lines, and why others are refused, by their numbers."""
+    rows: list[_Rows] = []
+    faults: list[tuple[int, str]] = []
+    for number, text in numbered:
+        try:
+            rows.append(_entry(text, model))
+        except (msgspec.DecodeError, ValueError) as error:
+            faults.append((number, str(error)))
+    return rows, faults
 
 
 def _entry(text: bytes, model: str | None) -> _Rows:

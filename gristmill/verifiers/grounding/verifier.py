@@ -159,12 +159,10 @@ class Grounding(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         names: tuple[str, ...] = ()
         for sentence in split(completion, passages.ids):
             finding = self._finding(sentence, passages)
-            stranger = (
-                passages.stranger(sentence.text, names, finding.evidence) if finding.by == "quote" else ""
-            )
-            if (
-                stranger
-            ):  # "The Louvre is old. It is 330 metres tall.", where a passage says the latter of another
+            word_for_word = finding.by == "quote"
+            stranger = passages.stranger(sentence.text, names, finding.evidence) if word_for_word else ""
+            # "The Louvre is old. It is 330 metres tall.", where a passage says the latter of another.
+            if stranger:
                 why = f"its pronoun may mean {stranger!r}, which is not in that passage"
                 finding = replace(finding, status="undecided", by="lexical", why=why, open=True)
             found.append(finding)
