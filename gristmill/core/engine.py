@@ -24,6 +24,7 @@ class Ability(StrEnum):
     CONTINUE = "continue an assistant turn"
     LOGPROBS = "token log-probabilities"
     SCORE = "score given text"
+    REWARD = "reward given answers"
     SEED = "seed"
     MANY = "several completions of one prompt in one request"
 
@@ -83,6 +84,9 @@ class Request(Struct, frozen=True, omit_defaults=True):
     With ``score`` the log-probabilities of the prefix itself are asked for and nothing is generated
     (``Ability.SCORE``). The completion's text is then the prefix, and ``logprobs`` its tokens, each with
     the part of the prefix that it stands for: joined they are the prefix. ``completion_tokens`` is 0.
+
+    An engine with ``Ability.REWARD`` is a reward model, which takes such requests only: its completion's text
+    is JSON, a list of rows of numbers: one row for the whole answer, or one for each of its steps.
     """
 
     messages: tuple[Message, ...]

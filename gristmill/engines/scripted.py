@@ -18,7 +18,7 @@ from gristmill.core.errors import InputError, RecipeError, RequestRefusedError, 
 from gristmill.engines.options import EngineOptions
 
 Text = Annotated[str | Completion, Meta(description="a text, or a whole completion")]
-ABILITIES = frozenset(Ability) - {Ability.LOGPROBS, Ability.SCORE}
+ABILITIES = frozenset(Ability) - {Ability.LOGPROBS, Ability.SCORE, Ability.REWARD}
 
 _encode = msgspec.json.Encoder().encode
 
@@ -76,6 +76,7 @@ class ScriptedEngine:
     """An engine that answers by calling ``function(request, sample index)``; see ``Scripted``.
 
     ``score(messages, text)`` returns the scored tokens of a text; with it the engine has ``Ability.SCORE``.
+    With ``Ability.REWARD`` among ``abilities`` the function answers those requests, with JSON.
     The tokens of a plain text and of its prompt are counted as words. ``requests`` counts the tries.
     """
 
@@ -122,7 +123,7 @@ class ScriptedEngine:
         return [self._completion(request, first + i, counted=i == 0) for i in range(n)]
 
     def _completion(self, request: Request, index: int, *, counted: bool) -> Completion:
-        if request.score:
+        if request.score and Ability.REWARD not in self.abilities:
             if self._score is None:
                 raise RequestRefusedError("scripted: this engine has no function that scores a text")
             tokens = tuple(self._score(request.messages, request.prefix))

@@ -133,10 +133,11 @@ class Session(EngineWrapper):
         Each is in the log when this returns. Two callers that want the same sample at the same time pay
         for it once. ``RecipeError`` if the request asks to score a text and the engine cannot.
         """
-        if request.score and Ability.SCORE not in self.abilities:
+        if request.score and not self.abilities & {Ability.SCORE, Ability.REWARD}:
             raise RecipeError(
                 f"the engine {self.model} cannot score a given text.",
-                remedy="Use a vLLM server ('kind: openai' with 'score' among its abilities).",
+                remedy="Use a vLLM server ('kind: openai' with 'score' among its abilities), or the kind "
+                "'transformers'.",
             )
         try:
             key = request_key(self.model, request)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def scripted() -> Engine:
-    abilities = frozenset(Ability)
+    abilities = frozenset(Ability) - {Ability.REWARD}
     return ScriptedEngine(behaviour.pretend, abilities=abilities, score=behaviour.pretend_score)
 
 
@@ -46,7 +46,7 @@ class OnServer:
         self._server = vllm_server()
         self._client: OpenAIEngine | None = None
         self.model = "the model of the server"
-        self.abilities = frozenset(Ability)
+        self.abilities = frozenset(Ability) - {Ability.REWARD}
         self.concurrency = 64
 
     async def __aenter__(self) -> Self:
