@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from gristmill.engines.log.store import CompletionLog
     from gristmill.engines.none import NoEngine
     from gristmill.engines.openai.engine import OpenAI
+    from gristmill.engines.openai.rewards import RewardServer
     from gristmill.engines.options import EngineOptions
     from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine
     from gristmill.engines.session import Session, Stats
+    from gristmill.engines.transformers import Transformers, TransformersReward
     from gristmill.engines.vllm import Vllm
     from gristmill.engines.vllm.server import VllmServer
 
@@ -31,10 +33,13 @@ __all__ = [
     "OpenAI",
     "OpenAIBatch",
     "Reply",
+    "RewardServer",
     "Scripted",
     "ScriptedEngine",
     "Session",
     "Stats",
+    "Transformers",
+    "TransformersReward",
     "Vllm",
     "VllmServer",
 ]
@@ -52,7 +57,10 @@ __getattr__, __dir__ = lazily(
         "OpenAI": ".openai.engine",
         "OpenAIBatch": ".batch",
         "Reply": ".scripted",
+        "RewardServer": ".openai.rewards",
         "Scripted": ".scripted",
+        "Transformers": ".transformers",
+        "TransformersReward": ".transformers",
         "ScriptedEngine": ".scripted",
         "Session": ".session",
         "Stats": ".session",

@@ -21,6 +21,11 @@ import msgspec
 from gristmill.core.files import write_whole
 from gristmill.core.machine import cores
 
+MODEL_FILES = (
+    *("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf"),
+    *("*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"),
+)
+"""The files of a model's directory that decide what it says."""
 _BLOCK = 64 << 20  # a thread's work at a time
 _CHUNK = 4 << 20
 _REMEMBERED = 8 << 20  # bytes from which on a file's digest is kept

@@ -50,7 +50,14 @@ _PROBES = {
         Request(_ONE, Sampling(max_tokens=1, logprobs=0)),
         "Use a server that returns them (vLLM, SGLang, llama-server), or a stage that needs none.",
     ),
-    Ability.SCORE: (score_request(_ONE, "Yes"), "Use a vLLM server, the only kind that scores a given text."),
+    Ability.SCORE: (
+        score_request(_ONE, "Yes"),
+        "Use a vLLM server, the only kind of server that scores a given text, or the engine 'transformers'.",
+    ),
+    Ability.REWARD: (
+        score_request(_ONE, "Yes"),
+        "Set 'route' to what the server offers, and serve the reward model as one that pools.",
+    ),
 }
 """What is asked of a server before the first request, and the remedy where it cannot."""
 _SERVERS: dict[str, ContinueMode] = {"vllm": "vllm", "sglang": "vllm", "llamacpp": "prefill"}

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
 from gristmill.engines.options import ReadingOptions, ReasoningAs
-from gristmill.engines.weights import file_identity, folder_identity
+from gristmill.engines.weights import MODEL_FILES, file_identity, folder_identity
 
 ADAPTER = "adapter"
 """The name under which the LoRA adapter is known to vLLM."""
@@ -59,10 +59,6 @@ _OURS = {
     "port": "port",
     "api_key": "base_url",
 }
-_MODEL_FILES = (
-    *("*.safetensors", "*.bin", "*.pt", "*.pth", "*.gguf"),
-    *("*.json", "*.jinja", "*.model", "*.tiktoken", "*.txt", "*.py"),
-)
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -127,9 +123,9 @@ def identity(options: VllmOptions) -> str:
     A repository on the Hub is identified by its name (and ``revision``), since it may not be downloaded yet.
     """
     folder = Path(options.model)
-    parts = [folder_identity(folder, _MODEL_FILES) if folder.is_dir() else options.model]
+    parts = [folder_identity(folder, MODEL_FILES) if folder.is_dir() else options.model]
     if options.lora:
-        parts.append(f"lora={folder_identity(Path(options.lora), _MODEL_FILES)}")
+        parts.append(f"lora={folder_identity(Path(options.lora), MODEL_FILES)}")
     if options.chat_template:
         parts.append(f"template={file_identity(Path(options.chat_template))}")
     given = {name: _content(options.args[name]) for name in _MEANING if name in options.args}
@@ -143,7 +139,7 @@ def _content(value: Any) -> Any:
     """The identity of a directory (a tokenizer's, for example) that an argument names; other values as they
     are."""
     if isinstance(value, str) and value and Path(value).is_dir():
-        return folder_identity(Path(value), _MODEL_FILES)
+        return folder_identity(Path(value), MODEL_FILES)
     return value
 
 
