@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from gristmill.engines.transformers.options import Transformers, TransformersReward
+    from gristmill.engines.transformers.causal import Transformers
+    from gristmill.engines.transformers.rewards import TransformersReward
 
 __all__ = ["Transformers", "TransformersReward"]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "Transformers": ".options",
-        "TransformersReward": ".options",
+        "Transformers": ".causal",
+        "TransformersReward": ".rewards",
     },
 )

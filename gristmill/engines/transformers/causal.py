@@ -14,12 +14,25 @@ from gristmill.core.engine import Ability, Completion, Request, Sampling, TokenL
 from gristmill.core.errors import RequestRefusedError
 from gristmill.engines import scoring
 from gristmill.engines.reading import ReplyReader, answer_tokens
-from gristmill.engines.transformers.drawing import Drawing, Ends
-from gristmill.engines.transformers.local import Local
-from gristmill.engines.transformers.options import Transformers
+from gristmill.engines.transformers.drawing import Ends, RowDraws
+from gristmill.engines.transformers.local import LocalEngine
+from gristmill.engines.transformers.options import LocalModel
 
 _BEFORE = 4
 """Tokens before an answer that are decoded with it, so that its first space is not lost."""
+
+
+class Transformers(LocalModel, frozen=True, kw_only=True):
+    """A causal language model that Transformers runs in this process: it chats and scores given texts.
+
+    For small models, for scores, and for machines without vLLM. Sample i of a request is drawn with a
+    generator of its own, seed + i, so that it does not depend on what else is in its batch.
+    """
+
+    def open(self) -> TransformersEngine:
+        """The engine; the model is loaded with ``async with``."""
+        self.check()
+        return TransformersEngine(self)
 
 
 class _Draw(NamedTuple):
@@ -34,7 +47,7 @@ class _Drawn(NamedTuple):
     logprobs: tuple[TokenLogprob, ...] | None
 
 
-class TransformersEngine(Local):
+class TransformersEngine(LocalEngine):
     """A causal model at work; see ``Transformers``.
 
     A text is scored by one forward pass. It has no grammar, so a request with a schema is refused.
@@ -120,7 +133,7 @@ class TransformersEngine(Local):
         longest = max(len(item.tokens) for item in items)
         most = sampling.max_tokens if room is None else min(sampling.max_tokens, room - longest)
         ids, mask = self.padded([item.tokens for item in items], left=True)
-        drawing = Drawing(sampling, [item.seed for item in items])
+        drawing = RowDraws(sampling, [item.seed for item in items])
         ends = Ends(sampling.stop, longest, self._decoded)
         with torch.inference_mode():
             made = self._loaded.generate(

@@ -23,7 +23,7 @@ class _Token(NamedTuple):
         return TokenLogprob(piece(self.token), self.logprob, top)
 
 
-class Drawing:
+class RowDraws:
     """A logits processor that draws one token for each row, row i with the seed ``seeds[i]``."""
 
     def __init__(self, sampling: Sampling, seeds: Sequence[int]) -> None:

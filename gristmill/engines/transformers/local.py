@@ -22,7 +22,7 @@ class _Waiting(NamedTuple):
     future: asyncio.Future[Any]
 
 
-class Local:
+class LocalEngine:
     """A model that answers requests in batches: those with one key, at most ``batch`` at a time, in a thread.
 
     A subclass says how the model is loaded and what is computed of a batch.

@@ -1,10 +1,10 @@
-"""The options of models that Transformers loads: to sample from and to score texts, or to give rewards."""
+"""What is said of any model that Transformers loads in this process."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -12,10 +12,6 @@ from msgspec import Meta
 from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.engines.options import ReadingOptions
 from gristmill.engines.weights import MODEL_FILES, file_identity, folder_identity
-
-if TYPE_CHECKING:
-    from gristmill.engines.transformers.causal import TransformersEngine
-    from gristmill.engines.transformers.rewards import TransformersRewardEngine
 
 
 class LocalModel(ReadingOptions, frozen=True, kw_only=True):
@@ -74,49 +70,3 @@ class LocalModel(ReadingOptions, frozen=True, kw_only=True):
         if self.chat_template_kwargs:
             parts.append(msgspec.json.encode(self.chat_template_kwargs, order="sorted").decode())
         return " ".join(parts) + self.reading
-
-
-class Transformers(LocalModel, frozen=True, kw_only=True):
-    """A causal language model that Transformers runs in this process: it chats and scores given texts.
-
-    For small models, for scores, and for machines without vLLM. Sample i of a request is drawn with a
-    generator of its own, seed + i, so that it does not depend on what else is in its batch.
-    """
-
-    def open(self) -> TransformersEngine:
-        """The engine; the model is loaded with ``async with``."""
-        from gristmill.engines.transformers.causal import TransformersEngine
-
-        self.check()
-        return TransformersEngine(self)
-
-
-class TransformersReward(LocalModel, frozen=True, kw_only=True):
-    """A reward model that Transformers runs in this process: with a head over the whole conversation, or one
-    over its tokens (a process reward model)."""
-
-    head: Literal["sequence", "token"] = "sequence"
-    """``sequence``: the numbers of a sequence classification head; ``token``: those of a token
-    classification head at each ``tag``."""
-    tag: str = ""
-    """With ``token``: the step tag, which is one token of the model, such as ``<extra_0>``."""
-
-    def __post_init__(self) -> None:
-        if (self.head == "token") != bool(self.tag):
-            raise RecipeError(
-                "transformers-reward: 'head: token' and 'tag' go together.",
-                remedy="Give both, or neither for a reward of the whole answer.",
-            )
-
-    @property
-    def identity(self) -> str:
-        """As of other local models, with the tag."""
-        own: str = LocalModel.identity.fget(self)  # type: ignore[attr-defined]
-        return f"{own} rewards" + (f" at {self.tag}" if self.tag else "")
-
-    def open(self) -> TransformersRewardEngine:
-        """The engine; the model is loaded with ``async with``."""
-        from gristmill.engines.transformers.rewards import TransformersRewardEngine
-
-        self.check()
-        return TransformersRewardEngine(self)

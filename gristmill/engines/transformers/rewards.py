@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Request
-from gristmill.core.errors import EngineError, RequestRefusedError
-from gristmill.engines.transformers.local import Local
-from gristmill.engines.transformers.options import TransformersReward
+from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError
+from gristmill.engines.transformers.local import LocalEngine
+from gristmill.engines.transformers.options import LocalModel
 
 
-class TransformersRewardEngine(Local):
+class TransformersReward(LocalModel, frozen=True, kw_only=True):
+    """A reward model that Transformers runs in this process: with a head over the whole conversation, or one
+    over its tokens (a process reward model)."""
+
+    head: Literal["sequence", "token"] = "sequence"
+    """``sequence``: the numbers of a sequence classification head; ``token``: those of a token
+    classification head at each ``tag``."""
+    tag: str = ""
+    """With ``token``: the step tag, which is one token of the model, such as ``<extra_0>``."""
+
+    def __post_init__(self) -> None:
+        if (self.head == "token") != bool(self.tag):
+            raise RecipeError(
+                "transformers-reward: 'head: token' and 'tag' go together.",
+                remedy="Give both, or neither for a reward of the whole answer.",
+            )
+
+    @property
+    def identity(self) -> str:
+        """As of other local models, with the tag."""
+        own: str = LocalModel.identity.fget(self)  # type: ignore[attr-defined]
+        return f"{own} rewards" + (f" at {self.tag}" if self.tag else "")
+
+    def open(self) -> TransformersRewardEngine:
+        """The engine; the model is loaded with ``async with``."""
+        self.check()
+        return TransformersRewardEngine(self)
+
+
+class TransformersRewardEngine(LocalEngine):
     """A reward model at work; see ``TransformersReward`` and ``Ability.REWARD``."""
 
     def __init__(self, options: TransformersReward) -> None:
