@@ -241,10 +241,22 @@ class Graph:
                 raise RecipeError(
                     f"stage {stage!r} needs an engine that can {' and '.join(sorted(missing))}; "
                     f"{which} cannot.",
-                    remedy="Use another engine: llamacpp can do that on this machine."
-                    if kind != "llamacpp" and Ability.SCORE not in missing
-                    else "Use the openai engine with a server that can, and name it among its abilities.",
+                    remedy=_able(kind, missing),
                 )
+
+
+def _able(kind: str, missing: frozenset[Ability]) -> str:
+    """Which engine can do what one of this ``kind`` cannot."""
+    if Ability.REWARD in missing:
+        return "Use an engine of kind reward-server or transformers-reward."
+    if Ability.SCORE in missing:
+        return (
+            "Use the openai engine with a vLLM server, and name 'score' among its abilities; or the kind "
+            "transformers."
+        )
+    if kind != "llamacpp":
+        return "Use another engine: llamacpp can do that on this machine."
+    return "Use the openai engine with a server that can, and name it among its abilities."
 
 
 def written(

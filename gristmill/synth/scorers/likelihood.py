@@ -126,7 +126,7 @@ class Implicit(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class DensityRatio(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """log strong(answer) - log weak(answer): what a better aligned model of a family holds more likely than
-    a less aligned one (CDR, or Dr. SoW, arXiv 2411.02481).
+    a less aligned one (CDR, arXiv 2411.02481).
 
     The gap in alignment between the two matters more than their sizes: a model after preference training
     against the one before it.

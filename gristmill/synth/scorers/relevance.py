@@ -1,4 +1,5 @@
-"""Relevance with regularisers, a reward without preferences (R^3, arXiv 2402.03469).
+"""Relevance with regularisers, a reward without preferences (R^3, arXiv 2402.03469, whose later title is
+Rethinking the Role of Proxy Rewards).
 
 The definition is read off the authors' released code: relevance is the product of a retriever's embeddings
 (Contriever); to an open question it is multiplied by the answer's length in hundreds of words, for a closed

@@ -9,7 +9,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability
-from gristmill.core.errors import RecipeError, RequestRefusedError, RowRejected, ServerRefusedError
+from gristmill.core.errors import (
+    RecipeError,
+    RequestRefusedError,
+    RowRejected,
+    ServerRefusedError,
+    TransientError,
+)
 from gristmill.core.prompts import within
 from gristmill.core.records import Pair, Sampled, Score, with_score
 from gristmill.core.stages import Context, Estimate, RowStage
@@ -146,17 +152,20 @@ async def _scored(
 ) -> Sequence[Score]:
     """The scores that ``scorer`` gives to the answer (of a pair scorer: to both).
 
-    Where it raises ``RowRejected``, or the engine refuses this one request, all of its scores say so.
+    Where it raises ``RowRejected``, or the engine refuses the request, all of its scores say so. A request
+    that only failed rejects the row, as in any stage: the same command tries it again.
     """
     names: Sequence[str] = scorer.names(name)
     try:
         scores: Sequence[Score] = await scorer(*answers, context.about(record), name)
     except RowRejected as error:
+        if isinstance(error.__cause__, TransientError):
+            raise
         scores = [unscored(one, error.reason, error.message) for one in names]
     except ServerRefusedError:
         raise
     except RequestRefusedError as error:
-        scores = [unscored(one, "the engine refused the request", str(error)[:300]) for one in names]
+        scores = [unscored(one, "request refused", str(error)[:300]) for one in names]
     for one in scores:
         context.measure(f"{one.name} without a value", int(one.value is None))
     return scores

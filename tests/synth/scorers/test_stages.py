@@ -10,7 +10,13 @@ import pytest
 
 from gristmill.core.contracts import check_part
 from gristmill.core.engine import Message
-from gristmill.core.errors import RecipeError, RequestRefusedError, RowRejected, ServerRefusedError
+from gristmill.core.errors import (
+    RecipeError,
+    RequestRefusedError,
+    RowRejected,
+    ServerRefusedError,
+    TransientError,
+)
 from gristmill.core.records import Score, score_of
 from gristmill.core.stages import Context
 from gristmill.synth.scorers import Answered, PairScorer, ScorePairs, Scorer, ScoreSamples, VerifierScore
@@ -47,6 +53,8 @@ class Raises(Scorer, frozen=True, kw_only=True):
     error: str = "row"
 
     async def __call__(self, answer: Answered, context: Context, score: str) -> Sequence[Score]:
+        if self.error == "failed":  # as a session says it
+            raise RowRejected("request failed", "503 (the last of 6 tries)") from TransientError("503")
         raise {
             "row": RowRejected("not scored", "why"),
             "refused": RequestRefusedError("too long"),
@@ -85,7 +93,7 @@ def test_both_sides_of_a_pair_are_scored_and_a_pair_scorer_scores_the_pair() -> 
 
 
 def test_a_row_that_cannot_be_scored_is_kept_and_says_why() -> None:
-    for error, why in (("row", "not scored"), ("refused", "the engine refused the request")):
+    for error, why in (("row", "not scored"), ("refused", "request refused")):
         made = run(ScoreSamples(scorer=scorer("Raises", error=error), score="x"), sampled())
         found = score_of(made, "x")
         assert found is not None and found.value is None and found.verdict is not None
@@ -94,6 +102,11 @@ def test_a_row_that_cannot_be_scored_is_kept_and_says_why() -> None:
     made = run(ScorePairs(scorer=scorer("Characters"), score="n"), unanswered)
     assert set(values(made).values()) == {None}
     assert made.scores[0].verdict.detail == "the rejected side does not end with an assistant turn"
+
+
+def test_a_request_that_failed_rejects_the_row_so_that_it_is_tried_again() -> None:
+    with pytest.raises(RowRejected, match="the last of 6 tries"):
+        run(ScoreSamples(scorer=scorer("Raises", error="failed")), sampled())
 
 
 def test_a_server_that_refuses_everything_is_not_a_score() -> None:
