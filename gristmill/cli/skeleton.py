@@ -77,6 +77,19 @@ def test_it_keeps_its_contract():
     check_verifier({part}(), right=[("It is 4.2.", "4")], wrong=[("It is 5.", "4")])
 """,
     ),
+    "scorer": Skeleton(
+        "scorers",
+        "Hedges",
+        """\
+from gristmill.testing import check_scorer, sampled
+from {module} import {part}
+
+
+def test_it_keeps_its_contract():
+    [score] = check_scorer({part}(), [sampled(completion="Perhaps it is four.")])
+    assert score.value == 0.25
+""",
+    ),
     "engine": Skeleton(
         "engines",
         "Echo",

@@ -25,6 +25,7 @@ TUTORIALS = {
     "rephrase": "stage",
     "brief": "filter",
     "near": "verifier",
+    "hedges": "scorer",
     "echo": "engine",
     "instructions": "export",
 }
