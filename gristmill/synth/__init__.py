@@ -9,6 +9,8 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.synth.demonstrations import Demonstrations
     from gristmill.synth.judging import JudgePairs, JudgeSamples
+    from gristmill.synth.preferences.pairs import MakePairs
+    from gristmill.synth.preferences.unpaired import Unpaired
     from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking
     from gristmill.synth.refusal.ask import AskHeldOut, AskOrRefuse
     from gristmill.synth.refusal.calibration import ConfidencePairs, VerbalisedConfidence
@@ -52,6 +54,7 @@ __all__ = [
     "JudgeSamples",
     "JudgeSteps",
     "KnowledgeSamples",
+    "MakePairs",
     "Measure",
     "MeasurePairs",
     "OmegaLabels",
@@ -75,6 +78,7 @@ __all__ = [
     "TreeSearch",
     "TreeTraces",
     "Trial",
+    "Unpaired",
     "VerbalisedConfidence",
     "Verify",
     "VerifyPairs",
@@ -100,6 +104,7 @@ __getattr__, __dir__ = lazily(
         "JudgeSamples": ".judging",
         "JudgeSteps": ".step_values.judged",
         "KnowledgeSamples": ".refusal.probe",
+        "MakePairs": ".preferences.pairs",
         "Measure": ".scoring",
         "MeasurePairs": ".scoring",
         "OmegaLabels": ".tree_search.omega_harvest",
@@ -124,6 +129,7 @@ __getattr__, __dir__ = lazily(
         "TreeSearch": ".tree_search.mcts",
         "TreeTraces": ".tree_search.harvest",
         "Trial": ".self_correction",
+        "Unpaired": ".preferences.unpaired",
         "VerbalisedConfidence": ".refusal.calibration",
         "Verify": ".scoring",
         "VerifyPairs": ".scoring",

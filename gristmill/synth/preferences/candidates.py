@@ -1,4 +1,4 @@
-"""What can stand in a pair: the different answers to each prompt, each with the value that it is ranked by."""
+"""What can stand in a pair: the different answers to each prompt, with the values that they are ranked by."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def samples_of(frame: pl.LazyFrame, stage: str) -> pl.LazyFrame:
             raise RecipeError(
                 f"{stage}: the rows that it reads are not samples: they have no column {name!r} of the type "
                 "that samples have.",
-                remedy=f"Give it samples, or what 'group' made of them. The columns are: {', '.join(columns)}.",
+                remedy="Give it samples, or what 'group' made of them. "
+                f"The columns are: {', '.join(columns)}.",
             )
     return frame
 
@@ -49,8 +50,8 @@ def samples_of(frame: pl.LazyFrame, stage: str) -> pl.LazyFrame:
 def valued(frame: pl.LazyFrame, by: Sequence[Expression], stage: str) -> pl.LazyFrame:
     """The frame with the value of each expression in the columns ``value0``, ``value1`` ...
 
-    A number is itself, a truth value 1 or 0, and text the outcome of a verdict: 1 where it is correct, 0 where
-    it is incorrect, null where it is undecided. ``RecipeError`` for anything else.
+    A number is itself, a truth value 1 or 0, and text the outcome of a verdict: 1 where it is correct, 0
+    where it is incorrect, null where it is undecided. ``RecipeError`` for anything else.
     """
     import polars as pl
 
@@ -80,8 +81,8 @@ def _outcomes(expression: str, stage: str) -> Any:
         strange = texts.filter(texts.is_not_null() & ~texts.is_in(known))
         if strange.len():
             raise GristmillError(
-                f"{stage}: by: {expression!r} is {strange[0][:80]!r} in some row, which is not the outcome of a "
-                "verdict.",
+                f"{stage}: by: {expression!r} is {strange[0][:80]!r} in some row, which is not the outcome of "
+                "a verdict.",
                 remedy="Rank by a verdict or by a number: by: verdict, by: scores.NAME, "
                 "by: CAST(meta.KEY AS DOUBLE).",
             )
@@ -94,8 +95,8 @@ def won(judged: pl.LazyFrame, score: str) -> pl.LazyFrame:
     """The share of its comparisons that each sample won, as ``id`` and ``won``; a tie is half a win.
 
     ``judged`` are pairs of the stage ``pairs``, with a score that is 1 where the chosen side is better, 0
-    where the rejected one is, 0.5 for a tie and null without a verdict, as ``judge_pairs`` writes it. Such win
-    rates are what direct Nash optimisation (arXiv 2404.03715) makes its pairs of.
+    where the rejected one is, 0.5 for a tie and null without a verdict, as ``judge_pairs`` writes it. Such
+    win rates are what direct Nash optimisation (arXiv 2404.03715) makes its pairs of.
     """
     import polars as pl
 
@@ -120,7 +121,8 @@ class Pool:
     ``rows`` are the samples' own columns. ``table`` has a row for each candidate, by group, best first:
     ``group`` (a problem and a prompt), ``problem`` (the place of the problem among all), ``row`` (in
     ``rows``), ``value``, ``chars``, ``at`` (its place in the group), ``size`` (of the group), ``hash``.
-    ``problems`` has, by problem in order: ``problem_id``, ``usable``, ``valued``, ``texts``.
+    ``problems`` has, by problem in order: ``problem_id``, ``usable``, ``valued``, ``texts``; ``samples`` of
+    each sample ``id``, ``row``, ``usable``, and ``told``: whether it has a value besides.
     """
 
     def __init__(self, samples: pl.LazyFrame, keys: int, seed: int, *, win_rate: bool) -> None:
@@ -137,6 +139,7 @@ class Pool:
         )
         has = pl.all_horizontal(pl.col(v).is_not_null() for v in values)
         usable, told = pl.col("usable"), pl.col("usable") & has
+        self.samples = texts.select("id", "row", "usable", told.alias("told"))
         self.problems = (
             texts.group_by("problem", maintain_order=True)
             .agg(

@@ -102,7 +102,7 @@ class MakePairs(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True)
             )
         if self.above is not None and self.below is not None and self.below >= self.above:
             raise RecipeError(
-                f"pairs: below: {self.below:g} is not less than above: {self.above:g}, so ties could be pairs.",
+                f"pairs: below: {self.below:g} is not less than above: {self.above:g}.",
                 remedy="Let 'below' be less than 'above'.",
             )
         measured = self.margin > 0 or "threshold" in rules or "outcome" in rules

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gristmill.core.records import Pair
+from gristmill.core.records import Labelled, Pair
 from gristmill.core.schema import schema
+from gristmill.core.stages import REJECTED_REASON
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,7 +20,7 @@ OWN = {"similarity": "hard", "length_before": "length_matched"}
 
 
 def as_pairs(rows: pl.DataFrame, made: pl.DataFrame) -> pl.DataFrame:
-    """Pairs of the places ``row`` and ``row_rejected`` in ``rows``, with ``kind`` and what is known of each."""
+    """Pairs of the places ``row`` and ``row_rejected`` in ``rows``, with their ``kind`` and scores."""
     import polars as pl
 
     own = [_score_list(made.height, "margin", made["margin"])]
@@ -172,3 +173,86 @@ def with_keys(meta: pl.Expr, keys: pl.Expr) -> pl.Expr:
     own = meta.str.strip_chars().str.strip_suffix("}")
     between = pl.when(own.str.strip_chars() == "{").then(pl.lit("")).otherwise(pl.lit(","))
     return own + between + keys.struct.json_encode().str.slice(1)
+
+
+def labelled_samples(rows: pl.DataFrame, taken: pl.DataFrame) -> pl.DataFrame:
+    """Labelled rows of the places ``row`` in ``rows``, with the ``label`` of each."""
+    import polars as pl
+
+    at = taken["row"].to_arrow()
+    found = pl.DataFrame(
+        {
+            "id": rows["id"].gather(taken["row"]),
+            "problem_id": rows["problem_id"].gather(taken["row"]),
+            "prompt": pl.from_arrow(prompts(rows).take(at)),
+            "completion": pl.from_arrow(said(rows).take(at)),
+            "label": taken["label"],
+            "weight": pl.repeat(1.0, taken.height, eager=True),
+            "scores": pl.from_arrow(scores(rows, "").take(at)),
+            "meta": optional(rows, "meta").gather(taken["row"]).fill_null("{}"),
+        }
+    )
+    return found.select(pl.col(name).cast(kind) for name, kind in schema(Labelled).items())
+
+
+def labelled_sides(pairs: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Both sides of each pair as labelled rows, each text to a prompt once; and the rejected sides.
+
+    Sides have the scores that begin with their name, without it; ``score`` for the side's name alone.
+    """
+    import polars as pl
+
+    rows = pairs.select("id", "problem_id", "prompt", "chosen", "rejected", "scores", "meta").collect()
+    both = [
+        pl.DataFrame(
+            {
+                "pair": pl.int_range(rows.height, eager=True),
+                "id": rows["id"] + f"/{side}",
+                "problem_id": rows["problem_id"],
+                "prompt": rows["prompt"],
+                "completion": rows[side],
+                "label": pl.repeat(side == "chosen", rows.height, eager=True),
+                "weight": pl.repeat(1.0, rows.height, eager=True),
+                "scores": pl.from_arrow(_side_scores(rows["scores"], side)),
+                "meta": rows["meta"],
+            }
+        )
+        for side in ("chosen", "rejected")
+    ]
+    found = pl.concat(both).sort("pair", maintain_order=True)
+    text = [
+        pl.col(name).list.eval(pl.element().struct.json_encode()).list.join("\x1f").alias(f"\x1f{name}")
+        for name in ("prompt", "completion")
+    ]
+    found = found.with_columns(text).with_columns(
+        pl.col("label").n_unique().over("\x1fprompt", "\x1fcompletion").alias("labels"),
+        pl.int_range(pl.len()).over("\x1fprompt", "\x1fcompletion").alias("earlier"),
+    )
+    reason = (
+        pl.when(pl.col("labels") > 1)
+        .then(pl.lit("unpaired: chosen in one pair and rejected in another"))
+        .when(pl.col("earlier") > 0)
+        .then(pl.lit("unpaired: the same side as in an earlier pair"))
+    )
+    found = found.with_columns(reason.alias(REJECTED_REASON))
+    out = found.filter(pl.col(REJECTED_REASON).is_not_null()).select("id", REJECTED_REASON)
+    kept = found.filter(pl.col(REJECTED_REASON).is_null())
+    return kept.select(pl.col(name).cast(kind) for name, kind in schema(Labelled).items()), out
+
+
+def _side_scores(scores: pl.Series, side: str) -> Any:
+    """The scores of one side of pairs, under their own names."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lists = scores.to_arrow()
+    names, values, verdicts = lists.flatten().flatten()
+    mine = pc.or_(pc.equal(names, side), pc.starts_with(names, f"{side}_"))
+    own = pc.utf8_slice_codeunits(names, len(side) + 1)
+    own = pc.if_else(pc.equal(names, side), pa.scalar("score", own.type), own)
+    items = pa.StructArray.from_arrays([own, values, verdicts], ["name", "value", "verdict"])
+    before = np.concatenate([[0], np.cumsum(mine.to_numpy(zero_copy_only=False))]).astype(np.int64)
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    return pa.LargeListArray.from_arrays(pa.array(before[ends]), items.filter(mine))
