@@ -81,8 +81,8 @@ def _outcomes(expression: str, stage: str) -> Any:
         strange = texts.filter(texts.is_not_null() & ~texts.is_in(known))
         if strange.len():
             raise GristmillError(
-                f"{stage}: by: {expression!r} is {strange[0][:80]!r} in some row, which is not the outcome of "
-                "a verdict.",
+                f"{stage}: by: {expression!r} is {strange[0][:80]!r} in some row, which is not the outcome "
+                "of a verdict.",
                 remedy="Rank by a verdict or by a number: by: verdict, by: scores.NAME, "
                 "by: CAST(meta.KEY AS DOUBLE).",
             )

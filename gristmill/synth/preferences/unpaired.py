@@ -48,8 +48,8 @@ class Unpaired(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The greatest value of a sample with the label false. It is less than ``above``."""
     balance: Literal["weights", "rows", "none"] = "weights"
     """What is done where the ratio of wanted to unwanted rows lies outside of ``ratio``. ``weights``: the
-    rarer label gets a weight above 1 that brings the weighted ratio to the nearer end. ``rows``: rows of the more
-    frequent label are rejected, by a seeded hash of their ids. ``none``: nothing."""
+    rarer label gets a weight above 1 that brings the weighted ratio to the nearer end. ``rows``: rows of the
+    more frequent label are rejected, by a seeded hash of their ids. ``none``: nothing."""
     ratio: tuple[Positive, Positive] = (1.0, 4 / 3)
     """The least and the greatest λ_D n_D / (λ_U n_U)."""
 
