@@ -11,7 +11,6 @@ import msgspec
 
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.records import Pair
-from gristmill.core.schema import schema
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import Run, open_run
@@ -78,7 +77,7 @@ def _holds_pairs(run: Run, stage: str) -> bool:
     import polars as pl
 
     found = pl.read_parquet_schema(parts.part_files(run.folder(stage))[0])
-    return schema(Pair).items() <= dict(found).items()
+    return all(field.name in found for field in msgspec.structs.fields(Pair) if field.required)
 
 
 def _last(run: Run) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -47,9 +46,9 @@ def test_pairs_with_user_turns_are_dropped_or_kept_where_that_is_wanted() -> Non
     assert TrlDpo(user_turns="keep").remarks(M_D3) == {"user turns inside what is compared": 1}
 
 
-def test_kto_rows_have_a_label_and_the_weight_is_remarked(tmp_path: Path) -> None:
+def test_kto_rows_have_a_label_and_the_weight_is_remarked() -> None:
     [row] = TrlKto().rows(KEPT)
-    assert msgspec.to_builtins(row) == {
+    assert msgspec.json.decode(msgspec.json.encode(row)) == {
         "id": "k",
         "prompt": [{"role": "user", "content": "2 + 2?"}],
         "completion": [{"role": "assistant", "content": "4"}],

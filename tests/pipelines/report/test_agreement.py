@@ -15,7 +15,7 @@ FOUR = (
     ". 3 3 3 2 3 4 2 2 5 1 .",
     "1 2 3 3 2 4 4 1 2 5 1 .",
 )
-"""Four observers of twelve units, some missing (Krippendorff, Computing Krippendorff's Alpha-Reliability, 2011)."""
+"""Four observers of twelve units, some missing (Krippendorff, Computing Alpha-Reliability, 2011)."""
 UNITS = list(zip(*([None if v == "." else float(v) for v in row.split()] for row in FOUR), strict=True))
 
 
