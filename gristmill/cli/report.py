@@ -40,7 +40,7 @@ def pairs(
     """Margins, lengths, biases, agreement of scorers, repeated prompts and contradictions of pairs."""
     from gristmill.pipelines.report import text
     from gristmill.pipelines.report.pairs import as_json, report
-    from gristmill.pipelines.report.reading import Reading
+    from gristmill.pipelines.report.reading import PairsRead
 
     options: dict[str, Any] = {} if layout is None else {"layout": layout}
     for one in column or []:
@@ -48,6 +48,6 @@ def pairs(
         if not equals:
             raise RecipeError(f"--column {one!r} has no '='.", remedy="Write --column FIELD=COLUMN.")
         options.setdefault("columns", {})[field] = name
-    reading = Reading(what, runs=runs, partial=partial, options=options)
+    reading = PairsRead(what, runs=runs, partial=partial, options=options)
     found = report(reading, name=reading.name, by=by)
     typer.echo(as_json(found) if json else text.table(found))

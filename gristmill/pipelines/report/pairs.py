@@ -85,7 +85,7 @@ class Contradictions(Struct, frozen=True):
     problems: tuple[str, ...]
 
 
-class Report(Struct, frozen=True):
+class PairsReport(Struct, frozen=True):
     """What ``gristmill report pairs`` says of a set of pairs."""
 
     name: str
@@ -123,7 +123,7 @@ class _Facts(Struct, frozen=True):
     before: float | None
 
 
-def report(pairs: Iterable[Pair], *, name: str = "", by: str | None = None) -> Report:
+def report(pairs: Iterable[Pair], *, name: str = "", by: str | None = None) -> PairsReport:
     """The report on ``pairs``; ``by`` is the key of ``meta`` by which they are counted as sources.
 
     About a kilobyte of each pair is held in memory.
@@ -147,7 +147,7 @@ def report(pairs: Iterable[Pair], *, name: str = "", by: str | None = None) -> R
     prompts = Counter(f.prompt for f in facts)
     names = sorted({n for f in facts for n in f.votes})
     measured = sorted({n for f in facts for n in f.margins})
-    return Report(
+    return PairsReport(
         name=name,
         pairs=len(facts),
         prompts=len(prompts),
@@ -297,6 +297,6 @@ def _contradictions(facts: list[_Facts]) -> Contradictions:
     return Contradictions(turned, round_, tuple(problems[:10]))
 
 
-def as_json(found: Report) -> str:
-    """The report as JSON, with the keys of ``Report``."""
+def as_json(found: PairsReport) -> str:
+    """The report as JSON, with the keys of ``PairsReport``."""
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()

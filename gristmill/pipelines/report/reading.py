@@ -18,7 +18,7 @@ from gristmill.pipelines.sources import source
 from gristmill.pipelines.sources.options import Source
 
 
-class Reading:
+class PairsRead:
     """An iterator of pairs; ``rejected`` counts by reason the rows of a file that gave none."""
 
     def __init__(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gristmill.pipelines.report.pairs import Report
+from gristmill.pipelines.report.pairs import PairsReport
 from gristmill.pipelines.rundir.summary import align, printable
 
 _MOST = 12
 """Names that are listed of a kind; the others are counted together."""
 
 
-def table(found: Report) -> str:
+def table(found: PairsReport) -> str:
     """The report, a block for each part that there is something to say of."""
     lines = [f"{found.name}: {found.pairs:,} pairs of {found.prompts:,} prompts"]
     lines += [f"{n:>9,}  rejected: {printable(why)}" for why, n in found.rejected.items()]
@@ -43,7 +43,7 @@ def _counted(title: str, counts: Mapping[str, int]) -> list[str]:
     return [f"{title}: {', '.join(named)}" + (f", others {rest:,}" if rest else "")] if counts else []
 
 
-def _lengths(found: Report) -> Iterator[str]:
+def _lengths(found: PairsReport) -> Iterator[str]:
     lengths = found.lengths
     assert lengths is not None
     yield ""
@@ -56,14 +56,14 @@ def _lengths(found: Report) -> Iterator[str]:
         yield f"before pairs were matched by length the mean difference was {lengths.difference_before:+,.1f}"
 
 
-def _margins(found: Report) -> Iterator[tuple[str, ...]]:
+def _margins(found: PairsReport) -> Iterator[tuple[str, ...]]:
     yield "margin of", "pairs", "mean", "median", "least", "greatest", "ties", "backward"
     for name, m in found.margins.items():
         numbers = (m.mean, m.median, m.least, m.greatest)
         yield printable(name), f"{m.pairs:,}", *map(_number, numbers), f"{m.ties:,}", f"{m.backward:,}"
 
 
-def _scorers(found: Report) -> Iterator[tuple[str, ...]]:
+def _scorers(found: PairsReport) -> Iterator[tuple[str, ...]]:
     yield "scorer", "decided", "prefers chosen", "prefers longer", "95 % interval", "shown first", "swayed"
     for name, s in found.scorers.items():
         low_high = "-" if s.longer_interval is None else "{:.3f}-{:.3f}".format(*s.longer_interval)
@@ -71,7 +71,7 @@ def _scorers(found: Report) -> Iterator[tuple[str, ...]]:
         yield printable(name), f"{s.decided:,}", *shares
 
 
-def _agreement(found: Report) -> Iterator[tuple[str, ...]]:
+def _agreement(found: PairsReport) -> Iterator[tuple[str, ...]]:
     yield "scorers", "pairs", "same", "kappa"
     for one in found.agreement:
         yield printable(" and ".join(one.scorers)), f"{one.pairs:,}", f"{one.same:.3f}", _number(one.kappa)
@@ -81,7 +81,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _faults(found: Report) -> Iterator[str]:
+def _faults(found: PairsReport) -> Iterator[str]:
     yield f"{found.repeated_prompts:>9,}  pairs have a prompt that another pair has"
     yield f"{found.repeated_pairs:>9,}  pairs are there already"
     yield f"{found.equal_sides:>9,}  pairs have equal sides"

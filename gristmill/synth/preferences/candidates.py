@@ -1,4 +1,4 @@
-"""What can stand in a pair: the different answers to each prompt, with the values that they are ranked by."""
+"""What can be in a pair: the different answers to each prompt, with the values that they are ranked by."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def won(judged: pl.LazyFrame, score: str) -> pl.LazyFrame:
     return pl.concat(sides).drop_nulls().group_by("id", maintain_order=True).agg(pl.col("won").mean())
 
 
-class Pool:
+class Candidates:
     """The candidates of all problems, and of each problem how far its samples came.
 
     ``rows`` are the samples' own columns. ``table`` has a row for each candidate, by group, best first:

@@ -13,8 +13,8 @@ from gristmill.core.records import Pair
 from gristmill.core.stages import REJECTED_REASON, Anything, Relation
 from gristmill.filters.expressions import Expression, plain
 from gristmill.filters.tables import with_rejected
-from gristmill.synth.preferences.candidates import Pool, samples_of, valued, won
-from gristmill.synth.preferences.rules import Limits, Rule, pairs
+from gristmill.synth.preferences.candidates import Candidates, samples_of, valued, won
+from gristmill.synth.preferences.rules import PairLimits, Rule, pairs
 from gristmill.synth.preferences.sides import as_pairs
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ _SINGLE = ("best_worst", "best_random")
 class MakePairs(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes preference pairs of the samples of each problem: the better side has the higher value.
 
-    Candidates are the different answers to one prompt that have a value; equal texts (but for white space
-    around them) are one, with the mean of their values. Left out are answers that are blank, were cut off, or
+    Candidates are the different answers to one prompt that have a value; equal texts (white space around
+    them aside) are one, with the mean of their values. Left out are answers that are blank, were cut off, or
     whose own verdict is undecided, and texts found right and wrong. Ties never become pairs. A problem that
     gives no pair is rejected with the reason.
 
@@ -38,9 +38,9 @@ class MakePairs(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True)
     verdict are the pair's scores ``chosen_NAME`` and ``rejected_NAME``, the difference of the values is
     ``margin``, and ``meta`` has the problem's and the ids and models of the sides.
 
-    The rules' sources: best and worst of n, iterated DPO (arXiv 2312.11456); best against a random other,
-    UltraFeedback as Zephyr used it (arXiv 2310.16944); halves, UPO (arXiv 2409.11212); win rates, DNO (arXiv
-    2404.03715).
+    The rules' sources: best and worst of n, iterated DPO (arXiv 2312.11456) and SELM (arXiv 2405.19332); best
+    against a random other, UltraFeedback as Zephyr used it (arXiv 2310.16944); halves, UPO (arXiv
+    2409.11212); win rates, DNO (arXiv 2404.03715).
     """
 
     reads: ClassVar[type[Struct]] = Anything
@@ -74,7 +74,7 @@ class MakePairs(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The most pairs of a problem; by default one for ``best_worst`` and ``best_random``, and all for the
     others. A seeded hash of the samples' ids chooses where the rule has no order of its own."""
     per_sample: Count | None = None
-    """The most pairs of a problem in which one sample stands, on either side."""
+    """The most pairs of a problem that one sample is in, on either side."""
     similarity: Share = 0.0
     """For ``hard``: the least similarity of the texts, from 0 to 1 (rapidfuzz's ratio)."""
     length_ratio: Annotated[float, Meta(ge=1)] = 1.2
@@ -139,18 +139,18 @@ class MakePairs(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True)
                 won(frames[1], self.judged), on="id", how="left", maintain_order="left"
             )
             by = ["won"]
-        pool = Pool(valued(samples, by, "pairs"), len(by), seed, win_rate=self.win_rate)
+        pool = Candidates(valued(samples, by, "pairs"), len(by), seed, win_rate=self.win_rate)
         made = self._made(pool)
         kept = as_pairs(pool.rows, made)
         none = pool.problems.join(made.select("problem").unique(), on="problem", how="anti")
         rejected = self._rejected(none, pool.table)
         return with_rejected(kept.lazy(), rejected.lazy())
 
-    def _made(self, pool: Pool) -> pl.DataFrame:
+    def _made(self, pool: Candidates) -> pl.DataFrame:
         """The pairs of all rules, by problem, with the rule of each in ``kind``."""
         import polars as pl
 
-        limits = Limits(self.margin, self.above, self.below, self.similarity, self.length_ratio)
+        limits = PairLimits(self.margin, self.above, self.below, self.similarity, self.length_ratio)
         columns = {"problem": pl.UInt32, "row": pl.UInt32, "row_rejected": pl.UInt32, "margin": pl.Float64}
         more = {"similarity": pl.Float64, "length_before": pl.Float64, "kind": pl.String}
         made = pl.DataFrame(schema={**columns, **more})
@@ -171,7 +171,7 @@ class MakePairs(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return made.sort("problem", maintain_order=True)
 
     def _spared(self, part: pl.DataFrame, made: pl.DataFrame, most: int | None) -> pl.Series:
-        """Which pairs to take, in order, so that no sample stands in more than ``per_sample``."""
+        """Which pairs to take, in order, so that no sample is in more than ``per_sample``."""
         import polars as pl
 
         limit, uses, taken = self.per_sample or 0, dict[int, int](), dict[int, int]()

@@ -17,7 +17,7 @@ _MIX = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 """The constants of splitmix64, a mixing of 64 bits that is in the public domain (Steele, Lea, Flood 2014)."""
 
 
-class Limits(NamedTuple):
+class PairLimits(NamedTuple):
     """What the rules of a stage have in common: its options, by their names there."""
 
     margin: float
@@ -40,7 +40,7 @@ class Paths(NamedTuple):
     least: int = 2
 
 
-def paths(rule: Rule, limits: Limits) -> Paths:
+def paths(rule: Rule, limits: PairLimits) -> Paths:
     """The rule of that name. Halves: UPO, arXiv 2409.11212."""
     import polars as pl
 
@@ -59,11 +59,11 @@ def paths(rule: Rule, limits: Limits) -> Paths:
 
 
 def pairs(
-    table: pl.DataFrame, rule: Rule, limits: Limits, texts: Callable[[pl.Series], list[str]]
+    table: pl.DataFrame, rule: Rule, limits: PairLimits, texts: Callable[[pl.Series], list[str]]
 ) -> Iterator[pl.DataFrame]:
     """The pairs of a rule, in batches of whole problems, each problem's in the rule's order.
 
-    ``table`` is that of ``Pool``. Columns: ``problem``, ``row`` and ``row_rejected``, ``margin``,
+    ``table`` is that of ``Candidates``. Columns: ``problem``, ``row`` and ``row_rejected``, ``margin``,
     ``similarity`` (null unless the rule asks for it) and ``length_before``: the mean difference in characters
     of the problem's pairs before any is left out for its length. Neither ties nor equal texts are in them.
     """
@@ -110,7 +110,7 @@ def _batches(chosen: pl.DataFrame, rejected: pl.DataFrame) -> Iterator[tuple[int
 
 
 def _ordered(
-    found: pl.DataFrame, path: Paths, limits: Limits, texts: Callable[[pl.Series], list[str]]
+    found: pl.DataFrame, path: Paths, limits: PairLimits, texts: Callable[[pl.Series], list[str]]
 ) -> pl.DataFrame:
     import polars as pl
 

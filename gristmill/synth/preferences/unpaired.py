@@ -14,7 +14,7 @@ from gristmill.core.stages import REJECTED_REASON, Anything, Relation
 from gristmill.filters.expressions import Expression, plain
 from gristmill.filters.order import seeded_order
 from gristmill.filters.tables import with_rejected
-from gristmill.synth.preferences.candidates import Pool, samples_of, valued
+from gristmill.synth.preferences.candidates import Candidates, samples_of, valued
 from gristmill.synth.preferences.sides import labelled_samples, labelled_sides
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Unpaired(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Makes rows of one completion and a label each: of samples by their value, of pairs by their sides.
 
     Of samples the label is true where the value is at least ``above``, false where it is at most ``below``;
-    those between, and samples that could not stand in a pair (see ``pairs``), are rejected. Of pairs each
+    those between, and samples that could not be in a pair (see ``pairs``), are rejected. Of pairs each
     chosen side is a row with the label true, each rejected side one with false. The same text to the same
     prompt is one row; a text that is wanted in one place and unwanted in another is rejected.
 
@@ -76,7 +76,7 @@ class Unpaired(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
         import polars as pl
 
         samples = valued(samples_of(frame, "unpaired"), [self.by], "unpaired")
-        pool = Pool(samples, 1, seed, win_rate=False)
+        pool = Candidates(samples, 1, seed, win_rate=False)
         found = pool.table.select("row", "value").sort("row")
         wanted, unwanted = pl.col("value") >= self.above, pl.col("value") <= self.below
         taken = found.filter(wanted | unwanted).with_columns(wanted.alias("label"))

@@ -16,7 +16,7 @@ from gristmill.core.errors import GristmillError
 from gristmill.core.records import Pair, Score
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.report.pairs import report
-from gristmill.pipelines.report.reading import Reading
+from gristmill.pipelines.report.reading import PairsRead
 
 ULTRAFEEDBACK = [
     {
@@ -99,15 +99,15 @@ def test_ultrafeedback(tmp_path: Path) -> None:
 
 
 def test_helpsteer_and_rewardbench(tmp_path: Path) -> None:
-    found = report(Reading(str(written(tmp_path, HELPSTEER))))
+    found = report(PairsRead(str(written(tmp_path, HELPSTEER))))
     assert found.pairs == 3 and found.first_shown_preferred == pytest.approx(2 / 3)
-    bench = report(Reading(str(written(tmp_path, REWARDBENCH))))
+    bench = report(PairsRead(str(written(tmp_path, REWARDBENCH))))
     assert (bench.sources, bench.chosen_models, bench.rejected_models) == (
         {"chat-easy": 1},
         {"m1": 1},
         {"m2": 1},
     )
-    assert report(Reading(str(tmp_path / "rows.jsonl")), by="chosen_model").sources == {"m1": 1}
+    assert report(PairsRead(str(tmp_path / "rows.jsonl")), by="chosen_model").sources == {"m1": 1}
 
 
 def test_margins_ties_and_labels_that_a_score_contradicts() -> None:
@@ -199,6 +199,6 @@ def test_what_cannot_be_reported_on_is_an_error(tmp_path: Path) -> None:
         (str(written(tmp_path, [{"x": 1}])), "the layout is not recognised"),
     ):
         with pytest.raises(GristmillError, match=said):
-            report(Reading(what, runs=tmp_path))
+            report(PairsRead(what, runs=tmp_path))
     with pytest.raises(GristmillError, match="layout"):
-        Reading(str(tmp_path / "rows.jsonl"), options={"layout": "ultra"})
+        PairsRead(str(tmp_path / "rows.jsonl"), options={"layout": "ultra"})
