@@ -265,5 +265,5 @@ def written(
         return inputs[0] if own or stage.writes is None else stage.writes
     columns = dict(dry_run(where, stage, *inputs))
     columns.pop(REJECTED_REASON, None)
-    own = [] if stage.writes is None else [stage.writes]
-    return record_of(columns, [*own, *inputs, *known], name=f"{type(stage).__name__}Row")
+    declared = [] if stage.writes is None else [stage.writes]
+    return record_of(columns, [*declared, *inputs, *known], name=f"{type(stage).__name__}Row")
