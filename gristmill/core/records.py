@@ -165,6 +165,22 @@ class Pair(Struct, frozen=True):
     meta: str = "{}"
 
 
+class Labelled(Struct, frozen=True):
+    """A completion of ``prompt`` with a label of its own, in no pair: wanted (``True``) or not.
+
+    ``weight`` is its share of the loss. ``scores`` and ``meta`` are as in ``Pair``, of this one side.
+    """
+
+    id: str
+    problem_id: str
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    label: bool
+    weight: float = 1.0
+    scores: tuple[Score, ...] = ()
+    meta: str = "{}"
+
+
 class Judged(Struct, frozen=True):
     """A completion with the verifier's verdict on its answer.
 

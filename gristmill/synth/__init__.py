@@ -9,6 +9,8 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.synth.demonstrations import Demonstrations
     from gristmill.synth.judging import JudgePairs, JudgeSamples
+    from gristmill.synth.preferences.pairs import MakePairs
+    from gristmill.synth.preferences.unpaired import Unpaired
     from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking
     from gristmill.synth.refusal.ask import AskHeldOut, AskOrRefuse
     from gristmill.synth.refusal.calibration import ConfidencePairs, VerbalisedConfidence
@@ -84,6 +86,7 @@ __all__ = [
     "KnowledgeSamples",
     "Likelihood",
     "Logits",
+    "MakePairs",
     "Measure",
     "MeasurePairs",
     "OmegaLabels",
@@ -114,6 +117,7 @@ __all__ = [
     "TreeSearch",
     "TreeTraces",
     "Trial",
+    "Unpaired",
     "VerbalisedConfidence",
     "VerifierScore",
     "Verify",
@@ -154,6 +158,7 @@ __getattr__, __dir__ = lazily(
         "JudgeSamples": ".judging",
         "JudgeSteps": ".step_values.judged",
         "KnowledgeSamples": ".refusal.probe",
+        "MakePairs": ".preferences.pairs",
         "Measure": ".scoring",
         "MeasurePairs": ".scoring",
         "OmegaLabels": ".tree_search.omega_harvest",
@@ -183,6 +188,7 @@ __getattr__, __dir__ = lazily(
         "TreeSearch": ".tree_search.mcts",
         "TreeTraces": ".tree_search.harvest",
         "Trial": ".self_correction",
+        "Unpaired": ".preferences.unpaired",
         "VerbalisedConfidence": ".refusal.calibration",
         "Verify": ".scoring",
         "VerifyPairs": ".scoring",

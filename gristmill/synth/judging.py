@@ -20,6 +20,8 @@ from gristmill.verifiers.judges.base import Comparison
 from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
 from gristmill.verifiers.rules.combine import merge
 
+COMPARISON = "comparison:"
+"""What the rule of a verdict begins with that says which side of a pair is better."""
 _CALL = 1_000_000
 """Seeds of a judge's questions are derived apart from those of the samples' turns, but from the problem as
 well: equal answers to one problem are asked about once."""
@@ -114,7 +116,9 @@ class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     orders always run), checklist, salmon."""
     score: ScoreName | None = None
     """The name of a score that says what came of it; then no pair is rejected. Its value is 1 where the
-    chosen side is better, 0 where the rejected one is, 0.5 for a tie and null without a verdict."""
+    chosen side is better, 0 where the rejected one is, 0.5 for a tie and null without a verdict. A judge that
+    tells both orders writes NAME_shown_first and NAME_shown_second besides: its probability that the chosen
+    side is better, where that is shown first and second."""
 
     def __post_init__(self) -> None:
         load_comparer(*_named(self.verifier))
@@ -131,7 +135,10 @@ class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
             chosen, rejected, problem=problem, engine=context.engine, seed=context.seed_for(pair.id)
         )
         if self.score is not None:
-            return [with_score(pair, _compared(self.score, found))]
+            pair = with_score(pair, _compared(self.score, found))
+            for place, value in zip(("first", "second"), found.orders or (), strict=False):
+                pair = with_score(pair, Score(f"{self.score}_shown_{place}", value))
+            return [pair]
         reasons = {"second": "the rejected side is better", "tie": "a tie", None: "no verdict"}
         if found.winner == "first":
             return [pair]
@@ -157,7 +164,7 @@ def _named(verifier: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def _compared(name: str, found: Comparison) -> Score:
     """What came of a comparison of the chosen with the rejected side."""
     value = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}[found.winner]
-    rule = f"comparison: {found.winner or 'no verdict'}"
+    rule = f"{COMPARISON} {found.winner or 'no verdict'}"
     if found.winner in ("first", "second"):
         return Score(name, value, decided(value == 1.0, rule=rule, detail=found.detail))
     return Score(name, value, unparseable(rule, found.detail))

@@ -220,6 +220,8 @@ def test_a_comparison_can_be_a_score_of_the_pair(
         return f"[[{words[shown.index('It is 4.') > shown.index('It is 5.')]}]]"
 
     [made], _, _ = work(JudgePairs(score="better"), PAIR, answer)
-    [score] = made.scores
+    score, first, second = made.scores
     assert (score.value, score.verdict.outcome) == (value, outcome)
+    assert [first.name, second.name] == ["better_shown_first", "better_shown_second"]
+    assert [first.value, second.value] == [float(words[0] == "A"), float(words[1] == "B")]
     assert msgspec.structs.replace(made, scores=()) == PAIR

@@ -10,12 +10,11 @@ if TYPE_CHECKING:
     from gristmill.core.exports import Export
     from gristmill.pipelines.exports.base import (
         AxolotlChat,
-        TrlDpo,
-        TrlDpoWeighted,
         TrlPromptCompletion,
         TrlSft,
         write,
     )
+    from gristmill.pipelines.exports.preference import TrlDpo, TrlDpoWeighted, TrlKto
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
     from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
 
@@ -29,6 +28,7 @@ __all__ = [
     "TextExport",
     "TrlDpo",
     "TrlDpoWeighted",
+    "TrlKto",
     "TrlPromptCompletion",
     "TrlSft",
     "TrlStepwise",
@@ -45,8 +45,9 @@ __getattr__, __dir__ = lazily(
         "StepActionRows": ".stepwise",
         "TextCompletionExport": ".text",
         "TextExport": ".text",
-        "TrlDpo": ".base",
-        "TrlDpoWeighted": ".base",
+        "TrlDpo": ".preference",
+        "TrlDpoWeighted": ".preference",
+        "TrlKto": ".preference",
         "TrlPromptCompletion": ".base",
         "TrlSft": ".base",
         "TrlStepwise": ".stepwise",

@@ -1,4 +1,4 @@
-"""Curated records as the rows that trainers read: TRL (SFT, prompt-completion, DPO) and axolotl.
+"""Curated conversations as the rows that trainers read: TRL (SFT, prompt-completion) and axolotl.
 
 An export is a frozen Struct whose fields are its options. It turns one record into rows of the type it
 ``writes``, or raises ``RowRejected`` for a record that the format cannot express without training what
@@ -21,7 +21,7 @@ from gristmill.core.engine import Role
 from gristmill.core.errors import RecipeError, RowRejected, RunError
 from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.files import atomic
-from gristmill.core.records import Dialogue, Pair, Span, Turn
+from gristmill.core.records import Dialogue, Span, Turn
 from gristmill.core.schema import from_frame, schema, to_frame
 from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport, told
 
@@ -42,15 +42,6 @@ class PromptCompletion(Struct, frozen=True):
     id: str
     prompt: tuple[ChatMessage, ...]
     completion: tuple[ChatMessage, ...]
-
-
-class Preference(Struct, frozen=True):
-    """A row of TRL's conversational preference format with an explicit prompt."""
-
-    id: str
-    prompt: tuple[ChatMessage, ...]
-    chosen: tuple[ChatMessage, ...]
-    rejected: tuple[ChatMessage, ...]
 
 
 class Detail(Struct, frozen=True):
@@ -196,54 +187,6 @@ class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=Tr
             "trained turns moved into the prompt": sum(t.train for t in record.turns[:begin]),
             "user turns inside a completion": sum(m.role == "user" for m in row.completion),
         }
-
-
-class TrlDpo(ReasoningExport, frozen=True, forbid_unknown_fields=True):
-    """``prompt``, ``chosen`` and ``rejected`` message lists for TRL's DPO trainer.
-
-    TRL compares all of the two sides, user turns in them included; how many there are is remarked.
-    """
-
-    reads: ClassVar[type[Struct]] = Pair
-    writes: ClassVar[type[Struct]] = Preference
-
-    def rows(self, record: Pair, /) -> Sequence[Struct]:
-        """One row."""
-        return [self.row(record.id, *self.sides(record))]
-
-    def sides(self, record: Pair) -> tuple[tuple[Struct, ...], ...]:
-        """The messages of the prompt and both sides."""
-        return self.prompt(record.prompt), self.answers(record.chosen), self.answers(record.rejected)
-
-    def remarks(self, record: Pair, /) -> dict[str, int]:
-        """What is compared beside the model's own turns, and what becomes of reasoning."""
-        compared = (*record.chosen, *record.rejected)
-        inside = sum(m.role == "user" for m in compared)
-        return {"user turns inside chosen or rejected": inside} | self.told(compared)
-
-
-class WeightedPreference(Struct, frozen=True):
-    """A row of TRL's preference format with the pair's share of the loss and chance of a wrong label."""
-
-    id: str
-    prompt: tuple[ChatMessage, ...]
-    chosen: tuple[ChatMessage, ...]
-    rejected: tuple[ChatMessage, ...]
-    weight: float
-    flip: float
-
-
-class TrlDpoWeighted(TrlDpo, frozen=True, forbid_unknown_fields=True):
-    """As ``trl-dpo``, with ``weight`` and ``flip`` (conservative DPO's epsilon) for losses that use them.
-
-    TRL's own trainer drops columns that it does not know.
-    """
-
-    writes: ClassVar[type[Struct]] = WeightedPreference
-
-    def rows(self, record: Pair, /) -> Sequence[Struct]:
-        """One row."""
-        return [self.row(record.id, *self.sides(record), record.weight, record.flip)]
 
 
 class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):

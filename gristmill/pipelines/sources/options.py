@@ -37,7 +37,7 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     runs: str = "runs"
     """The folder in which ``run`` is looked up."""
     reads: str | None = None
-    """The type of the records: problems, samples, conversations, pairs, passages, trajectories,
+    """The type of the records: problems, samples, conversations, pairs, labelled, passages, trajectories,
     demonstrations, step labels, or a plug-in's. By default problems, and of a ``run`` what its columns
     say."""
     split: str = "train"

@@ -22,11 +22,11 @@ from gristmill.core.records import Pair, Span, Trajectory, Turn
 from gristmill.core.schema import to_frame
 from gristmill.pipelines.exports.base import (
     AxolotlChat,
-    TrlDpo,
     TrlPromptCompletion,
     TrlSft,
     write,
 )
+from gristmill.pipelines.exports.preference import TrlDpo
 
 SYSTEM = Turn("system", "Put the answer in a box.", False)
 ASK = Turn("user", "Check it. End with [VERIFY] correct. or [VERIFY] wrong.", False)
@@ -155,12 +155,12 @@ def test_a_trajectory_without_a_turn_to_train_is_dropped() -> None:
 
 
 def test_dpo_rows_have_an_explicit_prompt(tmp_path: Path) -> None:
-    rows, notes = exported(TrlDpo(), PAIRS, tmp_path)
+    rows, notes = exported(TrlDpo(user_turns="keep"), PAIRS, tmp_path)
     assert set(rows[0]) == {"id", "prompt", "chosen", "rejected"}
     assert texts(rows[0]["prompt"]) == ["2 + 2?", WRONG, ASK.content]
     assert texts(rows[0]["chosen"]) == [NO, AGAIN.content, RIGHT]
     assert rows[0]["rejected"] == [{"role": "assistant", "content": YES}]
-    assert notes == {"user turns inside chosen or rejected": 1}
+    assert notes == {"user turns inside what is compared": 1}
 
 
 def test_axolotl_rows_carry_every_mark(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def seen_by_trainers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list
     write(TrlSft(), made, folder / "trl-sft.jsonl")
     write(TrlPromptCompletion(), made, folder / "trl-prompt-completion.jsonl")
     write(AxolotlChat(), made, folder / "axolotl-chat.jsonl")
-    write(TrlDpo(), parts(folder / "pairs", PAIRS), folder / "trl-dpo.jsonl")
+    write(TrlDpo(user_turns="keep"), parts(folder / "pairs", PAIRS), folder / "trl-dpo.jsonl")
     program = TESTS / "real" / "check_trainer_formats.py"
     done = subprocess.run(
         [python, str(program), str(folder), str(_gguf())],

@@ -23,12 +23,11 @@ from gristmill.core.schema import to_frame
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.pipelines.exports.base import (
     AxolotlChat,
-    TrlDpo,
-    TrlDpoWeighted,
     TrlPromptCompletion,
     TrlSft,
     write,
 )
+from gristmill.pipelines.exports.preference import TrlDpo, TrlDpoWeighted
 from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
 from gristmill.testing import check_export
 

@@ -1,0 +1,53 @@
+"""``gristmill report``: what rows are like before they are trained on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from gristmill.cli.options import RUNS, PartialOption, RunsOption
+from gristmill.core.errors import RecipeError
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Say what rows are like before they are trained on."""
+
+
+@app.command()
+def pairs(
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|RUN[:STAGE]", help="A file of pairs, or a run that made some.")
+    ],
+    by: Annotated[
+        str | None, typer.Option(help="Count by this key of meta. Default: source, dataset or subset.")
+    ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(help="Of a file: preference, ultrafeedback or helpsteer. Default: told by it."),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option("--column", metavar="FIELD=COLUMN", help="Of a file: where a field stands."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    partial: PartialOption = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Margins, lengths, biases, agreement of scorers, repeated prompts and contradictions of pairs."""
+    from gristmill.pipelines.report import text
+    from gristmill.pipelines.report.pairs import as_json, report
+    from gristmill.pipelines.report.reading import PairsRead
+
+    options: dict[str, Any] = {} if layout is None else {"layout": layout}
+    for one in column or []:
+        field, equals, name = one.partition("=")
+        if not equals:
+            raise RecipeError(f"--column {one!r} has no '='.", remedy="Write --column FIELD=COLUMN.")
+        options.setdefault("columns", {})[field] = name
+    reading = PairsRead(what, runs=runs, partial=partial, options=options)
+    found = report(reading, name=reading.name, by=by)
+    typer.echo(as_json(found) if json else text.table(found))
