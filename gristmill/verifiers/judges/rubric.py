@@ -19,10 +19,11 @@ from gristmill.core.prompts import fill_messages, require
 from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import Check, decided, unparseable
-from gristmill.verifiers.judges.asking import Asking, Unread
+from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.base import Comparison, bounds, needs_of, quoted
 from gristmill.verifiers.judges.content import judged_part, judged_parts
 from gristmill.verifiers.judges.judge import SYSTEM, Judge
+from gristmill.verifiers.judges.replies import Unread
 
 Line = Annotated[str, Meta(min_length=1)]
 
