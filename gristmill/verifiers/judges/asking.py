@@ -24,10 +24,11 @@ from gristmill.core.engine import Ability, Completion, Engine, Message, Request,
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill, fill_messages, require
 from gristmill.verifiers.judges.base import draw
+from gristmill.verifiers.judges.published import read_published
 from gristmill.verifiers.judges.replies import Unread, parsed, read_marked
 
 T = TypeVar("T")
-Read = Literal["auto", "probabilities", "text", "json"]
+Read = Literal["auto", "probabilities", "text", "json", "published"]
 Way = Literal["probabilities", "text", "json"]
 
 _DIRECT_TOKENS = 8
@@ -66,7 +67,8 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     read: Read = "auto"
-    """How the choice is read: from the ``probabilities`` of the words, from ``text``, or from ``json``.
+    """How the choice is read: from the ``probabilities`` of the words, from ``text``, from ``json``, or in
+    any of the forms of ``published`` judges (docs/judges.md), for a model that was trained to one of them.
     ``auto``: probabilities if the engine returns them and there is one vote, otherwise text."""
     votes: Annotated[int, Meta(ge=1, le=1000)] = 1
     """The number of samples per question, 1 to 1000. Shares are of the votes that can be read; if fewer than
@@ -110,7 +112,7 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
 
     def way(self, engine: Engine, labels: Sequence[str]) -> Way:
         """How a choice among ``labels`` is read. ``RecipeError`` if the engine does not support it."""
-        if self.read in ("text", "json"):
+        if self.read in ("text", "json", "published"):
             return "json" if self.read == "json" else "text"
         # The token "1" may be the beginning of the word "10": then tokens do not distinguish the words.
         clear = not any(a != b and b.startswith(a) for a in labels for b in labels)
@@ -145,7 +147,8 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
             return self._weighed(answer, labels)
         request = Request(messages, self.sampling, seed)
         if way == "text":
-            read = [read_marked(c, labels) for c in await draw(engine, request, self.votes)]
+            reader = read_published if self.read == "published" else read_marked
+            read = [reader(c, labels) for c in await draw(engine, request, self.votes)]
         else:
             parse = partial(_verdict, labels=labels)
             read = await self.structure(request, parse, engine=engine, n=self.votes)
