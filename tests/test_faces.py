@@ -74,7 +74,7 @@ def test_every_registered_part_can_be_imported_from_its_package() -> None:
     from gristmill.core.registry import find, names
 
     hidden = []
-    for group in ("stages", "verifiers", "model_verifiers", "engines", "exports", "records"):
+    for group in ("stages", "verifiers", "model_verifiers", "scorers", "engines", "exports", "records"):
         for name in names(group):
             part = find(group, name)
             depth = 3 if group == "exports" else 2

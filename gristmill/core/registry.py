@@ -1,4 +1,4 @@
-"""Names to things: engines, verifiers (plain, and those that ask a model), stages, exports, records.
+"""Names to things: engines, verifiers (plain, and those that ask a model), scorers, stages, exports, records.
 
 Built-ins are listed in this project's own ``pyproject.toml`` under the same groups that a third-party
 package uses, so there is no list to keep and nothing is imported before it is named.
@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from gristmill.core.errors import RecipeError
 
-Group = Literal["engines", "verifiers", "model_verifiers", "stages", "exports", "records"]
+Group = Literal["engines", "verifiers", "model_verifiers", "scorers", "stages", "exports", "records"]
 GROUPS: tuple[Group, ...] = get_args(Group)
 
 

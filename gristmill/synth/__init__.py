@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gristmill.synth.refusal.probe import KnowledgeSamples, ProbeKnowledge
     from gristmill.synth.refusal.split import RefusalSplit
     from gristmill.synth.sampling import Sample
+    from gristmill.synth.scorers import PairScorer, ScorePairs, Scorer, ScoreSamples, VerifierScore
     from gristmill.synth.scoring import Measure, MeasurePairs, Verify, VerifyPairs
     from gristmill.synth.self_correction import CorrectionPairs, Explore, Trajectories, Trial
     from gristmill.synth.step_values.estimate import StepValues
@@ -57,6 +58,7 @@ __all__ = [
     "OmegaLabels",
     "OmegaPRM",
     "OmegaPairs",
+    "PairScorer",
     "PassageQuestions",
     "ProbeKnowledge",
     "ProcessLabels",
@@ -65,6 +67,9 @@ __all__ = [
     "RefusalSplit",
     "RolloutSamples",
     "Sample",
+    "ScorePairs",
+    "ScoreSamples",
+    "Scorer",
     "StepActions",
     "StepValues",
     "SwapPassages",
@@ -76,6 +81,7 @@ __all__ = [
     "TreeTraces",
     "Trial",
     "VerbalisedConfidence",
+    "VerifierScore",
     "Verify",
     "VerifyPairs",
 ]
@@ -114,6 +120,11 @@ __getattr__, __dir__ = lazily(
         "RefusalSplit": ".refusal.split",
         "RolloutSamples": ".step_values.samples",
         "Sample": ".sampling",
+        "PairScorer": ".scorers",
+        "ScorePairs": ".scorers",
+        "ScoreSamples": ".scorers",
+        "Scorer": ".scorers",
+        "VerifierScore": ".scorers",
         "StepActions": ".step_values.labels",
         "StepValues": ".step_values.estimate",
         "SwapPassages": ".refusal.passages",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, ClassVar, Literal, TypeVar, cast
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -43,6 +43,26 @@ def said(messages: Sequence[Message]) -> str:
     return "\n\n".join(m.content for m in messages if m.role == "assistant")
 
 
+def verifier_of(context: Context, name: str | None) -> Callable[[str, str], Awaitable[Verdict]]:
+    """The recipe's verifier of that name, ``None`` for its main one. ``RecipeError`` if there is none."""
+    if name is None:
+        return context.verify
+    if name not in context.verifiers:
+        raise RecipeError(
+            f"there is no verifier named {name!r}.",
+            remedy=f"{suggest(name, context.verifiers)} Or add it to the recipe under "
+            f"verifiers: {{{name}: {{kind: ...}}}}.",
+        )
+    return context.verifiers[name]
+
+
+def reference_in(row: Mapping[str, Any], column: str | None) -> str | None:
+    """The reference in a column of a row, as JSON where it is not a text; "" for no column, ``None`` where
+    the row has none."""
+    found = "" if column is None else row.get(column)
+    return found if found is None or isinstance(found, str) else msgspec.json.encode(found).decode()
+
+
 class Verifying(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of the stages that apply one of the recipe's verifiers."""
 
@@ -75,23 +95,12 @@ class Verifying(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return _NOTHING
 
     def judge(self, context: Context) -> Callable[[str, str], Awaitable[Verdict]]:
-        """The verifier. ``RecipeError`` where the recipe has none of that name."""
-        if self.verifier is None:
-            return context.verify
-        if self.verifier not in context.verifiers:
-            raise RecipeError(
-                f"there is no verifier named {self.verifier!r}.",
-                remedy=f"{suggest(self.verifier, context.verifiers)} Or add it to the recipe under "
-                f"verifiers: {{{self.verifier}: {{kind: ...}}}}.",
-            )
-        return context.verifiers[self.verifier]
+        """The verifier; see ``verifier_of``."""
+        return verifier_of(context, self.verifier)
 
     def reference_of(self, record: Sampled | Pair) -> str | None:
         """The reference, as JSON where it is not a text; ``None`` where the row has none."""
-        if self.reference is None:
-            return ""
-        found = RowValues(record).get(self.reference)
-        return found if found is None or isinstance(found, str) else msgspec.json.encode(found).decode()
+        return reference_in(RowValues(record), self.reference)
 
 
 class Verify(Verifying, frozen=True, kw_only=True, forbid_unknown_fields=True):

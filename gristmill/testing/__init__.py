@@ -1,4 +1,4 @@
-"""For the tests of plug-ins and our own: conformance checks of the five kinds of part, the scripted engine,
+"""For the tests of plug-ins and our own: conformance checks of the kinds of part, the scripted engine,
 and builders of records."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         check_export,
         check_filter,
         check_row_stage,
+        check_scorer,
         check_verifier,
         context,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "check_export",
     "check_filter",
     "check_row_stage",
+    "check_scorer",
     "check_verifier",
     "context",
     "conversation",
@@ -67,6 +69,7 @@ __getattr__, __dir__ = lazily(
         "check_export": ".conformance",
         "check_filter": ".conformance",
         "check_row_stage": ".conformance",
+        "check_scorer": ".conformance",
         "check_verifier": ".conformance",
         "context": ".conformance",
         "conversation": ".records",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,13 @@ from gristmill.core.contracts import Ids, check_made, check_opened, check_part, 
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling
 from gristmill.core.errors import EngineError, RowRejected
 from gristmill.core.exports import Export
+from gristmill.core.records import Score
 from gristmill.core.schema import from_frame, schema, to_frame
 from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, Rejection, RowStage
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.options import EngineOptions
 from gristmill.engines.scripted import ScriptedEngine
+from gristmill.synth.scorers.base import PairScorer, Scorer, of_pair, of_sample
 from gristmill.verifiers.guard import guarded
 
 if TYPE_CHECKING:
@@ -152,6 +155,42 @@ def _call(stage: RowStage, record: Any, given: Context) -> tuple[list[Any], list
 
 async def _once(stage: RowStage, record: Any, given: Context) -> Any:
     return await stage(record, given)
+
+
+def check_scorer(
+    scorer: Scorer | PairScorer, records: Sequence[Any], given: Context | None = None, *, score: str = "s"
+) -> list[Score]:
+    """Score every one of ``records`` (samples, or pairs for a ``PairScorer``), twice; the scores.
+
+    They are named as ``names`` says, finite or without a value and with a verdict that says why, the same
+    both times.
+    """
+    name = type(scorer).__name__
+    check_part("scorers", name, type(scorer))
+    check_made("scorers", name, scorer)
+    found: list[Score] = []
+    for record in records:
+        answers = of_pair(record) if isinstance(scorer, PairScorer) else (of_sample(record),)
+        before = scorer.estimate(*answers)
+        assert before is None or isinstance(before, Estimate), f"'estimate' returned {before!r}"
+        try:
+            first, again = (list(asyncio.run(_once_scored(scorer, answers, given, score))) for _ in range(2))
+        except RowRejected:
+            continue
+        assert first == again, f"{name} scored {record.id!r} otherwise the second time"
+        assert tuple(s.name for s in first) == scorer.names(score), f"{name} wrote {[s.name for s in first]}"
+        for one in first:
+            told = one.verdict is not None and bool(one.verdict.rule)
+            assert told if one.value is None else math.isfinite(one.value), f"{name} gave {one!r}"
+        found += first
+    return found
+
+
+async def _once_scored(
+    scorer: Any, answers: Sequence[Any], given: Context | None, score: str
+) -> Sequence[Score]:
+    scores: Sequence[Score] = await scorer(*answers, given or context(), score)
+    return scores
 
 
 def check_filter(stage: Filter, records: Sequence[Any]) -> dict[str, str]:

@@ -38,28 +38,29 @@ def refuses_of(verifier: Any) -> Callable[[str], str] | None:
     return found
 
 
-def load(target: str, options: Mapping[str, Any]) -> Verifier:
+def load(target: str, options: Mapping[str, Any], *, noun: str = "verifier") -> Verifier:
     """The verifier at ``MODULE:OBJECT``: a plain function, or a ``Struct`` class made with ``options``.
 
-    Raises ``RecipeError`` for an option that there is not, or that has no such value.
+    ``noun`` is what an error calls it, for other parts that are loaded so. Raises ``RecipeError`` for an
+    option that there is not, or that has no such value.
     """
     found = at(target)
     name = target.rpartition(":")[2]
     if not (isinstance(found, type) and issubclass(found, Struct)):
         if options:
             raise RecipeError(
-                f"the verifier {name} has no options ({', '.join(options)}).", remedy="Leave them out."
+                f"the {noun} {name} has no options ({', '.join(options)}).", remedy="Leave them out."
             )
         verifier: Verifier = found
         return verifier
     known = found.__struct_encode_fields__
     for key in options:
         if key not in known:
-            raise RecipeError(f"the verifier {name} has no option {key!r}.", remedy=suggest(key, known))
+            raise RecipeError(f"the {noun} {name} has no option {key!r}.", remedy=suggest(key, known))
     try:
         made: Any = msgspec.convert(options, found)
     except msgspec.ValidationError as error:
         raise RecipeError(
-            f"the verifier {name}: {told(error, found)}.", remedy="Change that option."
+            f"the {noun} {name}: {told(error, found)}.", remedy="Change that option."
         ) from error
     return cast(Verifier, made)

@@ -26,7 +26,7 @@ from gristmill.engines.options import EngineOptions
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.testing import problem
 
-GROUPS: list[Group] = ["engines", "verifiers", "model_verifiers", "stages", "exports", "records"]
+GROUPS: list[Group] = ["engines", "verifiers", "model_verifiers", "scorers", "stages", "exports", "records"]
 
 
 class Good(RowStage):

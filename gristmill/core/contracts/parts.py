@@ -163,6 +163,27 @@ def _model_verifier(part: Part) -> None:
         raise part.fault("it has no 'needs'", "Add 'needs = frozenset({Ability.CHAT})' or such a property.")
 
 
+def _scorer(part: Part) -> None:
+    cls = part.thing
+    members = ("needs", "uses", "verifiers", "names", "estimate", "cautions", "__call__")
+    if not (isinstance(cls, type) and issubclass(cls, Struct)) or not all(hasattr(cls, m) for m in members):
+        raise part.fault(
+            "it inherits neither Scorer nor PairScorer",
+            "Write 'class NAME(Scorer):' (from gristmill.synth.scorers) and give it options as fields.",
+        )
+    _check_defined(part)
+    _check_async(part, "__call__", cls.__call__, "The stage awaits it.")
+    sides = "chosen, rejected" if any(c.__name__ == "PairScorer" for c in cls.__mro__) else "answer"
+    _check_takes(part, "__call__", cls.__call__, f"self, {sides}, context, score")
+    for member, parameters in (
+        ("names", "self, score"),
+        ("estimate", f"self, {sides}"),
+        ("cautions", "self"),
+    ):
+        _check_plain(part, member, getattr(cls, member))
+        _check_takes(part, member, getattr(cls, member), parameters)
+
+
 def _record(part: Part) -> None:
     _check_record(part, "the record", part.thing)
 
@@ -173,6 +194,7 @@ _CHECKS: dict[Group, Callable[[Part], None]] = {
     "engines": _engine,
     "verifiers": _verifier,
     "model_verifiers": _model_verifier,
+    "scorers": _scorer,
     "records": _record,
 }
 
@@ -278,11 +300,11 @@ def _unsupported(cls: type[Struct]) -> str:
 def check_made(group: Group, name: str, made: Any) -> None:
     """Refuse a part made with its options that lacks a member or gives one of a wrong type.
 
-    Those are of stages ``needs``, ``uses``, ``verifiers`` and ``inputs``, which options may decide. Raises
-    ``RecipeError`` as ``check_part`` does.
+    Those are of stages and scorers ``needs``, ``uses``, ``verifiers`` and ``inputs``, which options may
+    decide. Raises ``RecipeError`` as ``check_part`` does.
     """
     part = Part(group, name, made)
-    if group == "stages" and isinstance(made, RowStage):
+    if group == "scorers" or (group == "stages" and isinstance(made, RowStage)):
         _check_abilities(part, "needs", made.needs)
         if not isinstance(made.uses, Mapping):
             raise part.fault(f"'uses' is {shown(made.uses)}", "Give {ENGINE: frozenset({Ability.CHAT})}.")
