@@ -333,14 +333,15 @@ def _rubric(text: str) -> Rubric:
 
 def _repeats(rubric: Rubric, source: Contrast, problem: str, count: int) -> str:
     """The first run of ``count`` words that a rule shares with an answer but not with the problem."""
-    own = _runs(problem, count)
-    theirs = (_runs(source.preferred, count) | _runs(source.rejected, count)) - own
+    own = word_runs(problem, count)
+    theirs = (word_runs(source.preferred, count) | word_runs(source.rejected, count)) - own
     for rule in (*rubric.hard_rules, *rubric.principles):
-        if taken := sorted(_runs(rule, count) & theirs):
+        if taken := sorted(word_runs(rule, count) & theirs):
             return " ".join(taken[0])
     return ""
 
 
-def _runs(text: str, count: int) -> set[tuple[str, ...]]:
+def word_runs(text: str, count: int) -> set[tuple[str, ...]]:
+    """Every ``count`` words in a row of a text, without marks and case."""
     words = re.findall(r"\w+", text.casefold())
     return {tuple(words[i : i + count]) for i in range(len(words) - count + 1)}

@@ -7,45 +7,50 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from gristmill.verifiers.raters.attributes import Attributes, Preference
+    from gristmill.verifiers.raters.attributes import AttributeRatings, PreferenceJudge
     from gristmill.verifiers.raters.base import ListRating, Rated
     from gristmill.verifiers.raters.critiques import Critiques
+    from gristmill.verifiers.raters.instructed import InstructedJudge, JudgePrompt
     from gristmill.verifiers.raters.listwise import Bootstrapped, PrincipleRanking
     from gristmill.verifiers.raters.reasoned import ReasonedJudge
     from gristmill.verifiers.raters.segments import Segments
     from gristmill.verifiers.raters.tooled import ToolJudge
-    from gristmill.verifiers.raters.tools import Tools
+    from gristmill.verifiers.raters.tools import JudgeTools
     from gristmill.verifiers.raters.weighted import WeightedRubric
 
 __all__ = [
-    "Attributes",
+    "AttributeRatings",
     "Bootstrapped",
     "Critiques",
+    "InstructedJudge",
+    "JudgePrompt",
+    "JudgeTools",
     "ListRating",
-    "Preference",
+    "PreferenceJudge",
     "PrincipleRanking",
     "Rated",
     "ReasonedJudge",
     "Segments",
     "ToolJudge",
-    "Tools",
     "WeightedRubric",
 ]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "Attributes": ".attributes",
+        "AttributeRatings": ".attributes",
         "Bootstrapped": ".listwise",
         "Critiques": ".critiques",
+        "InstructedJudge": ".instructed",
+        "JudgePrompt": ".instructed",
         "ListRating": ".base",
-        "Preference": ".attributes",
+        "PreferenceJudge": ".attributes",
         "PrincipleRanking": ".listwise",
         "Rated": ".base",
         "ReasonedJudge": ".reasoned",
         "Segments": ".segments",
         "ToolJudge": ".tooled",
-        "Tools": ".tools",
+        "JudgeTools": ".tools",
         "WeightedRubric": ".weighted",
     },
 )

@@ -50,7 +50,7 @@ _PREFER = Message(
 _JSON = Asking(read="json", sampling=Sampling(temperature=0.0, max_tokens=1024))
 
 
-class Attributes(Struct, frozen=True, forbid_unknown_fields=True):
+class AttributeRatings(Struct, frozen=True, forbid_unknown_fields=True):
     """Rates one answer by several attributes, with a justification; the reference is not used.
 
     The parts are the mean ratings over the votes, from 0 to ``highest``. The score is their mean over
@@ -89,7 +89,7 @@ class Attributes(Struct, frozen=True, forbid_unknown_fields=True):
         """The attributes."""
         return tuple(self.attributes)
 
-    def for_row(self, row: Mapping[str, Any]) -> Attributes:
+    def for_row(self, row: Mapping[str, Any]) -> AttributeRatings:
         """Itself: it reads nothing of the row."""
         return self
 
@@ -119,15 +119,15 @@ class Attributes(Struct, frozen=True, forbid_unknown_fields=True):
         parse = partial(_ratings, names=self.part_names, highest=self.highest)
         read, unread = await ask_json(self.asking, self.prompt, values, parse, engine=engine, seed=seed)
         if 2 * len(read) < self.asking.votes:
-            return Rated(unparseable("attributes: not read", unread[0]), dict.fromkeys(self.part_names))
+            return Rated(unparseable("ratings: not read", unread[0]), dict.fromkeys(self.part_names))
         means = {name: sum(r.ratings[name] for r in read) / len(read) for name in self.attributes}
         counted = [means[name] for name in self.counted if name in means] or list(means.values())
         score = sum(counted) / len(counted) / self.highest
         detail = evidence(ratings=means, justification=[r.justification for r in read], unread=unread)
-        return Rated(decided(score >= self.accept, rule="attributes", score=score, detail=detail), means)
+        return Rated(decided(score >= self.accept, rule="ratings", score=score, detail=detail), means)
 
 
-class Preference(Struct, frozen=True, forbid_unknown_fields=True):
+class PreferenceJudge(Struct, frozen=True, forbid_unknown_fields=True):
     """How strongly one of two answers is preferred, with the justification, asked in both orders."""
 
     asking: Asking = _JSON
@@ -138,24 +138,26 @@ class Preference(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         require("prompt", self.prompt, "response_a", "response_b", known=("problem", "fence"))
 
-    async def prefer(self, first: str, second: str, *, problem: str, engine: Engine, seed: int) -> Strength:
+    async def prefer(
+        self, first: str, second: str, *, problem: str, engine: Engine, seed: int
+    ) -> PreferenceStrength:
         """The strength from -3 (the second is much better) to 3 (the first is).
 
         Orders that prefer different answers make 0. Not told if an order could not be read.
         """
         shown = judged_parts(first, second)
         if isinstance(shown, str):
-            return Strength(None, why=shown)
+            return PreferenceStrength(None, why=shown)
         orders = await asyncio.gather(
             *(self._order(a, b, problem, engine, seed) for a, b in (shown, shown[::-1]))
         )
         for read, unread in orders:
             if 2 * len(read) < self.asking.votes:
-                return Strength(None, why=unread[0])
+                return PreferenceStrength(None, why=unread[0])
         ahead, behind = (sum(r.preference for r in read) / len(read) for read, _ in orders)
         justification = tuple(r.justification for read, _ in orders for r in read)
         agree = ahead * behind < 0
-        return Strength((behind - ahead) / 2 if agree else 0.0, (-ahead, behind), justification)
+        return PreferenceStrength((behind - ahead) / 2 if agree else 0.0, (-ahead, behind), justification)
 
     async def _order(
         self, a: str, b: str, problem: str, engine: Engine, seed: int
@@ -169,7 +171,7 @@ class Preference(Struct, frozen=True, forbid_unknown_fields=True):
         return bounds(2, self.asking.votes, "json", tokens, problem, first, second)
 
 
-class Strength(Struct, frozen=True):
+class PreferenceStrength(Struct, frozen=True):
     """A preference from -3 to 3, above 0 for the first answer; ``None`` if it could not be told, with why.
 
     ``orders`` are the means with the first shown first and shown second.

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.engine import Engine, Message, Request
-from gristmill.core.errors import RowRejected
+from gristmill.core.engine import Ability, Engine, Message, Request
+from gristmill.core.errors import InputError, RecipeError, RowRejected
 from gristmill.core.prompts import fill_messages
+from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.base import ModelVerifier
+from gristmill.verifiers.judges.loading import load_any
 from gristmill.verifiers.judges.replies import Unread
 
 T = TypeVar("T")
 
 
 class Rated(Struct, frozen=True):
-    """A verdict, and the numbers of the parts by name; ``None`` for one that could not be told."""
+    """A verdict, and the numbers of the parts by name; ``None`` for one that could not be told.
+
+    ``value`` is the number that goes with the verdict, if that is not its score.
+    """
 
     verdict: Verdict
     parts: Mapping[str, float | None] = {}
+    value: float | None = None
 
 
 class Rater(ModelVerifier, Protocol):
@@ -68,12 +75,34 @@ class ListRater(Protocol):
         """This rater with what it takes from ``row``."""
         ...
 
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What the engine must be able to do."""
+        ...
+
+    def estimate_list(self, responses: Sequence[str], *, problem: str) -> Estimate:
+        """Bounds on what one call will cost."""
+        ...
+
     async def rate_together(
         self, responses: Sequence[str], *, problem: str, engine: Engine, seed: int
     ) -> ListRating:
-        """Numbers for ``responses``, which a caller has made sure are different. Raises what ``engine``
-        does."""
+        """Numbers for ``responses``, of which there is at least one. Raises what ``engine`` does."""
         ...
+
+
+def load_list_rater(kind: str, options: Mapping[str, Any]) -> ListRater:
+    """The model verifier registered as ``kind``, or at ``MODULE:OBJECT``, which rates answers together.
+
+    Raises ``RecipeError`` for an unknown one, an option it does not take, or one that does not.
+    """
+    found = load_any(kind, options)
+    if not hasattr(found, "rate_together"):
+        raise RecipeError(
+            f"{kind} does not rate several answers together.",
+            remedy="Use principle_ranking, critiques or bootstrapped.",
+        )
+    return cast(ListRater, found)
 
 
 async def ask_json(
@@ -109,3 +138,23 @@ def of_row(row: Mapping[str, Any], column: str, kind: type[T]) -> T:
 def evidence(**told: Any) -> str:
     """The detail of a verdict: what was said, as JSON."""
     return msgspec.json.encode(told).decode()
+
+
+def read_rows(file: str, kind: type[T], form: str) -> list[T]:
+    """The rows of a JSON Lines file as ``kind``. ``InputError`` with the row for one that is not, saying what
+    ``form`` it should have."""
+    remedy = f"Write rows such as {form}, one a line."
+    try:
+        lines = Path(file).read_bytes().splitlines()
+    except OSError as error:
+        raise InputError(f"the file cannot be read: {error}.", path=file, remedy=remedy) from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                found.append(msgspec.json.decode(line, type=kind))
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"the row has another form: {error}.", path=file, row=number, remedy=remedy
+                ) from error
+    return found

@@ -102,6 +102,10 @@ class Critiques(Struct, frozen=True, forbid_unknown_fields=True):
         """As ``estimate``: each reply is about both answers."""
         return self._estimate(problem, first, second)
 
+    def estimate_list(self, responses: Sequence[str], *, problem: str) -> Estimate:
+        """As ``estimate``: each reply is about all answers."""
+        return self._estimate(problem, *responses)
+
     def _estimate(self, *texts: str) -> Estimate:
         questions = self.samples * (1 if self.kept is None else 1 + self.asking.votes)
         return bounds(questions, 1, "text", self.sampling.max_tokens, *texts)

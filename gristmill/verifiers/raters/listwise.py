@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Engine, Message, Request
 from gristmill.core.errors import RowRejected
 from gristmill.core.prompts import fill_messages, require
-from gristmill.core.stages import derive_seed
+from gristmill.core.stages import Estimate, derive_seed
 from gristmill.verifiers.judges.asking import Asking
-from gristmill.verifiers.judges.base import fence, quote
+from gristmill.verifiers.judges.base import bounds, fence, quote
 from gristmill.verifiers.judges.judge import SYSTEM, Judge, presentations
 from gristmill.verifiers.judges.replies import Unread
 from gristmill.verifiers.raters.base import ListRating, evidence, of_row
@@ -73,6 +73,11 @@ class PrincipleRanking(Struct, frozen=True, forbid_unknown_fields=True):
         if not principle.strip():
             raise RowRejected("no principle", f"neither the column {self.column!r} nor the option has one")
         return replace(self, principle=principle, column=None)
+
+    def estimate_list(self, responses: Sequence[str], *, problem: str) -> Estimate:
+        """A reply for each order, with one repair."""
+        tokens = self.asking.sampling.max_tokens
+        return bounds(self.shuffles, 1, "json", tokens, problem, *responses)
 
     async def rate_together(
         self, responses: Sequence[str], *, problem: str, engine: Engine, seed: int
@@ -163,6 +168,12 @@ class Bootstrapped(Struct, frozen=True, forbid_unknown_fields=True):
     def for_row(self, row: Mapping[str, Any]) -> Bootstrapped:
         """Itself: it reads nothing of the row."""
         return self
+
+    def estimate_list(self, responses: Sequence[str], *, problem: str) -> Estimate:
+        """A comparison of each answer but one."""
+        one = self.judge.estimate_pair("", "", problem=problem)
+        least, most = (n * (len(responses) - 1) for n in (one.completions_min, one.completions_max))
+        return replace(one, completions_min=least, completions_max=most)
 
     async def rate_together(
         self, responses: Sequence[str], *, problem: str, engine: Engine, seed: int

@@ -41,7 +41,7 @@ _MARK = Message(
 )
 
 
-class Segment(Struct, frozen=True):
+class ErrorSpan(Struct, frozen=True):
     """Characters ``start:end`` of an answer with an error of a kind."""
 
     kind: str
@@ -147,13 +147,13 @@ def _marked(text: str, kinds: Sequence[str]) -> tuple[Quote, ...]:
     return found
 
 
-def place(quotes: Sequence[Quote], text: str) -> tuple[list[Segment], list[Quote]]:
+def place(quotes: Sequence[Quote], text: str) -> tuple[list[ErrorSpan], list[Quote]]:
     """The spans of quotes in a text, by their order in it, and the quotes that are not in it.
 
     White space, case and the shape of quotation marks may differ. A quote that occurs more than once is at
     the first place that an equal quote before it has not taken.
     """
-    found: list[Segment] = []
+    found: list[ErrorSpan] = []
     missing: list[Quote] = []
     taken: set[tuple[str, int]] = set()
     for one in quotes:
@@ -164,7 +164,7 @@ def place(quotes: Sequence[Quote], text: str) -> tuple[list[Segment], list[Quote
             missing.append(one)
             continue
         taken.add((one.kind, match.start()))
-        found.append(Segment(one.kind, match.start(), match.end(), match[0], one.why))
+        found.append(ErrorSpan(one.kind, match.start(), match.end(), match[0], one.why))
     return sorted(found, key=lambda s: (s.start, s.end, s.kind)), missing
 
 
@@ -172,7 +172,7 @@ def _loosely(word: str) -> str:
     return re.sub(r"['’‘]", "['’‘]", re.sub(r"[\"“”]", '["“”]', re.escape(word)))
 
 
-def clean(segments: Sequence[Segment], text: str) -> float:
+def clean(segments: Sequence[ErrorSpan], text: str) -> float:
     """The share of a text's characters, without white space, that no span covers; 1 for an empty text."""
     marked = {i for s in segments for i in range(s.start, s.end) if not text[i].isspace()}
     whole = sum(not c.isspace() for c in text)

@@ -24,7 +24,7 @@ from gristmill.verifiers.judges.content import judged_part, judged_parts
 from gristmill.verifiers.judges.judge import RIGHT, SYSTEM, WRONG
 from gristmill.verifiers.judges.replies import Unread, parsed, read_marked
 from gristmill.verifiers.raters.base import evidence
-from gristmill.verifiers.raters.tools import ToolCall, Tools
+from gristmill.verifiers.raters.tools import JudgeTools, ToolCall
 
 _HOW = (
     "You may use tools before your verdict, one at a time:\n{tools}\n\nTo use one, answer with one JSON "
@@ -44,7 +44,7 @@ _PAIRED = Message(
 )
 
 
-class Finding(NamedTuple):
+class ToolFinding(NamedTuple):
     """What a judge came to: the label or why none was read, its last reply, and the calls before it."""
 
     said: str | Unread
@@ -59,7 +59,7 @@ class ToolJudge(Struct, frozen=True, forbid_unknown_fields=True):
     made ``calls`` calls is told to give its verdict; if it calls once more, nothing is decided.
     """
 
-    tools: Tools = Tools()
+    tools: JudgeTools = JudgeTools()
     """The tools that it may use."""
     calls: Annotated[int, Meta(ge=1, le=50)] = 5
     """The most calls for one verdict, 1 to 50."""
@@ -156,7 +156,7 @@ class ToolJudge(Struct, frozen=True, forbid_unknown_fields=True):
         labels: tuple[str, ...],
         engine: Engine,
         seed: int,
-    ) -> Finding:
+    ) -> ToolFinding:
         marked = " or ".join(f"[[{label}]]" for label in labels)
         messages = fill_messages(prompt, **values, tools=self.tools.described(), marked=marked)
         passages = self.passages or self.tools.texts({})
@@ -166,9 +166,9 @@ class ToolJudge(Struct, frozen=True, forbid_unknown_fields=True):
             [answer] = await engine.generate(request)
             call = read_call(answer)
             if call is None:
-                return Finding(read_marked(answer, labels), answer.text, tuple(calls))
+                return ToolFinding(read_marked(answer, labels), answer.text, tuple(calls))
             if len(calls) == self.calls:
-                return Finding(
+                return ToolFinding(
                     Unread(f"it called a tool for the {len(calls) + 1}th time"), answer.text, tuple(calls)
                 )
             made = await self.tools.call(call.tool, call.input, passages)
@@ -191,5 +191,5 @@ def read_call(answer: Completion) -> _Call | None:
     return None if isinstance(found, Unread) else found
 
 
-def _told(found: Finding) -> str:
+def _told(found: ToolFinding) -> str:
     return evidence(reply=found.reply, calls=found.calls)

@@ -11,14 +11,13 @@ import asyncio
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from gristmill.core.errors import InputError, RecipeError
+from gristmill.core.errors import RecipeError
 from gristmill.verifiers.code.place import SandboxLimits
+from gristmill.verifiers.raters.base import read_rows
 from gristmill.verifiers.rules.arithmetic import calculate
 from gristmill.verifiers.text.words import words
 
@@ -36,7 +35,7 @@ class ToolCall(Struct, frozen=True):
     failed: bool = False
 
 
-class Tools(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+class JudgeTools(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """The tools of a judge."""
 
     names: tuple[ToolName, ...] = ("calculator",)
@@ -124,27 +123,8 @@ class _Passage(Struct, frozen=True):
 
 @lru_cache(maxsize=8)
 def read_texts(path: str) -> tuple[str, ...]:
-    """The texts of a JSON Lines file of passages. ``InputError`` with the line for what is not one."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the passages cannot be read: {error}.", path=path, remedy="Correct tools.passages."
-        ) from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            found.append(msgspec.json.decode(line, type=_Passage).text)
-        except (ValueError, RecursionError) as error:
-            raise InputError(
-                f"this is not a passage: {error}.",
-                path=path,
-                row=number,
-                remedy='Write one object a line, such as {"text": "..."}.',
-            ) from error
-    return tuple(found)
+    """The texts of a JSON Lines file of passages. ``InputError`` with the row for what is not one."""
+    return tuple(row.text for row in read_rows(path, _Passage, '{"text": "..."}'))
 
 
 def search(passages: tuple[str, ...], query: str, count: int) -> list[int]:
