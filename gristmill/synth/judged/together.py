@@ -27,8 +27,8 @@ from gristmill.verifiers.raters.base import ListRater, load_list_rater
 _REFINE = Message(
     "user",
     "{problem}\n\n{response}\n\nRESPONSE is an answer to PROBLEM that does not yet meet these demands:\n"
-    "{failed}\n\nWrite the whole answer anew so that it meets them and keeps what is good. Write the answer "
-    "alone, without a word about the demands.",
+    "{failed}\n\nWrite the whole answer anew so that it meets them and keeps what is good. Write nothing "
+    "but the answer, and do not mention the demands.",
 )
 
 

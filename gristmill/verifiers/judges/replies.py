@@ -77,7 +77,7 @@ def after_reasoning(reply: str) -> str | None:
 
 
 def parsed(answer: Completion, parse: Callable[[str], T]) -> T | Unread:
-    """What ``parse`` makes of a finished JSON answer, which may stand in a fence. ``parse`` raises
+    """What ``parse`` makes of a finished JSON answer, which may be in a fence. ``parse`` raises
     ``ValueError`` for what is not as requested."""
     if not answer.finished:
         return Unread(f"it was cut off (finish_reason {answer.finish_reason})")

@@ -43,6 +43,7 @@ __getattr__, __dir__ = lazily(
         "Critiques": ".critiques",
         "InstructedJudge": ".instructed",
         "JudgePrompt": ".instructed",
+        "JudgeTools": ".tools",
         "ListRating": ".base",
         "PreferenceJudge": ".attributes",
         "PrincipleRanking": ".listwise",
@@ -50,7 +51,6 @@ __getattr__, __dir__ = lazily(
         "ReasonedJudge": ".reasoned",
         "Segments": ".segments",
         "ToolJudge": ".tooled",
-        "JudgeTools": ".tools",
         "WeightedRubric": ".weighted",
     },
 )

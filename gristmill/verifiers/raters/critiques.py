@@ -47,7 +47,7 @@ class Written(NamedTuple):
 class Critiques(Struct, frozen=True, forbid_unknown_fields=True):
     """Asks several times for principles, critiques and scores of one answer or several, and adds the scores.
 
-    Each time the answers stand in another order. Score of an answer: its sum over the replies that count,
+    Each time the answers come in another order. Score of an answer: its sum over the replies that count,
     divided by the most that it can be, with 1 as 0. With ``kept`` a second question filters the replies: of
     those that can be read, the ``kept`` that are most surely found sound count.
     """

@@ -1,7 +1,7 @@
 """A judge with tools (Themis, arXiv 2310.01045; Anyprefer, arXiv 2504.19276).
 
-The judge may call tools, one at a time, before it gives its verdict. Each call with its result stands in the
-verdict's detail, so that a verdict can be checked.
+The judge may call tools, one at a time, before it gives its verdict. Each call is in the verdict's
+detail with its result, so that a verdict can be checked.
 """
 
 from __future__ import annotations
