@@ -169,7 +169,7 @@ class ToolJudge(Struct, frozen=True, forbid_unknown_fields=True):
                 return ToolFinding(read_marked(answer, labels), answer.text, tuple(calls))
             if len(calls) == self.calls:
                 return ToolFinding(
-                    Unread(f"it called a tool for the {len(calls) + 1}th time"), answer.text, tuple(calls)
+                    Unread(f"it called a tool again after {self.calls} calls"), answer.text, tuple(calls)
                 )
             made = await self.tools.call(call.tool, call.input, passages)
             calls.append(made)

@@ -88,7 +88,7 @@ class JudgeTools(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
             value = calculate(text)
             if value is None:
                 return ToolCall(
-                    tool, text, "this is not an expression of numbers that can be calculated", True
+                    tool, text, "this cannot be calculated: it is not an expression of numbers", True
                 )
             return ToolCall(tool, text, _number(value))
         if tool == "search":

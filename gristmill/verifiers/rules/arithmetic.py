@@ -129,9 +129,14 @@ def sound(text: str, *, at_least: int = 0) -> bool:
 
 
 def calculate(expression: str) -> Fraction | None:
-    """The exact value of an expression of plain numbers with ``+ - * / ^`` and brackets, in signs, LaTeX or
+    """The exact value of an expression of plain numbers with ``+ - * / ^`` (or ``**``) and brackets, in signs, LaTeX or
     words; ``None`` for anything else, and for powers over 64. Nothing is evaluated as code."""
-    return _value(_plain(expression)) if len(expression) <= _LONGEST else None
+    if len(expression) > _LONGEST:
+        return None
+    try:
+        return _value(_plain(expression.replace("**", "^")))
+    except RecursionError:  # brackets in brackets, hundreds deep
+        return None
 
 
 def _holds(left: Fraction, relation: str, right: Fraction) -> bool:
