@@ -17,8 +17,8 @@ from gristmill.core.verdicts import Outcome
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.verifiers.evidence import Check
 from gristmill.verifiers.judges.asking import Asking
-from gristmill.verifiers.judges.replies import Unread
 from gristmill.verifiers.judges.judge import Judge
+from gristmill.verifiers.judges.replies import Unread
 from gristmill.verifiers.judges.rubric import (
     BinaryPrinciples,
     Checklist,
