@@ -72,6 +72,11 @@ class ExtractPrinciples(RowStage, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         require("prompt", self.prompt, "feedback", known=("problem", "response", "limit", "fence"))
 
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """The prompt names nothing of the row but what the stage puts in."""
+        return {}
+
     async def __call__(self, sample: Sampled, context: Context) -> Sequence[PrincipleRow | Rejection]:
         """A row for each principle, with a rejection for each that is dropped."""
         said = RowValues(sample).get(self.feedback)

@@ -129,8 +129,8 @@ def sound(text: str, *, at_least: int = 0) -> bool:
 
 
 def calculate(expression: str) -> Fraction | None:
-    """The exact value of an expression of plain numbers with ``+ - * / ^`` (or ``**``) and brackets, in signs, LaTeX
-    or words; ``None`` for anything else, and for powers over 64. Nothing is evaluated as code."""
+    """The exact value of an expression of plain numbers with ``+ - * / ^`` (or ``**``) and brackets, in
+    signs, LaTeX or words; ``None`` for anything else and for powers over 64. No code is evaluated."""
     if len(expression) > _LONGEST:
         return None
     try:
