@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         TrlSft,
         write,
     )
+    from gristmill.pipelines.exports.judged import JudgePrompts, PrincipleRows, SegmentRows, VerifierRows
     from gristmill.pipelines.exports.preference import TrlDpo, TrlDpoWeighted, TrlKto
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
     from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
@@ -22,7 +23,10 @@ __all__ = [
     "AxolotlChat",
     "ErPrmText",
     "Export",
+    "JudgePrompts",
+    "PrincipleRows",
     "PrmRows",
+    "SegmentRows",
     "StepActionRows",
     "TextCompletionExport",
     "TextExport",
@@ -32,6 +36,7 @@ __all__ = [
     "TrlPromptCompletion",
     "TrlSft",
     "TrlStepwise",
+    "VerifierRows",
     "write",
 ]
 
@@ -41,7 +46,10 @@ __getattr__, __dir__ = lazily(
         "AxolotlChat": ".base",
         "ErPrmText": ".stepwise",
         "Export": "gristmill.core.exports",
+        "JudgePrompts": ".judged",
+        "PrincipleRows": ".judged",
         "PrmRows": ".stepwise",
+        "SegmentRows": ".judged",
         "StepActionRows": ".stepwise",
         "TextCompletionExport": ".text",
         "TextExport": ".text",
@@ -51,6 +59,7 @@ __getattr__, __dir__ = lazily(
         "TrlPromptCompletion": ".base",
         "TrlSft": ".base",
         "TrlStepwise": ".stepwise",
+        "VerifierRows": ".judged",
         "write": ".base",
     },
 )

@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     from gristmill.verifiers.judges.base import ModelVerifier
     from gristmill.verifiers.judges.judge import Judge
     from gristmill.verifiers.judges.option_shuffle import OptionShuffle
-    from gristmill.verifiers.judges.principles import Salmon
-    from gristmill.verifiers.judges.rubric import BinaryPrinciples, Checklist
+    from gristmill.verifiers.judges.principles import BinaryPrinciples, Salmon
+    from gristmill.verifiers.judges.rubric import Checklist
 
 __all__ = ["BinaryPrinciples", "Checklist", "Judge", "ModelVerifier", "OptionShuffle", "Salmon"]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "BinaryPrinciples": ".rubric",
+        "BinaryPrinciples": ".principles",
         "Checklist": ".rubric",
         "Judge": ".judge",
         "ModelVerifier": ".base",

@@ -20,36 +20,20 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from gristmill.core.answers import END_OF_TURN, final_answer
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling, TokenLogprob
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fill, fill_messages, require
 from gristmill.verifiers.judges.base import draw
+from gristmill.verifiers.judges.published import read_published
+from gristmill.verifiers.judges.replies import Unread, parsed, read_marked
 
 T = TypeVar("T")
-Read = Literal["auto", "probabilities", "text", "json"]
+Read = Literal["auto", "probabilities", "text", "json", "published"]
 Way = Literal["probabilities", "text", "json"]
 
 _DIRECT_TOKENS = 8
 """Room for one word and its full stop."""
 _ALTERNATIVES = 20
-_DENIED = re.compile(
-    r"(?:\b(?:not|never|neither|nor|cannot|hardly|isnt)|n['’]t"
-    r"|\b(?:rather than|instead of|far from|anything but|opposite of))"
-    r"(?:[\s\"'*`]+(?:a|an|the|be|been|being|at|all|as|so|quite|really|fully|entirely|completely|necessarily"
-    r"|exactly|strictly|actually|yet|clearly|considered|called|judged|say|marked|call|it|this))*[\s\"'*`]*\Z"
-    r"|\bwould(?:\s+(?:only|just|then|have|been|be))*\s+(?:be|been)\s*\Z"
-    r"|\b(?:whether|not that|unless)\b[^.:!?\n\[\]]*\Z",
-    re.IGNORECASE,
-)
-"""Words that deny the verdict that follows them, or make it one that only might be."""
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
-
-
-class Unread(Struct, frozen=True):
-    """An answer that could not be read, and why."""
-
-    why: str
 
 
 class Ballot(Struct, frozen=True):
@@ -83,7 +67,8 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     read: Read = "auto"
-    """How the choice is read: from the ``probabilities`` of the words, from ``text``, or from ``json``.
+    """How the choice is read: from the ``probabilities`` of the words, from ``text``, from ``json``, or in
+    any of the forms of ``published`` judges (docs/judges.md), for a model that was trained to one of them.
     ``auto``: probabilities if the engine returns them and there is one vote, otherwise text."""
     votes: Annotated[int, Meta(ge=1, le=1000)] = 1
     """The number of samples per question, 1 to 1000. Shares are of the votes that can be read; if fewer than
@@ -127,7 +112,7 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
 
     def way(self, engine: Engine, labels: Sequence[str]) -> Way:
         """How a choice among ``labels`` is read. ``RecipeError`` if the engine does not support it."""
-        if self.read in ("text", "json"):
+        if self.read in ("text", "json", "published"):
             return "json" if self.read == "json" else "text"
         # The token "1" may be the beginning of the word "10": then tokens do not distinguish the words.
         clear = not any(a != b and b.startswith(a) for a in labels for b in labels)
@@ -162,7 +147,8 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
             return self._weighed(answer, labels)
         request = Request(messages, self.sampling, seed)
         if way == "text":
-            read = [read_marked(c, labels) for c in await draw(engine, request, self.votes)]
+            reader = read_published if self.read == "published" else read_marked
+            read = [reader(c, labels) for c in await draw(engine, request, self.votes)]
         else:
             parse = partial(_verdict, labels=labels)
             read = await self.structure(request, parse, engine=engine, n=self.votes)
@@ -184,14 +170,14 @@ class Asking(Struct, frozen=True, forbid_unknown_fields=True):
     async def _repaired(
         self, request: Request, index: int, answer: Completion, parse: Callable[[str], T], engine: Engine
     ) -> T | Unread:
-        found = _parsed(answer, parse)
+        found = parsed(answer, parse)
         if not isinstance(found, Unread):
             return found
         again = Message("assistant", answer.text), Message("user", fill(self.repair, error=found.why))
         repeat = replace(request, messages=(*request.messages, *again))
         # Samples with equal answers send equal repairs; the index keeps their completions apart.
         [answer] = await engine.generate(repeat, first=index)
-        return _parsed(answer, parse)
+        return parsed(answer, parse)
 
     def _weighed(self, answer: Completion, labels: tuple[str, ...]) -> Ballot:
         lines = [line.strip(" \t.*\"'`[]") for line in answer.text.splitlines() if line.strip()]
@@ -235,59 +221,6 @@ def _fits(token: str, labels: Sequence[str]) -> list[int]:
     part, closed = word[0].casefold(), bool(token[word.end() :].strip())
     known = [label.casefold() for label in labels]
     return [i for i, k in enumerate(known) if k == part or (not closed and k.startswith(part))]
-
-
-def read_marked(answer: Completion, labels: Sequence[str]) -> str | Unread:
-    """The label in double brackets at the very end of a finished answer, which must be the only one."""
-    pattern = r"\[\[\s*(" + "|".join(re.escape(label) for label in labels) + r")\s*\]\]"
-    said = read_ending(answer, pattern)
-    if isinstance(said, Unread):
-        return said
-    return next(label for label in labels if label.casefold() == said.casefold())
-
-
-def read_ending(answer: Completion, pattern: str) -> str | Unread:
-    """Group 1 of the only match of ``pattern``, which must end a finished answer. Ignores case.
-
-    What a reasoning model thought before its answer does not count, and neither does a match that the words
-    before it deny: "this is not [[correct]]".
-    """
-    if not answer.finished:
-        return Unread(f"finish_reason {answer.finish_reason}")
-    text = _after_reasoning(answer.text)
-    if text is None:
-        return Unread("its reasoning is not closed")
-    found = list(re.finditer(pattern, text, re.IGNORECASE))
-    if len(found) != 1:
-        return Unread(f"{len(found)} verdicts" if found else f"no verdict in {text[-60:]!r}")
-    if END_OF_TURN.sub("", text[found[0].end() :]).strip(" \t\r\n.*`"):
-        return Unread("text after the verdict")
-    if denied := _DENIED.search(text[max(0, found[0].start() - 80) : found[0].start()]):
-        return Unread(f"a verdict that is denied: {denied[0].strip()!r}")
-    return found[0][1]
-
-
-def _after_reasoning(reply: str) -> str | None:
-    """A reply without the reasoning before it; ``None`` if that is not closed.
-
-    Only what ends the reply is taken, so that a judge that repeats end-of-turn tokens of the text that it
-    judges is not cut off there.
-    """
-    said = final_answer(reply)
-    return said if said is None or reply.rstrip().endswith(said.rstrip()) else reply
-
-
-def _parsed(answer: Completion, parse: Callable[[str], T]) -> T | Unread:
-    if not answer.finished:
-        return Unread(f"it was cut off (finish_reason {answer.finish_reason})")
-    text = _after_reasoning(answer.text)
-    if text is None:
-        return Unread("its reasoning is not closed")
-    fenced = _FENCED.fullmatch(text)
-    try:
-        return parse(fenced[1] if fenced else text)
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        return Unread(str(error)[:300])
 
 
 def _verdict(text: str, labels: tuple[str, ...]) -> str:

@@ -26,7 +26,7 @@ _CHAT_TOKEN = re.compile(
 )
 
 
-Way = Literal["auto", "probabilities", "text", "json"]
+Way = Literal["auto", "probabilities", "text", "json", "published"]
 Winner = Literal["first", "second", "tie"]
 _CHARS_PER_TOKEN = 4
 _FRAME = 1200

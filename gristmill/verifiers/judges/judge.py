@@ -17,9 +17,10 @@ from gristmill.core.prompts import fill_messages, require
 from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.judges.asking import Asking, Ballot, Unread, read_ending
+from gristmill.verifiers.judges.asking import Asking, Ballot
 from gristmill.verifiers.judges.base import Comparison, Winner, bounds, draw, fence, needs_of, quote, quoted
 from gristmill.verifiers.judges.content import judged_part, judged_parts
+from gristmill.verifiers.judges.replies import Unread, read_ending
 
 RIGHT, WRONG = "correct", "incorrect"
 _RANKING = r"\[\[\s*([0-9]+(?:\s*>\s*[0-9]+)*)\s*\]\]"

@@ -17,7 +17,7 @@ def load_model_verifier(kind: str, options: Mapping[str, Any]) -> ModelVerifier:
 
     Raises ``RecipeError`` for an unknown one, an option it does not take, or one that only compares.
     """
-    found = _load(kind, options)
+    found = load_any(kind, options)
     if not inspect.iscoroutinefunction(type(found).__call__):
         raise RecipeError(
             f"{kind} does not judge single answers.", remedy="Use judge, or another that judges one answer."
@@ -30,11 +30,12 @@ def load_comparer(kind: str, options: Mapping[str, Any]) -> Comparer:
 
     Raises ``RecipeError`` as ``load_model_verifier`` does.
     """
-    found = _load(kind, options)
+    found = load_any(kind, options)
     if not hasattr(found, "compare"):
         raise RecipeError(f"{kind} does not compare two answers.", remedy="Use judge, checklist or salmon.")
     return cast(Comparer, found)
 
 
-def _load(kind: str, options: Mapping[str, Any]) -> Any:
+def load_any(kind: str, options: Mapping[str, Any]) -> Any:
+    """The model verifier of any kind registered as ``kind``, or at ``MODULE:OBJECT``."""
     return load(kind if ":" in kind else locate("model_verifiers", kind), options)

@@ -1,25 +1,38 @@
-"""SALMON's preference by principles (arXiv 2310.05910): a judge's logit gaps, combined by a fixed formula."""
+"""Judging by principles: binary ones (RLBFF, arXiv 2509.21319), each asked alone, and SALMON's preference
+(arXiv 2310.05910): a judge's logit gaps, combined by a fixed formula."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import random
-from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Ability, Engine
-from gristmill.core.errors import RecipeError
+from gristmill.core.engine import Ability, Engine, Message
+from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.prompts import require
 from gristmill.core.stages import Estimate
-from gristmill.verifiers.judges.base import Comparison
-from gristmill.verifiers.judges.content import judged_parts
-from gristmill.verifiers.judges.judge import Judge
+from gristmill.core.verdicts import Verdict
+from gristmill.verifiers.evidence import Check
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.base import Comparison, bounds, needs_of
+from gristmill.verifiers.judges.content import judged_part, judged_parts
+from gristmill.verifiers.judges.judge import SYSTEM, Judge
+from gristmill.verifiers.judges.rubric import Line, ask_each, tally
 
 _LEAST = 1e-6
 """The assumed probability of a word that is not among the listed tokens, so that gaps stay finite."""
+
+
+_ASK_PRINCIPLE = Message(
+    "user",
+    "{problem}\n\n{response}\n\n{question}\n\nDoes RESPONSE satisfy the principle in QUESTION? Judge nothing "
+    "else. {answer_with}",
+)
 
 
 class Gap(NamedTuple):
@@ -194,3 +207,67 @@ class Salmon(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if best is None:
             return Comparison("tie", detail="every score is 0")
         return Comparison(best.winner, detail=f"{texts[best.index]}: {scores[best.index]:.4g}")
+
+
+class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
+    """RLBFF (arXiv 2509.21319): whether a response satisfies each of several principles, yes or no, each
+    asked alone.
+
+    The score is the share that is satisfied. The reference is not used.
+    """
+
+    principles: tuple[Line, ...] = ()
+    """The principles for every row, unless ``column`` names a column."""
+    column: str | None = None
+    """The column in which each row has its own principles, as a text or a list of texts. A row without it is
+    not judged. Read by the scorer ``principles``."""
+    accept: Annotated[float, Meta(gt=0, le=1)] = 1.0
+    """The lowest share, in (0, 1], that is ``correct``."""
+    asking: Asking = Asking()
+    """How a principle is asked about."""
+    ask: tuple[Message, ...] = (SYSTEM, _ASK_PRINCIPLE)
+    """The prompt for one principle, with ``{problem}``, ``{response}``, ``{question}``, ``{answer_with}`` and
+    ``{fence}``."""
+
+    def __post_init__(self) -> None:
+        if not self.principles and self.column is None:
+            raise RecipeError(
+                "binary_principles: there are no principles.",
+                remedy="Set principles, or column for principles by row.",
+            )
+        require("ask", self.ask, "response", "question", "answer_with", known=("problem", "fence"))
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Token probabilities, where they alone are to be read."""
+        return needs_of(self.asking.read)
+
+    def for_row(self, row: Mapping[str, Any]) -> BinaryPrinciples:
+        """This with the principles of a row; ``RowRejected`` where it has none."""
+        if self.column is None:
+            return self
+        value = row.get(self.column)
+        given = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else ()
+        kept = tuple(one for one in given if isinstance(one, str) and one.strip())
+        if not kept or len(kept) < len(given):
+            raise RowRejected("no principles", f"the column {self.column!r} does not hold texts")
+        return replace(self, principles=kept, column=None)
+
+    def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
+        """One question per principle; of principles by row, 4 are expected."""
+        asking = self.asking
+        rows = len(self.principles) or 4
+        return bounds(rows, asking.votes, asking.read, asking.sampling.max_tokens, problem, completion)
+
+    async def __call__(
+        self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
+    ) -> Verdict:
+        """Judge one answer by every principle."""
+        shown = judged_part(completion)
+        if isinstance(shown, Verdict):
+            return shown
+        return tally(await self.check(shown, problem=problem, engine=engine, seed=seed), self.accept)
+
+    async def check(self, completion: str, *, problem: str, engine: Engine, seed: int) -> tuple[Check, ...]:
+        """One row per principle; ``passed`` is ``None`` if the answer could not be read or is tied."""
+        return await ask_each(self.asking, self.ask, completion, self.principles, problem, engine, seed)

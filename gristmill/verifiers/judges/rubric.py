@@ -19,10 +19,11 @@ from gristmill.core.prompts import fill_messages, require
 from gristmill.core.stages import Estimate, derive_seed
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.evidence import Check, decided, unparseable
-from gristmill.verifiers.judges.asking import Asking, Unread
+from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.base import Comparison, bounds, needs_of, quoted
 from gristmill.verifiers.judges.content import judged_part, judged_parts
 from gristmill.verifiers.judges.judge import SYSTEM, Judge
+from gristmill.verifiers.judges.replies import Unread
 
 Line = Annotated[str, Meta(min_length=1)]
 
@@ -39,11 +40,6 @@ _WRITE_CHECKLIST = Message(
 )
 _ASK = Message(
     "user", "{problem}\n\n{response}\n\n{question}\n\nAnswer QUESTION about RESPONSE. {answer_with}"
-)
-_ASK_PRINCIPLE = Message(
-    "user",
-    "{problem}\n\n{response}\n\n{question}\n\nDoes RESPONSE satisfy the principle in QUESTION? Judge nothing "
-    "else. {answer_with}",
 )
 _WRITE_RUBRIC = Message(
     "user",
@@ -159,50 +155,6 @@ class Checklist(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
-    """RLBFF: whether a response satisfies each of several principles, yes or no, each asked alone.
-
-    The score is the share that is satisfied. The reference is not used.
-    """
-
-    principles: Annotated[tuple[Line, ...], Meta(min_length=1)]
-    """The principles, at least one."""
-    accept: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    """The lowest share, in (0, 1], that is ``correct``."""
-    asking: Asking = Asking()
-    """How a principle is asked about."""
-    ask: tuple[Message, ...] = (SYSTEM, _ASK_PRINCIPLE)
-    """The prompt for one principle, with ``{problem}``, ``{response}``, ``{question}``, ``{answer_with}`` and
-    ``{fence}``."""
-
-    def __post_init__(self) -> None:
-        require("ask", self.ask, "response", "question", "answer_with", known=("problem", "fence"))
-
-    @property
-    def needs(self) -> frozenset[Ability]:
-        """Token probabilities, where they alone are to be read."""
-        return needs_of(self.asking.read)
-
-    def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
-        """One question per principle."""
-        asking = self.asking
-        rows = len(self.principles)
-        return bounds(rows, asking.votes, asking.read, asking.sampling.max_tokens, problem, completion)
-
-    async def __call__(
-        self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
-    ) -> Verdict:
-        """Judge one answer by every principle."""
-        shown = judged_part(completion)
-        if isinstance(shown, Verdict):
-            return shown
-        return tally(await self.check(shown, problem=problem, engine=engine, seed=seed), self.accept)
-
-    async def check(self, completion: str, *, problem: str, engine: Engine, seed: int) -> tuple[Check, ...]:
-        """One row per principle; ``passed`` is ``None`` if the answer could not be read or is tied."""
-        return await ask_each(self.asking, self.ask, completion, self.principles, problem, engine, seed)
-
-
 async def ask_each(
     asking: Asking,
     prompt: Sequence[Message],
@@ -233,7 +185,8 @@ def tally(checks: Sequence[Check], accept: float) -> Verdict:
     ``incorrect`` if it is below even if every unread row were a yes, otherwise undecided."""
     yes, unread = (sum(c.passed is value for c in checks) for value in (True, None))
     rule = f"yes to {yes} of {len(checks)}" + (f", {unread} unread" if unread else "")
-    detail = "; ".join(f"{c.name}: {c.why}" for c in checks if not c.passed)
+    said = {True: "yes", False: "no", None: "unread"}
+    detail = "; ".join(f"{c.name}: {said[c.passed]} ({c.why})" for c in checks)
     least, most = yes / len(checks), (yes + unread) / len(checks)
     if least < accept <= most:
         return unparseable(rule, detail)
@@ -380,14 +333,15 @@ def _rubric(text: str) -> Rubric:
 
 def _repeats(rubric: Rubric, source: Contrast, problem: str, count: int) -> str:
     """The first run of ``count`` words that a rule shares with an answer but not with the problem."""
-    own = _runs(problem, count)
-    theirs = (_runs(source.preferred, count) | _runs(source.rejected, count)) - own
+    own = word_runs(problem, count)
+    theirs = (word_runs(source.preferred, count) | word_runs(source.rejected, count)) - own
     for rule in (*rubric.hard_rules, *rubric.principles):
-        if taken := sorted(_runs(rule, count) & theirs):
+        if taken := sorted(word_runs(rule, count) & theirs):
             return " ".join(taken[0])
     return ""
 
 
-def _runs(text: str, count: int) -> set[tuple[str, ...]]:
+def word_runs(text: str, count: int) -> set[tuple[str, ...]]:
+    """Every ``count`` words in a row of a text, without marks and case."""
     words = re.findall(r"\w+", text.casefold())
     return {tuple(words[i : i + count]) for i in range(len(words) - count + 1)}

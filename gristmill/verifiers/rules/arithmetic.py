@@ -63,6 +63,8 @@ _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|([-+*/()^]))")
 _RELATION = re.compile(r"([=≠<>])")
 _WORD = re.compile(r"[A-Za-z]+(?:[- ][A-Za-z]+)*")
 _LARGEST_POWER = 64
+_LONGEST = 300
+"""Characters of an expression that is calculated."""
 
 
 def _plain(text: str) -> str:
@@ -124,6 +126,17 @@ def sound(text: str, *, at_least: int = 0) -> bool:
     """Whether ``text`` has at least ``at_least`` arithmetic statements, and none of them is false."""
     found = statements(text)
     return len(found) >= at_least and all(true for _, true in found)
+
+
+def calculate(expression: str) -> Fraction | None:
+    """The exact value of an expression of plain numbers with ``+ - * / ^`` (or ``**``) and brackets, in
+    signs, LaTeX or words; ``None`` for anything else and for powers over 64. No code is evaluated."""
+    if len(expression) > _LONGEST:
+        return None
+    try:
+        return _value(_plain(expression.replace("**", "^")))
+    except RecursionError:  # brackets in brackets, hundreds deep
+        return None
 
 
 def _holds(left: Fraction, relation: str, right: Fraction) -> bool:

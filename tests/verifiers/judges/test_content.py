@@ -11,10 +11,11 @@ import pytest
 from gristmill.core.engine import Ability, Completion, Request
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
-from gristmill.verifiers.judges.asking import Asking, Unread, read_marked
+from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.content import contentless, judged_part
 from gristmill.verifiers.judges.judge import Judge
 from gristmill.verifiers.judges.principles import Principle, Salmon
+from gristmill.verifiers.judges.replies import Unread, read_marked
 from gristmill.verifiers.judges.rubric import Checklist
 
 LABELS = ("correct", "incorrect")

@@ -16,10 +16,11 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Outcome
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.verifiers.evidence import Check
-from gristmill.verifiers.judges.asking import Asking, Unread
+from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.judge import Judge
+from gristmill.verifiers.judges.principles import BinaryPrinciples
+from gristmill.verifiers.judges.replies import Unread
 from gristmill.verifiers.judges.rubric import (
-    BinaryPrinciples,
     Checklist,
     Contrast,
     ContrastiveRubric,
@@ -100,7 +101,7 @@ def test_each_question_is_asked_alone() -> None:
     answer = replies(rhyme="It does not. [[no]]", other="[[yes]]")
     verdict, seen = run(Checklist(questions=QUESTIONS, accept=0.75), answer)
     assert (verdict.outcome, verdict.score, verdict.rule) == (Outcome.CORRECT, 0.75, "yes to 3 of 4")
-    assert verdict.detail.startswith("Does it rhyme?: ")
+    assert "Does it rhyme?: no (" in verdict.detail and "Is it brief?: yes (" in verdict.detail
     assert sorted(block(r, "QUESTION") for r in seen) == sorted(QUESTIONS)
     assert all(block(r, "RESPONSE") == "Roma!" for r in seen)
     for request in seen:
@@ -164,8 +165,8 @@ def test_binary_principles_are_judged_alone() -> None:
     verifier = BinaryPrinciples(("The answer is honest.", "The answer is brief."), accept=0.5)
     verdict, seen = run(verifier, replies(honest="[[no]]", other="[[yes]]"))
     assert (verdict.outcome, verdict.score, len(seen)) == (Outcome.CORRECT, 0.5, 2)
-    assert verdict.detail.startswith("The answer is honest.: ")
-    with pytest.raises(msgspec.ValidationError, match="length"):
+    assert verdict.detail.startswith("The answer is honest.: no (")
+    with pytest.raises(RecipeError, match="there are no principles"):
         msgspec.convert({"principles": []}, BinaryPrinciples)
 
 
