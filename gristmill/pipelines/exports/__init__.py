@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         TrlSft,
         write,
     )
+    from gristmill.pipelines.exports.questions import PairQuestions
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
     from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
 
@@ -23,6 +24,7 @@ __all__ = [
     "AxolotlChat",
     "ErPrmText",
     "Export",
+    "PairQuestions",
     "PrmRows",
     "StepActionRows",
     "TextCompletionExport",
@@ -41,6 +43,7 @@ __getattr__, __dir__ = lazily(
         "AxolotlChat": ".base",
         "ErPrmText": ".stepwise",
         "Export": "gristmill.core.exports",
+        "PairQuestions": ".questions",
         "PrmRows": ".stepwise",
         "StepActionRows": ".stepwise",
         "TextCompletionExport": ".text",
