@@ -15,7 +15,7 @@ from msgspec import Meta, Struct, field
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.records import Pair
 from gristmill.core.stages import Relation, derive_seed
-from gristmill.filters.preferences.scores import curated, read_scores
+from gristmill.filters.preferences.scores import curated, read_scores, sigmoid
 from gristmill.filters.tables import key_column
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def chances(distance: Numbers, rate: float) -> Numbers:
     low, high = 0.0, 1.0
 
     def mean(k: float) -> float:
-        return float(np.exp(-np.logaddexp(0, k * known)).mean())
+        return float(sigmoid(-k * known).mean())
 
     if not len(known):
         return np.full(len(distance), rate)
@@ -103,4 +103,4 @@ def chances(distance: Numbers, rate: float) -> Numbers:
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if mean(middle) > rate else (low, middle)
-    return np.where(np.isnan(distance), rate, np.exp(-np.logaddexp(0, high * np.nan_to_num(distance))))
+    return np.where(np.isnan(distance), rate, sigmoid(-high * distance))

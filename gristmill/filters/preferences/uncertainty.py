@@ -8,6 +8,7 @@ in any large set and would turn every label round. Here it is half of B / log 2,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -29,7 +30,7 @@ class Uncertainty(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Give each pair a label noise and a weight by how much several passes of an estimator differ.
 
     A pair gets the score ``uncertainty`` (in nats), as ``flip`` the repaired label noise, and as ``weight``
-    its share of the loss, of which the mean is 1.
+    its share of the loss, of which the mean over the pairs that are kept is 1.
     """
 
     reads: ClassVar[type[Struct]] = Pair
@@ -54,16 +55,19 @@ class Uncertainty(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         p = np.stack([found.probability(one) for one in self.passes])
         doubt = disagreement(p)
         unknown = np.isnan(doubt)
+        uncertain = weakest(-doubt, self.drop)
+        opposite = p.mean(axis=0) < 0.5
         columns = {"flip": np.where(unknown, 0.0, label_noise(doubt))}
+        kept = ~unknown & ~uncertain & ~(opposite & (self.against == "drop"))
         if self.weigh:
-            columns["weight"] = np.where(unknown, 1.0, sampling_weights(doubt))
+            columns["weight"] = np.where(~kept, 1.0, sampling_weights(np.where(kept, doubt, np.nan)))
         reasons = [
             (unknown, "uncertainty: not scored by all passes"),
-            (weakest(-doubt, self.drop), "uncertainty: among the most uncertain"),
+            (uncertain, "uncertainty: among the most uncertain"),
         ]
         return opposed(
             frames[0],
-            p.mean(axis=0) < 0.5,
+            opposite,
             self.against,
             reasons,
             "uncertainty",
@@ -112,4 +116,5 @@ def sampling_weights(doubt: Numbers) -> Numbers:
 
     certain = 1 - np.asarray(doubt, float)
     known = certain[~np.isnan(certain)]
-    return certain / known.mean() if len(known) else certain
+    # Exactly rounded, so that the order of the rows has no say in the last digit.
+    return certain / (math.fsum(known) / len(known)) if len(known) else certain
