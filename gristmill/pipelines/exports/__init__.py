@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from gristmill.pipelines.exports.judged import JudgePrompts, PrincipleRows, SegmentRows, VerifierRows
     from gristmill.pipelines.exports.preference import TrlDpo, TrlDpoWeighted, TrlKto
+    from gristmill.pipelines.exports.questions import PairQuestions
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
     from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
 
@@ -24,6 +25,7 @@ __all__ = [
     "ErPrmText",
     "Export",
     "JudgePrompts",
+    "PairQuestions",
     "PrincipleRows",
     "PrmRows",
     "SegmentRows",
@@ -48,6 +50,7 @@ __getattr__, __dir__ = lazily(
         "Export": "gristmill.core.exports",
         "JudgePrompts": ".judged",
         "PrincipleRows": ".judged",
+        "PairQuestions": ".questions",
         "PrmRows": ".stepwise",
         "SegmentRows": ".judged",
         "StepActionRows": ".stepwise",

@@ -90,22 +90,23 @@ class Pairs(Reader):
     def _best_and_worst(
         self, row: dict[str, Any], own_id: str | None, listed: list[dict[str, Any]]
     ) -> Struct:
-        key = self.source.columns.get(INSIDE)
-        rated = [(score, one) for one in listed if (score := _score(one, key)) is not None]
+        own = self.source.columns.get(INSIDE)
+        rated = [(score, one) for one in listed if (score := _score(one, own)) is not None]
         if len(rated) < 2:
             raise RowRejected("too few ratings", f"{len(rated)} of {len(listed)} responses have a score.")
         best, worst = max(rated, key=lambda r: r[0]), min(rated, key=lambda r: r[0])
         sides = chat(best[1].get("response"), "assistant"), chat(worst[1].get("response"), "assistant")
-        models = {
-            f"{side}_model": one["model"]
+        told = {
+            f"{side}_{key}": one[key]
             for side, (_, one) in (("chosen", best), ("rejected", worst))
-            if "model" in one
+            for key in ("model", "critique")
+            if key in one
         }
         scores = [
             {"": score} | {a: float(one[a]) for a in _ATTRIBUTES if _is_number(one.get(a))}
             for score, one in (best, worst)
         ]
-        return self._pair(row, own_id, self._asked(row), sides, (scores[0], scores[1]), more=models)
+        return self._pair(row, own_id, self._asked(row), sides, (scores[0], scores[1]), more=told)
 
     def _asked(self, row: dict[str, Any]) -> Chat:
         prompt = self._part("prompt", row)
