@@ -9,6 +9,7 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.synth.demonstrations import Demonstrations
     from gristmill.synth.judging import JudgePairs, JudgeSamples
+    from gristmill.synth.rag.retrieve import Retrieve
     from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking
     from gristmill.synth.refusal.ask import AskHeldOut, AskOrRefuse
     from gristmill.synth.refusal.calibration import ConfidencePairs, VerbalisedConfidence
@@ -63,6 +64,7 @@ __all__ = [
     "RTuning",
     "RefusalPairs",
     "RefusalSplit",
+    "Retrieve",
     "RolloutSamples",
     "Sample",
     "StepActions",
@@ -112,6 +114,7 @@ __getattr__, __dir__ = lazily(
         "RTuning": ".refusal.data",
         "RefusalPairs": ".refusal.pairs",
         "RefusalSplit": ".refusal.split",
+        "Retrieve": ".rag.retrieve",
         "RolloutSamples": ".step_values.samples",
         "Sample": ".sampling",
         "StepActions": ".step_values.labels",
