@@ -9,6 +9,8 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.synth.demonstrations import Demonstrations
     from gristmill.synth.judging import JudgePairs, JudgeSamples
+    from gristmill.synth.rag.judging import JudgeMetrics
+    from gristmill.synth.rag.pairs import RagPairs
     from gristmill.synth.rag.retrieve import Retrieve
     from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking
     from gristmill.synth.refusal.ask import AskHeldOut, AskOrRefuse
@@ -48,6 +50,7 @@ __all__ = [
     "HardLooking",
     "ImplicitRewards",
     "Introspection",
+    "JudgeMetrics",
     "JudgePairs",
     "JudgeRanking",
     "JudgeSamples",
@@ -62,6 +65,7 @@ __all__ = [
     "ProbeKnowledge",
     "ProcessLabels",
     "RTuning",
+    "RagPairs",
     "RefusalPairs",
     "RefusalSplit",
     "Retrieve",
@@ -97,6 +101,7 @@ __getattr__, __dir__ = lazily(
         "HardLooking": ".refusal.controls",
         "ImplicitRewards": ".step_values.implicit",
         "Introspection": ".refusal.introspection",
+        "JudgeMetrics": ".rag.judging",
         "JudgePairs": ".judging",
         "JudgeRanking": ".ranking",
         "JudgeSamples": ".judging",
@@ -112,6 +117,7 @@ __getattr__, __dir__ = lazily(
         "ProbeKnowledge": ".refusal.probe",
         "ProcessLabels": ".step_values.labels",
         "RTuning": ".refusal.data",
+        "RagPairs": ".rag.pairs",
         "RefusalPairs": ".refusal.pairs",
         "RefusalSplit": ".refusal.split",
         "Retrieve": ".rag.retrieve",

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from gristmill.synth.rag.judging import JudgeMetrics
+    from gristmill.synth.rag.metrics import majority
+    from gristmill.synth.rag.pairs import RagPairs
     from gristmill.synth.rag.retrieve import Retrieve
 
-__all__ = ["Retrieve"]
+__all__ = ["JudgeMetrics", "RagPairs", "Retrieve", "majority"]
 
-__getattr__, __dir__ = lazily(__name__, {"Retrieve": ".retrieve"})
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "JudgeMetrics": ".judging",
+        "RagPairs": ".pairs",
+        "Retrieve": ".retrieve",
+        "majority": ".metrics",
+    },
+)

@@ -37,8 +37,8 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     They are in ``meta`` under ``passages``, a list of objects with ``text``, ``title`` and the passage's id
     as ``source``: in a prompt ``{passages}`` shows them numbered from 1, and ``grounding`` reads them as its
     reference (``reference: passages``) with the same numbers as citations. The ids that a question names as
-    its own are then under ``gold``, and the share of them that was found among the first ``top_k`` under
-    ``recall``; the summary has its mean.
+    its own are then under ``gold`` (an empty list: no passage answers it), and the share of them that was
+    found among the first ``top_k`` under ``recall``; the summary has its mean.
 
     A question for which there is no passage at all is rejected, and so is one that names a passage that the
     second table does not have.
@@ -112,7 +112,8 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _meta(self, row: Mapping[str, Any], ranking: list[int], stock: _Stock, seed: int) -> str:
         """A question's ``meta`` with its passages."""
         meta = fields(row.get("meta") or "{}")
-        gold = self._named(row, meta, stock)
+        named = self._named(row, meta, stock)
+        gold = named or []
         found = ranking[: self.top_k]
         recall = sum(number in found for number in gold) / len(gold) if gold else None
         if self.keep_gold:
@@ -123,19 +124,19 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.order == "shuffled":
             found.sort(key=lambda n: (derive_seed(seed, f"{row['id']}\x1f{stock.ids[n]}", _SHUFFLE), n))
         meta[PASSAGES] = [stock.shown[number] for number in found]
-        if gold:
+        if named is not None:
             meta |= {GOLD: [stock.ids[number] for number in gold], RECALL: recall}
         return msgspec.json.encode(meta).decode()
 
-    def _named(self, row: Mapping[str, Any], meta: Mapping[str, Any], stock: _Stock) -> list[int]:
-        """The numbers of the passages that a question names."""
+    def _named(self, row: Mapping[str, Any], meta: Mapping[str, Any], stock: _Stock) -> list[int] | None:
+        """The numbers of the passages that a question names; ``None`` where it does not say."""
         for name in self.gold:
             held = row[name] if name in row else meta.get(name)
-            if isinstance(held, list) and held and all(isinstance(one, str) for one in held):
+            if isinstance(held, list) and all(isinstance(one, str) for one in held):
                 if missing := [one for one in held if one not in stock.numbers]:
                     raise RowRejected("retrieve: names a passage that is not there", f"{missing[0]!r}")
                 return [stock.numbers[one] for one in dict.fromkeys(held)]
-        return []
+        return None
 
     def _mixed(
         self, own: str, found: list[int], gold: list[int], ranking: list[int], size: int, seed: int
