@@ -23,6 +23,7 @@ from gristmill.synth.rag.metrics import (
     Metric,
     answerable,
     by_abstention,
+    by_conflict,
     by_rule,
     majority,
     read_answer,
@@ -34,8 +35,9 @@ from gristmill.verifiers.grounding.verifier import Grounding
 from gristmill.verifiers.judges.base import Winner
 from gristmill.verifiers.judges.judge import SYSTEM, Judge
 
-ABSTENTION, GROUNDING = "abstention", "grounding"
-"""The names of scores: who won by abstaining, and the verdicts of the rules on both sides."""
+ABSTENTION, CONFLICT, GROUNDING = "abstention", "conflict", "grounding"
+"""The names of scores: who won by abstaining, or by telling more of a conflict, and the verdicts of the rules
+on both sides."""
 _VALUES = {"first": 1.0, "second": 0.0, "tie": 0.5, None: None}
 _CRITERIA: dict[Metric, str] = {
     "hallucination": "The better answer is the one with fewer statements that the passages do not support. "
@@ -64,10 +66,10 @@ class JudgeMetrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reference answers.
     The majority of the metrics that are not tied wins, by weight; a pair without one is rejected: ``a tie``,
     or ``no metric could tell``. Where just one of the two abstains and it is known whether the passages can
-    answer, that alone decides.
+    answer, that alone decides; where the passages conflict, it is which answer tells more of what they say.
 
     The scores of the pair are the metrics by their names, 1 where the chosen side is better, 0 where the
-    rejected one is, 0.5 for a tie and null where it could not be told; ``abstention`` where that decided; and
+    rejected one is, 0.5 for a tie and null where it could not be told; ``abstention`` or ``conflict`` where that decided; and
     ``chosen_grounding`` and ``rejected_grounding``, the rules' verdicts, whose detail has the spans that no
     passage supports. The summary says how often each metric decided for the longer answer (50 %: length has
     no part in it), and how often the two orders disagreed.
@@ -85,8 +87,9 @@ class JudgeMetrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     metric's text as ``{criteria}``."""
     criteria: dict[Metric, str] = msgspec.field(default_factory=dict)
     """What a judge is told of a metric, in place of this project's own text."""
-    grounding: Grounding = Grounding()
-    """The options of the rules that read claims and citations."""
+    grounding: Grounding = Grounding(citations="report")
+    """The options of the rules that read claims and citations. A wrong citation is a matter of
+    ``attribution``; with ``citations: check`` it makes a claim unsupported besides."""
     passages: str = PASSAGES
     """The key of ``meta`` that holds the passages, as ``retrieve`` writes them."""
     references: tuple[str, ...] = ("answers", "answer")
@@ -127,17 +130,19 @@ class JudgeMetrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         except ValueError as error:
             return [Rejection(pair.id, "judge_metrics: an answer cannot be read", str(error))]
         known = answerable(meta, wanted, self.answerable) if self.abstention else None
-        decisive = by_abstention(first, second, known)
         found: dict[Metric, Winner | None] = {}
-        if decisive is None:
+        kind, winner = ABSTENTION, by_abstention(first, second, known)
+        if winner is None:
+            kind, winner = CONFLICT, by_conflict(first, second, wanted, meta.get("answer"))
+        if winner is None:
             found = await self._metrics(pair, texts, (first, second), meta, context)
             _measure_length(found, first.words, second.words, context)
-        winner = decisive or majority(found, self.weights)
+            kind, winner = "metrics", majority(found, self.weights)
         if winner == "tie":
             told = any(one is not None for one in found.values())
             detail = ", ".join(f"{metric} {one or 'not told'}" for metric, one in found.items())
             return [Rejection(pair.id, "a tie" if told else "no metric could tell", detail)]
-        return [_turned(pair, winner, found, decisive is not None, verdicts)]
+        return [_turned(pair, kind, winner, found, verdicts)]
 
     def _reference(self, meta: Mapping[str, Any]) -> str:
         held = meta.get(self.passages)
@@ -201,11 +206,7 @@ def _measure_length(found: Mapping[Metric, Winner | None], first: int, second: i
 
 
 def _turned(
-    pair: Pair,
-    winner: Winner,
-    found: Mapping[Metric, Winner | None],
-    abstained: bool,
-    verdicts: Sequence[Verdict],
+    pair: Pair, kind: str, winner: Winner, found: Mapping[Metric, Winner | None], verdicts: Sequence[Verdict]
 ) -> Pair:
     """The pair with the winner on the chosen side, and what was found among its scores."""
     kept = winner == "first"
@@ -213,15 +214,15 @@ def _turned(
     scores: dict[str, float | None] = {
         metric: value if kept or value is None else 1 - value for metric, value in values.items()
     }
-    if abstained:
-        scores[ABSTENTION] = 1.0
+    if not found:
+        scores[kind] = 1.0
     if not kept:
         pair = _swapped(pair)
     for name, value in scores.items():
         pair = with_score(pair, Score(name, value))
     for side, verdict in zip(("chosen", "rejected"), verdicts if kept else reversed(verdicts), strict=True):
         pair = with_score(pair, Score(f"{side}_{GROUNDING}", verdict.score, verdict))
-    return replace(pair, kind=ABSTENTION if abstained else "metrics")
+    return replace(pair, kind=kind)
 
 
 def _swapped(pair: Pair) -> Pair:

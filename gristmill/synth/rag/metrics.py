@@ -89,6 +89,16 @@ def by_abstention(first: Answered, second: Answered, answerable: bool | None) ->
     return "first" if first.abstains != answerable else "second"
 
 
+def by_conflict(first: Answered, second: Answered, references: Sequence[str], answer: Any) -> Winner | None:
+    """Which of two answers tells more of what conflicting passages say; ``None`` where that does not decide.
+
+    A question whose ``answer`` is null, and which has several ``references``, is one on which they conflict.
+    """
+    if answer is not None or len(references) < 2 or first.covered == second.covered:
+        return None
+    return by_rule("comprehensiveness", first, second)
+
+
 def _more(first: Any, second: Any) -> Winner:
     return "first" if first > second else "second" if first < second else "tie"
 
