@@ -9,6 +9,7 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.synth.demonstrations import Demonstrations
     from gristmill.synth.judging import JudgePairs, JudgeSamples
+    from gristmill.synth.rag.grounding_rows import GroundingRows
     from gristmill.synth.rag.judging import JudgeMetrics
     from gristmill.synth.rag.pairs import RagPairs
     from gristmill.synth.rag.retrieve import Retrieve
@@ -47,6 +48,7 @@ __all__ = [
     "CorrectionPairs",
     "Demonstrations",
     "Explore",
+    "GroundingRows",
     "HardLooking",
     "ImplicitRewards",
     "Introspection",
@@ -98,6 +100,7 @@ __getattr__, __dir__ = lazily(
         "ContrastiveRubrics": ".ranking",
         "Demonstrations": ".demonstrations",
         "Explore": ".self_correction",
+        "GroundingRows": ".rag.grounding_rows",
         "HardLooking": ".refusal.controls",
         "ImplicitRewards": ".step_values.implicit",
         "Introspection": ".refusal.introspection",
