@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple
 
-from gristmill.verifiers.grounding.claims import facts
+from gristmill.verifiers.grounding.claims import facts, split
 
 Label = Literal["supported", "unsupported", "contradicted"]
 
@@ -22,12 +22,13 @@ _WORD = re.compile(r"[^\W\d_][\w-]*")
 _SPELLED = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b", re.IGNORECASE)
 _BOUND = re.compile(
     r"(?:at (?:most|least)|up to|over|under|above|below|more than|less than|fewer than|within|about|around"
-    r"|some|nearly|almost|minimum of|maximum of|not|between|or|to|and)\s+[$£€]?\Z",
+    r"|some|nearly|almost|exceed(?:s|ed|ing)?|max(?:imum)?|min(?:imum)?|limit|not|between|or|to|and)"
+    r"(?: of)?:?\s+[$£€]?\Z",
     re.IGNORECASE,
 )
 """Before these a number of another size may be as true: at most thirty are at most forty."""
 _ORDER = (("before", "after"), ("earlier", "later"))
-_MODALS = (
+_MODALS: tuple[tuple[str, str, Label], ...] = (
     ("must", "need not", "contradicted"),
     ("may not", "may", "contradicted"),
     ("cannot", "can", "contradicted"),
@@ -38,19 +39,29 @@ _MODALS = (
     ("can", "must", "unsupported"),
 )
 _NEGATABLE = re.compile(r"\b(?:is|are|was|were|has been|have been|had been|will|can)\b(?! not\b|n['’]t\b)")
-_DENIED = re.compile(r"\b(is|are|was|were|has|have|had|will|do|does|did) not\b")
+_DENIED = re.compile(r"\b(is|are|was|were|will) not\b")
 _OPPOSITES = (
     ("north", "south"), ("east", "west"), ("northern", "southern"), ("eastern", "western"),
     ("largest", "smallest"), ("highest", "lowest"), ("longest", "shortest"), ("oldest", "youngest"),
-    ("summer", "winter"), ("allowed", "forbidden"), ("maximum", "minimum"), ("increased", "decreased"),
-    ("increases", "decreases"), ("accepted", "rejected"), ("approved", "rejected"), ("higher", "lower"),
-    ("faster", "slower"), ("all", "none"), ("always", "never"), ("opened", "closed"), ("first", "last"),
+    ("allowed", "forbidden"), ("maximum", "minimum"), ("increased", "decreased"), ("increases", "decreases"),
+    ("higher", "lower"), ("faster", "slower"), ("always", "never"),
 )  # fmt: skip
 _SCOPE = re.compile(
-    r"\b(?:not|no|never|only|neither|nor|none|nothing|without|unless|if|whether)\b", re.IGNORECASE
+    r"\b(?:not|cannot|no|never|only|neither|nor|none|nothing|without|unless|if|whether|than)\b|n['’]t\b",
+    re.IGNORECASE,
 )
 """Beside these words a change may leave the claim as true as it was."""
-_LIST = re.compile(r"\s*(?:,|and|or|,\s*and)\s*")
+_UNDER = re.compile(
+    r"\b(?:if|unless|whether|when|until|while|that|which|who|where|because|since|so|after|before)\b",
+    re.IGNORECASE,
+)
+"""What follows one of these is not what the sentence claims."""
+_CALENDAR = frozenset(
+    ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October")
+    + ("November", "December", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+)
+_TOWARDS = re.compile(r"from\s+(?:the\s+)?\Z"), re.compile(r"\s+to\s+(?:the\s+)?")
+_LISTED = re.compile(r",|\b(?:and|or|of)\b|-")
 
 
 class Change(NamedTuple):
@@ -68,19 +79,26 @@ def changes(sentence: str, passage: str) -> Iterator[Change]:
     if _SCOPE.search(sentence) is None:
         yield from _pairs("order", _ORDER, sentence)
         yield from _pairs("opposite", _OPPOSITES, sentence)
-        for match in list(_NEGATABLE.finditer(sentence))[:1]:
-            yield Change(
-                "negation", "contradicted", f"{sentence[: match.end()]} not{sentence[match.end() :]}"
-            )
-    elif len(denied := list(_DENIED.finditer(sentence))) == 1 and len(_SCOPE.findall(sentence)) == 1:
-        [match] = denied
-        if match[1] in ("is", "are", "was", "were", "will"):
-            yield Change("negation", "contradicted", _put(sentence, match.start(), match.end(), match[1]))
+    yield from _negated(sentence)
+    yield from _modal(sentence)
+
+
+def _negated(sentence: str) -> Iterator[Change]:
+    """Its first auxiliary denied, or its only denial taken away."""
+    for match in list((_NEGATABLE if _SCOPE.search(sentence) is None else _DENIED).finditer(sentence))[:1]:
+        if _UNDER.search(sentence[: match.start()]) or len(_SCOPE.findall(sentence)) > 1:
+            return
+        plain = match[0].removesuffix(" not")
+        instead = plain if plain != match[0] else f"{plain} not"
+        yield Change("negation", "contradicted", _put(sentence, *match.span(), instead))
+
+
+def _modal(sentence: str) -> Iterator[Change]:
+    """What must be need not be, and what may be must be."""
     for said, instead, label in _MODALS:
         found = list(re.finditer(rf"\b{said}\b", sentence))
-        if len(found) == 1:
-            [match] = found
-            yield Change("modality", label, _put(sentence, match.start(), match.end(), instead))  # type: ignore[arg-type]
+        if len(found) == 1 and not _UNDER.search(sentence[: found[0].start()]):
+            yield Change("modality", label, _put(sentence, *found[0].span(), instead))
             return
 
 
@@ -114,27 +132,28 @@ def _near(number: str) -> str:
 
 def _names(sentence: str, passage: str) -> Iterator[Change]:
     """Two names of the sentence in each other's place, and one of another sentence in the place of one."""
-    own = [(name, _places(name, sentence)) for name in _whole_names(sentence)]
-    for (one, (first,)), (other, (second,)) in combinations([(n, at) for n, at in own if len(at) == 1], 2):
-        (a, b), (left, right) = (
-            ((first, second), (one, other)) if first < second else ((second, first), (other, one))
-        )
+    own = [(name, at[0]) for name in _whole_names(sentence) if len(at := _places(name, sentence)) == 1]
+    own.sort(key=lambda one: one[1])
+    for (left, a), (right, b) in combinations(own, 2):
         between = sentence[a + len(left) : b]
-        if a + len(left) > b or _LIST.fullmatch(between):
+        if _LISTED.search(between) or _LISTED.match(sentence[b + len(right) :].lstrip()):
             continue
+        # Only "from here to there" says by itself that it was not the other way round.
+        towards = _TOWARDS[0].search(sentence[:a]) and _TOWARDS[1].fullmatch(between)
         text = f"{sentence[:a]}{right}{between}{left}{sentence[b + len(right) :]}"
-        yield Change("roles", "contradicted", text)
-    others = [n for n in _whole_names(passage) if not _places(n, sentence)]
-    mine = {word for name, _ in own for word in name.split()}
-    others = [n for n in others if mine.isdisjoint(n.split())]
-    for name, (at, *more) in own:
-        if others and not more:
-            yield Change("name", "unsupported", _put(sentence, at, at + len(name), others[0]))
+        yield Change("roles", "contradicted" if towards else "unsupported", text)
+    said = [s.text for s in split(passage) if s.text != sentence]
+    others = dict.fromkeys(name for text in said for name in _whole_names(text))
+    taken = {word for name in _whole_names(sentence) for word in name.split()}
+    for name, place in own:
+        free = (o for o in others if taken.isdisjoint(o.split()) and o.isupper() == name.isupper())
+        if (other := next(free, None)) is not None:
+            yield Change("name", "unsupported", _put(sentence, place, place + len(name), other))
 
 
 def _whole_names(text: str) -> list[str]:
     """The names of a text, each with all of its words, once and in order."""
-    sure = frozenset(facts(text).names)
+    sure = frozenset(facts(text).names) - _CALENDAR
     found: list[str] = []
     end = -1
     for match in _WORD.finditer(text):
@@ -153,7 +172,7 @@ def _pairs(kind: str, pairs: Sequence[tuple[str, str]], sentence: str) -> Iterat
     """A word in the place of its opposite."""
     for pair in pairs:
         for word, instead in (pair, pair[::-1]):
-            found = list(re.finditer(rf"\b{word}\b", sentence))
+            found = list(re.finditer(rf"\b{word}\b(?=\s)", sentence))
             if len(found) == 1 and not re.search(rf"\b{instead}\b", sentence):
                 yield Change(kind, "contradicted", _put(sentence, *found[0].span(), instead))
 

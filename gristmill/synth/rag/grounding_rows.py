@@ -22,7 +22,9 @@ from gristmill.filters.order import seeded_order
 from gristmill.filters.tables import with_rejected
 from gristmill.synth.rag.changes import Label, changes
 from gristmill.synth.rag.index import Rank, index
-from gristmill.verifiers.grounding.claims import content, split
+from gristmill.verifiers.grounding.claims import content, split, stems
+from gristmill.verifiers.grounding.clauses import Statement
+from gristmill.verifiers.grounding.lexicon import AUXILIARIES
 from gristmill.verifiers.grounding.verifier import Grounding, GroundingReport
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 Checked = Literal["agrees", "open"]
 
-_SENTENCE = re.compile(r"[A-Z][^\n|]{15,300}[.]")
+_SENTENCE = re.compile(r"[A-Z][^\n|\[\]:]{15,300}[.]")
 _POINTS_BACK = re.compile(r"(?:It|He|She|They|This|That|These|Those|His|Her|Its|Their|There|Such|Here)\b")
 """A sentence that begins so says of what only the sentences before it tell."""
 
@@ -67,7 +69,7 @@ class GroundingRows(Relation, frozen=True, kw_only=True, forbid_unknown_fields=T
     A passage gives, of each of some sentences, the row ``own`` (supported), one change of each kind that the
     sentence allows (``roles``, ``number``, ``name``, ``order``, ``negation``, ``opposite``, ``modality``:
     contradicted or unsupported), ``left out`` (the passage without it: unsupported) and ``near`` (a sentence
-    of the passage that has most of its words, which says something else: unsupported).
+    of another passage that has most of its words: unsupported).
 
     A row whose label ``grounding`` refutes is dropped; with ``keep: agrees`` so is one that it leaves open.
     A passage that gives no row is rejected.
@@ -142,7 +144,8 @@ class GroundingRows(Relation, frozen=True, kw_only=True, forbid_unknown_fields=T
         for one in made:
             if one.kind not in self.kinds:
                 continue
-            checked = check(one.passage, one.sentence, one.label)
+            apart = one.kind == "near"
+            checked = check(one.passage, one.sentence, one.label, apart=apart)
             if checked is not None and (self.keep == "open" or checked == "agrees"):
                 name = f"{prefix}/{one.kind.replace(' ', '_')}"
                 kept.append(
@@ -157,25 +160,30 @@ class GroundingRows(Relation, frozen=True, kw_only=True, forbid_unknown_fields=T
         return None if self.per_passage is None else rows[0] * self.per_passage * len(self.kinds)
 
 
-def check(passage: str, sentence: str, label: Label) -> Checked | None:
+def check(passage: str, sentence: str, label: Label, *, apart: bool = False) -> Checked | None:
     """What ``grounding`` says of a label: it agrees, leaves it open, or (``None``) refutes it.
 
     It refutes "supported" where it finds the sentence unsupported, and the other two where it finds it
     supported. A clash with the passage agrees with both "contradicted" and "unsupported", as does a fact that
-    is not there.
+    is not there. A sentence from ``apart`` is refuted as "unsupported" by a clash: it may be contradicted.
     """
     verdict = Grounding(citations="report")(sentence, msgspec.json.encode([passage]).decode())
     report = msgspec.json.decode(verdict.detail, type=GroundingReport)
     found = {finding.status for finding in report.sentences}
     if label == "supported":
         return None if "unsupported" in found else "agrees" if found == {"supported"} else "open"
-    return None if found == {"supported"} else "agrees" if "unsupported" in found else "open"
+    if found == {"supported"} or (
+        label == "unsupported" and apart and any(f.clash for f in report.sentences)
+    ):
+        return None
+    return "agrees" if "unsupported" in found else "open"
 
 
 def _sentences(text: str) -> list[str]:
     """The plain sentences of a passage that claim something, each once and as they stand in it."""
     spans = (text[s.start : s.end] for s in split(text) if s.kind == "claim")
-    return [s for s in dict.fromkeys(spans) if _SENTENCE.fullmatch(s) and text.count(s) == 1]
+    plain = (s for s in dict.fromkeys(spans) if _SENTENCE.fullmatch(s) and text.count(s) == 1)
+    return [s for s in plain if Statement(s).verbs or not AUXILIARIES.isdisjoint(stems(s))]
 
 
 def _near(said: Sequence[Sequence[str]], rank: Rank, number: int, place: int) -> str | None:
