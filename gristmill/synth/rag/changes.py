@@ -56,10 +56,9 @@ _UNDER = re.compile(
     re.IGNORECASE,
 )
 """What follows one of these is not what the sentence claims."""
-_CALENDAR = frozenset(
-    ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October")
-    + ("November", "December", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-)
+_MONTHS = "January|February|March|April|May|June|July|August|September|October|November|December"
+_DAYS = "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday"
+_CALENDAR = frozenset(f"{_MONTHS}|{_DAYS}".split("|"))
 _TOWARDS = re.compile(r"from\s+(?:the\s+)?\Z"), re.compile(r"\s+to\s+(?:the\s+)?")
 _LISTED = re.compile(r",|\b(?:and|or|of)\b|-")
 
