@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gristmill.synth.rag.grounding_rows import GroundingRows
     from gristmill.synth.rag.judging import JudgeMetrics
     from gristmill.synth.rag.pairs import RagPairs
+    from gristmill.synth.rag.rerank import Rerank
     from gristmill.synth.rag.retrieve import Retrieve
     from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking
     from gristmill.synth.refusal.ask import AskHeldOut, AskOrRefuse
@@ -70,6 +71,7 @@ __all__ = [
     "RagPairs",
     "RefusalPairs",
     "RefusalSplit",
+    "Rerank",
     "Retrieve",
     "RolloutSamples",
     "Sample",
@@ -123,6 +125,7 @@ __getattr__, __dir__ = lazily(
         "RagPairs": ".rag.pairs",
         "RefusalPairs": ".refusal.pairs",
         "RefusalSplit": ".refusal.split",
+        "Rerank": ".rag.rerank",
         "Retrieve": ".rag.retrieve",
         "RolloutSamples": ".step_values.samples",
         "Sample": ".sampling",

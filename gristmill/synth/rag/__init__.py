@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from gristmill.synth.rag.judging import JudgeMetrics
     from gristmill.synth.rag.metrics import majority
     from gristmill.synth.rag.pairs import RagPairs
+    from gristmill.synth.rag.rerank import Rerank
     from gristmill.synth.rag.retrieve import Retrieve
 
-__all__ = ["GroundingRow", "GroundingRows", "JudgeMetrics", "RagPairs", "Retrieve", "majority"]
+__all__ = ["GroundingRow", "GroundingRows", "JudgeMetrics", "RagPairs", "Rerank", "Retrieve", "majority"]
 
 __getattr__, __dir__ = lazily(
     __name__,
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazily(
         "GroundingRows": ".grounding_rows",
         "JudgeMetrics": ".judging",
         "RagPairs": ".pairs",
+        "Rerank": ".rerank",
         "Retrieve": ".retrieve",
         "majority": ".metrics",
     },

@@ -72,7 +72,7 @@ class Change(NamedTuple):
 
 
 def changes(sentence: str, passage: str) -> Iterator[Change]:
-    """All changes of ``sentence``, which stands in ``passage``, in an order that follows its text alone."""
+    """All changes of ``sentence``, a part of ``passage``, in an order that follows its text alone."""
     yield from _numbers(sentence, passage)
     yield from _names(sentence, passage)
     if _SCOPE.search(sentence) is None:

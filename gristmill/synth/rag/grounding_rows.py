@@ -41,8 +41,8 @@ class GroundingRow(Struct, frozen=True):
     """A passage and a sentence, with what the one makes of the other.
 
     ``kind`` says how the row was made: ``own``, the ``kind`` of a change, ``left out`` or ``near``.
-    ``source_id`` is the passage that the sentence comes from, and ``sentence_of`` that sentence as it stands
-    there. ``checked``: whether ``grounding`` ``agrees`` with the label, or leaves it ``open``.
+    ``source_id`` is the passage that the sentence comes from, and ``sentence_of`` that sentence,
+    unchanged. ``checked``: whether ``grounding`` ``agrees`` with the label, or leaves it ``open``.
     """
 
     id: str
@@ -165,22 +165,23 @@ def check(passage: str, sentence: str, label: Label, *, apart: bool = False) -> 
 
     It refutes "supported" where it finds the sentence unsupported, and the other two where it finds it
     supported. A clash with the passage agrees with both "contradicted" and "unsupported", as does a fact that
-    is not there. A sentence from ``apart`` is refuted as "unsupported" by a clash: it may be contradicted.
+    is not there. A sentence that is not made from the passage (``apart``) has to have such a fact: it may say
+    the same in other words, or, where it clashes, contradict it.
     """
     verdict = Grounding(citations="report")(sentence, msgspec.json.encode([passage]).decode())
     report = msgspec.json.decode(verdict.detail, type=GroundingReport)
     found = {finding.status for finding in report.sentences}
     if label == "supported":
         return None if "unsupported" in found else "agrees" if found == {"supported"} else "open"
-    if found == {"supported"} or (
-        label == "unsupported" and apart and any(f.clash for f in report.sentences)
-    ):
+    if found == {"supported"} or (apart and any(finding.clash for finding in report.sentences)):
+        return None
+    if apart and "unsupported" not in found:
         return None
     return "agrees" if "unsupported" in found else "open"
 
 
 def _sentences(text: str) -> list[str]:
-    """The plain sentences of a passage that claim something, each once and as they stand in it."""
+    """The plain sentences of a passage that claim something, each once and word for word."""
     spans = (text[s.start : s.end] for s in split(text) if s.kind == "claim")
     plain = (s for s in dict.fromkeys(spans) if _SENTENCE.fullmatch(s) and text.count(s) == 1)
     return [s for s in plain if Statement(s).verbs or not AUXILIARIES.isdisjoint(stems(s))]

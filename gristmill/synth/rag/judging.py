@@ -70,9 +70,9 @@ class JudgeMetrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     The scores of the pair are the metrics by their names, 1 where the chosen side is better, 0 where the
     rejected one is, 0.5 for a tie and null where it could not be told; ``abstention`` or ``conflict`` where
-    that decided; and ``chosen_grounding`` and ``rejected_grounding``, the rules' verdicts, whose detail has the
-    spans that no passage supports. The summary says how often each metric decided for the longer answer (50 %: length has
-    no part in it), and how often the two orders disagreed.
+    that decided; and ``chosen_grounding`` and ``rejected_grounding``, the rules' verdicts, whose detail has
+    the spans that no passage supports. The summary says how often each metric decided for the longer answer
+    (50 %: length has no part in it), and how often the two orders disagreed.
     """
 
     reads: ClassVar[type[Struct]] = Pair

@@ -134,7 +134,7 @@ def answerable(meta: Mapping[str, Any], references: Sequence[str], key: str) -> 
 
     What the row says under ``key``, true or false, counts first. A question that names its passages can be
     answered if it has all of them, and one that names none cannot. Otherwise it can if a reference answer
-    stands in a passage, as whole words, and nothing is known if none does: it may be said in other words.
+    is in a passage, as whole words, and nothing is known if none does: it may be said in other words.
     """
     if isinstance(meta.get(key), bool):
         return bool(meta[key])

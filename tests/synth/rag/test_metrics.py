@@ -113,7 +113,7 @@ PASSAGES = '[{"source": "a", "text": "The tower is 34 metres tall. It was built 
         ("I don't know.", Answered(0, 0, 0, 0, 0, 3, True)),
         # The other half of an abstention is a claim, and so it is an answer.
         ("The passages do not say, but it is 51 metres tall.", Answered(1, 1, 0, 0, 0, 11, False)),
-        ("I am not sure, but it may be the tower of 34 metres.", Answered(0, 1, 0, 0, 1, 12, False)),
+        ("I am not sure, but it may be the tower of 34 metres.", Answered(0, 1, 0, 0, 1, 13, False)),
     ],
 )
 def test_an_answer_is_read_from_the_verdict_of_grounding(text: str, wanted: Answered) -> None:
