@@ -126,3 +126,13 @@ def test_preferences_are_yes_or_no_questions_with_a_right_and_a_wrong_side() -> 
         wrong = {"yes": "no", "no": "yes"}[pair["answer"]]
         first = [re.findall(r"\w+", pair[side])[0].lower() for side in ("chosen", "rejected")]
         assert first == [pair["answer"], wrong]
+
+
+def test_a_question_over_two_passages_takes_both() -> None:
+    texts = {row["id"]: row["text"] for row in rows("vellan_passages.jsonl")}
+    hops = rows("vellan_multi_hop.jsonl")
+    assert len(hops) == 12
+    for row in hops:
+        first, second = row["passages"]
+        assert row["answer"] in texts[second] and row["answer"] not in texts[first], row["id"]
+        assert row["kind"] == "multi_hop" and row["answers"] == [row["answer"]], row["id"]

@@ -21,6 +21,7 @@ import msgspec
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.passages import passages
 
 Prompt = str | Message | Sequence[str] | Sequence[Message] | None
 """What an option of a stage may hold: one template or several, as texts or as messages."""
@@ -212,9 +213,12 @@ def taken(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, str]:
 
 
 def shown(value: Any) -> str:
-    """A value as text: a list one item a line, a mapping (and a list within a list) as JSON."""
+    """A value as text: a list one item a line, passages (mappings that all have a ``text``) numbered and with
+    their titles, any other mapping (and a list within a list) as JSON."""
     if isinstance(value, str):
         return str(value)
+    if isinstance(value, list) and value and all(isinstance(v, dict) and v.get("text") for v in value):
+        return passages(value, always=True)
     if isinstance(value, list | tuple):
         return "\n".join(item if isinstance(item, str) else _json(item) for item in value)
     return _json(value)

@@ -199,6 +199,13 @@ class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The record that comes out. ``None``: of a filter the input's own, of a relation what a run on empty
     frames shows."""
 
+    def measured(self, kept: pl.DataFrame, /) -> Mapping[str, Sequence[int]]:
+        """Whole numbers that ``kept``, the rows that came out, show: by a name, for each row that has one.
+
+        The summary shows their means, as of what a row stage measures.
+        """
+        return {}
+
 
 class Filter(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A function of a table that keeps some of its rows; a subclass gives ``__call__``."""

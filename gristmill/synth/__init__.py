@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from gristmill.synth.judging import JudgePairs, JudgeSamples
     from gristmill.synth.preferences.pairs import MakePairs
     from gristmill.synth.preferences.unpaired import Unpaired
+    from gristmill.synth.rag.grounding_rows import GroundingRows
+    from gristmill.synth.rag.judging import JudgeMetrics
+    from gristmill.synth.rag.pairs import RagPairs
+    from gristmill.synth.rag.rerank import Rerank
+    from gristmill.synth.rag.retrieve import Retrieve
     from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking
     from gristmill.synth.refusal.ask import AskHeldOut, AskOrRefuse
     from gristmill.synth.refusal.calibration import ConfidencePairs, VerbalisedConfidence
@@ -99,11 +104,13 @@ __all__ = [
     "ExtractPrinciples",
     "Features",
     "FollowUp",
+    "GroundingRows",
     "HardLooking",
     "Implicit",
     "ImplicitRewards",
     "InternalJudge",
     "Introspection",
+    "JudgeMetrics",
     "JudgePairTraces",
     "JudgePairs",
     "JudgeRanking",
@@ -128,12 +135,15 @@ __all__ = [
     "ProcessLabels",
     "ProcessReward",
     "RTuning",
+    "RagPairs",
     "RateTogether",
     "ReasonedScore",
     "RefineJudgePrompt",
     "RefusalPairs",
     "RefusalSplit",
     "Relevance",
+    "Rerank",
+    "Retrieve",
     "RewardModel",
     "RolloutSamples",
     "RubricScore",
@@ -198,6 +208,8 @@ __getattr__, __dir__ = lazily(
         "ImplicitRewards": ".step_values.implicit",
         "Introspection": ".refusal.introspection",
         "JudgePairTraces": ".judged",
+        "GroundingRows": ".rag.grounding_rows",
+        "JudgeMetrics": ".rag.judging",
         "JudgePairs": ".judging",
         "JudgeRanking": ".ranking",
         "JudgeSamples": ".judging",
@@ -221,8 +233,11 @@ __getattr__, __dir__ = lazily(
         "RateTogether": ".judged",
         "ReasonedScore": ".judged",
         "RefineJudgePrompt": ".judged",
+        "RagPairs": ".rag.pairs",
         "RefusalPairs": ".refusal.pairs",
         "RefusalSplit": ".refusal.split",
+        "Rerank": ".rag.rerank",
+        "Retrieve": ".rag.retrieve",
         "RolloutSamples": ".step_values.samples",
         "RubricScore": ".judged",
         "Sample": ".sampling",

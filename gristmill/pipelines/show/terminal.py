@@ -5,11 +5,12 @@ All that a model or a data set wrote is shown as text: never as markup, and cont
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from colorsys import hls_to_rgb
 from typing import TYPE_CHECKING, Any
 
 from gristmill.core.steps import ROOT
+from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.exports.by_hand import hand_exports
 from gristmill.pipelines.rundir.results import Run
 from gristmill.pipelines.rundir.summary import printable, table
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console
     from rich.text import Text
+
+    from gristmill.verifiers.grounding import UnsupportedSpan
 
 _ROLES = {"system": "magenta", "user": "cyan", "assistant": "green"}
 _OUTCOMES = {"correct": "bold green", "incorrect": "bold red"}
@@ -80,15 +83,17 @@ def render(row: Mapping[str, Any]) -> Text:
         _fields(text, row, hidden)
         for part, style in (("prompt", "bold"), ("chosen", "bold green"), ("rejected", "bold red")):
             text.append(f"\n{part}", style)
+            verdicts = [s["verdict"] for s in row.get("scores") or () if s["name"].startswith(f"{part}_")]
             for message in row[part]:
-                _turn(text, message)
+                _turn(text, message, unsupported=_unsupported(message["content"], verdicts))
     elif {"messages", "completion"} <= row.keys():
         hidden |= {"messages", "completion", "verdict", "reasoning"}
         _fields(text, row, hidden)
         for message in row["messages"]:
             _turn(text, message)
         said = {"role": "assistant", "content": row["completion"], "reasoning": row.get("reasoning")}
-        _turn(text, said)
+        verdicts = [row.get("verdict"), *(score["verdict"] for score in row.get("scores") or ())]
+        _turn(text, said, unsupported=_unsupported(row["completion"], verdicts))
         _verdict(text, row.get("verdict"))
     else:
         _fields(text, row, hidden)
@@ -151,9 +156,29 @@ def _fields(text: Text, row: Mapping[str, Any], hidden: set[str]) -> None:
             text.append(f"\n{name}: ", "dim").append(_clean(shown))
 
 
-def _turn(text: Text, turn: Mapping[str, Any], train: bool | None = None, spans: Any = ()) -> None:
+def _unsupported(content: str, verdicts: Iterable[Mapping[str, Any] | None]) -> tuple[UnsupportedSpan, ...]:
+    """The parts of an answer that no passage supports, by the first of its verdicts that says so."""
+    from gristmill.verifiers.grounding import unsupported_spans
+
+    for held in verdicts:
+        verdict = None if held is None else Verdict(Outcome(held["outcome"]), detail=held["detail"] or "")
+        try:
+            if verdict is not None and (found := unsupported_spans(content, verdict)):
+                return found
+        except ValueError:  # it is on another text: on several turns together
+            continue
+    return ()
+
+
+def _turn(
+    text: Text,
+    turn: Mapping[str, Any],
+    train: bool | None = None,
+    spans: Any = (),
+    unsupported: Sequence[UnsupportedSpan] = (),
+) -> None:
     """A turn: the role, whether it is trained (and which parts), what was thought before it, and the content
-    with those parts in bold."""
+    with those parts in bold, or with those that no passage supports in brackets and red, each with why."""
     role, content = turn["role"], turn["content"]
     text.append(f"\n[{role}]", f"bold {_ROLES.get(role, 'white')}")
     if train:
@@ -168,7 +193,11 @@ def _turn(text: Text, turn: Mapping[str, Any], train: bool | None = None, spans:
         text.append(_clean(content[at : span["start"]]), "dim")
         text.append(_clean(content[span["start"] : span["end"]]), "bold")
         at = span["end"]
-    text.append(_clean(content[at:]), "dim" if train is False or at else "")
+    for part in () if at else unsupported:
+        text.append(_clean(content[at : part.start]))
+        text.append(_clean(f"[{part.text}]"), "bold red").append(_clean(f" ({part.reason})"), "red")
+        at = part.end
+    text.append(_clean(content[at:]), "dim" if train is False or (at and not unsupported) else "")
 
 
 def _verdict(text: Text, verdict: Mapping[str, Any] | None) -> None:

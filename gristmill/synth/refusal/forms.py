@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.passages import passages
 from gristmill.core.prompts import RowValues, fields, fill, require, row_places
 from gristmill.core.records import Turn
 from gristmill.synth.refusal.texts import MAY_DECLINE
@@ -209,36 +210,6 @@ class Form(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def lettered(options: Sequence[str]) -> str:
     """One option a line, each behind its letter."""
     return "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(options))
-
-
-def passages(held: Any) -> str:
-    """Passages as text: each numbered (where there are several), its title before it.
-
-    Takes one text, a list of texts, of ``{title, text}`` or ``{title, sentences}``, of ``[title,
-    sentences]``, or HotpotQA's ``{title: [..], sentences: [[..], ..]}``. Empty for anything else.
-    """
-    if isinstance(held, str):
-        return held.strip()
-    if isinstance(held, dict) and isinstance(held.get("title"), list):
-        bodies = held.get("sentences") or held.get("paragraphs") or held.get("text") or []
-        held = list(zip(held["title"], bodies, strict=False))
-    found = [text for one in held if (text := _passage(one))] if isinstance(held, list | tuple) else []
-    return found[0] if len(found) == 1 else "\n".join(f"[{i}] {text}" for i, text in enumerate(found, 1))
-
-
-def _passage(one: Any) -> str:
-    if isinstance(one, str):
-        return one.strip()
-    title, body = "", None
-    if isinstance(one, dict):
-        title, body = str(one.get("title") or ""), one.get("text") or one.get("sentences")
-    elif isinstance(one, list | tuple) and len(one) == 2:
-        title, body = str(one[0]), one[1]
-    if isinstance(body, list) and all(isinstance(s, str) for s in body):
-        body = " ".join(s.strip() for s in body)
-    if not isinstance(body, str) or not body.strip():
-        return ""
-    return f"{title}: {body.strip()}" if title else body.strip()
 
 
 def _shown(held: Any) -> str:

@@ -11,11 +11,12 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
+from gristmill.core.passages import passages
 from gristmill.core.prompts import fields, within
 from gristmill.core.records import Demonstration, Problem
 from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Filter, Rejection, RowStage, derive_seed
 from gristmill.synth.refusal.data import NOTHING, Sentence, choose
-from gristmill.synth.refusal.forms import Form, passages
+from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.texts import ABSTENTIONS
 from gristmill.verifiers.evidence import read_references
 from gristmill.verifiers.rules.short_answer import find_whole, tokens

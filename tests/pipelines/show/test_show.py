@@ -2,10 +2,13 @@
 
 import polars as pl
 
+from gristmill.core.engine import Message
+from gristmill.core.records import Pair, Sampled, Score
 from gristmill.core.schema import to_frame
 from gristmill.pipelines.rundir.summary import StageCounts, Summary, table
 from gristmill.pipelines.show.terminal import _one_of_each, render
 from gristmill.testing import sampled, trajectory
+from gristmill.verifiers.grounding import Grounding
 
 
 def test_some_of_each_kind_is_shown_and_all_are_counted() -> None:
@@ -33,3 +36,24 @@ def test_the_table_counts_by_finish_reason_where_not_all_is_finished() -> None:
     told = table(Summary("n", 0, "m", [stage]))
     assert "completions ended by: length 2, refusal 1, stop 5" in told
     assert "tokens out for reasoning: 1,200" in told
+
+
+def test_what_no_passage_supports_is_marked_in_samples_and_in_both_sides_of_a_pair() -> None:
+    right, wrong = "The tower is 34 metres tall.", "It has nine doors [bold]. The tower is 34 metres tall."
+    reference = '["The tower is 34 metres tall."]'
+    verdicts = [Grounding()(text, reference) for text in (right, wrong)]
+    answers = [(Message("assistant", text),) for text in (right, wrong)]
+    sides = ("chosen_grounding", "rejected_grounding")
+    scores = tuple(Score(name, None, verdict) for name, verdict in zip(sides, verdicts, strict=True))
+    pair = Pair("p", "p", "metrics", (), *answers, scores=scores)
+    shown = render(to_frame([pair], Pair).to_dicts()[0]).plain
+    assert f"chosen\n[assistant]\n{right}\n" in shown
+    assert shown.endswith("[It has nine doors [bold].] (facts) The tower is 34 metres tall.")
+    sample = sampled(completion=wrong, verdict=verdicts[1])
+    assert "[It has nine doors [bold].] (facts)" in render(to_frame([sample], Sampled).to_dicts()[0]).plain
+
+
+def test_a_verdict_on_another_text_marks_nothing() -> None:
+    verdict = Grounding()("It has nine doors. It has nine doors.", '["The tower is tall."]')
+    sample = sampled(completion="Short.", verdict=verdict)
+    assert "[assistant]\nShort.\n" in render(to_frame([sample], Sampled).to_dicts()[0]).plain

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty
+from gristmill.core.passages import passages
 from gristmill.core.records import Demonstration, Dialogue
 from gristmill.core.schema import from_frame, to_frame
 from gristmill.core.stages import Context, Rejection
@@ -19,7 +20,7 @@ from gristmill.engines.scripted import ScriptedEngine
 from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
 from gristmill.synth.refusal.data import RTuning
 from gristmill.synth.refusal.evidence import declines
-from gristmill.synth.refusal.forms import Form, passages
+from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.texts import MAY_DECLINE, REFUSALS, SURE_QUESTION
 
 LABELS = ("supported", "partially_supported", "not_supported")

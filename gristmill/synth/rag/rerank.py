@@ -1,0 +1,97 @@
+"""``rerank``: the passages of a question in the order in which a judge finds them useful."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from gristmill.core.engine import Ability, Message
+from gristmill.core.errors import RowRejected
+from gristmill.core.passages import passages
+from gristmill.core.prompts import fields, require
+from gristmill.core.records import Problem
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
+from gristmill.synth.rag.retrieve import GOLD, PASSAGES
+from gristmill.verifiers.judges.asking import Asking
+from gristmill.verifiers.judges.base import bounds, needs_of, quoted
+from gristmill.verifiers.judges.judge import SYSTEM
+
+_PROMPT = Message(
+    "user",
+    "{passage}\n\n{problem}\n\nDoes PASSAGE say something that PROBLEM asks for, or that is needed to answer "
+    "it? That it is about the same matter is not enough. {answer_with}",
+)
+_LABELS = ("yes", "no")
+_CALL = 3_000_000
+"""Seeds of these questions are derived apart from those of samples and of judged pairs."""
+
+
+class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Puts each question's passages in the order of a judge's probability that they help to answer it.
+
+    Reads what ``retrieve`` wrote. Each passage is asked about alone, so that none has an advantage by its
+    place. One about which the answer could not be read comes after all that the judge finds useful and before
+    the others; equal ones stay in order. The summary has the recall of the passages that are kept.
+    """
+
+    reads: ClassVar[type[Struct]] = Problem
+    writes: ClassVar[type[Struct]] = Problem
+
+    top_k: Annotated[int, Meta(ge=1)] | None = None
+    """The most passages that are kept; ``null``: all."""
+    asking: Asking = Asking()
+    """How the judge is asked."""
+    prompt: tuple[Message, ...] = (SYSTEM, _PROMPT)
+    """What it is asked, with the places ``{passage}``, ``{problem}`` and ``{answer_with}``."""
+
+    def __post_init__(self) -> None:
+        require("prompt", self.prompt, "passage", "problem", "answer_with", known=("fence",))
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Token probabilities if ``asking`` reads nothing else."""
+        return needs_of(self.asking.read)
+
+    async def __call__(self, record: Problem, context: Context) -> Sequence[Problem | Rejection]:
+        """The question with its passages in order."""
+        meta = fields(record.meta)
+        listed = _listed(meta)
+        seed = context.seed_for(record.id, _CALL)
+
+        async def useful(one: Any) -> float:
+            values = quoted(seed, passage=passages([one]), problem=record.problem)
+            ballot = await self.asking.choose(self.prompt, values, _LABELS, engine=context.engine, seed=seed)
+            share = ballot.share("yes")
+            return 0.5 if share is None else share
+
+        shares = await asyncio.gather(*(useful(one) for one in listed))
+        order = sorted(range(len(listed)), key=lambda number: -shares[number])[: self.top_k]
+        kept = [listed[number] for number in order]
+        if gold := meta.get(GOLD):
+            have = {one.get("source") for one in kept}
+            context.measure("recall of what is kept, in %", round(100 * len(have & set(gold)) / len(gold)))
+        meta[PASSAGES] = kept
+        return [replace(record, meta=msgspec.json.encode(meta).decode())]
+
+    def estimate(self, record: Problem) -> Estimate:
+        """A question for each passage."""
+        try:
+            listed = _listed(fields(record.meta))
+        except RowRejected:
+            return Estimate(0, 0, 0, 0, rows_max=0)
+        longest = max((passages([one]) for one in listed), key=len)
+        tokens = self.asking.sampling.max_tokens
+        cost = bounds(len(listed), self.asking.votes, self.asking.read, tokens, record.problem, longest)
+        return replace(cost, rows_max=1)
+
+
+def _listed(meta: dict[str, Any]) -> list[dict[str, Any]]:
+    held = meta.get(PASSAGES)
+    if not isinstance(held, list) or not held or not all(isinstance(one, dict) for one in held):
+        raise RowRejected(f"has no {PASSAGES!r}", "the stage 'retrieve' puts them into meta")
+    return held
