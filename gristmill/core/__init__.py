@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from gristmill.core.registry import register
     from gristmill.core.schema import from_frame, to_frame
     from gristmill.core.stages import (
+        REJECTED_DETAIL,
         REJECTED_REASON,
         Anything,
         Context,
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from gristmill.core.verdicts import Outcome, Verdict, Verifier, unfinished
 
 __all__ = [
+    "REJECTED_DETAIL",
     "REJECTED_REASON",
     "Ability",
     "Anything",
@@ -197,6 +199,7 @@ __getattr__, __dir__ = lazily(
         "Price": ".money",
         "Problem": ".records",
         "ProcessRow": ".steps",
+        "REJECTED_DETAIL": ".stages",
         "REJECTED_REASON": ".stages",
         "RecipeError": ".errors",
         "Rejection": ".stages",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from gristmill.filters.balance import Balance
     from gristmill.filters.combine import Concat, Mix
     from gristmill.filters.derive import Derive
-    from gristmill.filters.duplicates import near_duplicates
+    from gristmill.filters.duplicates import Dedupe, near_duplicates
     from gristmill.filters.expressions import SavedExpr, evaluate, mask, plain, shown
     from gristmill.filters.group import Explode, GroupBy
     from gristmill.filters.join import Join, Sides
@@ -25,6 +25,7 @@ __all__ = [
     "Balance",
     "BalanceKinds",
     "Concat",
+    "Dedupe",
     "Derive",
     "Explode",
     "GroupBy",
@@ -50,6 +51,7 @@ __getattr__, __dir__ = lazily(
         "Balance": ".balance",
         "BalanceKinds": ".kinds",
         "Concat": ".combine",
+        "Dedupe": ".duplicates",
         "Derive": ".derive",
         "Explode": ".group",
         "GroupBy": ".group",
