@@ -9,6 +9,7 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.filters.balance import Balance
     from gristmill.filters.combine import Concat, Mix
+    from gristmill.filters.contamination import Decontaminate
     from gristmill.filters.derive import Derive
     from gristmill.filters.duplicates import Dedupe, near_duplicates
     from gristmill.filters.expressions import SavedExpr, evaluate, mask, plain, shown
@@ -25,6 +26,7 @@ __all__ = [
     "Balance",
     "BalanceKinds",
     "Concat",
+    "Decontaminate",
     "Dedupe",
     "Derive",
     "Explode",
@@ -51,6 +53,7 @@ __getattr__, __dir__ = lazily(
         "Balance": ".balance",
         "BalanceKinds": ".kinds",
         "Concat": ".combine",
+        "Decontaminate": ".contamination",
         "Dedupe": ".duplicates",
         "Derive": ".derive",
         "Explode": ".group",

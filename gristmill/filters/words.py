@@ -81,6 +81,15 @@ def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
+def spread(starts: Any, sizes: Any) -> Any:
+    """The numbers ``starts[0], starts[0] + 1, ...`` (``sizes[0]`` of them), then those from the next."""
+    import numpy as np
+
+    ends = np.cumsum(sizes)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts - (ends - sizes), sizes) + np.arange(total)
+
+
 def grams(words: NDArray[np.uint64], texts: NDArray[np.int64], size: int) -> tuple[Any, Any]:
     """Runs of ``size`` words inside of one text: their hashes, and the place of the first word of each."""
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gristmill.filters.words import LETTERS, Words, grams, hashes, mixed, series, words
+from gristmill.filters.words import LETTERS, Words, grams, hashes, mixed, series, spread, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,15 +64,6 @@ class Features(NamedTuple):
         if not len(self):
             return np.empty((0, 2), np.uint64)
         return np.stack([np.add.reduceat(v, self.starts[:-1]) for v in (first, second)], axis=1)
-
-
-def spread(starts: Any, sizes: Any) -> Any:
-    """The numbers ``starts[0], starts[0] + 1, ...`` (``sizes[0]`` of them), then those from the next."""
-    import numpy as np
-
-    ends = np.cumsum(sizes)
-    total = int(ends[-1]) if len(ends) else 0
-    return np.repeat(starts - (ends - sizes), sizes) + np.arange(total)
 
 
 def feature_sets(texts: Sequence[str] | pl.Series, shingle: int = 1) -> Features:

@@ -11,7 +11,8 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gristmill.filters.duplicates.features import Features, spread
+from gristmill.filters.duplicates.features import Features
+from gristmill.filters.words import spread
 
 if TYPE_CHECKING:
     import numpy as np

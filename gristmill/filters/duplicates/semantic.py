@@ -17,7 +17,7 @@ def same_meaning(rows: pl.DataFrame, threshold: float, model: str) -> dict[int, 
     ``model`` is the folder or Hub name of a model2vec model. ``RecipeError`` where semhash is not installed
     or there is no such model.
     """
-    encoder = _encoder(model)
+    embed = encoder(model, "dedupe")
     from semhash import SemHash
 
     gone: dict[int, tuple[int, float]] = {}
@@ -25,24 +25,25 @@ def same_meaning(rows: pl.DataFrame, threshold: float, model: str) -> dict[int, 
         records = [{"text": text, "at": str(at)} for at, text in part.select("at", "text").rows()]
         if len(records) < 2:
             continue
-        result = SemHash.from_records(records, columns=["text"], model=encoder).self_deduplicate(threshold)
+        result = SemHash.from_records(records, columns=["text"], model=embed).self_deduplicate(threshold)
         for found in result.filtered:
             gone[int(found.record["at"])] = (int(found.duplicate_of["at"]), float(found.score))
     return gone
 
 
-def _encoder(model: str) -> Any:
+def encoder(model: str, where: str) -> Any:
+    """The embedding model of that folder or Hub name; raises as ``same_meaning`` does."""
     try:
         from model2vec import StaticModel
     except ModuleNotFoundError as error:
         raise RecipeError(
-            "dedupe: 'semantic' needs the package semhash, which is not installed.",
+            f"{where}: 'semantic' needs the package semhash, which is not installed.",
             remedy="Install it: pip install 'gristmill[semantic]'.",
         ) from error
     try:
         return StaticModel.from_pretrained(model)
     except (OSError, ValueError) as error:  # not found, or not such a model
         raise RecipeError(
-            f"dedupe: model: {model!r} is not an embedding model that model2vec can load: {error}",
+            f"{where}: model: {model!r} is not an embedding model that model2vec can load: {error}",
             remedy="Give the folder of one, or the name of one on the Hub, such as minishlab/potion-base-8M.",
         ) from error

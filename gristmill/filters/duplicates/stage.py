@@ -13,13 +13,12 @@ from gristmill.filters.duplicates.features import Features, feature_sets
 from gristmill.filters.duplicates.minhash import Pairs, similar_pairs
 from gristmill.filters.duplicates.semantic import same_meaning
 from gristmill.filters.expressions import evaluate
-from gristmill.filters.tables import key_column
+from gristmill.filters.tables import CONVERSATION, compared, key_column
 from gristmill.filters.words import mixed
 
 if TYPE_CHECKING:
     import polars as pl
 
-COMPLETION, CONVERSATION = "completion", "conversation"
 _LENGTH, _SHORTEST, _FIRST, _VERDICT = "length", "shortest", "first", "verdict"
 
 
@@ -102,7 +101,9 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         schema = frame.collect_schema()
         key = pl.lit(0) if self.per is None else pl.col(key_column(schema, self.per, "dedupe: per"))
-        chosen = frame.with_columns(_text(schema, self.text).alias("\x1ftext"), key.alias("\x1fkey"))
+        chosen = frame.with_columns(
+            compared(schema, self.text, "dedupe").alias("\x1ftext"), key.alias("\x1fkey")
+        )
         by: list[pl.Expr] = []
         down: list[bool] = []
         rules = self.keep if self.keep is not None else [_VERDICT] * (_VERDICT in schema)
@@ -219,27 +220,3 @@ def _rank_of_verdict(schema: pl.Schema) -> pl.Expr:
         )
     outcome = pl.col(_VERDICT).struct.field("outcome")
     return pl.when(outcome == "correct").then(2).when(outcome == "incorrect").then(0).otherwise(1)
-
-
-def _text(schema: pl.Schema, name: str) -> pl.Expr:
-    """The text to compare of each row."""
-    import polars as pl
-
-    if name != CONVERSATION or name in schema:
-        column = key_column(schema, name, "dedupe: text", keyword=False)
-        return pl.col(column).cast(pl.String)
-    parts = [
-        pl.col(column).list.eval(pl.element().struct.field("content")).list.join("\n")
-        for column, kind in schema.items()
-        if isinstance(kind, pl.List) and isinstance(kind.inner, pl.Struct) and "content" in dict(kind.inner)
-    ]
-    parts += [pl.col(column) for column in (COMPLETION,) if column in schema]
-    if parts:
-        return pl.concat_str(parts, separator="\n")
-    for column in ("problem", "text"):
-        if column in schema:
-            return pl.col(column)
-    raise RecipeError(
-        "dedupe: text: these rows have no conversation to compare.",
-        remedy=f"Name a column of text. The columns are: {', '.join(schema)}.",
-    )
