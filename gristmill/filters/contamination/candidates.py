@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from math import log2
-from typing import Any
+from typing import Any, NamedTuple
 
-from gristmill.filters.contamination.matching import Index
+from gristmill.filters.contamination.matching import GRAMS, Index
 from gristmill.filters.contamination.tokens import Piece
 from gristmill.filters.words import spread
 
-WORDS, GRAMS = 0.3, 0.25
-"""The least share of an item's rare words and numbers, and of its n-grams, by weight."""
+WORDS = 0.3
+"""The least share of an item's rare words and numbers, by weight, that a window of a text must have. Of the
+n-grams the whole text must have as many as make its text the item's."""
+BITS = 12.0
+"""The least weight of what they share, in bits."""
+HALF = 80
+"""Half the words of a window."""
 MOST = 3
 """A text is compared closely with so many items at most, those with the largest shares."""
-_CELLS = 1 << 22
-"""Texts times items that are counted at a time."""
+_CELLS = 1 << 19
+"""Texts times items that are counted at a time: so many numbers stay near the processor."""
 _COMMON = 0.1
 """A word that more than this share of the items have finds nothing."""
 
@@ -55,43 +60,92 @@ class Postings:
         return np.bincount(cell, self.share[place], minlength=texts * self.items).reshape(texts, self.items)
 
 
+class Candidate(NamedTuple):
+    """An item that a text may hold, by their positions, and where in the text, if words alone say so."""
+
+    text: int
+    item: int
+    place: int | None
+
+
 class Finder:
     """Finds the items of an index that texts may hold."""
 
     def __init__(self, index: Index) -> None:
+        import numpy as np
+
         self.index = index
         least = log2(1 / _COMMON) + log2(index.total / max(len(index.items), 1))
         known = index.words | index.numbers
         rare = {word: weight for word, weight in known.items() if weight >= min(least, index.unknown)}
         self.words = Postings([item.words | frozenset(item.numbers) for item in index.items], rare)
+        # A share, and so many bits that a rewording is possible at all.
+        self._least = np.maximum(WORDS, BITS / np.maximum(self.words.total, 1e-9))
         self.grams = Postings([item.grams for item in index.items], index.grams)
 
-    def candidates(self, piece: Piece) -> list[tuple[int, int]]:
-        """Pairs of a text of the piece and an item, by their positions, in order."""
-        import numpy as np
-
+    def candidates(self, piece: Piece) -> list[Candidate]:
+        """The items that each text of the piece may hold, in the order of the texts."""
         items, texts = len(self.index.items), len(piece.texts)
         step = max(_CELLS // max(items, 1), 1)
-        found: list[tuple[int, int]] = []
+        found: list[Candidate] = []
         for start in range(0, texts, step):
-            end = min(start + step, texts)
-            own = slice(int(piece.cuts[start]), int(piece.cuts[end]))
-            runs = slice(int(piece.gram_cuts[start]), int(piece.gram_cuts[end]))
-            by_word = self.words.shares(piece.text[own] - start, piece.word[own], end - start)
-            by_run = self.grams.shares(piece.gram_text[runs] - start, piece.grams[runs], end - start)
-            enough = (by_word >= WORDS) | (by_run >= GRAMS)
-            # By what is shared, not by its share alone: a short item of usual words is soon shared.
-            rank = by_word * np.sqrt(self.words.total) + by_run * np.sqrt(self.grams.total)
-            found += [(start + int(t), int(i)) for t, i in _largest(enough, rank)]
+            found += self._among(piece, start, min(start + step, texts))
         return found
 
+    def _among(self, piece: Piece, start: int, end: int) -> list[Candidate]:
+        import numpy as np
 
-def _largest(enough: Any, rank: Any) -> Any:
-    """The cells that have enough, of each row the ``MOST`` first in rank."""
+        runs = slice(int(piece.gram_cuts[start]), int(piece.gram_cuts[end]))
+        by_run = self.grams.shares(piece.gram_text[runs] - start, piece.grams[runs], end - start)
+        own = slice(int(piece.cuts[start]), int(piece.cuts[end]))
+        at, window, first = windows(piece.cuts[start : end + 1])
+        word = np.tile(piece.word[own], 2)[at]
+        by_window = self.words.shares(window, word, int(first[-1]))
+        window, by_words = np.nonzero(by_window >= self._least)
+        text, by_runs = np.nonzero(by_run >= GRAMS)
+        texts = np.concatenate([text, np.searchsorted(first, window, side="right") - 1])
+        items = np.concatenate([by_runs, by_words])
+        places = np.concatenate([np.full(len(text), -1), (window - first[texts[len(text) :]]) * HALF])
+        # By what is shared, not by its share alone: a short item of usual words is soon shared.
+        rank = np.concatenate(
+            [
+                by_run[text, by_runs] * np.sqrt(self.grams.total[by_runs]),
+                by_window[window, by_words] * np.sqrt(self.words.total[by_words]),
+            ]
+        )
+        return [
+            Candidate(start + int(texts[at]), int(items[at]), int(places[at]) if places[at] >= 0 else None)
+            for at in _largest(texts, items, places >= 0, rank)
+        ]
+
+
+def windows(cuts: Any) -> tuple[Any, Any, Any]:
+    """The windows of texts whose words are between ``cuts``: the places of their words among all words twice
+    over, the window of each, and the first window of each text with the number of all at the end.
+
+    A window is two halves long and begins with every half of a text; a shorter text is one.
+    """
     import numpy as np
 
-    row, column = np.nonzero(enough)
-    order = np.lexsort((column, -rank[row, column], row))
-    row, column = row[order], column[order]
-    place = np.arange(len(row)) - np.searchsorted(row, row)
-    return np.stack([row, column], axis=1)[place < MOST].tolist()
+    sizes = np.diff(cuts)
+    halves = np.maximum(-(-sizes // HALF), 1)
+    first = np.concatenate([[0], np.cumsum(np.maximum(halves - 1, 1))])
+    text = np.repeat(np.arange(len(sizes)), sizes)
+    half = (np.arange(len(text)) - np.repeat(cuts[:-1] - cuts[0], sizes)) // HALF
+    last = np.maximum(halves - 2, 0)[text]
+    begun = np.flatnonzero(half <= last)
+    ended = np.flatnonzero(half >= 1)
+    window = np.concatenate([first[text[begun]] + half[begun], first[text[ended]] + half[ended] - 1])
+    return np.concatenate([begun, ended + len(text)]), window, first
+
+
+def _largest(texts: Any, items: Any, by_words: Any, rank: Any) -> Any:
+    """Of each text the ``MOST`` items that are first in rank, each once: as found by n-grams if it was."""
+    import numpy as np
+
+    order = np.lexsort((-rank, by_words, items, texts))
+    cell = texts[order] * (1 << 32) + items[order]
+    order = order[np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))] if len(order) else order
+    order = order[np.lexsort((-rank[order], texts[order]))]
+    own = texts[order]
+    return order[np.arange(len(own)) - np.searchsorted(own, own) < MOST].tolist()

@@ -29,12 +29,15 @@ class Text(NamedTuple):
     grams: list[int]
     answer: str | None = None
 
+    def part(self, start: int, end: int) -> Text:
+        """The text between two of its words."""
+        start = max(start, 0)
+        return Text(self.words[start:end], self.numbers[start:end], self.grams[start:end], self.answer)
+
 
 class Evidence(NamedTuple):
     """How much of an item a stretch of a text holds, each a share weighted by rarity in [0, 1]."""
 
-    start: int
-    end: int
     grams: float
     """Of the item's n-grams with any numbers."""
     words: float
@@ -49,8 +52,8 @@ class Evidence(NamedTuple):
     """The numbers that both have, of those that either has; 1 where there is none."""
     bits: float
     """The rarity of all that is shared, in bits."""
-    answer: bool | None
-    """Whether the answer is the item's; ``None`` where either has none or it cannot be said."""
+    things: float
+    """The part of that which is in words, not in numbers."""
 
 
 class Index:
@@ -88,11 +91,10 @@ class Index:
         own = Counter(item.numbers)
         same = own & numbers
         figures = sum(self.numbers[n] for n in same)
+        things = known
         known, said = known + figures, said + sum(self.numbers.get(n, self.unknown) for n in numbers)
         total = sum(self.words[w] for w in item.words) + sum(self.numbers[n] for n in own)
         return Evidence(
-            start,
-            end,
             self._share(self.grams, item.grams & grams, item.grams),
             self._share(self.words, shared, item.words),
             known / total if total else 0.0,
@@ -100,8 +102,15 @@ class Index:
             same.total() / own.total() if own else 1.0,
             self._figures(same, own | numbers),
             known,
-            same_answer(item, text.answer),
+            things,
         )
+
+    def possible(self, numbers: set[int], item: Item, *, answered: bool) -> bool:
+        """Whether a text with these numbers, and with an answer or not, can be a rewording of the item."""
+        if len(item.numbers) < 2:
+            return True
+        own = set(item.numbers)
+        return self._share(self.numbers, own & numbers, own) >= (0.3 if answered else 0.5)
 
     def _figures(self, same: Counter[int], either: Counter[int]) -> float:
         total = sum(self.numbers.get(n, self.unknown) * count for n, count in either.items())
@@ -170,6 +179,8 @@ class Bounds(NamedTuple):
 
 REWORDED = {True: Bounds(0.4, 15, 0.1), None: Bounds(0.7, 20, 0.13), False: Bounds(0.8, 25, 0.35)}
 """By whether the answer is the item's: a rewording keeps numbers and answer, and names most of the things."""
+INSIDE = Bounds(0.7, 28, 0.25)
+"""Besides, in a text of more than ``_LONG`` times the item's words, where something like it is soon found."""
 WORDLESS = Bounds(1.0, 35, 0.4)
 """Of an item with fewer than two numbers, where these can say nothing."""
 GRAMS = 0.6
@@ -178,20 +189,27 @@ NUMBERS = 0.75
 """The share of its numbers below which they are other numbers."""
 BITS = 18.0
 """What is shared must be this rare: many texts hold "What is the value of x?"."""
+_LONG = 2.5
 
 
-def way(found: Evidence, item: Item, length: int) -> Way | None:
-    """How a text of ``length`` words holds the item by this evidence; ``None`` where it does not."""
-    short = item.length < SHORT
-    if found.grams >= (0.99 if short else GRAMS) and found.bits >= BITS:
+def way(found: Evidence, item: Item, text: Text) -> Way | None:
+    """How a text holds the item by this evidence; ``None`` where it does not."""
+    length, short = len(text.words), item.length < SHORT
+    whole = found.grams >= 0.99 and found.figures >= 0.99 and length <= item.length + 4
+    if whole or (found.grams >= (0.99 if short else GRAMS) and found.bits >= BITS):
         if found.numbers < (1.0 if short else NUMBERS):
-            close = length <= _ROOM * item.length + 6
-            return "renumbered" if close or not short else None
+            fits = length <= _ROOM * item.length + 6 or not short
+            return "renumbered" if fits and found.things >= BITS else None
         if short:
             return "short"
         return "verbatim" if length <= 1.25 * item.length + 3 else "embedded"
-    bounds = REWORDED[found.answer] if len(item.numbers) > 1 else WORDLESS
-    return "reworded" if bounds.met(found) else None
+    bounds = [WORDLESS] if len(item.numbers) < 2 else [REWORDED[True]]
+    if length > _LONG * item.length:
+        bounds.append(INSIDE)
+    if not all(bound.met(found) for bound in bounds):
+        return None
+    sure = len(item.numbers) < 2 or REWORDED[same_answer(item, text.answer)].met(found)
+    return "reworded" if sure else None
 
 
 def text_of(piece: Piece, at: int, answer: str | None) -> Text:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gristmill.filters.contamination.candidates import Finder
+from gristmill.filters.contamination.candidates import HALF, Candidate, Finder
 from gristmill.filters.contamination.matching import Evidence, Index, Text, Way, same_answer, text_of, way
 from gristmill.filters.contamination.reference import Item
-from gristmill.filters.contamination.tokens import pieces
+from gristmill.filters.contamination.tokens import Piece, pieces
 from gristmill.filters.duplicates.semantic import encoder
 
 if TYPE_CHECKING:
@@ -46,22 +48,33 @@ class Search:
     def find(self, texts: pl.Series, answers: Sequence[str | None]) -> list[Found | None]:
         """Of each text the item that it holds, the surest where there are several."""
         found: list[Found | None] = []
-        for piece in pieces(texts):
+        for piece, candidates in _ahead(pieces(texts), self._finder.candidates):
             start = len(found)
             found += [None] * len(piece.texts)
-            at, own = -1, Text([], [], [])
-            for text, item in self._finder.candidates(piece):
-                if text != at:
-                    at, own = text, text_of(piece, text, answers[start + text])
-                better = self._found(own, self.index.items[item])
-                if better is not None and _surer(better, found[start + text]):
-                    found[start + text] = better
+            for text, several in groupby(candidates, key=lambda candidate: candidate.text):
+                found[start + text] = self._held(piece, text, answers[start + text], several)
         return found
 
-    def _found(self, text: Text, item: Item) -> Found | None:
-        evidence = self.index.evidence(text, item)
-        kind = way(evidence, item, len(text.words))
-        return None if kind is None else Found(item, kind, evidence)
+    def _held(
+        self, piece: Piece, at: int, answer: str | None, candidates: Iterable[Candidate]
+    ) -> Found | None:
+        """The surest of the candidates that a text holds."""
+        own = piece.span(at)
+        numbers = set(piece.word[own][piece.number[own]].tolist())
+        text: Text | None = None
+        best: Found | None = None
+        for _, position, place in candidates:
+            item = self.index.items[position]
+            # Where only words are shared, a rewording can be there, and about there.
+            if place is not None and not self.index.possible(numbers, item, answered=answer is not None):
+                continue
+            text = text or text_of(piece, at, answer)
+            part = text if place is None else text.part(place - item.length, place + 2 * HALF + item.length)
+            evidence = self.index.evidence(part, item)
+            kind = way(evidence, item, text)
+            if kind is not None and _surer(found := Found(item, kind, evidence), best):
+                best = found
+        return best
 
     def by_meaning(
         self, texts: Sequence[str], answers: Sequence[str | None], threshold: float, model: str
@@ -80,9 +93,25 @@ class Search:
             for at, item in enumerate(alike.argmax(axis=1).tolist()):
                 near = float(alike[at, item])
                 if near >= threshold and same_answer(items[item], answers[start + at]):
-                    evidence = Evidence(0, 0, 0.0, near, near, near, 0.0, 0.0, 0.0, True)
+                    evidence = Evidence(0.0, near, near, near, 0.0, 0.0, 0.0, 0.0)
                     found[start + at] = Found(items[item], "reworded", evidence)
         return found
+
+
+def _ahead(
+    source: Iterator[Piece], candidates: Callable[[Piece], list[Candidate]]
+) -> Iterator[tuple[Piece, list[Candidate]]]:
+    """Each piece with its candidates; those of the next are found in a thread meanwhile."""
+
+    def following() -> tuple[Piece, list[Candidate]] | None:
+        piece = next(source, None)
+        return None if piece is None else (piece, candidates(piece))
+
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(following)
+        while (ready := waiting.result()) is not None:
+            waiting = executor.submit(following)
+            yield ready
 
 
 def _unit(vectors: Any) -> Any:
