@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from gristmill.core.registry import register
     from gristmill.core.schema import from_frame, to_frame
     from gristmill.core.stages import (
+        REJECTED_DETAIL,
         REJECTED_REASON,
         Anything,
         Context,
@@ -82,6 +83,7 @@ if TYPE_CHECKING:
     from gristmill.core.verdicts import Outcome, Verdict, Verifier, unfinished
 
 __all__ = [
+    "REJECTED_DETAIL",
     "REJECTED_REASON",
     "Ability",
     "Anything",
@@ -200,6 +202,7 @@ __getattr__, __dir__ = lazily(
         "Price": ".money",
         "Problem": ".records",
         "ProcessRow": ".steps",
+        "REJECTED_DETAIL": ".stages",
         "REJECTED_REASON": ".stages",
         "RecipeError": ".errors",
         "Rejection": ".stages",

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 REJECTED_REASON = "rejected_reason"
 """The column in which a filter or a relation says why a row is rejected; null keeps the row."""
+REJECTED_DETAIL = "rejected_detail"
+"""The column in which it may say more of a rejected row than the reason by which rows are counted."""
 
 
 class Rejection(Struct, frozen=True):
@@ -212,7 +214,8 @@ class Filter(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @abstractmethod
     def __call__(self, frame: pl.LazyFrame, seed: int, /) -> pl.LazyFrame:
-        """All rows of ``frame`` in order, with the reason in ``REJECTED_REASON`` for those to reject."""
+        """All rows of ``frame`` in order, with the reason in ``REJECTED_REASON`` for those to reject, and if
+        there is more to say of one, that in ``REJECTED_DETAIL``."""
         raise NotImplementedError
 
 
@@ -228,7 +231,7 @@ class Relation(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     @abstractmethod
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int, /) -> pl.LazyFrame:
         """The rows, with unique texts in the column ``id``. It may have ``REJECTED_REASON``, with the reason
-        in it for rows to reject; of these only the id counts."""
+        in it for rows to reject, and ``REJECTED_DETAIL``; of these rows only the id counts besides."""
         raise NotImplementedError
 
     def for_inputs(self, names: Sequence[str]) -> Relation:

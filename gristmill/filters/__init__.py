@@ -9,8 +9,9 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.filters.balance import Balance
     from gristmill.filters.combine import Concat, Mix
+    from gristmill.filters.contamination import Decontaminate
     from gristmill.filters.derive import Derive
-    from gristmill.filters.duplicates import near_duplicates
+    from gristmill.filters.duplicates import Dedupe, near_duplicates
     from gristmill.filters.expressions import SavedExpr, evaluate, mask, plain, shown
     from gristmill.filters.group import Explode, GroupBy
     from gristmill.filters.join import Join, Sides
@@ -25,6 +26,8 @@ __all__ = [
     "Balance",
     "BalanceKinds",
     "Concat",
+    "Decontaminate",
+    "Dedupe",
     "Derive",
     "Explode",
     "GroupBy",
@@ -50,6 +53,8 @@ __getattr__, __dir__ = lazily(
         "Balance": ".balance",
         "BalanceKinds": ".kinds",
         "Concat": ".combine",
+        "Decontaminate": ".contamination",
+        "Dedupe": ".duplicates",
         "Derive": ".derive",
         "Explode": ".group",
         "GroupBy": ".group",

@@ -15,6 +15,36 @@ if TYPE_CHECKING:
 PROBLEM = "problem"
 """As a key: the problem that a row belongs to, ``problem_id``, or ``id`` where a record has none."""
 
+CONVERSATION = "conversation"
+"""As a text: all that is said in a row."""
+
+
+def compared(schema: pl.Schema, name: str, where: str) -> pl.Expr:
+    """The text of each row that ``name`` stands for: a column, or ``conversation``, which is all messages and
+    the completion, of a pair both sides, and where there are none the problem or the text.
+
+    ``RecipeError`` for a column that is not there, and for rows without a conversation.
+    """
+    import polars as pl
+
+    if name != CONVERSATION or name in schema:
+        return pl.col(key_column(schema, name, f"{where}: text", keyword=False)).cast(pl.String)
+    parts = [
+        pl.col(column).list.eval(pl.element().struct.field("content")).list.join("\n")
+        for column, kind in schema.items()
+        if isinstance(kind, pl.List) and isinstance(kind.inner, pl.Struct) and "content" in dict(kind.inner)
+    ]
+    parts += [pl.col("completion")] * ("completion" in schema)
+    if parts:
+        return pl.concat_str(parts, separator="\n")
+    for column in ("problem", "text"):
+        if column in schema:
+            return pl.col(column)
+    raise RecipeError(
+        f"{where}: text: these rows have no conversation to compare.",
+        remedy=f"Name a column of text. The columns are: {', '.join(schema)}.",
+    )
+
 
 def key_column(schema: pl.Schema, key: str, where: str, *, keyword: bool = True) -> str:
     """The column that ``key`` stands for. ``RecipeError`` for one that is not there or holds lists.

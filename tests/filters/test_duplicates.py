@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.filters import duplicates
-from gristmill.filters.duplicates import bands, near_duplicates, similarity
+from gristmill.filters import words
+from gristmill.filters.duplicates import (
+    bands,
+    feature_sets,
+    minhash,
+    near_duplicates,
+    similar_pairs,
+    similarities,
+)
 
 PLACES = ["Berlin", "Lagos", "Quito", "Oslo", "Hanoi", "Lima", "Cairo", "Perth", "Bergen", "Dakar"]
 
@@ -27,22 +36,48 @@ def test_questions_of_one_template_are_apart_and_about_one_rare_name_together() 
 
 
 def test_the_weight_of_a_word_is_its_rarity_in_bits() -> None:
-    weights = {"where": 1, "is": 1, "quito": 5, "lima": 5}
-    a, b = frozenset(("where", "is", "quito")), frozenset(("where", "is", "lima"))
-    assert similarity(a, b, weights) == 2 / 12
-    assert similarity(a, a | {"lima"}, weights) == 7 / 12
-    assert similarity(frozenset(), frozenset(), {}) == 1.0
+    found = feature_sets([f"where is {place}" for place in [*PLACES, *PLACES[:6]]] + ["where is Quito Lima"])
+    weights = found.weights()
+    # 17 texts: "where" and "is" are in all (1 bit), Quito and Lima in 3 (3 bits), Oslo in 2 (4).
+    assert [int(weights[found.ids[a:b]].sum()) for a, b in pairwise(found.starts[[2, 3, 4]])] == [5, 6]
+    quito, lima, both = PLACES.index("Quito"), PLACES.index("Lima"), 16
+    shared = similarities(found, weights, np.array([quito, quito]), np.array([lima, both]))
+    assert shared.tolist() == [2 / 8, 5 / 8]
+    assert set(found.weights(even=True).tolist()) == {1}
+
+
+def test_copies_of_a_text_weigh_no_less_than_the_text() -> None:
+    texts = ["Name the river of Lagos.", "Name the river of Oslo.", "Name the river of Lima.", "Who?"]
+    assert near_duplicates(texts * 9, 0.7) == [0, 1, 2, 3] * 9
+
+
+def test_signs_of_formulas_count_and_other_punctuation_does_not() -> None:
+    found = feature_sets(["x+2", "x-2", "x*2", "x 2", "(x, 2)!", "x²", "x2"]).fingerprints()
+    marks = [tuple(row) for row in found.tolist()]
+    assert len(set(marks[:4])) == 4 and marks[3] == marks[4]
+    assert marks[5] != marks[6] == marks[3]
+
+
+def test_a_script_without_spaces_is_compared_by_characters() -> None:
+    texts = ["今天天气很好我们去公园散步吧朋友", "今天天气很好我们去公园散步吧伙伴", "明年他想买一辆新车"]
+    assert near_duplicates(texts, 0.6) == [0, 0, 2]
+
+
+def test_only_texts_of_one_key_are_compared() -> None:
+    texts, keys = ["one two three"] * 4, np.array([1, 2, 1, 2], np.uint64)
+    found = similar_pairs(feature_sets(texts), 0.9, keys=keys)
+    assert list(zip(found.first.tolist(), found.second.tolist(), strict=True)) == [(0, 2), (1, 3)]
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.75, 0.8, 0.9, 0.99])
 def test_bands_find_a_pair_at_the_threshold(threshold: float) -> None:
     chosen = bands(threshold)
-    assert chosen.recall(threshold) >= duplicates.RECALL
-    assert chosen.number * chosen.width <= duplicates.HASHES
+    assert chosen.recall(threshold) >= minhash.RECALL
+    assert chosen.number * chosen.width <= minhash.HASHES
 
 
 def test_a_threshold_too_low_for_the_hashes_still_has_the_most_bands() -> None:
-    assert bands(0.01) == (duplicates.HASHES, 1)
+    assert bands(0.01) == (minhash.HASHES, 1)
 
 
 def test_what_is_found_is_what_comparing_every_pair_finds() -> None:
@@ -53,6 +88,10 @@ def test_what_is_found_is_what_comparing_every_pair_finds() -> None:
     found = near_duplicates(texts, 0.7)
     sets = [frozenset(t.split()) for t in texts]
     weights = {w: (len(set(sets)) // sum(w in s for s in set(sets))).bit_length() for s in sets for w in s}
+
+    def similarity(a: frozenset[str], b: frozenset[str], weights: dict[str, int]) -> float:
+        return sum(weights[w] for w in a & b) / sum(weights[w] for w in a | b)
+
     pairs = [
         (i, j) for j in range(len(sets)) for i in range(j) if similarity(sets[i], sets[j], weights) >= 0.7
     ]
@@ -67,7 +106,8 @@ def test_what_is_found_is_what_comparing_every_pair_finds() -> None:
 def test_the_result_does_not_depend_on_the_size_of_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"What is the capital of {p} and of {q}?" for p in PLACES for q in PLACES]
     whole = near_duplicates(texts, 0.6)
-    monkeypatch.setattr(duplicates, "_CHUNK", 7)
+    monkeypatch.setattr(words, "CHUNK", 7)
+    monkeypatch.setattr(minhash, "_CHUNK", 7)
     assert near_duplicates(texts, 0.6) == whole
     assert len(set(whole)) < len(whole)
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from gristmill.core.contracts.naming import Part, place_of, shown
 from gristmill.core.errors import GristmillError, RecipeError, RunStopped
 from gristmill.core.schema import schema
-from gristmill.core.stages import REJECTED_REASON, Filter, Relation
+from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter, Relation
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,7 +21,7 @@ def dry_run(name: str, stage: Filter | Relation, *records: type[Struct]) -> pl.S
 
     Raises ``RecipeError`` where it fails (one that it raises keeps its remedy), or breaks its contract: a
     filter keeps the columns of its input (where it declares ``writes``, it gives those), and adds
-    ``REJECTED_REASON``; a relation gives ``id``.
+    ``REJECTED_REASON`` (and ``REJECTED_DETAIL``); a relation gives ``id``.
     """
     import polars as pl
 
@@ -42,8 +42,9 @@ def dry_run(name: str, stage: Filter | Relation, *records: type[Struct]) -> pl.S
             f"'__call__' returns {shown(made)}, not a LazyFrame", "Return frame.with_columns(...) or such."
         )
     columns = dict(found)
-    reason = columns.pop(REJECTED_REASON, None)
-    _check_reason(part, reason, needed=isinstance(stage, Filter))
+    for column in (REJECTED_REASON, REJECTED_DETAIL):
+        needed = column == REJECTED_REASON and isinstance(stage, Filter)
+        _check_said(part, column, columns.pop(column, None), needed=needed)
     wanted = stage.writes if stage.writes is not None else records[0] if isinstance(stage, Filter) else None
     if wanted is None:
         wanted_columns: Mapping[str, Any] = {"id": pl.String()}
@@ -67,18 +68,18 @@ def dry_run(name: str, stage: Filter | Relation, *records: type[Struct]) -> pl.S
     return found
 
 
-def _check_reason(part: Part, kind: Any, *, needed: bool) -> None:
+def _check_said(part: Part, column: str, kind: Any, *, needed: bool) -> None:
     """Refuse a table without the column of reasons where it must be there, or with one that is not text."""
     import polars as pl
 
     if kind is None and needed:
         raise part.fault(
-            f"the table that '__call__' returns has no column {REJECTED_REASON!r}",
+            f"the table that '__call__' returns has no column {column!r}",
             "Add it: the reason for each row to reject, null for each to keep.",
         )
     if kind is not None and kind not in (pl.String(), pl.Null()):
         raise part.fault(
-            f"the column {REJECTED_REASON!r} is {kind}, not text",
+            f"the column {column!r} is {kind}, not text",
             "Give the reason for each row to reject, null for each to keep.",
         )
 

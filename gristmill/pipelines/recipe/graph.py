@@ -17,7 +17,7 @@ from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
 from gristmill.core.schema import gives, record_of
-from gristmill.core.stages import REJECTED_REASON, Filter, Relation, RowStage, Stage
+from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter, Relation, RowStage, Stage
 from gristmill.engines.options import NONE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -277,5 +277,6 @@ def written(
         return inputs[0] if own or stage.writes is None else stage.writes
     columns = dict(dry_run(where, stage, *inputs))
     columns.pop(REJECTED_REASON, None)
+    columns.pop(REJECTED_DETAIL, None)
     declared = [] if stage.writes is None else [stage.writes]
     return record_of(columns, [*declared, *inputs, *known], name=f"{type(stage).__name__}Row")

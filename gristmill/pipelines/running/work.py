@@ -21,7 +21,7 @@ from gristmill.core.errors import (
     RunError,
     RunStopped,
 )
-from gristmill.core.stages import REJECTED_REASON, Context, Refer, Rejection, Relation
+from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Context, Refer, Rejection, Relation
 from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.rundir import parts
@@ -369,7 +369,8 @@ class Work(Observer[None]):
 
 
 def tabled(node: GraphNode, frames: list[Any], seed: int) -> tuple[Any, Any]:
-    """What a filter or relation makes of lazy frames: the rows that it keeps, id and reason of the others.
+    """What a filter or relation makes of lazy frames: the rows that it keeps, and of the others id, reason
+    and detail.
 
     Raises what the stage raises, and ``RunStopped`` where its rows break the contract.
     """
@@ -388,4 +389,5 @@ def tabled(node: GraphNode, frames: list[Any], seed: int) -> tuple[Any, Any]:
         check_table(node.name, stage, frames[0].select("id").collect()["id"], frame)
     kept = frame.filter(pl.col(REJECTED_REASON).is_null()).select(node.writes.__struct_fields__)
     rejected = frame.filter(pl.col(REJECTED_REASON).is_not_null())
-    return kept, rejected.select("id", pl.col(REJECTED_REASON).alias("reason"))
+    said = pl.col(REJECTED_DETAIL).fill_null("") if REJECTED_DETAIL in frame.columns else pl.lit("")
+    return kept, rejected.select("id", pl.col(REJECTED_REASON).alias("reason"), said.alias("detail"))

@@ -1,0 +1,219 @@
+"""Whether a text holds an item of a reference set, and in which way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import log2
+from typing import Literal, NamedTuple
+
+from gristmill.core.verdicts import Outcome
+from gristmill.filters.contamination.reference import Item, answer_hash, bare
+from gristmill.filters.contamination.tokens import SIZE, Piece
+from gristmill.verifiers.math import verify
+
+Way = Literal["verbatim", "embedded", "short", "renumbered", "reworded"]
+SHORT = 13
+"""An item of fewer words is looked for as a whole."""
+_BACKGROUND = 1000
+"""Rarity is counted as if there were at least so many items, so that few items make no word common."""
+_ROOM = 1.5
+"""The stretch of a text that is compared is at most so many times as long as the item, and six words."""
+
+
+class Text(NamedTuple):
+    """The words of one text, the n-grams at each place, and its answer, if it is known."""
+
+    words: list[int]
+    numbers: list[bool]
+    grams: list[int]
+    answer: str | None = None
+
+    def part(self, start: int, end: int) -> Text:
+        """The text between two of its words."""
+        start = max(start, 0)
+        return Text(self.words[start:end], self.numbers[start:end], self.grams[start:end], self.answer)
+
+
+class Evidence(NamedTuple):
+    """How much of an item a stretch of a text holds, each a share weighted by rarity in [0, 1]."""
+
+    grams: float
+    """Of the item's n-grams with any numbers."""
+    words: float
+    """Of the item's words."""
+    all: float
+    """Of the item's words and numbers together."""
+    only: float
+    """Of the words and numbers of the stretch, those that are the item's."""
+    numbers: float
+    """Of the item's numbers, each as often as it occurs; 1 where it has none."""
+    figures: float
+    """The numbers that both have, of those that either has; 1 where there is none."""
+    bits: float
+    """The rarity of all that is shared, in bits."""
+    things: float
+    """The part of that which is in words, not in numbers."""
+
+
+class Index:
+    """Items with the rarity of what they are made of."""
+
+    def __init__(self, items: Sequence[Item]) -> None:
+        self.items = items
+        self.total = max(len(items), _BACKGROUND)
+        self.words = self._rarity(item.words for item in items)
+        self.numbers = self._rarity(set(item.numbers) for item in items)
+        self.grams = self._rarity(item.grams for item in items)
+        for item in items:
+            for word in item.function:
+                self.words[word] = 0.5
+        self.unknown = log2(self.total)
+
+    def _rarity(self, sets: Iterable[Iterable[int]]) -> dict[int, float]:
+        df = Counter(value for one in sets for value in one)
+        return {value: max(log2(self.total / n), 0.5) for value, n in df.items()}
+
+    def evidence(self, text: Text, item: Item) -> Evidence:
+        """The most that a stretch of ``text`` holds of ``item``."""
+        start, end = self._stretch(text, item)
+        grams = set(text.grams[start : max(end - SIZE + 1, start)])
+        words: set[int] = set()
+        numbers: Counter[int] = Counter()
+        for word, number in zip(text.words[start:end], text.numbers[start:end], strict=True):
+            if number:
+                numbers[word] += 1
+            else:
+                words.add(word)
+        shared = item.words & words
+        known = sum(self.words[w] for w in shared)
+        said = sum(self.words.get(w, self.unknown) for w in words)
+        own = Counter(item.numbers)
+        same = own & numbers
+        figures = sum(self.numbers[n] for n in same)
+        things = known
+        known, said = known + figures, said + sum(self.numbers.get(n, self.unknown) for n in numbers)
+        total = sum(self.words[w] for w in item.words) + sum(self.numbers[n] for n in own)
+        return Evidence(
+            self._share(self.grams, item.grams & grams, item.grams),
+            self._share(self.words, shared, item.words),
+            known / total if total else 0.0,
+            known / said if said else 0.0,
+            same.total() / own.total() if own else 1.0,
+            self._figures(same, own | numbers),
+            known,
+            things,
+        )
+
+    def possible(self, numbers: set[int], item: Item, *, answered: bool) -> bool:
+        """Whether a text with these numbers, and with an answer or not, can be a rewording of the item."""
+        if len(item.numbers) < 2:
+            return True
+        own = set(item.numbers)
+        return self._share(self.numbers, own & numbers, own) >= (0.3 if answered else 0.5)
+
+    def _figures(self, same: Counter[int], either: Counter[int]) -> float:
+        total = sum(self.numbers.get(n, self.unknown) * count for n, count in either.items())
+        return sum(self.numbers[n] * count for n, count in same.items()) / total if total else 1.0
+
+    @staticmethod
+    def _share(weights: dict[int, float], part: Iterable[int], whole: Iterable[int]) -> float:
+        total = sum(weights[v] for v in whole)
+        return sum(weights[v] for v in part) / total if total else 0.0
+
+    def _stretch(self, text: Text, item: Item) -> tuple[int, int]:
+        """Where in the text most of the item is, by the rarity of its words, numbers and n-grams."""
+        most = int(_ROOM * item.length) + 6
+        if len(text.words) <= most:
+            return 0, len(text.words)
+        numbers = set(item.numbers)
+        found: list[tuple[int, tuple[str, int], float]] = []
+        for at, word in enumerate(text.words):
+            if text.numbers[at]:
+                if word in numbers:
+                    found.append((at, ("n", word), self.numbers[word]))
+            elif word in item.words:
+                found.append((at, ("w", word), self.words[word]))
+            if at < len(text.grams) and text.grams[at] in item.grams:
+                found.append((at, ("g", text.grams[at]), self.grams[text.grams[at]]))
+        inside: Counter[tuple[str, int]] = Counter()
+        score, best, left, at_best = 0.0, -1.0, 0, (0, most)
+        for at, key, weight in found:
+            inside[key] += 1
+            score += weight if inside[key] == 1 else 0.0
+            while at - found[left][0] >= most:
+                _, old, less = found[left]
+                inside[old] -= 1
+                score -= less if not inside[old] else 0.0
+                left += 1
+            if score > best + 1e-9:
+                best, at_best = score, (found[left][0], at + SIZE)
+        return at_best[0], min(at_best[1], len(text.words))
+
+
+def same_answer(item: Item, answer: str | None) -> bool | None:
+    """Whether an answer is the item's: written alike, or equal under the verifier ``math``."""
+    if not item.answer or not answer or not (said := answer_hash(answer)):
+        return None
+    if said == item.answer:
+        return True
+    if not item.gold:
+        return False
+    verdict = verify(f"\\boxed{{{bare(answer)}}}", bare(item.gold))
+    return verdict.outcome == Outcome.CORRECT if verdict.decided else None
+
+
+class Bounds(NamedTuple):
+    """What makes a rewording: least values of ``figures``, of ``bits``, and of ``all`` times ``only``."""
+
+    figures: float
+    bits: float
+    both: float
+
+    def met(self, found: Evidence) -> bool:
+        """Whether the evidence is enough."""
+        return (
+            found.figures >= self.figures and found.bits >= self.bits and found.all * found.only >= self.both
+        )
+
+
+REWORDED = {True: Bounds(0.4, 15, 0.1), None: Bounds(0.7, 20, 0.13), False: Bounds(0.8, 25, 0.35)}
+"""By whether the answer is the item's: a rewording keeps numbers and answer, and names most of the things."""
+INSIDE = Bounds(0.7, 28, 0.25)
+"""Besides, in a text of more than ``_LONG`` times the item's words, where something like it is soon found."""
+WORDLESS = Bounds(1.0, 35, 0.4)
+"""Of an item with fewer than two numbers, where these can say nothing."""
+GRAMS = 0.6
+"""The share of an item's n-grams from which its text is there."""
+NUMBERS = 0.75
+"""The share of its numbers below which they are other numbers."""
+BITS = 18.0
+"""What is shared must be this rare: many texts hold "What is the value of x?"."""
+_LONG = 2.5
+
+
+def way(found: Evidence, item: Item, text: Text) -> Way | None:
+    """How a text holds the item by this evidence; ``None`` where it does not."""
+    length, short = len(text.words), item.length < SHORT
+    whole = found.grams >= 0.99 and found.figures >= 0.99 and length <= item.length + 4
+    if whole or (found.grams >= (0.99 if short else GRAMS) and found.bits >= BITS):
+        if found.numbers < (1.0 if short else NUMBERS):
+            fits = length <= _ROOM * item.length + 6 or not short
+            return "renumbered" if fits and found.things >= BITS else None
+        if short:
+            return "short"
+        return "verbatim" if length <= 1.25 * item.length + 3 else "embedded"
+    bounds = [WORDLESS] if len(item.numbers) < 2 else [REWORDED[True]]
+    if length > _LONG * item.length:
+        bounds.append(INSIDE)
+    if not all(bound.met(found) for bound in bounds):
+        return None
+    sure = len(item.numbers) < 2 or REWORDED[same_answer(item, text.answer)].met(found)
+    return "reworded" if sure else None
+
+
+def text_of(piece: Piece, at: int, answer: str | None) -> Text:
+    """One text of a piece."""
+    own = piece.span(at)
+    words, numbers, grams = piece.word[own], piece.number[own], piece.grams[piece.gram_span(at)]
+    return Text(words.tolist(), numbers.tolist(), grams.tolist(), answer)

@@ -1,0 +1,200 @@
+"""Reference sets: the items that must not be in a corpus, as texts or as hashes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from gristmill.core.errors import RecipeError
+from gristmill.core.registry import suggest
+from gristmill.filters.contamination.tokens import pieces, plain
+from gristmill.filters.words import hashes, series
+
+if TYPE_CHECKING:
+    import polars as pl
+
+SHIPPED = Path(__file__).parents[2] / "data" / "contamination"
+_TEXT = ("problem", "question", "Question", "text", "prompt", "input")
+_ANSWER = ("answer", "final_answer", "target", "solution")
+_ID = ("id", "idx", "unique_id", "name")
+_ANSWER_WORD = re.compile(r"\\[a-z]+|\d[\d,]*(?:\.\d+)?|\.\d+|[^\W\d_]+|[^\w\s,;:.!?$]")
+_HASHED = frozenset(["item", "length", "words", "function", "numbers", "grams", "answer"])
+
+
+class Item(Struct, frozen=True):
+    """One item of a reference set, as 32-bit hashes; ``text`` is empty for a set that came as hashes.
+
+    ``words`` are its words without numbers, ``function`` those of them that tell nothing, ``numbers`` its
+    numbers as often as they occur, ``grams`` its runs of ``SIZE`` words with any number for any other, and
+    ``answer`` its answer in the one notation, 0 where there is none.
+    """
+
+    name: str
+    length: int
+    words: frozenset[int]
+    function: frozenset[int]
+    numbers: tuple[int, ...]
+    grams: frozenset[int]
+    answer: int = 0
+    text: str = ""
+    gold: str = ""
+
+
+def items(texts: Sequence[str], names: Sequence[str], answers: Sequence[str | None]) -> Iterator[Item]:
+    """The items of these texts; those without a word are left out."""
+    at = 0
+    for piece in pieces(series(texts)):
+        for text in range(len(piece.texts)):
+            own, gold = piece.span(text), answers[at] or ""
+            word, number = piece.word[own], piece.number[own]
+            if len(word):
+                yield Item(
+                    names[at],
+                    len(word),
+                    frozenset(word[~number].tolist()),
+                    frozenset(word[piece.function[own]].tolist()),
+                    tuple(sorted(word[number].tolist())),
+                    frozenset(piece.grams[piece.gram_span(text)].tolist()),
+                    answer_hash(gold),
+                    texts[at],
+                    gold,
+                )
+            at += 1
+
+
+def bare(answer: str) -> str:
+    """An answer without what stands before it: what follows ``####`` as in GSM8K, and without ``$``."""
+    return answer.rsplit("####", 1)[-1].strip().strip("$").strip()
+
+
+def answer_hash(answer: str) -> int:
+    """The hash of an answer in the one notation, in [1, 2^32); 0 where there is none."""
+    words = [plain(word)[0] for word in _ANSWER_WORD.findall(bare(answer).lower())]
+    return (int(hashes(["\x1f".join(words)])[0]) >> 32) or 1 if any(words) else 0
+
+
+def load(references: Iterable[str]) -> list[Item]:
+    """The items of reference sets: names of shipped ones, files, and folders of files or of ``datasets``.
+
+    ``RecipeError`` for one that is not there, or in which no text is found.
+    """
+    found: list[Item] = []
+    for reference in references:
+        found += _load(reference)
+    return found
+
+
+def _load(reference: str) -> list[Item]:
+    path = Path(reference)
+    shipped = SHIPPED / f"{reference}.parquet"
+    if not path.exists():
+        if shipped.exists():
+            path = shipped
+        else:
+            known = sorted(p.stem for p in SHIPPED.glob("*.parquet"))
+            raise RecipeError(
+                f"decontaminate: references: {reference!r} is neither a file nor a shipped set.",
+                remedy=f"{suggest(reference, known)} Or give the path of a file or folder.",
+            )
+    if path.is_dir():
+        return [item for table, name in _folder(path) for item in _items(table, name)]
+    return _items(_table(path), path.stem)
+
+
+def _folder(path: Path) -> Iterator[tuple[pl.DataFrame, str]]:
+    import polars as pl
+
+    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+        import datasets
+
+        loaded = datasets.load_from_disk(str(path))
+        parts = loaded.items() if isinstance(loaded, dict) else [("", loaded)]
+        for split, part in parts:
+            table = pl.from_arrow(part.data.table)
+            assert isinstance(table, pl.DataFrame)
+            yield table, f"{path.name}/{split}".rstrip("/")
+        return
+    files = sorted(p for p in path.rglob("*") if p.suffix in _READERS)
+    if not files:
+        raise RecipeError(
+            f"decontaminate: references: the folder {str(path)!r} has no file to read.",
+            remedy=f"Give one with files that end in {', '.join(_READERS)}, or of a saved data set.",
+        )
+    for file in files:
+        yield _table(file), file.stem
+
+
+_READERS = {".jsonl": "read_ndjson", ".json": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}
+
+
+def _table(path: Path) -> pl.DataFrame:
+    import polars as pl
+
+    reader = _READERS.get(path.suffix)
+    if reader is None:
+        raise RecipeError(
+            f"decontaminate: references: {path.name!r} is of a kind that cannot be read.",
+            remedy=f"Give a file that ends in {', '.join(_READERS)}.",
+        )
+    try:
+        table: pl.DataFrame = getattr(pl, reader)(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RecipeError(
+            f"decontaminate: references: {path.name!r} cannot be read: {error}", remedy="Correct the file."
+        ) from error
+    return table
+
+
+def _items(table: pl.DataFrame, name: str) -> list[Item]:
+    import polars as pl
+
+    if set(table.columns) == _HASHED:
+        return [_from_row(row) for row in table.iter_rows(named=True)]
+    text = next((column for column in _TEXT if table.schema.get(column) == pl.String), None)
+    if text is None:
+        raise RecipeError(
+            f"decontaminate: references: {name!r} has no column of texts.",
+            remedy=f"Name it one of {', '.join(_TEXT)}. Its columns are: {', '.join(table.columns)}.",
+        )
+    answer = next((column for column in _ANSWER if column in table.columns), None)
+    key = next((column for column in _ID if column in table.columns), None)
+    texts = [value or "" for value in table[text].to_list()]
+    if isinstance(table.schema.get("choices"), pl.List):
+        texts = [
+            "\n".join([own, *map(str, choices or [])])
+            for own, choices in zip(texts, table["choices"].to_list(), strict=True)
+        ]
+    numbers = table[key].to_list() if key else range(1, table.height + 1)
+    answers = [_said(value) for value in table[answer].to_list()] if answer else [None] * table.height
+    return list(items(texts, [f"{name}/{number}" for number in numbers], answers))
+
+
+def _said(value: Any) -> str | None:
+    if isinstance(value, list):
+        value = value[0] if len(value) == 1 else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return None if value is None else str(value)
+
+
+def save_hashed(found: Iterable[Item], path: Path) -> None:
+    """Write items without their texts, as hashes; ``load`` reads the file."""
+    import polars as pl
+
+    rows = [
+        (i.name, i.length, i.answer, sorted(i.words), sorted(i.function), list(i.numbers), sorted(i.grams))
+        for i in found
+    ]
+    columns: dict[str, Any] = {"item": pl.String, "length": pl.UInt32, "answer": pl.UInt32}
+    columns |= dict.fromkeys(("words", "function", "numbers", "grams"), pl.List(pl.UInt32))
+    frame = pl.DataFrame(rows, schema=columns, orient="row")
+    frame.write_parquet(path, compression="zstd", compression_level=19)
+
+
+def _from_row(row: dict[str, Any]) -> Item:
+    words, function, grams = (frozenset(row[name]) for name in ("words", "function", "grams"))
+    return Item(row["item"], row["length"], words, function, tuple(row["numbers"]), grams, row["answer"])

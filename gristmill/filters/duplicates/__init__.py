@@ -1,0 +1,40 @@
+"""Duplicates: exact, near and by meaning; the stage that drops them, and groups of them for a split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gristmill.core.lazy import lazily
+
+if TYPE_CHECKING:
+    from gristmill.filters.duplicates.features import Features, feature_sets
+    from gristmill.filters.duplicates.groups import near_duplicates
+    from gristmill.filters.duplicates.minhash import Bands, Pairs, bands, similar_pairs, similarities
+    from gristmill.filters.duplicates.stage import Dedupe
+
+__all__ = [
+    "Bands",
+    "Dedupe",
+    "Features",
+    "Pairs",
+    "bands",
+    "feature_sets",
+    "near_duplicates",
+    "similar_pairs",
+    "similarities",
+]
+
+__getattr__, __dir__ = lazily(
+    __name__,
+    {
+        "Bands": ".minhash",
+        "Dedupe": ".stage",
+        "Features": ".features",
+        "Pairs": ".minhash",
+        "bands": ".minhash",
+        "feature_sets": ".features",
+        "near_duplicates": ".groups",
+        "similar_pairs": ".minhash",
+        "similarities": ".minhash",
+    },
+)

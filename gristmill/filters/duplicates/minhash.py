@@ -1,0 +1,155 @@
+"""Near-duplicate pairs: MinHash with banding finds candidates, exact similarity decides.
+
+MinHash: Broder 1997, "On the resemblance and containment of documents"; banding: Leskovec, Rajaraman and
+Ullman, "Mining of Massive Datasets", section 3.4. ``rensa`` computes the hashes. Its own index knows neither
+weights nor an exact check, and its bands miss a fifth of the pairs at the threshold, so those are ours.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gristmill.filters.duplicates.features import Features
+from gristmill.filters.words import spread
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+HASHES = 96
+"""Hashes a text; their bands are as wide as the threshold allows."""
+RECALL = 0.99
+"""A pair at the threshold is a candidate with at least this probability (one further above, with more)."""
+LEADERS = 16
+"""A text is compared with so many of its bucket, the first in order: a full bucket costs linear time."""
+_CHUNK = 10_000
+"""Texts whose hashes, and four times as many pairs that are compared, at a time."""
+_GOLDEN = 0x9E3779B97F4A7C15
+_SEED = 1
+
+
+class Bands(NamedTuple):
+    """``number`` bands of ``width`` hashes: equal in all hashes of one band makes a pair a candidate."""
+
+    number: int
+    width: int
+
+    def recall(self, similarity: float) -> float:
+        """The probability that a pair of that similarity is a candidate."""
+        return 1 - (1 - similarity**self.width) ** self.number
+
+
+def bands(threshold: float) -> Bands:
+    """The widest bands of at most ``HASHES`` hashes that find a pair at the threshold by ``RECALL``."""
+    fitting = (Bands(HASHES // width, width) for width in range(HASHES, 0, -1))
+    return next((b for b in fitting if b.recall(threshold) >= RECALL), Bands(HASHES, 1))
+
+
+class Pairs(NamedTuple):
+    """Pairs of texts by their positions, ``first`` before ``second`` in order, with their similarity."""
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+
+
+def similar_pairs(
+    features: Features, threshold: float, *, even: bool = False, keys: NDArray[np.uint64] | None = None
+) -> Pairs:
+    """The pairs of texts whose weighted Jaccard similarity, common weight by all weight, is at least
+    ``threshold``; a pair at the threshold is missed with at most 1 % chance.
+
+    Of more than ``LEADERS`` texts that a band takes for alike, each is compared with the first ones. With
+    ``keys``, one for each text, only texts with equal keys are compared; ``even`` is as in ``weights``.
+    """
+    weights = features.weights(even)
+    first, second = _candidates(_band_keys(features, weights, bands(threshold), keys))
+    if keys is not None:
+        same = keys[first] == keys[second]
+        first, second = first[same], second[same]
+    alike = similarities(features, weights, first, second)
+    found = alike >= threshold
+    return Pairs(first[found], second[found], alike[found])
+
+
+def similarities(features: Features, weights: Any, first: Any, second: Any) -> Any:
+    """The weighted Jaccard similarity of each of some pairs of texts."""
+    import numpy as np
+
+    total = np.add.reduceat(weights[features.ids], features.starts[:-1]) if len(features) else np.empty(0)
+    common = np.zeros(len(first), np.int64)
+    sizes, many = features.sizes(), 4 * _CHUNK
+    for start in range(0, len(first), many):
+        one, other = first[start : start + many], second[start : start + many]
+        left = _keyed(features, one, sizes)
+        right = _keyed(features, other, sizes)
+        at = np.minimum(np.searchsorted(right, left), len(right) - 1)
+        shared = left[right[at] == left]
+        pair, feature = np.divmod(shared, len(features.hashes))
+        common[start : start + many] = np.bincount(pair, weights[feature], minlength=len(one))
+    union = total[first] + total[second] - common
+    return common / np.maximum(union, 1)
+
+
+def _keyed(features: Features, texts: Any, sizes: Any) -> Any:
+    """The features of ``texts``, one after another, as ascending numbers that tell text and feature."""
+    import numpy as np
+
+    own = sizes[texts]
+    ids = features.ids[spread(features.starts[texts], own)].astype(np.int64)
+    return np.repeat(np.arange(len(texts)), own) * len(features.hashes) + ids
+
+
+def _band_keys(features: Features, weights: Any, banding: Bands, keys: Any) -> Any:
+    """Of each text, one number for each band, made of the band's hashes: an array of bands by texts."""
+    import numpy as np
+    from rensa import RMinHash
+
+    made = np.empty((banding.number, len(features)), np.uint64)
+    odd = (np.arange(1, banding.width + 1, dtype=np.uint64) * np.uint64(2 * (_GOLDEN >> 1))) | np.uint64(1)
+    for start in range(0, len(features), _CHUNK):
+        end = min(start + _CHUNK, len(features))
+        ids = features.ids[features.starts[start] : features.starts[end]]
+        copies = weights[ids]
+        # A hash for every unit of a feature's weight: plain MinHash over the units is MinHash by weight.
+        unit = spread(np.zeros(len(ids), np.int64), copies).astype(np.uint64) * np.uint64(_GOLDEN)
+        units = np.repeat(features.hashes[ids], copies) + unit
+        ends = np.concatenate([[0], np.cumsum(copies)])
+        offsets = ends[features.starts[start : end + 1] - features.starts[start]].astype(np.uint64)
+        count = banding.number * banding.width
+        matrix = RMinHash.digest_matrix_from_flat_token_hashes(units, offsets, count, _SEED)
+        rows = b"".join([array("I", row).tobytes() for row in matrix.to_rows()])
+        least = np.frombuffer(rows, np.uint32).reshape(end - start, banding.number, banding.width)
+        made[:, start:end] = (least * odd).sum(axis=2, dtype=np.uint64).T
+    return made if keys is None else made ^ (keys * np.uint64(_GOLDEN))
+
+
+def _candidates(band_keys: Any) -> tuple[Any, Any]:
+    """The pairs of texts that share a band's key, each once, in order."""
+    import numpy as np
+
+    texts = band_keys.shape[1]
+    found = [np.empty(0, np.int64)]
+    for band in band_keys:
+        for low, high in _in_buckets(band):
+            found.append(low * texts + high)
+    pairs = np.unique(np.concatenate(found))
+    return np.divmod(pairs, max(texts, 1))
+
+
+def _in_buckets(band: Any) -> Iterator[tuple[Any, Any]]:
+    """Pairs of a text with each of the ``LEADERS`` first of its bucket."""
+    import numpy as np
+
+    order = np.argsort(band, kind="stable")
+    ordered = band[order]
+    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else order
+    place = np.arange(len(order)) - np.repeat(begins, np.diff(np.append(begins, len(order))))
+    begin = np.arange(len(order)) - place
+    for leader in range(LEADERS):
+        later = np.flatnonzero(place > leader)
+        if not len(later):
+            return
+        yield order[begin[later] + leader], order[later]

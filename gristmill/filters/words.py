@@ -1,0 +1,104 @@
+"""The words of many texts at once, as numbers: what finding duplicates and contamination both begin with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+    from numpy.typing import NDArray
+
+UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}"
+"""Scripts without spaces between words: each of their characters is a word."""
+LETTERS = rf"[{UNSPACED}]|[\p{{L}}\p{{M}}--[{UNSPACED}]]+"
+"""The pattern of a word of letters."""
+CHUNK = 20_000
+"""Texts whose words are in memory as text at a time."""
+
+
+class Words(NamedTuple):
+    """The words of some texts, in order: ``text`` and ``word`` are as long as there are words."""
+
+    text: NDArray[np.int64]
+    """Of each word the position of its text among those given, ascending."""
+    word: NDArray[np.int64]
+    """Its place in ``vocabulary``."""
+    vocabulary: list[str]
+
+
+def series(texts: Sequence[str]) -> pl.Series:
+    """Texts as a Polars column; a lone surrogate, which UTF-8 cannot hold, becomes "?"."""
+    import polars as pl
+
+    try:
+        return pl.Series("text", texts, dtype=pl.String)
+    except UnicodeEncodeError:
+        whole = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        return pl.Series("text", whole, dtype=pl.String)
+
+
+def words(texts: pl.Series, pattern: str) -> Iterator[tuple[pl.Series, Words]]:
+    """What ``pattern`` finds in the lower-case texts (NFC), a piece of at most ``CHUNK`` texts at a time.
+
+    Each comes with its texts as they were; positions count from the first of them.
+    """
+    import polars as pl
+
+    for start in range(0, len(texts), CHUNK):
+        own = texts.slice(start, CHUNK)
+        piece = own.str.normalize("NFC").str.to_lowercase()
+        found = pl.DataFrame({"text": pl.Series(range(len(piece)), dtype=pl.UInt32), "word": piece})
+        found = found.with_columns(pl.col("word").str.extract_all(pattern)).explode("word").drop_nulls()
+        vocabulary = found["word"].unique().sort()
+        codes = found["word"].cast(pl.Enum(vocabulary)).to_physical()
+        yield (
+            own,
+            Words(
+                found["text"].to_numpy().astype("int64"),
+                codes.to_numpy().astype("int64"),
+                vocabulary.to_list(),
+            ),
+        )
+
+
+def hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """A 64-bit hash of each text, the same on every machine."""
+    import numpy as np
+
+    digests = (hashlib.blake2b(t.encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in texts)
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Each value mixed thoroughly (the finaliser of SplitMix64, Steele et al. 2014), as sums of them need."""
+    import numpy as np
+
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def spread(starts: Any, sizes: Any) -> Any:
+    """The numbers ``starts[0], starts[0] + 1, ...`` (``sizes[0]`` of them), then those from the next."""
+    import numpy as np
+
+    ends = np.cumsum(sizes)
+    total = int(ends[-1]) if len(ends) else 0
+    return np.repeat(starts - (ends - sizes), sizes) + np.arange(total)
+
+
+def grams(words: NDArray[np.uint64], texts: NDArray[np.int64], size: int) -> tuple[Any, Any]:
+    """Runs of ``size`` words inside of one text: their hashes, and the place of the first word of each."""
+    import numpy as np
+
+    last = len(words) - size + 1
+    if last <= 0:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    made = np.zeros(last, np.uint64)
+    for step in range(size):
+        made = mixed(made + words[step : step + last])
+    inside = np.flatnonzero(texts[:last] == texts[size - 1 :])
+    return made[inside], inside
