@@ -14,41 +14,18 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Message, Sampling
-from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import within
 from gristmill.core.records import Pair, Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
+from gristmill.synth.agreement.answers import BACKWARD, class_labels
 from gristmill.synth.sampling import Sample
+from gristmill.synth.several import CALL, CHAT, SEVERAL, drawn_by, require_samples, summed, used
 from gristmill.verifiers.evidence import decided, unparseable
 from gristmill.verifiers.judges import backward
 from gristmill.verifiers.judges.base import bounds
 from gristmill.verifiers.judges.judge import Judge
 from gristmill.verifiers.judges.rubric import Contrast, ContrastiveRubric
-
-_SEVERAL = Sample(samples=4)
-_CALL = 1_000_000
-"""Seeds of the judge's questions are derived apart from those of the samples' turns."""
-
-
-_CHAT = frozenset({Ability.CHAT})
-
-
-def _require(sample: Sample, least: int) -> None:
-    if sample.count < least:
-        raise RecipeError(
-            f"sample.samples is {sample.samples}: too few to weigh against each other.",
-            remedy=f"Set sample.samples to at least {least}.",
-        )
-
-
-def _uses(
-    sample: Sample, engine: str | None, needs: frozenset[Ability] = _CHAT
-) -> dict[str, frozenset[Ability]]:
-    """What is asked of further engines: of those that are sampled, and of ``engine``, ``needs`` besides."""
-    if engine is None:
-        return dict(sample.uses)
-    return {**sample.uses, engine: sample.uses.get(engine, frozenset()) | needs}
 
 
 class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +38,7 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Pair
 
-    sample: Sample = _SEVERAL
+    sample: Sample = SEVERAL
     """The options of the stage ``sample``, which draws what is ranked."""
     judge: Judge = Judge()
     """The options of the judge."""
@@ -69,17 +46,17 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The name of the engine that judges; ``null`` is the stage's own."""
 
     def __post_init__(self) -> None:
-        _require(self.sample, 2)
+        require_samples(self.sample, 2)
 
     @property
     def needs(self) -> frozenset[Ability]:
         """To chat, unless other engines sample and judge."""
-        return self.sample.needs | (_CHAT if self.judge_engine is None else frozenset())
+        return self.sample.needs | (CHAT if self.judge_engine is None else frozenset())
 
     @property
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The engines that are sampled, and the one that judges."""
-        return _uses(self.sample, self.judge_engine)
+        return used(self.sample, self.judge_engine)
 
     @property
     def places(self) -> dict[str, frozenset[str]]:
@@ -88,7 +65,7 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Pair | Rejection]:
         """One pair, or a rejection."""
-        samples, dropped = await _drawn(self.sample, problem, context)
+        samples, dropped = await drawn_by(self.sample, problem, context)
         different = list({s.completion: s for s in samples if s.finish_reason == "stop"}.values())
         if len(different) < 2:
             return [*dropped, Rejection(problem.id, "fewer than two different answers")]
@@ -96,7 +73,7 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             [s.completion for s in different],
             problem=problem.problem,
             engine=context.named(self.judge_engine),
-            seed=context.seed_for(problem.id, _CALL),
+            seed=context.seed_for(problem.id, CALL),
         )
         if not found.asked:
             return [
@@ -127,7 +104,7 @@ class JudgeRanking(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The samples, and the lists of all of them at their full length."""
         drawn = self.sample.estimate(problem)
         lists = self.judge.estimate_list(["" for _ in range(self.sample.count)], problem=problem.problem)
-        return _sum(drawn, lists, self.sample.count * drawn.completion_tokens, rows_max=1)
+        return summed(drawn, lists, self.sample.count * drawn.completion_tokens, rows_max=1)
 
 
 class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -142,7 +119,7 @@ class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = Sampled
 
-    sample: Sample = _SEVERAL
+    sample: Sample = SEVERAL
     """The options of the stage ``sample``, which draws the candidates."""
     samples: Annotated[int, Meta(ge=1)] = 8
     """The backward samples of each masked number under each candidate answer."""
@@ -156,17 +133,17 @@ class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The name of the engine that is asked backward; ``null`` is the stage's own."""
 
     def __post_init__(self) -> None:
-        _require(self.sample, 2)
+        require_samples(self.sample, 2)
 
     @property
     def needs(self) -> frozenset[Ability]:
         """To chat, unless other engines are asked forward and backward."""
-        return self.sample.needs | (_CHAT if self.backward_engine is None else frozenset())
+        return self.sample.needs | (CHAT if self.backward_engine is None else frozenset())
 
     @property
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The engines that are sampled, and the one that is asked backward."""
-        return _uses(self.sample, self.backward_engine)
+        return used(self.sample, self.backward_engine)
 
     @property
     def places(self) -> dict[str, frozenset[str]]:
@@ -175,13 +152,13 @@ class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """Every sample with its verdict."""
-        samples, dropped = await _drawn(self.sample, problem, context)
-        labels = _classes(samples)
+        samples, dropped = await drawn_by(self.sample, problem, context)
+        labels = class_labels(samples)
         found = await backward.rank(
             problem.problem,
             labels,
             context.named(self.backward_engine),
-            seed=context.seed_for(problem.id, _CALL),
+            seed=context.seed_for(problem.id, CALL),
             sampling=self.sampling,
             samples=self.samples,
             max_masked=self.max_masked,
@@ -199,7 +176,7 @@ class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         masked = len(backward.maskings(problem.problem, ())[: self.max_masked])
         most = self.sample.count * masked if self.sample.count > 1 else 0
         cost = bounds(most, self.samples, "text", self.sampling.max_tokens, problem.problem)
-        return _sum(drawn, replace(cost, completions_min=0), rows_max=self.sample.count)
+        return summed(drawn, replace(cost, completions_min=0), rows_max=self.sample.count)
 
 
 class RubricRow(Struct, frozen=True):
@@ -225,7 +202,7 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
     reads: ClassVar[type[Struct]] = Problem
     writes: ClassVar[type[Struct]] = RubricRow
 
-    sample: Sample = _SEVERAL
+    sample: Sample = SEVERAL
     """The options of the stage ``sample``, which draws right and wrong answers."""
     rubric: ContrastiveRubric = ContrastiveRubric()
     """How the rubric is written and tested."""
@@ -235,18 +212,18 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
     """The name of the engine that writes and judges; ``null`` is the stage's own."""
 
     def __post_init__(self) -> None:
-        _require(self.sample, 4)
+        require_samples(self.sample, 4)
 
     @property
     def needs(self) -> frozenset[Ability]:
         """What the judge needs, unless another engine judges."""
         judged_here = self.judge_engine is None
-        return self.sample.needs | (_CHAT | self.rubric.judge.needs if judged_here else frozenset())
+        return self.sample.needs | (CHAT | self.rubric.judge.needs if judged_here else frozenset())
 
     @property
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The engines that are sampled, and the one that writes and judges."""
-        return _uses(self.sample, self.judge_engine, self.rubric.judge.needs)
+        return used(self.sample, self.judge_engine, self.rubric.judge.needs)
 
     @property
     def places(self) -> dict[str, frozenset[str]]:
@@ -271,7 +248,7 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
             pairs[1 : 1 + self.held_out],
             problem=problem.problem,
             engine=context.named(self.judge_engine),
-            seed=context.seed_for(problem.id, _CALL),
+            seed=context.seed_for(problem.id, CALL),
         )
         if trial.outcome != "kept" or trial.rubric is None:
             return [*dropped, Rejection(problem.id, f"rubric: {trial.outcome}", trial.detail)]
@@ -287,49 +264,15 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
         most = held_out * pair.completions_max + 2 if held_out else 0
         tokens = max(pair.completion_tokens, self.rubric.writing.max_tokens)
         cost = replace(pair, completions_min=0, completions_max=most, completion_tokens=tokens)
-        return _sum(drawn, cost, 2 * drawn.completion_tokens, rows_max=1)
-
-
-async def _drawn(stage: Sample, problem: Problem, context: Context) -> tuple[list[Sampled], list[Rejection]]:
-    """The samples of a problem, without verdicts: here the samples judge each other."""
-    found = await replace(stage, verify=False)(problem, context)
-    samples = [s for s in found if isinstance(s, Sampled)]
-    return samples, [r for r in found if isinstance(r, Rejection)]
-
-
-def _classes(samples: Sequence[Sampled]) -> list[str | None]:
-    """Each sample's answer as the first of its class wrote it; ``None`` without a finished answer."""
-    from gristmill.verifiers.math import extract, group
-
-    found = [extract(s.completion) if s.finish_reason == "stop" else None for s in samples]
-    answers = [(i, f.text) for i, f in enumerate(found) if f is not None]
-    labels: list[str | None] = [None] * len(samples)
-    for alike in group([text for _, text in answers]):
-        for place in alike:
-            labels[answers[place][0]] = answers[alike[0]][1]
-    return labels
+        return summed(drawn, cost, 2 * drawn.completion_tokens, rows_max=1)
 
 
 def _vote(found: backward.BackwardRanking, label: str | None) -> Verdict:
     if label is None:
-        return unparseable("backward vote", "no answer")
+        return unparseable(BACKWARD, "no answer")
     detail = msgspec.json.encode(found).decode()
     if found.best is None:
-        return unparseable("backward vote: tie", detail, label)
+        return unparseable(f"{BACKWARD}: tie", detail, label)
     [own] = [c for c in found.candidates if c.label == label]
     right = found.best == label
-    return decided(right, rule="backward vote", score=own.score, extracted=label, detail=detail)
-
-
-def _sum(first: Estimate, then: Estimate, more_tokens: int = 0, *, rows_max: int) -> Estimate:
-    """Two kinds of request as one bound; the prompts of the second kind hold ``more_tokens``. Nothing where
-    nothing is sampled."""
-    if not first.rows_max:
-        return first
-    return Estimate(
-        first.completions_min + then.completions_min,
-        first.completions_max + then.completions_max,
-        max(first.prompt_tokens, then.prompt_tokens + more_tokens),
-        max(first.completion_tokens, then.completion_tokens),
-        rows_max,
-    )
+    return decided(right, rule=BACKWARD, score=own.score, extracted=label, detail=detail)
