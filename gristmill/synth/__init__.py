@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from gristmill.synth.agreement.combined import Aggregate, UniversalVote
+    from gristmill.synth.agreement.crossed import CrossVotes
+    from gristmill.synth.agreement.labels import PseudoLabels
+    from gristmill.synth.agreement.paraphrase import Paraphrase
+    from gristmill.synth.agreement.vote import Voting
+    from gristmill.synth.confidence.masked import MaskedConsistency
+    from gristmill.synth.confidence.monitor import SelfMonitor
+    from gristmill.synth.confidence.rationale import Rationale
+    from gristmill.synth.confidence.scored import Confidence
     from gristmill.synth.demonstrations import Demonstrations
     from gristmill.synth.judging import JudgePairs, JudgeSamples
     from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking
@@ -34,14 +43,17 @@ if TYPE_CHECKING:
     from gristmill.synth.tree_search.pairs import TreePairs
 
 __all__ = [
+    "Aggregate",
     "AskHeldOut",
     "AskOrRefuse",
     "BackwardVote",
     "Clues",
+    "Confidence",
     "ConfidencePairs",
     "Consensus",
     "ContrastiveRubrics",
     "CorrectionPairs",
+    "CrossVotes",
     "Demonstrations",
     "Explore",
     "HardLooking",
@@ -52,19 +64,24 @@ __all__ = [
     "JudgeSamples",
     "JudgeSteps",
     "KnowledgeSamples",
+    "MaskedConsistency",
     "Measure",
     "MeasurePairs",
     "OmegaLabels",
     "OmegaPRM",
     "OmegaPairs",
+    "Paraphrase",
     "PassageQuestions",
     "ProbeKnowledge",
     "ProcessLabels",
+    "PseudoLabels",
     "RTuning",
+    "Rationale",
     "RefusalPairs",
     "RefusalSplit",
     "RolloutSamples",
     "Sample",
+    "SelfMonitor",
     "StepActions",
     "StepValues",
     "SwapPassages",
@@ -75,14 +92,26 @@ __all__ = [
     "TreeSearch",
     "TreeTraces",
     "Trial",
+    "UniversalVote",
     "VerbalisedConfidence",
     "Verify",
     "VerifyPairs",
+    "Voting",
 ]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "Aggregate": ".agreement.combined",
+        "Confidence": ".confidence.scored",
+        "CrossVotes": ".agreement.crossed",
+        "MaskedConsistency": ".confidence.masked",
+        "Paraphrase": ".agreement.paraphrase",
+        "PseudoLabels": ".agreement.labels",
+        "Rationale": ".confidence.rationale",
+        "SelfMonitor": ".confidence.monitor",
+        "UniversalVote": ".agreement.combined",
+        "Voting": ".agreement.vote",
         "AskHeldOut": ".refusal.ask",
         "AskOrRefuse": ".refusal.ask",
         "BackwardVote": ".ranking",

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 _LEAST = 0.01
 _MOST_SHAPE = 1e3
-"""A component with a shape as large as this has shrunk to a point, which is no distribution of paths."""
+"""A component with a shape as large as this has shrunk to a point: it is not a distribution of paths."""
 _SHARES = (0.2, 0.8)
 _ROUNDS = 500
 _STILL = 1e-7

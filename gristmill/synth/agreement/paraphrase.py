@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Message, Request, Sampling
-from gristmill.core.prompts import fields, fill, require
+from gristmill.core.prompts import fields, fill, require, row_places
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage, alike
 from gristmill.synth.agreement.crossed import ORIGIN
@@ -50,6 +50,11 @@ class Paraphrase(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         require("paraphrase.prompt", self.prompt, "problem", known=())
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompt wants of a row, by option."""
+        return row_places(("problem",), prompt=self.prompt)
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Problem | Rejection]:
         """The rewordings, with a rejection for each that is none."""
