@@ -74,6 +74,10 @@ class _New(_Later):
     module = "gristmill.cli.new"
 
 
+class _Reports(_Later):
+    module = "gristmill.cli.report_votes"
+
+
 app.add_typer(
     typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what an engine can do."),
     name="eval",
@@ -93,6 +97,11 @@ app.add_typer(
     typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write files to begin with."),
     name="new",
     cls=_New,
+)
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say what rows are like."),
+    name="report",
+    cls=_Reports,
 )
 
 

@@ -146,7 +146,7 @@ class Voting(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
         found = [(one, self.votes(one)) for one in self.ballots(frames[0])]
         if self.write == "samples":
             return _scored(frames[0], [(b, v, self._leader(v)) for b, v in found])
-        rows = [self._voted(b, v) for b, v in found if v.classes]
+        rows = [self.voted(b, v) for b, v in found if v.classes]
         none = [b.problem_id for b, v in found if not v.classes]
         reason = pl.lit("vote: no sample has an answer").alias(REJECTED_REASON)
         rejected = pl.LazyFrame({"id": none}, schema={"id": pl.String}).with_columns(reason)
@@ -240,7 +240,8 @@ class Voting(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         return pl.when(finished).then(pl.col("completion")).map_batches(read, pl.String, is_elementwise=True)
 
-    def _voted(self, ballots: Ballots, votes: Votes) -> Voted:
+    def voted(self, ballots: Ballots, votes: Votes) -> Voted:
+        """The row of one problem with its ``votes``."""
         casts = ballots.casts
         labels = [casts[one[0]].answer or "" for one in votes.classes]
         right = [
@@ -248,7 +249,8 @@ class Voting(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
             for one, label in zip(votes.classes, labels, strict=True)
         ]
         leader, first = self._leader(votes), votes.winner or 0
-        others = [share for i, share in enumerate(votes.shares) if i != first]
+        share = votes.shares[first] if votes.classes else 0.0
+        others = [other for i, other in enumerate(votes.shares) if i != first]
         return Voted(
             id=ballots.problem_id,
             problem=ballots.problem,
@@ -257,8 +259,8 @@ class Voting(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
             meta=ballots.meta,
             gold=ballots.gold,
             right=None if leader is None else right[leader],
-            share=votes.shares[first],
-            margin=votes.shares[first] - max(others, default=0.0),
+            share=share,
+            margin=share - max(others, default=0.0),
             tied=bool(votes.tied),
             votes=sum(map(len, votes.classes)),
             undecided=len(votes.undecided),

@@ -1,0 +1,1 @@
+"""What rows are like before they are trained on: ``gristmill report``."""
