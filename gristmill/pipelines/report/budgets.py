@@ -28,7 +28,7 @@ class Solved(Struct, frozen=True):
     verifications: tuple[tuple[float, ...], ...]
 
 
-class Spent(Struct, frozen=True):
+class BudgetAccuracy(Struct, frozen=True):
     """What ``solutions`` with ``verifications`` of each are worth: the cost in solutions, and the accuracy of
     the vote, or of the sample with the best mean verification, or of the vote weighted by them."""
 
@@ -40,7 +40,7 @@ class Spent(Struct, frozen=True):
     weighted: float | None = None
 
 
-class Compared(Struct, frozen=True):
+class BudgetComparison(Struct, frozen=True):
     """The most that votes and verifications reach within a budget, and with how many of each."""
 
     budget: float
@@ -51,7 +51,9 @@ class Compared(Struct, frozen=True):
     verifications: int
 
 
-def spending(solved: Sequence[Solved], *, ratio: float, draws: int = 20, seed: int = 0) -> list[Spent]:
+def spending(
+    solved: Sequence[Solved], *, ratio: float, draws: int = 20, seed: int = 0
+) -> list[BudgetAccuracy]:
     """The accuracy at 1, 2, 4 ... solutions, as many as every problem has, alone and with 1, 2, 4 ...
     verifications of each. Nothing without problems."""
     if not solved:
@@ -61,15 +63,15 @@ def spending(solved: Sequence[Solved], *, ratio: float, draws: int = 20, seed: i
     found = []
     for n in _powers(most):
         value = _mean(_voted(one, n, draw, seed) for one in solved for draw in range(draws))
-        found.append(Spent(n, 0, float(n), votes=value))
+        found.append(BudgetAccuracy(n, 0, float(n), votes=value))
         for v in _powers(checks):
             drawn = [_verified(one, n, v, draw, seed) for one in solved for draw in range(draws)]
             best, weighted = _mean(b for b, _ in drawn), _mean(w for _, w in drawn)
-            found.append(Spent(n, v, n * (1 + ratio * v), best=best, weighted=weighted))
+            found.append(BudgetAccuracy(n, v, n * (1 + ratio * v), best=best, weighted=weighted))
     return found
 
 
-def compare(spent: Sequence[Spent]) -> list[Compared]:
+def compare(spent: Sequence[BudgetAccuracy]) -> list[BudgetComparison]:
     """At each cost that a verified budget has, the best that votes and verifications reach within it."""
     plain = [one for one in spent if one.votes is not None]
     checked = [one for one in spent if one.best is not None]
@@ -80,12 +82,12 @@ def compare(spent: Sequence[Spent]) -> list[Compared]:
         if votes:
             a, b = max(votes, key=lambda s: s.votes or 0), max(verified, key=_reached)
             found.append(
-                Compared(budget, a.votes or 0, a.solutions, _reached(b), b.solutions, b.verifications)
+                BudgetComparison(budget, a.votes or 0, a.solutions, _reached(b), b.solutions, b.verifications)
             )
     return found
 
 
-def _reached(spent: Spent) -> float:
+def _reached(spent: BudgetAccuracy) -> float:
     return max(spent.best or 0, spent.weighted or 0)
 
 

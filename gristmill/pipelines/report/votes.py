@@ -16,7 +16,7 @@ from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.records import Sampled
 from gristmill.core.schema import schema, to_frame
 from gristmill.core.stages import Rejection
-from gristmill.pipelines.report.budgets import Compared, Solved, Spent, compare, spending
+from gristmill.pipelines.report.budgets import BudgetAccuracy, BudgetComparison, Solved, compare, spending
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import align, printable
 from gristmill.pipelines.sources import source
@@ -61,8 +61,8 @@ class VoteReport(Struct, frozen=True):
     calibration: tuple[Bin, ...]
     ece: float | None
     auroc: float | None
-    spent: tuple[Spent, ...]
-    compared: tuple[Compared, ...]
+    spent: tuple[BudgetAccuracy, ...]
+    compared: tuple[BudgetComparison, ...]
     refused: dict[str, int]
 
 

@@ -21,9 +21,12 @@ _LEAST = 0.01
 _MOST_SHAPE = 1e3
 """A component with a shape as large as this has shrunk to a point: it is not a distribution of paths."""
 _SHARES = (0.2, 0.8)
-_ROUNDS = 500
-_STILL = 1e-7
+_ROUNDS = 300
+_STILL = 1e-6
 """Nats per path by which the likelihood must rise to continue."""
+_SAME = 1e-9
+"""A shape that changes by less than this, relatively, is found."""
+_NEAR = 0.01
 _NOTHING = 1e-12
 """A path of which this little belongs to a component does not shape it."""
 _FEWEST = 4
@@ -94,8 +97,8 @@ def fit(paths: Sequence[float]) -> Mixture | None:
             break
         before = likelihood
         share = min(max(math.fsum(ours) / len(paths), _SHARES[0]), _SHARES[1])
-        one, two = _best(paths, ours), _best(paths, [1 - r for r in ours])
-        if max(one.shape, two.shape) >= _MOST_SHAPE:
+        one, two = _best(paths, ours, one.shape), _best(paths, [1 - r for r in ours], two.shape)
+        if max(one.shape, two.shape) >= _MOST_SHAPE * (1 - _NEAR):
             return None
     else:
         return None
@@ -131,8 +134,9 @@ def _responsibilities(
     return ours, math.fsum(total)
 
 
-def _best(paths: Sequence[float], weights: Sequence[float]) -> Component:
-    """The Weibull distribution of the greatest likelihood for weighted paths."""
+def _best(paths: Sequence[float], weights: Sequence[float], begin: float) -> Component:
+    """The Weibull distribution of the greatest likelihood for weighted paths; ``begin`` is a shape near its
+    own. Newton's method, kept between bounds that close in."""
     held = [(w, p) for w, p in zip(weights, paths, strict=True) if w > _NOTHING]
     if not held:
         return Component(_MOST_SHAPE, 1.0)
@@ -140,14 +144,18 @@ def _best(paths: Sequence[float], weights: Sequence[float]) -> Component:
     logs = [(w, math.log(p / top)) for w, p in held]
     mean = math.fsum(w * x for w, x in logs) / whole
 
-    def slope(shape: float) -> float:
-        powers = [(w * math.exp(shape * x), x) for w, x in logs]
-        return math.fsum(p * x for p, x in powers) / math.fsum(p for p, _ in powers) - 1 / shape - mean
-
-    low, high = _LEAST, _MOST_SHAPE
+    low, high, shape = _LEAST, _MOST_SHAPE, min(max(begin, 2 * _LEAST), _MOST_SHAPE / 2)
     for _ in range(60):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    shape = math.sqrt(low * high)
-    powers = math.fsum(w * math.exp(shape * x) for w, x in logs) / whole
-    return Component(shape, max(top * powers ** (1 / shape), _LEAST))
+        powers = [(w * math.exp(shape * x), x) for w, x in logs]
+        total = math.fsum(p for p, _ in powers)
+        first = math.fsum(p * x for p, x in powers) / total
+        second = math.fsum(p * x * x for p, x in powers) / total
+        slope = first - 1 / shape - mean  # which rises with the shape
+        low, high = (shape, high) if slope < 0 else (low, shape)
+        step = shape - slope / (second - first * first + 1 / shape**2)
+        step = step if low < step < high else math.sqrt(low * high)
+        if math.isclose(step, shape, rel_tol=_SAME):
+            break
+        shape = step
+    power = math.fsum(w * math.exp(shape * x) for w, x in logs) / whole
+    return Component(shape, max(top * power ** (1 / shape), _LEAST))
