@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.cli.options import RUNS, PartialOption, RunsOption
+from gristmill.cli.report_votes import votes
 from gristmill.core.errors import RecipeError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -15,6 +16,9 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 @app.callback()
 def _group() -> None:
     """Say what rows are like before they are trained on."""
+
+
+app.command()(votes)
 
 
 @app.command()

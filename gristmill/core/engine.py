@@ -146,6 +146,8 @@ class Completion(Struct, frozen=True, omit_defaults=True):
     """What the model thought before it answered, where the engine tells it apart."""
     reasoning_tokens: int = 0
     """How many of ``completion_tokens`` are the reasoning's; 0 where the server does not say."""
+    reasoning_logprobs: tuple[TokenLogprob, ...] | None = None
+    """Log-probabilities of the reasoning's tokens and the marks around it, ``null`` as for the answer's."""
 
     @property
     def finished(self) -> bool:

@@ -95,21 +95,27 @@ def token_count(value: Any) -> int | None:
     return int(count) if 0 <= count < _MOST_TOKENS else None
 
 
-def answer_tokens(
-    tokens: Sequence[TokenLogprob] | None, answer: ReplyParts
-) -> tuple[TokenLogprob, ...] | None:
-    """The tokens of the answer alone, of those of its whole reply; ``None`` where there are none or it cannot
-    be told which. An answer without text has none of them."""
+class TokenPhases(NamedTuple):
+    """The tokens of a reply by phase: of the reasoning, with the marks around it, and of the answer. Each is
+    ``None`` where there are none or it cannot be told which they are."""
+
+    reasoning: tuple[TokenLogprob, ...] | None
+    answer: tuple[TokenLogprob, ...] | None
+
+
+def phases(tokens: Sequence[TokenLogprob] | None, answer: ReplyParts) -> TokenPhases:
+    """The tokens of a whole reply, taken apart. An answer without text has no tokens, which is not
+    ``None``."""
     if tokens is None or (answer.text == answer.whole and not answer.reasoning):
-        return None if tokens is None else tuple(tokens)
+        return TokenPhases(None, None if tokens is None else tuple(tokens))
     if not answer.text:
-        return ()
+        return TokenPhases(tuple(tokens) or None if answer.reasoning else None, ())
     at, spelled = "".join(t.token for t in tokens).rfind(answer.text), 0
     for i, token in enumerate(tokens if at >= 0 else ()):
         spelled += len(token.token)
         if spelled > at:
-            return tuple(tokens[i:])
-    return None
+            return TokenPhases(tuple(tokens[:i]) or None if answer.reasoning else None, tuple(tokens[i:]))
+    return TokenPhases(None, None)
 
 
 def sent(messages: Sequence[Message], how: ReasoningAs) -> list[dict[str, str]]:

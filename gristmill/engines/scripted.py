@@ -135,7 +135,7 @@ class ScriptedEngine:
         answer = self._function(request, index)
         if isinstance(answer, Completion):
             if answer.logprobs is not None and request.sampling.logprobs is None:
-                return msgspec.structs.replace(answer, logprobs=None)
+                return msgspec.structs.replace(answer, logprobs=None, reasoning_logprobs=None)
             return answer
         return Completion(
             text=answer,

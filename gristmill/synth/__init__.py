@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from gristmill.synth.agreement.combined import Aggregate, UniversalVote
+    from gristmill.synth.agreement.crossed import CrossVotes
+    from gristmill.synth.agreement.labels import PseudoLabels
+    from gristmill.synth.agreement.paraphrase import Paraphrase
+    from gristmill.synth.agreement.vote import Voting
+    from gristmill.synth.confidence.masked import MaskedConsistency
+    from gristmill.synth.confidence.monitor import SelfMonitor
+    from gristmill.synth.confidence.rationale import Rationale
+    from gristmill.synth.confidence.scored import Confidence
     from gristmill.synth.demonstrations import Demonstrations
     from gristmill.synth.judged import (
         AgreedLabels,
@@ -82,6 +91,7 @@ if TYPE_CHECKING:
     from gristmill.synth.tree_search.pairs import TreePairs
 
 __all__ = [
+    "Aggregate",
     "AgreedLabels",
     "AskHeldOut",
     "AskOrRefuse",
@@ -90,11 +100,13 @@ __all__ = [
     "BackwardVote",
     "ChecklistScore",
     "Clues",
+    "Confidence",
     "ConfidencePairs",
     "Consensus",
     "ContrastiveRubrics",
     "CorrectionPairs",
     "CritiqueScore",
+    "CrossVotes",
     "Demonstrations",
     "DensityRatio",
     "Direction",
@@ -122,21 +134,25 @@ __all__ = [
     "Likelihood",
     "Logits",
     "MakePairs",
+    "MaskedConsistency",
     "Measure",
     "MeasurePairs",
     "OmegaLabels",
     "OmegaPRM",
     "OmegaPairs",
     "PairScorer",
+    "Paraphrase",
     "PassageQuestions",
     "PreferenceScore",
     "PrincipleScore",
     "ProbeKnowledge",
     "ProcessLabels",
     "ProcessReward",
+    "PseudoLabels",
     "RTuning",
     "RagPairs",
     "RateTogether",
+    "Rationale",
     "ReasonedScore",
     "RefineJudgePrompt",
     "RefusalPairs",
@@ -153,6 +169,7 @@ __all__ = [
     "Scorer",
     "SegmentScore",
     "SelfCheck",
+    "SelfMonitor",
     "StepActions",
     "StepValues",
     "Stick",
@@ -165,11 +182,13 @@ __all__ = [
     "TreeSearch",
     "TreeTraces",
     "Trial",
+    "UniversalVote",
     "Unpaired",
     "VerbalisedConfidence",
     "VerifierScore",
     "Verify",
     "VerifyPairs",
+    "Voting",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -190,6 +209,16 @@ __getattr__, __dir__ = lazily(
         "DensityRatio": ".scorers",
         "Attributes": ".scorers",
         "AgreedLabels": ".judged",
+        "Aggregate": ".agreement.combined",
+        "Confidence": ".confidence.scored",
+        "CrossVotes": ".agreement.crossed",
+        "MaskedConsistency": ".confidence.masked",
+        "Paraphrase": ".agreement.paraphrase",
+        "PseudoLabels": ".agreement.labels",
+        "Rationale": ".confidence.rationale",
+        "SelfMonitor": ".confidence.monitor",
+        "UniversalVote": ".agreement.combined",
+        "Voting": ".agreement.vote",
         "AskHeldOut": ".refusal.ask",
         "AskOrRefuse": ".refusal.ask",
         "AttributeScore": ".judged",

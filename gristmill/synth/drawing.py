@@ -1,4 +1,8 @@
-"""What the stages have in common that draw several samples of a problem and judge them together."""
+"""What the stages have in common that draw several samples of a problem and ask about all of them.
+
+Each holds the options of a ``sample`` stage and draws its samples as that stage would: where one with the
+same options ran before, the completion log answers them for nothing.
+"""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from gristmill.core.prompts import within
 from gristmill.core.records import Pair, Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
+from gristmill.synth.agreement.answers import BACKWARD, class_labels
 from gristmill.synth.drawing import CHAT, JUDGE_CALL, SEVERAL, drawn_of, engines_used, require_samples, summed
 from gristmill.synth.sampling import Sample
 from gristmill.verifiers.evidence import decided, unparseable
@@ -152,7 +153,7 @@ class BackwardVote(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """Every sample with its verdict."""
         samples, dropped = await drawn_of(self.sample, problem, context)
-        labels = _classes(samples)
+        labels = class_labels(samples)
         found = await backward.rank(
             problem.problem,
             labels,
@@ -266,25 +267,12 @@ class ContrastiveRubrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
         return summed(drawn, cost, 2 * drawn.completion_tokens, rows_max=1)
 
 
-def _classes(samples: Sequence[Sampled]) -> list[str | None]:
-    """Each sample's answer as the first of its class wrote it; ``None`` without a finished answer."""
-    from gristmill.verifiers.math import extract, group
-
-    found = [extract(s.completion) if s.finish_reason == "stop" else None for s in samples]
-    answers = [(i, f.text) for i, f in enumerate(found) if f is not None]
-    labels: list[str | None] = [None] * len(samples)
-    for alike in group([text for _, text in answers]):
-        for place in alike:
-            labels[answers[place][0]] = answers[alike[0]][1]
-    return labels
-
-
 def _vote(found: backward.BackwardRanking, label: str | None) -> Verdict:
     if label is None:
-        return unparseable("backward vote", "no answer")
+        return unparseable(BACKWARD, "no answer")
     detail = msgspec.json.encode(found).decode()
     if found.best is None:
-        return unparseable("backward vote: tie", detail, label)
+        return unparseable(f"{BACKWARD}: tie", detail, label)
     [own] = [c for c in found.candidates if c.label == label]
     right = found.best == label
-    return decided(right, rule="backward vote", score=own.score, extracted=label, detail=detail)
+    return decided(right, rule=BACKWARD, score=own.score, extracted=label, detail=detail)

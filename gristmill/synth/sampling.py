@@ -12,9 +12,10 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Completion, Engine, Message, Request, Sampling
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import RowValues, fill, opening, require_row, row_places
-from gristmill.core.records import Problem, Sampled
+from gristmill.core.records import Problem, Sampled, Score
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage, alike
 from gristmill.core.verdicts import Verdict
+from gristmill.synth.confidence.tokens import TokenMeasure, by_phase, with_logprobs
 
 _CHARS_PER_TOKEN = 4
 """For estimates only: English text under a byte-pair tokenizer."""
@@ -46,6 +47,13 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
     keep_reasoning: bool = False
     """Whether a model that reasons is sent what it thought in earlier turns. Most models' chat templates
     leave it out, as it is left out here."""
+    confidence: tuple[TokenMeasure, ...] = ()
+    """Scores of the last answer's tokens, which need an engine with log-probabilities: ``mean_logprob``,
+    ``min_logprob``, ``perplexity``, ``entropy``, ``self_certainty`` (``docs/confidence.md``). What a model
+    thought has its own, ``thinking_NAME``. These requests differ from those without, so they are paid for
+    anew; an answer for which the server returns no log-probabilities has no such scores."""
+    vocabulary: Annotated[int, Meta(ge=2)] | None = None
+    """The number of tokens that the model knows, for ``self_certainty``."""
     verify: bool = True
     """Whether the recipe's verifier judges the last answer where the problem has a reference. An unfinished
     answer is not judged by its text."""
@@ -56,6 +64,11 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
             raise RecipeError(
                 f"sample: engines {list(self.engines)} has a name twice.",
                 remedy="Name each engine once, and raise 'samples' for more of each.",
+            )
+        if "self_certainty" in self.confidence and self.vocabulary is None:
+            raise RecipeError(
+                "sample: confidence: self_certainty needs the size of the model's vocabulary.",
+                remedy="Give it as 'vocabulary'; the model's config.json calls it vocab_size.",
             )
 
     @property
@@ -70,8 +83,9 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
 
     @property
     def needs(self) -> frozenset[Ability]:
-        """Of the stage's own engine, where it is the one that is asked: to chat."""
-        return frozenset() if self.engines else _CHAT
+        """Of the stage's own engine, where it is the one that is asked: to chat, and what confidence
+        needs."""
+        return frozenset() if self.engines else self._abilities
 
     @property
     def verifies(self) -> bool:
@@ -81,7 +95,11 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
     @property
     def uses(self) -> Mapping[str, frozenset[Ability]]:
         """The engines that are named."""
-        return dict.fromkeys(self.engines, _CHAT)
+        return dict.fromkeys(self.engines, self._abilities)
+
+    @property
+    def _abilities(self) -> frozenset[Ability]:
+        return _CHAT | {Ability.LOGPROBS} if self.confidence else _CHAT
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """One ``Sampled`` for each conversation, or a ``Rejection`` where a turn before the last broke off or
@@ -133,7 +151,9 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
 
         ``RowRejected`` where all fail.
         """
-        request = Request(messages, self.sampling, context.seed_for(problem.id))
+        request = Request(
+            messages, with_logprobs(self.sampling, self.confidence), context.seed_for(problem.id)
+        )
         engine = context.named(name)
         if self.samples == 1 or Ability.MANY in engine.abilities:
             return await engine.generate(request, n=self.samples)
@@ -158,14 +178,14 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         record_id = f"{problem.id}/{own}" if name is None else f"{problem.id}/{name}/{own}"
         if isinstance(answer, RowRejected):
             return Rejection(record_id, answer.reason, answer.message)
-        drawn = [answer]
+        drawn, sampling = [answer], with_logprobs(self.sampling, self.confidence)
         for turn, text in enumerate(follow_ups, 1):
             if not answer.finished:
                 detail = f"turn {turn} of {len(follow_ups) + 1} ended by {answer.finish_reason}"
                 return Rejection(record_id, "unfinished turn before the last", detail)
             said = Message("assistant", answer.text, answer.reasoning if self.keep_reasoning else "")
             messages = (*messages, said, Message("user", text))
-            request = Request(messages, self.sampling, context.seed_for(problem.id, turn))
+            request = Request(messages, sampling, context.seed_for(problem.id, turn))
             # Samples with equal answers send equal prompts; the index keeps their completions apart.
             answer = await _one(context.named(name), request, own)
             if isinstance(answer, RowRejected):
@@ -184,6 +204,10 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
             prompt_tokens=sum(c.prompt_tokens for c in drawn),
             completion_tokens=sum(c.completion_tokens for c in drawn),
             verdict=await self._judge(problem, answer, context),
+            scores=tuple(
+                Score(score, value)
+                for score, value in by_phase(answer, self.confidence, self.vocabulary).items()
+            ),
             model=name,
             meta=problem.meta,
             reasoning=answer.reasoning,

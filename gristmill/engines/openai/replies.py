@@ -14,7 +14,7 @@ from gristmill.core.engine import Completion, FinishReason, Request, TokenLogpro
 from gristmill.core.errors import RequestRefusedError, TransientError
 from gristmill.engines.openai.failures import UNREADABLE, readable, snippet
 from gristmill.engines.openai.options import ServerOptions
-from gristmill.engines.reading import ReplyParts, ReplyReader, answer_tokens, token_count
+from gristmill.engines.reading import ReplyParts, ReplyReader, phases, token_count
 
 LEAST_LOGPROB = -9999.0
 """What stands for minus infinity, which JSON cannot say; vLLM sends the same."""
@@ -115,15 +115,17 @@ class Replies:
             logprobs = None
             if request.sampling.logprobs is not None:
                 logprobs = _logprobs(choice, request.sampling.logprobs, answer.text)
+            tokens = phases(logprobs, answer)
             completions.append(
                 Completion(
                     text=answer.text,
                     finish_reason=answer.reason,
                     prompt_tokens=(prompt or 0) if i == 0 else 0,
                     completion_tokens=len(logprobs) if logprobs and n > 1 else _share(whole or 0, n, i),
-                    logprobs=answer_tokens(logprobs, answer),
+                    logprobs=tokens.answer,
                     reasoning=answer.reasoning,
                     reasoning_tokens=_share(thought, n, i),
+                    reasoning_logprobs=tokens.reasoning,
                 )
             )
         return completions

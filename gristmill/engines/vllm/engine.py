@@ -31,7 +31,7 @@ from gristmill.core.errors import (
 from gristmill.engines import scoring
 from gristmill.engines.guard import Guard, Order
 from gristmill.engines.options import FinishMeaning
-from gristmill.engines.reading import ReplyReader, answer_tokens, sent
+from gristmill.engines.reading import ReplyReader, phases, sent
 from gristmill.engines.revival import Revival
 from gristmill.engines.vllm.options import ADAPTER, VllmOptions, arguments, check, identity
 
@@ -321,13 +321,15 @@ def completion_of(output: Any, request: Request, prompt_tokens: int, reading: Re
         raise TransientError("vllm: the request was aborted")
     answer = reading.apart(request, output.text, "", reason)
     logprobs = None if most is None else _logprobs(output.token_ids, output.logprobs, most)
+    tokens = phases(logprobs, answer)
     return Completion(
         text=answer.text,
         finish_reason=answer.reason,
         prompt_tokens=prompt_tokens,
         completion_tokens=len(output.token_ids),
-        logprobs=answer_tokens(logprobs, answer),
+        logprobs=tokens.answer,
         reasoning=answer.reasoning,
+        reasoning_logprobs=tokens.reasoning,
     )
 
 

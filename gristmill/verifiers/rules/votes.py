@@ -1,9 +1,15 @@
-"""Votes over the answers of several samples: classes of equal answers, majorities, shares, entropy."""
+"""Votes over the answers of several samples: classes of equal answers, majorities, shares, entropy.
+
+A class is scored by its number of answers, or by their weights: added up, as a mean, or as the sum of
+log-odds (of weights that are probabilities). The rules can name different winners of the same samples, so a
+caller says which one it uses.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -11,6 +17,15 @@ from gristmill.verifiers.rules.short_answer import tokens
 
 Grouping = Callable[[Sequence[str]], list[list[int]]]
 """Maps answers to the classes of equal ones, each as its indices, in order of their first members."""
+
+Totalling = Literal["count", "sum", "mean", "log_odds"]
+"""What the total of a class is: its number of answers, or of their weights the sum, the mean, or the sum of
+log(w / (1 - w))."""
+_CLOSE = 1e-9
+"""Totals that differ by less than this, relative or absolute, are equal: sums of the same weights in another
+order or grouping must not break a tie."""
+_SURE = 1e-6
+"""Weights of log-odds are kept this far from 0 and 1, where they would be infinite."""
 
 
 class Votes(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,9 +41,17 @@ class Votes(msgspec.Struct, frozen=True, kw_only=True):
     undecided: tuple[int, ...] = ()
 
     @property
+    def leaders(self) -> tuple[int, ...]:
+        """The classes with the largest total, in order; empty if no answer could vote."""
+        best = max(self.totals, default=0.0)
+        return tuple(
+            i for i, t in enumerate(self.totals) if math.isclose(t, best, rel_tol=_CLOSE, abs_tol=_CLOSE)
+        )
+
+    @property
     def winner(self) -> int | None:
         """The class with the largest total; of several, the one whose first answer is the earliest."""
-        return self.totals.index(max(self.totals)) if self.totals else None
+        return next(iter(self.leaders), None)
 
     @property
     def index(self) -> int | None:
@@ -38,11 +61,13 @@ class Votes(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def tied(self) -> tuple[int, ...]:
         """The classes that share the largest total, if there are several; otherwise empty."""
-        if not self.totals:
-            return ()
-        best = max(self.totals)
-        found = tuple(i for i, total in enumerate(self.totals) if total == best)
-        return found if len(found) > 1 else ()
+        return self.leaders if len(self.leaders) > 1 else ()
+
+    def credit(self, right: Sequence[bool | None]) -> float | None:
+        """What the vote is worth where it is known which classes are right: 1 or 0, and of a tie the share
+        of the tied classes that are right. ``None`` without votes, or if a leader's truth is not known."""
+        known = [value for value in (right[i] for i in self.leaders) if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(self.leaders) else None
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -61,21 +86,28 @@ class Votes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def vote(
-    answers: Sequence[str | None], weights: Sequence[float] | None = None, *, group: Grouping | None = None
+    answers: Sequence[str | None],
+    weights: Sequence[float] | None = None,
+    *,
+    group: Grouping | None = None,
+    tally: Totalling = "sum",
 ) -> Votes:
-    """Group ``answers`` and add up the weights of each class.
+    """Group ``answers`` and form the total of each class: by ``tally`` of its weights, or its size.
 
     ``group`` is ``gristmill.verifiers.math.group`` by default; ``group_texts`` is for other answers. It is
     given each different text once. ``weights``, one for each answer, are any finite numbers, such as the
     scores of a reward model; the weight of an answer that cannot vote is not counted.
 
-    ``ValueError`` if ``weights`` has another length or a number that is not finite.
+    ``ValueError`` if ``weights`` has another length or a number that is not finite, and for the tally of
+    log-odds if one is outside [0, 1].
     """
     if weights is not None:
         if len(weights) != len(answers):
             raise ValueError(f"{len(weights)} weights for {len(answers)} answers; give one for each.")
         if (odd := next((w for w in weights if not math.isfinite(w)), None)) is not None:
             raise ValueError(f"the weight {odd} is not finite; leave such answers out.")
+        if tally == "log_odds" and (odd := next((w for w in weights if not 0 <= w <= 1), None)) is not None:
+            raise ValueError(f"the weight {odd} is not a probability; log-odds need weights in [0, 1].")
     undecided: list[int] = []
     places: dict[str, list[int]] = {}
     for i, answer in enumerate(answers):
@@ -90,10 +122,20 @@ def vote(
     return Votes(
         classes=tuple(map(tuple, classes)),
         totals=tuple(
-            float(len(one)) if weights is None else math.fsum(weights[i] for i in one) for one in classes
+            float(len(one)) if weights is None else _total([weights[i] for i in one], tally)
+            for one in classes
         ),
         undecided=tuple(undecided),
     )
+
+
+def _total(weights: Sequence[float], tally: Totalling) -> float:
+    if tally == "count":
+        return float(len(weights))
+    if tally == "log_odds":
+        kept = [min(max(w, _SURE), 1 - _SURE) for w in weights]
+        return math.fsum(math.log(w / (1 - w)) for w in kept)
+    return math.fsum(weights) / (len(weights) if tally == "mean" else 1)
 
 
 def majority(answers: Sequence[str | None], *, group: Grouping | None = None) -> int | None:
