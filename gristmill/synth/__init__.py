@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from gristmill.synth.balanced import SampleBalanced
     from gristmill.synth.demonstrations import Demonstrations
     from gristmill.synth.judging import JudgePairs, JudgeSamples
     from gristmill.synth.ranking import BackwardVote, ContrastiveRubrics, JudgeRanking
@@ -65,6 +66,7 @@ __all__ = [
     "RefusalSplit",
     "RolloutSamples",
     "Sample",
+    "SampleBalanced",
     "StepActions",
     "StepValues",
     "SwapPassages",
@@ -114,6 +116,7 @@ __getattr__, __dir__ = lazily(
         "RefusalSplit": ".refusal.split",
         "RolloutSamples": ".step_values.samples",
         "Sample": ".sampling",
+        "SampleBalanced": ".balanced",
         "StepActions": ".step_values.labels",
         "StepValues": ".step_values.estimate",
         "SwapPassages": ".refusal.passages",
