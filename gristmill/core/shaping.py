@@ -12,6 +12,10 @@ Rewards = list[float | None]
 """The rewards of a group in its order; ``None`` where there is none, as for an undecided answer."""
 
 
+VERDICT = "verdict"
+"""The name of the score in an answer's own verdict, among its values."""
+
+
 class Answer(Struct, frozen=True):
     """An answer as rewards see it.
 
@@ -40,6 +44,9 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     grouped: ClassVar[Any] = True
     """Whether a reward depends on the other answers, so that it cannot be given one answer at a time; a
     property where options decide it."""
+
+    measures: ClassVar[bool] = False
+    """Whether it looks at lengths."""
 
     @property
     def lowest(self) -> float | None:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from gristmill.verifiers.judges.host import Host
     from gristmill.verifiers.math import Math
     from gristmill.verifiers.pool import InProcess, Pool, pool_for
-    from gristmill.verifiers.rewards import as_trl_reward, as_verl_reward
+    from gristmill.verifiers.rewards import as_trl_reward, as_verl_batch_reward, as_verl_reward
     from gristmill.verifiers.rules import Bleu, Choice, Combine, Constraints, Format, ShortAnswer
+    from gristmill.verifiers.shaped import Shaped
 
 __all__ = [
     "Asking",
@@ -47,8 +48,10 @@ __all__ = [
     "OptionShuffle",
     "Pool",
     "Salmon",
+    "Shaped",
     "ShortAnswer",
     "as_trl_reward",
+    "as_verl_batch_reward",
     "as_verl_reward",
     "pool_for",
 ]
@@ -77,8 +80,10 @@ __getattr__, __dir__ = lazily(
         "OptionShuffle": ".judges",
         "Pool": ".pool",
         "Salmon": ".judges",
+        "Shaped": ".shaped",
         "ShortAnswer": ".rules",
         "as_trl_reward": ".rewards",
+        "as_verl_batch_reward": ".rewards",
         "as_verl_reward": ".rewards",
         "pool_for": ".pool",
     },

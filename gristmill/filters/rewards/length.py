@@ -79,6 +79,8 @@ def laser_targets(
 class _Steps(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What LASER and LASER-D have in common."""
 
+    measures: ClassVar[bool] = True
+
     correct: float = 1.0
     """A right answer of any length."""
     wrong: float = -0.5
@@ -158,6 +160,8 @@ class KimiLength(Shape, frozen=True, kw_only=True, tag="kimi"):
     wrong answer at most 0, and 0 where all are of one length.
     """
 
+    measures: ClassVar[bool] = True
+
     right: float = 1.0
     """A right answer, before its length."""
     wrong: float = 0.0
@@ -192,6 +196,8 @@ class GrpoLambda(Shape, frozen=True, kw_only=True, tag="grpo_lambda"):
     1 - alpha x sigma((length - mean) / deviation), over the right answers of the group; 1 elsewhere. A wrong
     answer is worth 0 everywhere. A deviation of 0 (one right answer, or equal lengths) gives 1 - alpha / 2.
     """
+
+    measures: ClassVar[bool] = True
 
     share: Share = 0.2
     """The share of groups, rounded up, in which length counts. Equal groups are ranked by their first id."""
@@ -232,6 +238,8 @@ class Drpo(Shape, frozen=True, kw_only=True, tag="drpo"):
     of its group, so that the longest of them is still above every wrong one, which is worth 0. These are the
     weights of the paper's positive distribution; its discriminative loss is a trainer's matter.
     """
+
+    measures: ClassVar[bool] = True
 
     longest: Positive
     """The length that counts as 1, such as the limit of tokens."""
@@ -278,6 +286,8 @@ class Conciseness(Shape, frozen=True, kw_only=True, tag="conciseness"):
     there is one, a judge give the labels.
     """
 
+    measures: ClassVar[bool] = True
+
     ratio: Annotated[float, Meta(ge=1)] = 1.5
     """How many times as long as the shortest right answer of its group a concise one may be."""
     judge: str | None = None
@@ -302,6 +312,8 @@ class Exploration(Shape, frozen=True, kw_only=True, tag="rlsp"):
     Length stands for effort, so it also pays for padding; ``repeats`` takes that part from answers that
     repeat themselves. ``alpha`` above one half keeps every right answer above every wrong one.
     """
+
+    measures: ClassVar[bool] = True
 
     grouped: ClassVar[Any] = False
 

@@ -13,13 +13,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from gristmill.core.shaping import Answer, Rewards, Shape
+from gristmill.core.shaping import VERDICT, Answer, Rewards, Shape
 from gristmill.core.shares import logistic
 
 Name = Annotated[str, Meta(min_length=1)]
 Names = Annotated[tuple[Name, ...], Meta(min_length=1)]
-VERDICT = "verdict"
-"""The name of the score in an answer's own verdict."""
 
 
 class Scored(Shape, frozen=True, kw_only=True, tag="scored"):

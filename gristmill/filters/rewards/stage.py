@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from gristmill.core.records import Sampled
-from gristmill.core.shaping import Answer
+from gristmill.core.shaping import VERDICT, Answer
 from gristmill.core.stages import Relation
 from gristmill.filters.rewards.length import (
     Conciseness,
@@ -22,7 +22,6 @@ from gristmill.filters.rewards.length import (
 from gristmill.filters.rewards.objectives import Hypervolume
 from gristmill.filters.rewards.outcomes import Copo, DifficultyScaled, Noisy, Oreal, Patterns, TwoTurn
 from gristmill.filters.rewards.scored import (
-    VERDICT,
     Composite,
     LogSigmoid,
     Name,
