@@ -16,7 +16,7 @@ VERDICT = "verdict"
 """The name of the score in an answer's own verdict, among its values."""
 
 
-class Answer(Struct, frozen=True):
+class Attempt(Struct, frozen=True):
     """An answer as rewards see it.
 
     ``right`` is ``None`` where its verdict is not decided. ``length`` is in the unit that its user chose.
@@ -54,6 +54,6 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
         return 0.0
 
     @abstractmethod
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0, /) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0, /) -> list[Rewards]:
         """The rewards of all answers, group by group, in order."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.shaping import VERDICT, Answer, Rewards, Shape
+from gristmill.core.shaping import VERDICT, Attempt, Rewards, Shape
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.worth import RewardScale
 
@@ -91,7 +91,7 @@ def _answers(
     texts: Sequence[str],
     columns: Mapping[str, Any],
     groups: Mapping[str, Sequence[int]],
-) -> list[Answer]:
+) -> list[Attempt]:
     if shaped.length == "tokens":
         # A shape that looks at no length does without; one that does would take all for equally long.
         lengths = [len(ids) for ids in columns["completion_ids"]] if "completion_ids" in columns else None
@@ -116,7 +116,7 @@ def _answers(
             values[VERDICT] = float(right) if verdict.score is None else verdict.score
         seen[key_of[at], text] += 1
         made.append(
-            Answer(
+            Attempt(
                 # By what it says: chance does not depend on its place in the batch.
                 id=f"{key_of[at]}\x1f{text}\x1f{seen[key_of[at], text]}",
                 right=right,

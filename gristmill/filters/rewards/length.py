@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from gristmill.core.shaping import Answer, Rewards, Shape
+from gristmill.core.shaping import Attempt, Rewards, Shape
 from gristmill.core.shares import logistic
 
 Difficulty = Literal["easy", "medium", "hard"]
@@ -55,7 +55,7 @@ def laser_target(
 
 
 def laser_targets(
-    groups: Sequence[Sequence[Answer]],
+    groups: Sequence[Sequence[Attempt]],
     candidates: Sequence[float],
     *,
     coverage: tuple[float, float, float] = (0.2, 0.5, 0.5),
@@ -93,7 +93,7 @@ class _Steps(Shape, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """A wrong answer's."""
         return min(self.correct, self.wrong)
 
-    def _reward(self, answer: Answer, target: float) -> float | None:
+    def _reward(self, answer: Attempt, target: float) -> float | None:
         if answer.right is None:
             return None
         if not answer.right:
@@ -109,7 +109,7 @@ class Laser(_Steps, frozen=True, kw_only=True, tag="laser"):
     target: Positive
     """The greatest length with the bonus."""
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """One of three numbers for each decided answer."""
         return [[self._reward(a, self.target) for a in group] for group in groups]
 
@@ -130,7 +130,7 @@ class LaserD(_Steps, frozen=True, kw_only=True, tag="laser_d"):
     explore: bool = False
     """Whether long wrong answers without repetition get the bonus."""
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """One of three numbers, or four, for each decided answer."""
         made = []
         for group in groups:
@@ -139,7 +139,7 @@ class LaserD(_Steps, frozen=True, kw_only=True, tag="laser_d"):
             made.append([self._explored(a, target) for a in group])
         return made
 
-    def _explored(self, answer: Answer, target: float) -> float | None:
+    def _explored(self, answer: Attempt, target: float) -> float | None:
         reward = self._reward(answer, target)
         if self.explore and answer.right is False and answer.length > target and not repeats(answer.text):
             return self.wrong + self.bonus
@@ -174,11 +174,11 @@ class KimiLength(Shape, frozen=True, kw_only=True, tag="kimi"):
         """The longest wrong answer's."""
         return min(self.right, self.wrong) - self.weight / 2
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number for each decided answer."""
         return [self._group(group) for group in groups]
 
-    def _group(self, group: Sequence[Answer]) -> Rewards:
+    def _group(self, group: Sequence[Attempt]) -> Rewards:
         lengths = [a.length for a in _decided(group)]
         span = max(lengths, default=0.0) - min(lengths, default=0.0)
         made: Rewards = []
@@ -206,7 +206,7 @@ class GrpoLambda(Shape, frozen=True, kw_only=True, tag="grpo_lambda"):
     deviation: Literal["population", "sample"] = "population"
     """Divided by n, or by n - 1. The paper does not say which."""
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number in [0, 1] for each decided answer."""
 
         def rank(at: int) -> tuple[float, str]:
@@ -217,7 +217,7 @@ class GrpoLambda(Shape, frozen=True, kw_only=True, tag="grpo_lambda"):
         best = set(ranked[: math.ceil(round(self.share * len(ranked), 9))])
         return [self._group(group, at in best) for at, group in enumerate(groups)]
 
-    def _group(self, group: Sequence[Answer], by_length: bool) -> Rewards:
+    def _group(self, group: Sequence[Attempt], by_length: bool) -> Rewards:
         lengths = [a.length for a in group if a.right]
         if not by_length or not lengths:
             return [None if a.right is None else float(a.right) for a in group]
@@ -246,11 +246,11 @@ class Drpo(Shape, frozen=True, kw_only=True, tag="drpo"):
     temperature: Positive = 0.5
     """Small: only the shortest count. Large: all right answers weigh the same."""
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number of at least 0 for each decided answer."""
         return [self._group(group) for group in groups]
 
-    def _group(self, group: Sequence[Answer]) -> Rewards:
+    def _group(self, group: Sequence[Attempt]) -> Rewards:
         # Relative to the shortest, which leaves the shares as they are and cannot overflow.
         shortest = min((a.length for a in group if a.right), default=0.0)
         scale = self.longest * self.temperature
@@ -261,7 +261,7 @@ class Drpo(Shape, frozen=True, kw_only=True, tag="drpo"):
 
 
 def conciseness_labels(
-    group: Sequence[Answer], ratio: float, judge: str | None = None
+    group: Sequence[Attempt], ratio: float, judge: str | None = None
 ) -> list[Literal["concise", "verbose"] | None]:
     """Which right answers are concise: at most ``ratio`` times as long as the shortest right one.
 
@@ -295,7 +295,7 @@ class Conciseness(Shape, frozen=True, kw_only=True, tag="conciseness"):
     bonus: Positive = 0.5
     """Added to a concise answer."""
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """0, 1 or 1 + ``bonus`` for each decided answer."""
         return [
             [
@@ -306,7 +306,7 @@ class Conciseness(Shape, frozen=True, kw_only=True, tag="conciseness"):
         ]
 
 
-class Exploration(Shape, frozen=True, kw_only=True, tag="rlsp"):
+class ExplorationReward(Shape, frozen=True, kw_only=True, tag="rlsp"):
     """RLSP's exploration reward (arXiv 2502.06773): alpha x right + (1 - alpha) x min(length / longest, 1).
 
     Length stands for effort, so it also pays for padding; ``repeats`` takes that part from answers that
@@ -322,10 +322,10 @@ class Exploration(Shape, frozen=True, kw_only=True, tag="rlsp"):
     longest: Positive
     """The length from which more is not paid for."""
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number in [0, 1] for each decided answer."""
 
-        def effort(a: Answer) -> float:
+        def effort(a: Attempt) -> float:
             return 0.0 if repeats(a.text) else min(a.length / self.longest, 1.0)
 
         return [
@@ -334,5 +334,5 @@ class Exploration(Shape, frozen=True, kw_only=True, tag="rlsp"):
         ]
 
 
-def _decided(group: Sequence[Answer]) -> list[Answer]:
+def _decided(group: Sequence[Attempt]) -> list[Attempt]:
     return [a for a in group if a.right is not None]

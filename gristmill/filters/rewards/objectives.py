@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gristmill.core.shaping import Answer, Rewards, Shape
+from gristmill.core.shaping import Attempt, Rewards, Shape
 from gristmill.filters.rewards.scored import Name
 
 Point = tuple[float, ...]
@@ -79,7 +79,7 @@ class Hypervolume(Shape, frozen=True, kw_only=True, tag="hypervolume"):
         """It has no bound."""
         return
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """The sum for each answer with all scores."""
         names, reference = list(self.of), tuple(self.of.values())
         rows = [

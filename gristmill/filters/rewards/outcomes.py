@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from gristmill.core.shaping import Answer, Rewards, Shape
+from gristmill.core.shaping import Attempt, Rewards, Shape
 from gristmill.core.shares import logistic
 from gristmill.core.stages import derive_seed
 from gristmill.filters.rewards.scored import Name
@@ -45,7 +45,7 @@ class Copo(Shape, frozen=True, kw_only=True, tag="copo"):
         """It has no bound."""
         return
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number for each decided answer."""
         means = {
             i: fmean(r)
@@ -60,7 +60,7 @@ class Copo(Shape, frozen=True, kw_only=True, tag="copo"):
             made.append(self._group(group, between))
         return made
 
-    def _group(self, group: Sequence[Answer], between: float) -> Rewards:
+    def _group(self, group: Sequence[Attempt], between: float) -> Rewards:
         decided = [a for a in group if a.right is not None]
         rewards = [float(a.right is True) for a in decided]
         mean, width = (fmean(rewards), pstdev(rewards)) if rewards else (0.0, 0.0)
@@ -88,7 +88,7 @@ class Oreal(Shape, frozen=True, kw_only=True, tag="oreal"):
         """A wrong answer among right ones."""
         return -1.0
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """1, ``None`` or a number in [-1, 0]."""
         made: list[Rewards] = []
         for group in groups:
@@ -119,11 +119,11 @@ class TwoTurn(Shape, frozen=True, kw_only=True, tag="score"):
         """A right answer that became wrong."""
         return -self.alpha
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number in [-alpha, 1 + alpha] for each decided answer whose first turn has a score."""
         return [[self._one(a) for a in group] for group in groups]
 
-    def _one(self, answer: Answer) -> float | None:
+    def _one(self, answer: Attempt) -> float | None:
         first = answer.values.get(self.first)
         if answer.right is None or first is None:
             return None
@@ -156,11 +156,11 @@ class Patterns(Shape, frozen=True, kw_only=True, tag="patterns"):
         """No phrase; with ``of`` there is no bound."""
         return 0.0 if self.of is None else None
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number for each answer."""
         return [[self._one(a) for a in group] for group in groups]
 
-    def _one(self, answer: Answer) -> float | None:
+    def _one(self, answer: Attempt) -> float | None:
         said = " ".join(answer.text.lower().split())
         found = sum(" ".join(phrase.lower().split()) in said for phrase in set(self.phrases))
         patterns = self.each * min(found, self.most)
@@ -187,7 +187,7 @@ class Noisy(Shape, frozen=True, kw_only=True, tag="noisy"):
         """Whether a problem's answers are flipped together."""
         return self.per == "problem"
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """0 or 1 for each decided answer."""
 
         def flipped(key: str) -> bool:
@@ -234,11 +234,11 @@ class DifficultyScaled(Shape, frozen=True, kw_only=True, tag="difficulty_scaled"
         """Of right and wrong: 0."""
         return 0.0 if self.of is None else None
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """The scaled reward of each answer that is decided and has one."""
         return [self._group(group) for group in groups]
 
-    def _group(self, group: Sequence[Answer]) -> Rewards:
+    def _group(self, group: Sequence[Attempt]) -> Rewards:
         rewards = [self._base(a) for a in group]
         there = [(a, r) for a, r in zip(group, rewards, strict=True) if r is not None]
         if not there:
@@ -248,7 +248,7 @@ class DifficultyScaled(Shape, frozen=True, kw_only=True, tag="difficulty_scaled"
         scale = difficulty_scale(hardness, gap, self.strength)
         return [None if r is None else r * scale for r in rewards]
 
-    def _base(self, answer: Answer) -> float | None:
+    def _base(self, answer: Attempt) -> float | None:
         if answer.right is None:
             return None
         return float(answer.right) if self.of is None else answer.values.get(self.of)

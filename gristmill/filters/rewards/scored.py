@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
-from gristmill.core.shaping import VERDICT, Answer, Rewards, Shape
+from gristmill.core.shaping import VERDICT, Attempt, Rewards, Shape
 from gristmill.core.shares import logistic
 
 Name = Annotated[str, Meta(min_length=1)]
@@ -33,7 +33,7 @@ class Scored(Shape, frozen=True, kw_only=True, tag="scored"):
         """A verdict's score is never below 0; of others nothing is known."""
         return 0.0 if self.of == VERDICT else None
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """The numbers."""
         return [[a.values.get(self.of) for a in group] for group in groups]
 
@@ -63,11 +63,11 @@ class Par(Shape, frozen=True, kw_only=True, tag="par"):
     scale: Annotated[float, Meta(gt=0)] = 1.0
     """k of the formula."""
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number in (0, 1) for each answer with a reward."""
         return [self._group(group) for group in groups]
 
-    def _group(self, group: Sequence[Answer]) -> Rewards:
+    def _group(self, group: Sequence[Attempt]) -> Rewards:
         made: Rewards = []
         for at, a in enumerate(group):
             own = a.values.get(self.of)
@@ -122,11 +122,11 @@ class LogSigmoid(Shape, frozen=True, kw_only=True, tag="log_sigmoid"):
         """It has no bound."""
         return
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A number below 0 for each answer with all rewards."""
         return [self._group(group) for group in groups]
 
-    def _group(self, group: Sequence[Answer]) -> Rewards:
+    def _group(self, group: Sequence[Attempt]) -> Rewards:
         rows = _complete(group, self.of)
         there = [row for row in rows if row is not None]
         levels = [
@@ -164,7 +164,7 @@ class Composite(Shape, frozen=True, kw_only=True, tag="composite"):
         """It has no bound."""
         return
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """The sum of weight x min(reward, threshold) for each answer with all components."""
         parts = list(self.of.values())
         return [
@@ -208,7 +208,7 @@ class PolicyFiltration(Shape, frozen=True, kw_only=True, tag="pf_ppo"):
     rule: Filtration = "bw"
     """Which ranks are kept: best and worst (``bw``), best and some other (``br``), the best (``bon``)."""
 
-    def __call__(self, groups: Sequence[Sequence[Answer]], seed: int = 0) -> list[Rewards]:
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
         """A weight of at least 0 for each answer with a reward."""
         return [self._group([a.values.get(self.of) for a in group]) for group in groups]
 
@@ -256,7 +256,7 @@ def filtration_fit(
     return r_squared([m[0] for m in means], [m[1] for m in means])
 
 
-def _complete(group: Sequence[Answer], names: Sequence[str]) -> list[tuple[float, ...] | None]:
+def _complete(group: Sequence[Attempt], names: Sequence[str]) -> list[tuple[float, ...] | None]:
     """The named values of each answer; ``None`` where one is missing."""
     return [
         tuple(a.values[name] for name in names) if all(name in a.values for name in names) else None

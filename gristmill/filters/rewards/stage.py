@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from msgspec import Meta, Struct
 
 from gristmill.core.records import Sampled
-from gristmill.core.shaping import VERDICT, Answer
+from gristmill.core.shaping import VERDICT, Attempt
 from gristmill.core.stages import Relation
 from gristmill.filters.rewards.length import (
     Conciseness,
     Drpo,
-    Exploration,
+    ExplorationReward,
     GrpoLambda,
     KimiLength,
     Laser,
@@ -41,7 +41,7 @@ AnyShape = (
     | GrpoLambda
     | Drpo
     | Conciseness
-    | Exploration
+    | ExplorationReward
     | Scored
     | Par
     | LogSigmoid
@@ -97,7 +97,7 @@ class ShapeRewards(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             columns[name] = pl.Series(made, dtype=pl.Float64)
         return with_values(frame, columns)
 
-    def _answers(self, rows: pl.DataFrame) -> Iterator[Answer]:
+    def _answers(self, rows: pl.DataFrame) -> Iterator[Attempt]:
         for row in rows.iter_rows(named=True):
             verdict = row["verdict"]
             text = row["completion"]
@@ -108,7 +108,7 @@ class ShapeRewards(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 length = row["completion_tokens"]
             else:
                 length = len(text) if self.length == "characters" else len(text.split())
-            yield Answer(
+            yield Attempt(
                 id=row["id"],
                 right=_right(verdict),
                 length=float(length),
@@ -124,23 +124,28 @@ class ShapeRewards(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def with_values(frame: pl.LazyFrame, columns: dict[str, pl.Series]) -> pl.LazyFrame:
-    """``frame`` with values put among its ``scores``: a null puts none, one of the same name is replaced."""
+    """``frame`` with values put among its ``scores``: a null puts none, one of the same name is replaced.
+
+    By way of a row for each score, which takes a hundredth of the time of Polars' expressions on lists.
+    """
     import polars as pl
 
-    dtype: Any = frame.collect_schema()["scores"]
-    fields = {field.name: field.dtype for field in dtype.inner.fields}
-    kept = pl.col("scores").list.eval(
-        pl.element().filter(~pl.element().struct.field("name").is_in(list(columns)))
-    )
-    new = []
-    for name, values in columns.items():
+    before = frame.select("scores").collect().with_row_index("row")
+    dtype: Any = before.schema["scores"]
+    name, verdict = pl.col("scores").struct.field("name"), dict(dtype.inner)["verdict"]
+    old = before.filter(pl.col("scores").list.len() > 0).explode("scores").filter(~name.is_in(list(columns)))
+    parts = [old.select("row", "scores")]
+    for score, values in columns.items():
         made = pl.struct(
-            pl.lit(name).alias("name"),
-            pl.lit(values).alias("value"),
-            pl.lit(None, fields["verdict"]).alias("verdict"),
+            pl.lit(score).alias("name"), pl.lit(values).alias("value"), pl.lit(None, verdict).alias("verdict")
         )
-        new.append(pl.when(pl.lit(values).is_not_null()).then(made))
-    return frame.with_columns(pl.concat_list(kept, *new).list.drop_nulls().cast(dtype).alias("scores"))
+        new = before.select("row", made.cast(dtype.inner).alias("scores"))
+        parts.append(new.filter(values.is_not_null()))
+    lists = (
+        pl.concat(parts).sort("row", maintain_order=True).group_by("row", maintain_order=True).agg("scores")
+    )
+    joined = before.select("row").join(lists, on="row", how="left", maintain_order="left")
+    return frame.with_columns(pl.lit(joined["scores"].fill_null([])).alias("scores"))
 
 
 def _right(verdict: dict[str, Any] | None) -> bool | None:

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shaped import answer, group, grouped, groups
 
-from gristmill.core.shaping import Answer, Shape
+from gristmill.core.shaping import Attempt, Shape
 from gristmill.filters.rewards import (
     Conciseness,
     Drpo,
-    Exploration,
+    ExplorationReward,
     GrpoLambda,
     KimiLength,
     Laser,
@@ -30,7 +30,7 @@ SHAPES: list[Shape] = [
     GrpoLambda(share=1.0),
     Drpo(longest=100),
     Conciseness(),
-    Exploration(longest=100),
+    ExplorationReward(longest=100),
 ]
 
 
@@ -66,8 +66,8 @@ def test_wrong_answers_do_not_raise_the_target() -> None:
 
 def test_laser_de_pays_for_long_wrong_answers_unless_they_repeat_themselves() -> None:
     shape = LaserD(easy=10, medium=10, hard=10, explore=True)
-    sound = Answer("a", False, 11, text="one two three")
-    assert shape([[sound, Answer("b", False, 11, text="one two three " * 20), Answer("c", False, 10)]]) == [
+    sound = Attempt("a", False, 11, text="one two three")
+    assert shape([[sound, Attempt("b", False, 11, text="one two three " * 20), Attempt("c", False, 10)]]) == [
         [0.0, -0.5, -0.5]
     ]
     assert repeats("a b c d e f g h i j " * 3) and not repeats("a b c d e f g h i j " * 2)
@@ -109,11 +109,11 @@ def test_drpo_pays_every_right_answer_whatever_its_length() -> None:
 
 def test_a_concise_answer_is_right_and_both_rule_and_judge_say_so() -> None:
     rows = [
-        Answer("a", True, 100, {"judge": 1.0}),
-        Answer("b", True, 150, {"judge": 0.0}),
-        Answer("c", True, 151, {"judge": 0.2}),
-        Answer("d", True, 100),
-        Answer("e", False, 10, {"judge": 1.0}),
+        Attempt("a", True, 100, {"judge": 1.0}),
+        Attempt("b", True, 150, {"judge": 0.0}),
+        Attempt("c", True, 151, {"judge": 0.2}),
+        Attempt("d", True, 100),
+        Attempt("e", False, 10, {"judge": 1.0}),
     ]
     assert conciseness_labels(rows, 1.5) == ["concise", "concise", "verbose", "concise", None]
     assert conciseness_labels(rows, 1.5, "judge") == ["concise", None, "verbose", None, None]
@@ -122,14 +122,14 @@ def test_a_concise_answer_is_right_and_both_rule_and_judge_say_so() -> None:
 
 def test_exploration_never_pays_a_wrong_answer_more_than_a_right_one() -> None:
     rows = [answer(True, 0), answer(False, 5000), answer(False, 50)]
-    assert Exploration(longest=100)([rows])[0] == pytest.approx([0.8, 0.2, 0.1])
-    padded = Answer("x", False, 5000, text="let me think about this one more time with care " * 9)
-    assert Exploration(longest=100)([[padded]]) == [[0.0]]
+    assert ExplorationReward(longest=100)([rows])[0] == pytest.approx([0.8, 0.2, 0.1])
+    padded = Attempt("x", False, 5000, text="let me think about this one more time with care " * 9)
+    assert ExplorationReward(longest=100)([[padded]]) == [[0.0]]
 
 
 @settings(max_examples=40, deadline=None)
 @given(rows=groups(), shape=st.sampled_from(SHAPES))
-def test_undecided_answers_get_nothing_and_change_nothing(rows: list[list[Answer]], shape: Shape) -> None:
+def test_undecided_answers_get_nothing_and_change_nothing(rows: list[list[Attempt]], shape: Shape) -> None:
     made = grouped(shape, rows)
     decided = [[a for a in g if a.right is not None] for g in rows]
     assert all((made[a.id] is None) == (a.right is None) for g in rows for a in g)
@@ -140,7 +140,7 @@ def test_undecided_answers_get_nothing_and_change_nothing(rows: list[list[Answer
 
 @settings(max_examples=40, deadline=None)
 @given(rows=groups(), shape=st.sampled_from(SHAPES), random=st.randoms(use_true_random=False))
-def test_order_does_not_matter(rows: list[list[Answer]], shape: Shape, random: object) -> None:
+def test_order_does_not_matter(rows: list[list[Attempt]], shape: Shape, random: object) -> None:
     mixed = [random.sample(g, len(g)) for g in rows]  # type: ignore[attr-defined]
     assert grouped(shape, mixed) == pytest.approx(grouped(shape, rows))
     assert grouped(shape, mixed[::-1]) == pytest.approx(grouped(shape, rows))

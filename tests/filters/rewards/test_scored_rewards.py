@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shaped import answer, grouped, groups
 
-from gristmill.core.shaping import Answer, Shape
+from gristmill.core.shaping import Attempt, Shape
 from gristmill.filters.rewards import (
     Component,
     Composite,
@@ -61,7 +61,7 @@ SHAPES: list[Shape] = [
 @settings(max_examples=60, deadline=None)
 @given(rows=groups(), shape=st.sampled_from(SHAPES), random=st.randoms(use_true_random=False))
 def test_order_does_not_matter_and_the_bound_holds(
-    rows: list[list[Answer]], shape: Shape, random: object
+    rows: list[list[Attempt]], shape: Shape, random: object
 ) -> None:
     mixed = [random.sample(g, len(g)) for g in rows][::-1]  # type: ignore[attr-defined]
     made = grouped(shape, rows)
@@ -72,13 +72,13 @@ def test_order_does_not_matter_and_the_bound_holds(
 
 @settings(max_examples=30, deadline=None)
 @given(rows=groups(), shape=st.sampled_from([s for s in SHAPES if not s.grouped]))
-def test_what_is_not_grouped_can_be_given_one_by_one(rows: list[list[Answer]], shape: Shape) -> None:
+def test_what_is_not_grouped_can_be_given_one_by_one(rows: list[list[Attempt]], shape: Shape) -> None:
     assert grouped(shape, [[a] for g in rows for a in g]) == grouped(shape, rows)
 
 
 @settings(max_examples=30, deadline=None)
 @given(rows=groups())
-def test_by_verdict_the_undecided_get_nothing(rows: list[list[Answer]]) -> None:
+def test_by_verdict_the_undecided_get_nothing(rows: list[list[Attempt]]) -> None:
     for shape in (Copo(), TwoTurn(first="first"), Noisy(rate=0.4), DifficultyScaled()):
         assert all((grouped(shape, rows)[a.id] is None) == (a.right is None) for g in rows for a in g)
 
@@ -118,9 +118,9 @@ def test_the_outcome_gates_the_steps(steps: list[float]) -> None:
 def test_par() -> None:
     assert centred(2, [0.5, 1, 1.5]) == pytest.approx(0.723697, abs=1e-6)
     assert centred(1, [0.5, 1, 1.5]) == pytest.approx(0.5)
-    rows = [Answer(f"r{i}", None, values={"rm": v}, model="sft") for i, v in enumerate((0.5, 1, 1.5))]
-    mine = Answer("a", None, values={"rm": 2.0}, model="policy")
-    made = Par(of="rm", reference="sft")([[mine, *rows, Answer("b", None, model="policy")]])[0]
+    rows = [Attempt(f"r{i}", None, values={"rm": v}, model="sft") for i, v in enumerate((0.5, 1, 1.5))]
+    mine = Attempt("a", None, values={"rm": 2.0}, model="policy")
+    made = Par(of="rm", reference="sft")([[mine, *rows, Attempt("b", None, model="policy")]])[0]
     assert made == [pytest.approx(0.723697, abs=1e-6), None, None, None, None]
     assert Par(of="rm")([[mine]]) == [[None]]  # nothing to compare with
     assert Par(of="rm")([[mine, rows[1]]])[0][0] == pytest.approx(1 / (1 + math.exp(-1)))
@@ -237,19 +237,19 @@ def test_score_pays_progress() -> None:
 
 def test_a_phrase_counts_once() -> None:
     shape = Patterns(phrases=("first, I need to", "wait"), each=0.25)
-    said = Answer("a", None, text="First,  I need\nto add. Wait. Wait! wait")
-    assert shape([[said, Answer("b", True, text="7")]]) == [[0.5, 0.0]]
-    assert Patterns(phrases=("a", "b", "c"), each=1.0, most=2)([[Answer("a", None, text="abc")]]) == [[2.0]]
+    said = Attempt("a", None, text="First,  I need\nto add. Wait. Wait! wait")
+    assert shape([[said, Attempt("b", True, text="7")]]) == [[0.5, 0.0]]
+    assert Patterns(phrases=("a", "b", "c"), each=1.0, most=2)([[Attempt("a", None, text="abc")]]) == [[2.0]]
 
 
 def test_patterns_raise_only_scores_that_are_low() -> None:
     shape = Patterns(phrases=("wait",), each=0.25, of="rm", threshold=0.5)
-    rows = [Answer(str(v), None, values={"rm": v}, text="wait") for v in (0.25, 0.5)]
-    assert shape([[*rows, Answer("x", None, text="wait")]]) == [[0.5, 0.5, None]]
+    rows = [Attempt(str(v), None, values={"rm": v}, text="wait") for v in (0.25, 0.5)]
+    assert shape([[*rows, Attempt("x", None, text="wait")]]) == [[0.5, 0.5, None]]
 
 
 def test_noise_is_seeded_and_grows_with_its_rate() -> None:
-    rows = [[Answer(f"{g}/{i}", True) for i in range(4)] for g in range(100)]
+    rows = [[Attempt(f"{g}/{i}", True) for i in range(4)] for g in range(100)]
     flips = [{k for k, v in grouped(Noisy(rate=rate), rows).items() if v == 0} for rate in (0, 0.2, 0.4, 1)]
     assert flips[0] == set() and flips[0] < flips[1] < flips[2] < flips[3] and len(flips[3]) == 400
     assert 120 < len(flips[2]) < 200
