@@ -119,8 +119,9 @@ def measure(path: Path) -> None:
         made.write_parquet(path / f"out-{name}.parquet")
         seconds[name], rows[name] = time.perf_counter() - begun, made.height
         del made
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "rows": rows, "peak": peak}))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    cpu = used.ru_utime + used.ru_stime
+    print(json.dumps({"seconds": seconds, "rows": rows, "peak": used.ru_maxrss * 1024, "cpu": cpu}))
 
 
 def main() -> None:
@@ -134,8 +135,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.measure:
         return measure(args.measure)
-    print("| rows |", " | ".join(f"{name}, s" for name in STEPS), "| all, s | peak, GB | load |")
-    print("|---|" + "---|" * (len(STEPS) + 3))
+    print(
+        "| rows |", " | ".join(f"{name}, s" for name in STEPS), "| all, s | processor, s | peak, GB | load |"
+    )
+    print("|---|" + "---|" * (len(STEPS) + 4))
     for count in args.rows:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "samples"
@@ -146,7 +149,8 @@ def main() -> None:
         found = json.loads(done.stdout)
         times = " | ".join(f"{found['seconds'][name]:.1f}" for name in STEPS)
         total = sum(found["seconds"].values())
-        print(f"| {count:,} | {times} | {total:.1f} | {found['peak'] / 1e9:.2f} | {load:.1f} |", flush=True)
+        rest = f"{total:.1f} | {found['cpu']:.1f} | {found['peak'] / 1e9:.2f} | {load:.1f}"
+        print(f"| {count:,} | {times} | {rest} |", flush=True)
     return None
 
 

@@ -8,11 +8,13 @@ import pytest
 from msgspec.structs import replace
 from table_rows import RIGHT, WRONG, called, out, sample, samples
 
+from gristmill.core.errors import RecipeError
 from gristmill.core.records import Sampled, Score, score_of
 from gristmill.core.registry import find
 from gristmill.core.schema import from_frame
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.filters.rewards import Laser, Par, Scored, ShapeRewards
+from gristmill.pipelines.recipe.plain import builtins, convert
 
 UNDECIDED = Verdict(Outcome.UNPARSEABLE)
 ROWS = samples(
@@ -57,3 +59,18 @@ def test_a_group_is_what_by_says() -> None:
     assert from_frame(out(ShapeRewards(scores={"par": Par(of="rm")}), rows), Sampled)[0].scores == (
         Score("rm", 1.0),
     )
+
+
+def test_a_recipe_says_which_kind_or_key_is_wrong_and_keeps_the_kind_when_it_is_written_down() -> None:
+    stage = convert({"scores": {"k": {"kind": "kimi", "weight": 2.0}}}, ShapeRewards, "stages[0]")
+    written = builtins(stage)
+    assert written["scores"]["k"]["kind"] == "kimi"
+    assert convert(written, ShapeRewards, "stages[0]") == stage
+    with pytest.raises(RecipeError, match=r"stages\[0\]\.scores\.k\.kind: 'kimmi' is not known") as caught:
+        convert({"scores": {"k": {"kind": "kimmi"}}}, ShapeRewards, "stages[0]")
+    assert "kimi" in caught.value.remedy
+    with pytest.raises(RecipeError, match=r"scores\.k\.kind: it is missing"):
+        convert({"scores": {"k": {}}}, ShapeRewards, "stages[0]")
+    with pytest.raises(RecipeError, match=r"scores\.k\.wieght: unknown key") as caught:
+        convert({"scores": {"k": {"kind": "kimi", "wieght": 1}}}, ShapeRewards, "stages[0]")
+    assert "weight" in caught.value.remedy
