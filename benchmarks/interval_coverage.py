@@ -17,10 +17,10 @@ import random
 from collections.abc import Callable
 
 from gristmill.core.knowledge import Response
+from gristmill.core.shares import wilson
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.refusal.compare import METRICS, compare
 from gristmill.synth.step_values.measures import interval
-from gristmill.synth.step_values.values import wilson
 
 _RIGHT, _WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)
 SYSTEMS: dict[str, Callable[[float], float]] = {

@@ -22,12 +22,12 @@ from msgspec import Struct
 
 from gristmill.core.engine import Message, Request
 from gristmill.core.records import Judged, Sampled
+from gristmill.core.shares import wilson
 from gristmill.core.stages import Context
 from gristmill.core.steps import ValuedSolution, tally
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.step_values.estimate import StepValues
-from gristmill.synth.step_values.values import wilson
 
 STEPS = 8
 _WRONG, _RIGHT = Verdict(Outcome.INCORRECT, 0.0, "13"), Verdict(Outcome.CORRECT, 1.0, "12")

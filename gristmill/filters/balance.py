@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from fractions import Fraction
-from math import floor
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct
@@ -12,7 +11,7 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.records import Subset, Trajectory
 from gristmill.core.stages import REJECTED_REASON, Filter
-from gristmill.filters.order import seeded_order
+from gristmill.filters.order import kept_of, seeded_order
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,9 +103,8 @@ class Balance(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
                     reasons[row] = f"balance: {part} has no share"
         if order:
             self._refuse_missing([part for part in weights if not rows[part]], rows)
-        scale = min((len(rows[part]) / weights[part] for part in weights if rows[part]), default=0)
-        for part, weight in weights.items():
-            for row in rows[part][floor(scale * weight + Fraction(1, 2)) :]:
+        for part, most in kept_of({part: len(found) for part, found in rows.items()}, weights).items():
+            for row in rows[part][most:]:
                 reasons[row] = f"balance: {part} above its share"
 
     def _weights(self) -> dict[str, Fraction]:

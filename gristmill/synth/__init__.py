@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gristmill.synth.agreement.labels import PseudoLabels
     from gristmill.synth.agreement.paraphrase import Paraphrase
     from gristmill.synth.agreement.vote import Voting
+    from gristmill.synth.balanced import SampleBalanced
     from gristmill.synth.confidence.masked import MaskedConsistency
     from gristmill.synth.confidence.monitor import SelfMonitor
     from gristmill.synth.confidence.rationale import Rationale
@@ -164,6 +165,7 @@ __all__ = [
     "RolloutSamples",
     "RubricScore",
     "Sample",
+    "SampleBalanced",
     "ScorePairs",
     "ScoreSamples",
     "Scorer",
@@ -275,6 +277,7 @@ __getattr__, __dir__ = lazily(
         "Scorer": ".scorers",
         "SegmentScore": ".judged",
         "SelfCheck": ".judged",
+        "SampleBalanced": ".balanced",
         "StepActions": ".step_values.labels",
         "StepValues": ".step_values.estimate",
         "Stick": ".judged",

@@ -115,7 +115,7 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         asked = [self._first(problem, name, messages, context) for name in named]
         drawn = [await asked[0]] if len(asked) == 1 else await asyncio.gather(*asked)
         calls = [
-            self._converse(problem, name, place * self.samples + i, messages, later, first, context)
+            self._converse(problem, name, (i, place * self.samples + i), messages, later, first, context)
             for place, (name, firsts) in enumerate(zip(named, drawn, strict=True))
             for i, first in enumerate(firsts)
         ]
@@ -145,19 +145,26 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         return opening(row, self.prompt, self.system, self.examples)
 
     async def _first(
-        self, problem: Problem, name: str | None, messages: tuple[Message, ...], context: Context
+        self,
+        problem: Problem,
+        name: str | None,
+        messages: tuple[Message, ...],
+        context: Context,
+        places: range | None = None,
     ) -> Sequence[Completion | RowRejected]:
-        """The first answers. Where each sample is a request of its own, one that fails costs itself alone.
+        """The first answers, or those at ``places`` among them. Where each sample is a request of its own,
+        one that fails costs itself alone.
 
         ``RowRejected`` where all fail.
         """
+        places = range(self.samples) if places is None else places
         request = Request(
             messages, with_logprobs(self.sampling, self.confidence), context.seed_for(problem.id)
         )
         engine = context.named(name)
-        if self.samples == 1 or Ability.MANY in engine.abilities:
-            return await engine.generate(request, n=self.samples)
-        calls = [_one(engine, request, i) for i in range(self.samples)]
+        if len(places) == 1 or Ability.MANY in engine.abilities:
+            return await engine.generate(request, first=places.start, n=len(places))
+        calls = [_one(engine, request, i) for i in places]
         answers = await asyncio.gather(*calls)
         failed = [answer for answer in answers if isinstance(answer, RowRejected)]
         if len(failed) == len(answers):
@@ -168,13 +175,13 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         self,
         problem: Problem,
         name: str | None,
-        index: int,
+        index: tuple[int, int],
         messages: tuple[Message, ...],
         follow_ups: Sequence[str],
         answer: Completion | RowRejected,
         context: Context,
     ) -> Sampled | Rejection:
-        own = index % self.samples
+        own, whole = index
         record_id = f"{problem.id}/{own}" if name is None else f"{problem.id}/{name}/{own}"
         if isinstance(answer, RowRejected):
             return Rejection(record_id, answer.reason, answer.message)
@@ -195,7 +202,7 @@ class Sample(RowStage, frozen=True, forbid_unknown_fields=True):
         return Sampled(
             id=record_id,
             problem_id=problem.id,
-            index=index,
+            index=whole,
             problem=problem.problem,
             answer=problem.answer,
             messages=messages,

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
         ToolJudge,
         WeightedRubric,
     )
-    from gristmill.verifiers.rewards import as_trl_reward, as_verl_reward
+    from gristmill.verifiers.rewards import as_trl_reward, as_verl_batch_reward, as_verl_reward
     from gristmill.verifiers.rules import Bleu, Choice, Combine, Constraints, Format, ShortAnswer
+    from gristmill.verifiers.shaped import Shaped
 
 __all__ = [
     "Asking",
@@ -65,10 +66,12 @@ __all__ = [
     "ReasonedJudge",
     "Salmon",
     "Segments",
+    "Shaped",
     "ShortAnswer",
     "ToolJudge",
     "WeightedRubric",
     "as_trl_reward",
+    "as_verl_batch_reward",
     "as_verl_reward",
     "pool_for",
 ]
@@ -104,10 +107,12 @@ __getattr__, __dir__ = lazily(
         "ReasonedJudge": ".raters",
         "Salmon": ".judges",
         "Segments": ".raters",
+        "Shaped": ".shaped",
         "ShortAnswer": ".rules",
         "ToolJudge": ".raters",
         "WeightedRubric": ".raters",
         "as_trl_reward": ".rewards",
+        "as_verl_batch_reward": ".rewards",
         "as_verl_reward": ".rewards",
         "pool_for": ".pool",
     },

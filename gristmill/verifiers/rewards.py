@@ -12,12 +12,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gristmill.core.errors import RecipeError
+from gristmill.core.shaping import Shape
 from gristmill.core.verdicts import Verdict, Verifier
 from gristmill.verifiers.judges.base import ModelVerifier
 from gristmill.verifiers.judges.host import Host, asks_a_model
 from gristmill.verifiers.judges.loading import load_model_verifier
 from gristmill.verifiers.loading import at, refer_of
 from gristmill.verifiers.pool.in_process import pool_maker
+from gristmill.verifiers.shaped import Shaped, pricing
 from gristmill.verifiers.worth import RewardScale, Undecided, strict
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def as_trl_reward(
     graded: bool = True,
     engine: EngineOptions | None = None,
     problem: str = "prompts",
+    shape: Shape | Shaped | None = None,
     **settings: Any,
 ) -> Reward:
     """A reward function for TRL's ``GRPOTrainer`` and ``RLOOTrainer``.
@@ -116,24 +119,18 @@ def as_trl_reward(
     A verifier that asks a model takes an ``engine`` (its options, such as ``OpenAI(...)``) and the column
     with the ``problem``, of whose conversation the last message counts; ``reference=""`` gives it none.
     ``settings`` are then those of ``Host``: log, seed; and ``options`` for a verifier given by name.
+
+    A ``shape`` (``gristmill.filters.rewards``) makes the rewards of the verdicts, group by group, in place of
+    ``right``, ``wrong`` and ``graded``; see ``Shaped``.
     """
-    worth = RewardScale(right, wrong, undecided, graded)
+    price = pricing(shape, RewardScale(right, wrong, undecided, graded))
     refer = None if engine is not None else refer_of(verifier)
     lazy = _lazy(verifier, engine, settings)
-
-    def column(columns: Mapping[str, Any], name: str, what: str) -> Any:
-        if name not in columns:
-            raise RecipeError(
-                f"the data set has no column {name!r} for the reward.",
-                remedy=f"Name the one with the {what}s: as_trl_reward({what}=...). "
-                f"It has: {', '.join(sorted(columns))}.",
-            )
-        return columns[name]
 
     def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
         texts = [[_text(c) for c in completions]]
         if reference or engine is None:
-            golds = [str(r) for r in column(columns, reference, "reference")]
+            golds = [str(r) for r in _column(columns, reference, "reference")]
             if refer is not None:
                 golds = [
                     refer(_text(row.get(problem, "")), gold, row)
@@ -143,9 +140,9 @@ def as_trl_reward(
         else:
             texts.append([""] * len(completions))
         if engine is not None:
-            texts.append([_text(p) for p in column(columns, problem, "problem")])
+            texts.append([_text(p) for p in _column(columns, problem, "problem")])
         verdicts = lazy.verdicts(list(zip(*texts, strict=True)))
-        return [worth.of(v) for v in verdicts]
+        return price(verdicts, texts[0], columns)
 
     # TRL names its metrics after the function.
     reward.__name__ = f"gristmill_{_name(verifier)}"
@@ -161,38 +158,105 @@ def as_verl_reward(
     graded: bool = True,
     engine: EngineOptions | None = None,
     problem: str = "problem",
+    shape: Shape | Shaped | None = None,
     **settings: Any,
 ) -> Callable[..., float]:
     """A ``compute_score(data_source, solution_str, ground_truth, extra_info=None)`` for verl.
 
     Assign it in a file of your own and name that file in ``custom_reward_function.path``. The verifier and
     all settings are as for ``as_trl_reward``, but verl takes no ``None``; with an ``engine``, ``problem`` is
-    the key of ``extra_info`` that holds the problem's text.
+    the key of ``extra_info`` that holds the problem's text. A ``shape`` must not be ``grouped``: those go
+    with ``as_verl_batch_reward``.
     """
-    worth = RewardScale(right, wrong, undecided, graded)
-    refer = None if engine is not None else refer_of(verifier)
-    lazy = _lazy(verifier, engine, settings)
+    if shape is not None and (shape.shape if isinstance(shape, Shaped) else shape).grouped:
+        raise RecipeError(
+            "this shape compares the answers to a problem, and verl's reward sees one at a time.",
+            remedy="Use as_verl_batch_reward, with verl's reward manager 'batch'.",
+        )
+    batch = as_verl_batch_reward(
+        verifier,
+        right=right,
+        wrong=wrong,
+        undecided=undecided,
+        graded=graded,
+        engine=engine,
+        problem=problem,
+        shape=shape,
+        **settings,
+    )
 
     def compute_score(
         data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **_: Any
     ) -> float:
-        gold = str(ground_truth)
-        if refer is not None:
-            gold = refer(_text((extra_info or {}).get(problem, "")), gold, extra_info or {})
-        row: tuple[str, ...] = solution_str, gold
-        if engine is not None:
-            if problem not in (extra_info or {}):
-                has = ", ".join(sorted(extra_info or {})) or "nothing"
-                raise RecipeError(
-                    f"extra_info has no {problem!r} for the reward (it has: {has}).",
-                    remedy="Name the key with the problem's text: as_verl_reward(problem=...).",
-                )
-            row = (*row, _text(extra_info[problem]))
-        [verdict] = lazy.verdicts([row])
-        reward = worth.of(verdict)
-        return wrong if reward is None else reward
+        [reward] = batch([data_source], [solution_str], [ground_truth], [extra_info])
+        return reward
 
     return compute_score
+
+
+def as_verl_batch_reward(
+    verifier: AnyVerifier = "math",
+    *,
+    right: float = 1.0,
+    wrong: float = 0.0,
+    undecided: float | Mapping[str, float] = 0.0,
+    graded: bool = True,
+    engine: EngineOptions | None = None,
+    problem: str = "problem",
+    shape: Shape | Shaped | None = None,
+    **settings: Any,
+) -> Callable[..., list[float]]:
+    """A ``compute_score(data_sources, solution_strs, ground_truths, extra_infos)`` for verl's reward manager
+    ``batch``, which hands over all answers at once.
+
+    As ``as_verl_reward``, with any ``shape``. Keys of ``extra_infos`` are its columns; answers with the same
+    value of the shape's ``group`` are to the same problem. A decided answer to which the shape gives nothing
+    is worth 0.
+    """
+    price = pricing(shape, RewardScale(right, wrong, undecided, graded))
+    refer = None if engine is not None else refer_of(verifier)
+    lazy = _lazy(verifier, engine, settings)
+
+    def compute_score(
+        data_sources: Sequence[str],
+        solution_strs: Sequence[str],
+        ground_truths: Sequence[Any],
+        extra_infos: Sequence[Any] | None = None,
+        **_: Any,
+    ) -> list[float]:
+        infos = [info or {} for info in extra_infos or [None] * len(solution_strs)]
+        rows = []
+        for text, truth, info in zip(solution_strs, ground_truths, infos, strict=True):
+            gold = str(truth)
+            if refer is not None:
+                gold = refer(_text(info.get(problem, "")), gold, info)
+            row: tuple[str, ...] = text, gold
+            if engine is not None:
+                if problem not in info:
+                    has = ", ".join(sorted(info)) or "nothing"
+                    raise RecipeError(
+                        f"extra_info has no {problem!r} for the reward (it has: {has}).",
+                        remedy="Name the key with the problem's text: as_verl_reward(problem=...).",
+                    )
+                row = (*row, _text(info[problem]))
+            rows.append(row)
+        keys = sorted({key for info in infos for key in info})
+        columns = {key: [info.get(key) for info in infos] for key in keys}
+        priced = price(lazy.verdicts(rows), list(solution_strs), columns)
+        nothing = wrong if shape is None else 0.0
+        return [nothing if reward is None else reward for reward in priced]
+
+    return compute_score
+
+
+def _column(columns: Mapping[str, Any], name: str, what: str) -> Any:
+    if name not in columns:
+        raise RecipeError(
+            f"the data set has no column {name!r} for the reward.",
+            remedy=f"Name the one with the {what}s: as_trl_reward({what}=...). "
+            f"It has: {', '.join(sorted(columns))}.",
+        )
+    return columns[name]
 
 
 def _rows(columns: Mapping[str, Any], count: int) -> list[dict[str, Any]]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gristmill.core.errors import MissingExtraError
+from gristmill.core.shares import wilson
 from gristmill.pipelines.evaluate.refusal import RefusalReport, tables
 from gristmill.pipelines.rundir.directory import disk_errors, write_file
 from gristmill.pipelines.rundir.summary import printable
 from gristmill.synth.refusal.compare import METRICS, SystemsComparison
-from gristmill.synth.step_values.values import wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Sampled
+from gristmill.core.shares import logistic
 from gristmill.core.stages import derive_seed
 from gristmill.core.steps import ProcessRow, ValuedSolution, tally
 from gristmill.core.verdicts import Verdict
@@ -22,7 +23,6 @@ from gristmill.synth.step_values.aggregate import RULES
 from gristmill.synth.step_values.labels import settled
 from gristmill.synth.step_values.measures import Locations
 from gristmill.synth.step_values.selection import Candidate, best_of, majority, pass_at
-from gristmill.synth.step_values.values import logistic
 from gristmill.verifiers.rules.votes import vote
 
 R = TypeVar("R", bound=Struct)

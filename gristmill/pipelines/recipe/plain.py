@@ -199,11 +199,24 @@ def _check_keys(data: Any, info: Any, place: str, also: Collection[str]) -> None
     if isinstance(info, inspect.Metadata):
         info = info.type
     if isinstance(info, inspect.UnionType):
+        tagged = {o.tag: o for o in info.types if isinstance(o, inspect.StructType) and o.tag is not None}
         for option in info.types:
-            _check_keys(data, option, place, also)
+            if option not in tagged.values():
+                _check_keys(data, option, place, also)
+        if tagged and isinstance(data, dict):
+            # Of records that a key tells apart only the one that it names.
+            key = str(next(iter(tagged.values())).tag_field)
+            if data.get(key) not in tagged:
+                said = f"{data[key]!r} is not known" if key in data else "it is missing"
+                raise RecipeError(
+                    f"{place}.{key}: {said}.", remedy=suggest(str(data.get(key, "")), map(str, tagged))
+                )
+            _check_keys(data, tagged[data[key]], place, also)
     elif isinstance(info, inspect.StructType) and isinstance(data, dict):
         fields = {f.encode_name: f.type for f in info.fields}
         for key, value in data.items():
+            if key == info.tag_field:
+                continue
             where = f"{place}.{key}" if place else str(key)
             if key not in fields:
                 raise RecipeError(f"{where}: unknown key.", remedy=suggest(str(key), [*fields, *also]))
@@ -253,7 +266,9 @@ def builtins(value: Any) -> Any:
     """Structs as dicts of all their keys, defaults included, by the names that a recipe uses."""
     if isinstance(value, Struct):
         fields = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
-        return {key: builtins(getattr(value, name)) for key, name in fields}
+        made = {key: builtins(getattr(value, name)) for key, name in fields}
+        config = value.__struct_config__
+        return made if config.tag_field is None else {config.tag_field: config.tag, **made}
     if isinstance(value, dict):
         return {k: builtins(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from gristmill.core.engine import Message
 from gristmill.core.records import Judged
+from gristmill.core.shares import wilson
 from gristmill.core.steps import ROOT, ProcessRow, Tree, ValuedSolution, tally
-from gristmill.synth.step_values.values import wilson
 
 CONFIDENCE = 0.95
 """Of the Wilson intervals that are drawn."""

@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Response
+from gristmill.core.shares import logistic, wilson
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.refusal import measures
 from gristmill.synth.refusal.measures import Bin, Level, Point
-from gristmill.synth.step_values.values import logistic, student, wilson
+from gristmill.synth.step_values.values import student
 
 Rule = Literal["any", "sure", "text", "none"]
 """What counts as declining to answer: see ``answered``."""

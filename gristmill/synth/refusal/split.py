@@ -15,11 +15,11 @@ from msgspec import Meta, Struct
 from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certain, Certainty, Knowledge
 from gristmill.core.schema import schema
+from gristmill.core.shares import wilson
 from gristmill.core.stages import REJECTED_REASON, Filter
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.refusal.partition import Partition
 from gristmill.synth.refusal.wordings import wordings
-from gristmill.synth.step_values.values import wilson
 from gristmill.verifiers.rules.votes import Grouping, Votes, vote
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability, Completion
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Judged
+from gristmill.core.shares import wilson
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import ProcessRow, Step, StepAction, Tally, ValuedSolution, tally
 from gristmill.core.verdicts import Verdict
@@ -26,7 +27,6 @@ from gristmill.synth.step_values.values import (
     er_prm,
     hard,
     soft,
-    wilson,
 )
 
 Kind = Annotated[

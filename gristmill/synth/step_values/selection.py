@@ -8,6 +8,7 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+from gristmill.core.shares import pass_at_k
 from gristmill.synth.step_values.aggregate import Rule, rank
 
 DRAWS = 100
@@ -29,8 +30,7 @@ def pass_at(candidates: Sequence[Candidate], n: int) -> float:
     The unbiased estimate of arXiv 2107.03374 (section 2.1). ``ValueError`` for fewer than ``n`` solutions.
     """
     m = _enough(candidates, n)
-    right = sum(c.right for c in candidates)
-    return 1 - math.comb(m - right, n) / math.comb(m, n)
+    return pass_at_k(sum(c.right for c in candidates), m, n)
 
 
 def best_of(candidates: Sequence[Candidate], rule: Rule, n: int) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from statistics import NormalDist
 
 from gristmill.core.steps import Tally
 
@@ -79,28 +78,6 @@ def student(normal: float, freedom: int) -> float:
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * n**3)
         + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * n**4)
     )
-
-
-def wilson(correct: int, decided: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of a success share (Wilson 1927); 0 to 1 where nothing is decided.
-
-    Raises ``ValueError`` unless 0 <= correct <= decided and 0 < confidence < 1.
-    """
-    if not 0 <= correct <= decided or not 0 < confidence < 1:
-        raise ValueError(f"{correct} correct of {decided}, confidence {confidence}")
-    if decided == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, spread = correct / decided, z * z / decided
-    middle = (share + spread / 2) / (1 + spread)
-    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
-    # Exact at the ends, where rounding would leave a hair.
-    return (0.0 if correct == 0 else middle - half), (1.0 if correct == decided else middle + half)
-
-
-def logistic(x: float) -> float:
-    """1 / (1 + exp(-x)), which never overflows."""
-    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
 
 
 def best_of_k(share: float, k: int) -> float:

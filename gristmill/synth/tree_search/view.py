@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gristmill.core.errors import RowRejected
+from gristmill.core.shares import wilson
 from gristmill.core.steps import ROOT, Node, ProcessRow, Tree, tally
 from gristmill.core.verdicts import Outcome
-from gristmill.synth.step_values.values import wilson
 from gristmill.synth.tree_search.expand import FAILED
 from gristmill.synth.tree_search.presets import PRESETS
 

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Response
+from gristmill.core.shares import wilson
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.refusal.compare import METRICS, Rule, answered, compare, measure, scores
-from gristmill.synth.step_values.values import wilson
 
 RIGHT, WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)
 LOST = Verdict(Outcome.TIMEOUT)

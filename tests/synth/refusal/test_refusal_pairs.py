@@ -15,6 +15,7 @@ from gristmill.core.engine import Completion, Message, Request
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.knowledge import Certainty, Knowledge
 from gristmill.core.records import Demonstration, Judged, Pair, Problem
+from gristmill.core.shares import wilson
 from gristmill.core.stages import Context, Rejection
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
@@ -31,7 +32,6 @@ from gristmill.synth.refusal.forms import Form
 from gristmill.synth.refusal.pairs import RefusalPairs
 from gristmill.synth.refusal.probe import ProbeKnowledge
 from gristmill.synth.refusal.texts import REFUSALS, STATE_CONFIDENCE
-from gristmill.synth.step_values.values import wilson
 
 RIGHT, WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)
 

@@ -16,11 +16,11 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.knowledge import Certainty, Knowledge
 from gristmill.core.records import Judged
 from gristmill.core.schema import from_frame, to_frame
+from gristmill.core.shares import wilson
 from gristmill.core.stages import REJECTED_REASON
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.refusal.partition import Partition
 from gristmill.synth.refusal.split import RefusalSplit, by_entropy, entropy, tied
-from gristmill.synth.step_values.values import wilson
 
 UNREAD = Judged(Completion("???"), Verdict(Outcome.UNPARSEABLE))
 LATE = Judged(Completion("x"), Verdict(Outcome.TIMEOUT))

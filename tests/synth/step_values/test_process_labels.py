@@ -13,13 +13,14 @@ from gristmill.core.engine import Completion, Message
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Judged
 from gristmill.core.schema import from_frame, to_frame
+from gristmill.core.shares import wilson
 from gristmill.core.stages import Context, Rejection
 from gristmill.core.steps import ProcessRow, Step, StepAction, Tally, ValuedSolution, tally
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.step_values.labels import ProcessLabels, StepActions, name_of
 from gristmill.synth.step_values.steps import Split
-from gristmill.synth.step_values.values import er_prm, wilson
+from gristmill.synth.step_values.values import er_prm
 from gristmill.verifiers.math import Math
 
 RIGHT, WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)

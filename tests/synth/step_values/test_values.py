@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gristmill.core.shares import wilson
 from gristmill.core.steps import Tally
 from gristmill.synth.step_values.aggregate import RULES, Rule, aggregate, best_of_n
 from gristmill.synth.step_values.values import (
@@ -18,7 +19,6 @@ from gristmill.synth.step_values.values import (
     rest_value,
     rest_weight,
     soft,
-    wilson,
 )
 
 ETAS = (-10, -2, -1, 0, 1, 2, 10)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gristmill.synth.step_values.values import wilson
+from gristmill.core.shares import wilson
 from gristmill.verifiers.grounding.verifier import Finding, Grounding, GroundingReport
 
 DATA = Path(__file__).parent / "data"
