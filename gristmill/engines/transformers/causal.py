@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Completion, Request, Sampling, TokenLogprob
 from gristmill.core.errors import RequestRefusedError
 from gristmill.engines import scoring
-from gristmill.engines.reading import ReplyReader, answer_tokens
+from gristmill.engines.reading import ReplyReader, phases
 from gristmill.engines.transformers.drawing import Ends, RowDraws
 from gristmill.engines.transformers.local import LocalEngine
 from gristmill.engines.transformers.options import LocalModel
@@ -103,7 +103,7 @@ class TransformersEngine(LocalEngine):
             finish_reason=answer.reason,
             prompt_tokens=prompt_tokens,
             completion_tokens=drawn.tokens,
-            logprobs=answer_tokens(drawn.logprobs, answer),
+            logprobs=phases(drawn.logprobs, answer).answer,
             reasoning=answer.reasoning,
         )
 

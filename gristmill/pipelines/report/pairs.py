@@ -12,11 +12,11 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.records import Pair
+from gristmill.core.shares import wilson
 from gristmill.pipelines.report.agreement import cohen, krippendorff
 from gristmill.pipelines.report.circles import circles, reversed_pairs
 from gristmill.synth.judging import COMPARISON
 from gristmill.synth.scoring import said
-from gristmill.synth.step_values.values import wilson
 
 SOURCES = ("source", "dataset", "subset")
 """The keys of ``meta`` by which pairs are counted where none is named: the first that a pair has."""

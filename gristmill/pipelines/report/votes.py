@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.records import Sampled
 from gristmill.core.schema import schema, to_frame
+from gristmill.core.shares import wilson
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.report.budgets import BudgetAccuracy, BudgetComparison, Solved, compare, spending
 from gristmill.pipelines.rundir.results import Run, open_run
@@ -24,7 +25,6 @@ from gristmill.pipelines.sources.options import Source
 from gristmill.synth.agreement.answers import Answers, Equal
 from gristmill.synth.agreement.vote import Ballots, Rule, Voted, Voting
 from gristmill.synth.refusal.measures import Bin, auroc, bins, ece, levels
-from gristmill.synth.step_values.values import wilson
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import GristmillError
+from gristmill.core.shares import wilson
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.synth.agreement.vote import Voted
 from gristmill.synth.refusal.measures import Level, bins, levels
-from gristmill.synth.step_values.values import wilson
 
 if TYPE_CHECKING:
     import polars as pl

@@ -139,7 +139,7 @@ def search(passages: tuple[str, ...], query: str, count: int) -> list[int]:
 
 @lru_cache(maxsize=8)
 def _index(passages: tuple[str, ...]) -> Any:
-    import bm25s  # type: ignore[import-untyped]
+    import bm25s
 
     index = bm25s.BM25(method="lucene")
     index.index([words(text.casefold()) for text in passages], show_progress=False)
