@@ -98,13 +98,15 @@ class TransformersEngine(LocalEngine):
 
     def _completion(self, request: Request, drawn: _Drawn, prompt_tokens: int) -> Completion:
         answer = self._reading.apart(request, drawn.text, "", "stop" if drawn.ended else "length")
+        tokens = phases(drawn.logprobs, answer)
         return Completion(
             text=answer.text,
             finish_reason=answer.reason,
             prompt_tokens=prompt_tokens,
             completion_tokens=drawn.tokens,
-            logprobs=phases(drawn.logprobs, answer).answer,
+            logprobs=tokens.answer,
             reasoning=answer.reasoning,
+            reasoning_logprobs=tokens.reasoning,
         )
 
     def compute(self, key: Any, items: Sequence[Any]) -> Sequence[Any]:
