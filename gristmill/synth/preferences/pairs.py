@@ -39,8 +39,8 @@ class MakePairs(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ``margin``, and ``meta`` has the problem's and the ids and models of the sides.
 
     The rules' sources: best and worst of n, iterated DPO (arXiv 2312.11456) and SELM (arXiv 2405.19332); best
-    against a random other, UltraFeedback as Zephyr used it (arXiv 2310.16944); halves, UPO (arXiv
-    2409.11212); win rates, DNO (arXiv 2404.03715).
+    against a random other, UltraFeedback as Zephyr used it (arXiv 2310.16944); halves, UPO
+    (arXiv 2409.11212); win rates, DNO (arXiv 2404.03715).
     """
 
     reads: ClassVar[type[Struct]] = Anything

@@ -10,8 +10,11 @@ import pytest
 import yaml
 from paths import ROOT
 
+from gristmill.core.errors import InputError
 from gristmill.pipelines import run
 from gristmill.pipelines.recipe.recipe import from_dict
+from gristmill.pipelines.report.pairs import report
+from gristmill.pipelines.report.reading import PairsRead
 
 TEXT = (ROOT / "docs" / "preferences.md").read_text()
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)]
@@ -50,6 +53,11 @@ def test_the_first_recipe_takes_an_ultrafeedback_file_to_a_trainer(
         ("Red.", True),
         ("Loud.", False),
     ]
+    reading = PairsRead("preferences")
+    assert (reading.name, report(reading).pairs) == ("preferences:curated", 1)
+    assert report(PairsRead("preferences:clear")).pairs == 2
+    with pytest.raises(InputError, match=r"the stage holds no pairs\..*'curated'"):
+        PairsRead("preferences:unpaired")
 
 
 def test_every_recipe_of_the_page_loads() -> None:
