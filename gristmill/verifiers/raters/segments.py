@@ -27,7 +27,7 @@ from gristmill.verifiers.raters.base import Rated, ask_json, evidence
 
 KINDS: dict[str, str] = {
     "irrelevant": "does not serve the question, repeats itself or hangs together with nothing",
-    "false": "states something that is not so, or that nothing supports",
+    "untrue": "states something that is not so, or that nothing supports",
     "incomplete": "leaves out what the question asks for where it should be said",
 }
 """The three kinds of error of the paper, in our own words."""
@@ -62,7 +62,7 @@ class Segments(Struct, frozen=True, forbid_unknown_fields=True):
     kinds: Annotated[dict[Line, Line], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: dict(KINDS)
     )
-    """The kinds of error by name, and in words what each is; by default irrelevant, false, incomplete."""
+    """The kinds of error by name, and in words what each is; by default irrelevant, untrue, incomplete."""
     asking: Asking = Asking(read="json", sampling=Sampling(temperature=0.0, max_tokens=2048))
     """How it is asked: ``sampling``. The reply is always JSON, and there is one vote."""
     prompt: tuple[Message, ...] = (SYSTEM, _MARK)
