@@ -60,6 +60,9 @@ READ: list[tuple[Sequence[str], str, str]] = [
     (YES, "yes", "**Yes**"),
     (YES, "yes", "Yes, the passage says so."),
     (("correct", "incorrect"), "incorrect", "Incorrect."),
+    (("supported", "refuted"), "refuted", "REFUTED\nREASON: the passage gives another year"),
+    (("supported", "refuted"), "supported", "The passage gives the year.\n\n**Supported**"),
+    (TEN, "8", "Overall: 8 / 10, good but short"),
 ]
 NOT_READ: list[tuple[Sequence[str], str]] = [
     (SIDES, "[[A>B]] ... no, [[B>A]]"),
@@ -74,6 +77,7 @@ NOT_READ: list[tuple[Sequence[str], str]] = [
     (("A", "B"), "They are alike: [[C]]"),
     (SIDES, "This is not [[A]]"),
     (SIDES, "I cannot tell which is better."),
+    (("supported", "refuted"), "Supported\nThough one could call it refuted."),
     (YES, "Yes and no."),
     (YES, "Yes, though one might say no."),
     (SIDES, "<think>[[A]]"),
