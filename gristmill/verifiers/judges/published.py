@@ -89,7 +89,8 @@ def read_published(answer: Completion, labels: Sequence[str]) -> str | Unread:
             continue
         if denied := next((d for _, d in said if d), ""):
             return Unread(f"a verdict that is denied: {denied!r}")
-        found = {_label(value, labels) for value, _ in said}
+        of_kind = [value for value, _ in said if not _of_another_kind(value, labels)]
+        found = {_label(value, labels) for value in of_kind or [value for value, _ in said]}
         if len(found) > 1:
             return Unread(f"{form}: {len(found)} different verdicts")
         [label] = found
@@ -166,6 +167,13 @@ _FORMS: Sequence[tuple[str, Callable[[str], Iterable[tuple[str, str]]]]] = (
     ("a sentence", _sentence),
     ("the verdict alone", _alone),
 )
+
+
+def _of_another_kind(value: str, labels: Sequence[str]) -> bool:
+    """Whether a value is a number where the labels are words, or the other way round: the confidence beside a
+    verdict, or the verdict beside a grade."""
+    numbers = all(re.fullmatch(r"-?\d+", label) for label in labels)
+    return numbers != bool(re.search(r"\d", value))
 
 
 def _label(value: str, labels: Sequence[str]) -> str | None:

@@ -50,6 +50,9 @@ READ: list[tuple[Sequence[str], str, str]] = [
     (TEN, "8", "Final rating: 8/10"),
     (FIVE, "4", "SCORE: [4]\nREASON: Mostly right."),
     (YES, "no", "Verdict: no"),
+    (YES, "yes", "Verdict: yes\nScore: 0.9"),
+    (("correct", "incorrect"), "correct", '{"verdict": "correct", "score": 0.9}'),
+    (TEN, "7", '{"verdict": "fair", "score": 7}'),
     # LLMBar, Auto-J, and other sentences
     (("A", "B"), "A", "Output (b) answers another question. Therefore, Output (a) is better."),
     (SIDES, "B", "Both are polite. So, the final decision is Response 2."),

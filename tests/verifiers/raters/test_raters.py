@@ -210,6 +210,10 @@ def test_segments_are_scored_by_kind() -> None:
     assert json.loads(found.verdict.detail)["segments"][0]["start"] == 6
     none = ask(Segments().rate, "It is blue now", "", say=marks())
     assert (none.verdict.outcome, none.verdict.score) == (Outcome.CORRECT, 1.0)
+    thought = ask(Segments().rate, "<think>green?</think>\nIt is green", "", say=marks(one))
+    [span] = json.loads(thought.verdict.detail)["segments"]
+    assert "<think>green?</think>\nIt is green"[span["start"] : span["end"]] == "green" and span["start"] > 20
+    assert thought.verdict.score == pytest.approx(4 / 9)
     lost = ask(Segments().rate, "It is blue now", "", say=marks(one))
     assert lost.verdict.outcome is Outcome.UNPARSEABLE and lost.parts["untrue"] is None
     strange = ask(Segments().rate, "It is blue now", "", say=marks({"kind": "odd", "quote": "blue"}))
