@@ -30,10 +30,10 @@ def test_every_recipe_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         text = f"stages:\n{block}" if block.lstrip().startswith("- ") else block
         written = yaml.safe_load(text)
         kinds = {entry["stage"] for entry in written["stages"]}
-        if not kinds & {"sample", "rate_together", "refine_judge_prompt"}:
+        if not kinds & {"sample", "score_pairs", "rate_together", "refine_judge_prompt"}:
             written["stages"] = [sample, *written["stages"]]
         base = {"name": "page", "engine": {"kind": "llamacpp"}}
-        source = {} if "sources" in written else {"source": {"path": "rows.jsonl"}}
+        source = {} if {"source", "sources"} & set(written) else {"source": {"path": "rows.jsonl"}}
         assert from_dict(base | source | written).stages
     assert len(BLOCKS) > 4
 
