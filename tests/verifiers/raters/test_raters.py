@@ -365,6 +365,15 @@ def test_principles_may_come_from_the_row() -> None:
         BinaryPrinciples()
 
 
+def test_what_a_row_has_to_give_is_said_where_there_is_none() -> None:
+    def never(prompt: str) -> str:
+        raise AssertionError("nobody is to be asked")
+
+    for rater in (BinaryPrinciples(column="c"), WeightedRubric(column="c")):
+        verdict = ask(rater, "Light scatters.", "", say=never)
+        assert verdict.outcome is Outcome.UNPARSEABLE and "the column 'c'" in verdict.detail
+
+
 def test_what_says_nothing_is_not_shown_to_any_rater() -> None:
     def never(prompt: str) -> str:
         raise AssertionError("nobody is to be asked")
