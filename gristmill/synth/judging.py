@@ -10,7 +10,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability
-from gristmill.core.errors import RecipeError
+from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.prompts import RowValues
 from gristmill.core.records import Pair, Sampled, Score, score_of, with_score
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
@@ -65,18 +66,28 @@ class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return [sample]
         found = cut_off(sample)
         if found is None:
-            found = await load_model_verifier(*_named(self.verifier))(
-                sample.completion,
-                self._reference(sample),
-                problem=sample.problem,
-                engine=context.engine,
-                seed=context.seed_for(sample.problem_id, _CALL),
-            )
+            found = await self._asked(sample, context)
         context.count(found)
         held = self._held(sample)
         if held is not None and (self.earlier == "all" or self.earlier == "any"):
             found = merge({"earlier": held, self.verifier["kind"]: found}, self.earlier)
         return [with_verdict(sample, self.score, found)]
+
+    async def _asked(self, sample: Sampled, context: Context) -> Verdict:
+        """The model's verdict; undecided for a sample without the column that the verifier reads."""
+        verifier: Any = load_model_verifier(*_named(self.verifier))
+        try:
+            verifier = verifier.for_row(RowValues(sample)) if hasattr(verifier, "for_row") else verifier
+        except RowRejected as error:
+            return unparseable(error.reason, error.message)
+        found: Verdict = await verifier(
+            sample.completion,
+            self._reference(sample),
+            problem=sample.problem,
+            engine=context.engine,
+            seed=context.seed_for(sample.problem_id, _CALL),
+        )
+        return found
 
     def estimate(self, sample: Sampled) -> Estimate:
         """What the verifier says; nothing for a sample that is not asked about."""

@@ -338,7 +338,9 @@ def test_a_model_verifier_says_what_it_needs_and_costs() -> None:
 
     with pytest.raises(RecipeError, match=r"model verifier 'mine' .*no 'estimate'.*Add 'def estimate"):
         check_part("model_verifiers", "mine", NoEstimate)
-    with pytest.raises(RecipeError, match=r"model verifier 'mine' .*neither '__call__' nor 'compare'"):
+    with pytest.raises(
+        RecipeError, match=r"model verifier 'mine' .*none of '__call__', 'compare' and 'rate_together'"
+    ):
         check_part("model_verifiers", "mine", Uncalled)
 
 

@@ -133,6 +133,14 @@ def test_a_checklist_takes_the_judges_place() -> None:
     assert stage.estimate(sample()).completions_max == 2
 
 
+def test_a_verifier_takes_what_it_needs_from_the_row() -> None:
+    stage = JudgeSamples(verifier={"kind": "binary_principles", "column": "rules"})
+    [made], engine, _ = work(stage, sample(meta='{"rules": ["Be right.", "Be brief."]}'), says("yes"))
+    assert (made.verdict.rule, engine.requests) == ("yes to 2 of 2", 2)
+    [made], engine, _ = work(stage, sample(), says("yes"))
+    assert (made.verdict.rule, made.verdict.decided, engine.requests) == ("no principles", False, 0)
+
+
 def test_a_wrong_verifier_is_an_error_when_the_stage_is_made() -> None:
     for verifier, message in (
         ({"kind": "juge"}, "unknown model verifier 'juge'. Did you mean 'judge'"),

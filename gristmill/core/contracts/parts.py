@@ -142,11 +142,12 @@ def _model_verifier(part: Part) -> None:
     ways = {
         "__call__": ("estimate", "completion, reference, *, problem, engine, seed"),
         "compare": ("estimate_pair", "first, second, *, problem, engine, seed"),
+        "rate_together": ("estimate_list", "responses, *, problem, engine, seed"),
     }
     found = [way for way in ways if way in dir(cls)]
     if not found:
         raise part.fault(
-            "it has neither '__call__' nor 'compare'",
+            "it has none of '__call__', 'compare' and 'rate_together'",
             f"Add 'async def __call__(self, {ways['__call__'][1]})'.",
         )
     for way in found:
@@ -154,7 +155,8 @@ def _model_verifier(part: Part) -> None:
         call = getattr(cls, way)
         _check_async(part, way, call, "A verifier that asks no model registers under gristmill.verifiers.")
         try:
-            inspect.signature(call).bind(None, "", "", problem="", engine=None, seed=0)
+            texts = given.partition(", *")[0].split(", ")
+            inspect.signature(call).bind(None, *texts, problem="", engine=None, seed=0)
         except TypeError as error:
             raise part.fault(f"{way!r} does not take ({given}): {error}", "Change its parameters.") from error
         if not hasattr(cls, bounds):

@@ -17,7 +17,7 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import require
 from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
-from gristmill.verifiers.evidence import Check
+from gristmill.verifiers.evidence import Check, unparseable
 from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.base import Comparison, bounds, needs_of
 from gristmill.verifiers.judges.content import judged_part, judged_parts
@@ -220,7 +220,7 @@ class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
     """The principles for every row, unless ``column`` names a column."""
     column: str | None = None
     """The column in which each row has its own principles, as a text or a list of texts. A row without it is
-    not judged. Read by the scorer ``principles``."""
+    not judged. Read by the stages ``judge`` and ``score``."""
     accept: Annotated[float, Meta(gt=0, le=1)] = 1.0
     """The lowest share, in (0, 1], that is ``correct``."""
     asking: Asking = Asking()
@@ -263,6 +263,9 @@ class BinaryPrinciples(Struct, frozen=True, forbid_unknown_fields=True):
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Verdict:
         """Judge one answer by every principle."""
+        if not self.principles:
+            why = f"they are in the column {self.column!r}, which only the stages judge and score read"
+            return unparseable("no principles", why)
         shown = judged_part(completion)
         if isinstance(shown, Verdict):
             return shown

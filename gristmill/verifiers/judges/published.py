@@ -55,8 +55,8 @@ _RESULT = re.compile(r"\[(?:RESULT|SCORE|VERDICT)\]:?\s*[(\[]*\s*([^\s()\[\]]{1,
 _TAGGED = re.compile(rf"<(answer|{_NAMED}|result|choice)>\s*([^<>]{{1,40}}?)\s*</\1>", re.IGNORECASE)
 _BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\text\s*\{)?\s*([^{}]{1,40}?)\s*\}?\s*\}")
 _LINE = re.compile(
-    rf"^[\s#>*_-]*(?:(?:the|my|final|total|overall|feedback)[ *_]+)*(?:{_NAMED})[*_]*\s*(?:[:=]|is\b:?)"
-    r"[\s*_]*(.{1,40})$",
+    rf"^[\s#>*_-]*(?:(?:the|my|final|total|overall|feedback)[ *_]+)*(?:{_NAMED}|overall|total)[*_]*"
+    r"\s*(?:[:=]|is\b:?)[\s*_]*(.{1,40})$",
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE = re.compile(
@@ -89,7 +89,8 @@ def read_published(answer: Completion, labels: Sequence[str]) -> str | Unread:
             continue
         if denied := next((d for _, d in said if d), ""):
             return Unread(f"a verdict that is denied: {denied!r}")
-        found = {_label(value, labels) for value, _ in said}
+        of_kind = [value for value, _ in said if not _of_another_kind(value, labels)]
+        found = {_label(value, labels) for value in of_kind or [value for value, _ in said]}
         if len(found) > 1:
             return Unread(f"{form}: {len(found)} different verdicts")
         [label] = found
@@ -144,9 +145,12 @@ def _alone(text: str) -> Found:
 
 
 def _begun(text: str, labels: Sequence[str]) -> str | Unread:
-    """The label with which a reply begins, as in ``Yes, it is``, where it names no other one."""
+    """The label with which a reply begins, as in ``Yes, it is``, or that is its first or last line, where it
+    names no other one."""
+    lines = [line for line in text.splitlines() if line.strip()]
     begun = re.match(r"[\s*_\"']*(\w{2,20})[*_\"']*\s*[,.:;!\u2014\u2013]", text)
-    label = None if begun is None else _label(begun[1], labels)
+    near = [begun[1] if begun else "", *lines[:1], *lines[-1:]]
+    label = next((found for one in near if (found := _label(one, labels)) is not None), None)
     others = [one for one in labels if one != label]
     if label is None or re.search(rf"\b(?:{'|'.join(map(re.escape, others))})\b", text, re.IGNORECASE):
         return Unread(f"no verdict in {text[-60:]!r}")
@@ -163,6 +167,13 @@ _FORMS: Sequence[tuple[str, Callable[[str], Iterable[tuple[str, str]]]]] = (
     ("a sentence", _sentence),
     ("the verdict alone", _alone),
 )
+
+
+def _of_another_kind(value: str, labels: Sequence[str]) -> bool:
+    """Whether a value is a number where the labels are words, or the other way round: the confidence beside a
+    verdict, or the verdict beside a grade."""
+    numbers = all(re.fullmatch(r"-?\d+", label) for label in labels)
+    return numbers != bool(re.search(r"\d", value))
 
 
 def _label(value: str, labels: Sequence[str]) -> str | None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Engine, Message, Sampling
 from gristmill.core.prompts import require
@@ -27,7 +28,7 @@ from gristmill.verifiers.raters.base import Rated, ask_json, evidence
 
 KINDS: dict[str, str] = {
     "irrelevant": "does not serve the question, repeats itself or hangs together with nothing",
-    "false": "states something that is not so, or that nothing supports",
+    "untrue": "states something that is not so, or that nothing supports",
     "incomplete": "leaves out what the question asks for where it should be said",
 }
 """The three kinds of error of the paper, in our own words."""
@@ -55,14 +56,15 @@ class Segments(Struct, frozen=True, forbid_unknown_fields=True):
     """Marks what is wrong in an answer, by kinds of error.
 
     A part is the share of the answer's characters, without white space, that no span of its kind covers; the
-    score is that of all kinds together. ``correct`` is an answer without a span. A quote that is not in the
-    answer leaves its kind and the verdict open: something was found, but not where.
+    score is that of all kinds together. Reasoning before the answer is neither shown nor counted. ``correct``
+    is an answer without a span. A quote that is not in the answer leaves its kind and the verdict open:
+    something was found, but not where.
     """
 
     kinds: Annotated[dict[Line, Line], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: dict(KINDS)
     )
-    """The kinds of error by name, and in words what each is; by default irrelevant, false, incomplete."""
+    """The kinds of error by name, and in words what each is; by default irrelevant, untrue, incomplete."""
     asking: Asking = Asking(read="json", sampling=Sampling(temperature=0.0, max_tokens=2048))
     """How it is asked: ``sampling``. The reply is always JSON, and there is one vote."""
     prompt: tuple[Message, ...] = (SYSTEM, _MARK)
@@ -106,23 +108,25 @@ class Segments(Struct, frozen=True, forbid_unknown_fields=True):
         told = "\n".join(f"- {name}: {text}" for name, text in self.kinds.items())
         values = quoted(seed, problem=problem, reference=reference or None, response=shown) | {"kinds": told}
         parse = partial(_marked, kinds=self.part_names)
-        asking = msgspec.structs.replace(self.asking, votes=1)
+        asking = replace(self.asking, votes=1)
         read, unread = await ask_json(asking, self.prompt, values, parse, engine=engine, seed=seed)
         if not read:
             return Rated(unparseable("segments: not read", unread[0]), nothing)
-        found, missing = place(read[0], completion)
+        found, missing = place(read[0], shown)
         parts: dict[str, float | None] = {
             name: None
             if any(m.kind == name for m in missing)
-            else clean([s for s in found if s.kind == name], completion)
+            else clean([s for s in found if s.kind == name], shown)
             for name in self.kinds
         }
-        detail = evidence(segments=found, not_found=missing)
+        before = max(0, completion.rfind(shown))  # the reasoning, which the judge was not shown
+        moved = [replace(s, start=s.start + before, end=s.end + before) for s in found]
+        detail = evidence(segments=moved, not_found=missing)
         if missing:
             rule = f"segments: {len(missing)} of {len(read[0])} quotes are not in the answer"
             return Rated(unparseable(rule, detail), parts)
         rule = f"segments: {len(found)} marked"
-        return Rated(decided(not found, rule=rule, score=clean(found, completion), detail=detail), parts)
+        return Rated(decided(not found, rule=rule, score=clean(found, shown), detail=detail), parts)
 
 
 class Quote(Struct, frozen=True):

@@ -143,6 +143,9 @@ class WeightedRubric(Struct, frozen=True, forbid_unknown_fields=True):
     ) -> Rated:
         """The points, by dimension and in all."""
         shown = judged_part(completion)
+        if not self.items:
+            why = f"its items are in the column {self.column!r}, which only the stages judge and score read"
+            shown = unparseable("no rubric", why)
         if isinstance(shown, Verdict):
             return Rated(shown, dict.fromkeys(self.part_names))
         texts = [item.text for item in self.items]

@@ -47,7 +47,7 @@ def answers(request: Request, index: int) -> str:
     if '"ratings"' in prompt:
         return json.dumps({"justification": "So.", "ratings": FIVE})
     if '"segments"' in prompt:
-        return json.dumps({"segments": [{"kind": "false", "quote": "2 + 2", "why": "No."}]})
+        return json.dumps({"segments": [{"kind": "untrue", "quote": "2 + 2", "why": "No."}]})
     if '"preference"' in prompt:
         return json.dumps({"justification": "So.", "preference": 1})
     if '"questions"' in prompt:
@@ -71,7 +71,7 @@ def answers(request: Request, index: int) -> str:
         (RubricScore(by=RUBRIC), {"s": 1.0, "s_way": 1.0, "s_end": 1.0}),
         (PrincipleScore(by=BinaryPrinciples(("Be short.", "Be right."))), {"s": 0.5}),
         (AttributeScore(), {"s": 10 / 12, **{f"s_{name}": float(v) for name, v in FIVE.items()}}),
-        (SegmentScore(), {"s": 0.8, "s_irrelevant": 1.0, "s_false": 0.8, "s_incomplete": 1.0}),
+        (SegmentScore(), {"s": 0.8, "s_irrelevant": 1.0, "s_untrue": 0.8, "s_incomplete": 1.0}),
         (ToolScore(), {"s": 1.0}),
         (CritiqueScore(), {"s": 7 / 9}),
         (ReasonedScore(), {"s": 1.0}),

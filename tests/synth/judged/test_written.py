@@ -161,10 +161,10 @@ def test_words_are_looked_for_as_words() -> None:
 
 
 def test_marked_spans_are_exported() -> None:
-    reply = json.dumps({"segments": [{"kind": "false", "quote": "= 4", "why": "No."}]})
+    reply = json.dumps({"segments": [{"kind": "untrue", "quote": "= 4", "why": "No."}]})
     [score, *_] = _scored(reply)
     [row] = check_export(SegmentRows(), [with_score(sampled(), score)])
-    assert [(s.kind, row.completion[s.start : s.end]) for s in row.segments] == [("false", "= 4")]
+    assert [(s.kind, row.completion[s.start : s.end]) for s in row.segments] == [("untrue", "= 4")]
     with pytest.raises(Exception, match="no decided verdict"):
         SegmentRows().rows(sampled())
 

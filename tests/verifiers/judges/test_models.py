@@ -15,14 +15,18 @@ from gristmill.core.registry import names
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
 from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
+from gristmill.verifiers.raters.base import load_list_rater
 from gristmill.verifiers.rules.choice import key
 from gristmill.verifiers.rules.listed import read_options, split_options
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "binary_principles": {"principles": ["Is kind.", "Is brief."]},
+    "instructed_judge": {"instructions": "Look the capital up."},
+    "weighted_rubric": {"items": [{"text": "names a city"}, {"text": "is rude", "weight": -1}]},
     "salmon": {"principles": [{"text": "Is kind."}, {"text": "Is brief.", "variance": 0.5}]},
 }
-COMPARERS = ("judge", "checklist", "salmon")
+COMPARERS = ("judge", "checklist", "salmon", "critiques", "reasoned_judge", "tool_judge")
+LISTS = ("principle_ranking", "bootstrapped")
 PROBLEM = "Which city is the capital of France?\n(A) Rome\n(B) Paris\n(C) Bonn"
 COMPLETION = "Rome is in Italy and Bonn in Germany. The answer is B."
 PASSAGES = msgspec.json.encode(["Paris became the capital long ago."]).decode()
@@ -35,6 +39,12 @@ def answers(request: Request, index: int) -> str:
     if "Which option" in asked:
         letter = next(line[1] for line in asked.splitlines() if line.endswith(") Paris"))
         return f"The answer is {letter}"
+    if '"segments"' in asked:
+        return '{"segments": []}'
+    if any('"ratings"' in message.content for message in request.messages):
+        return "It cannot be said."  # asked about once more, as JSON
+    if "critici" in asked:
+        return "[[3]]"
     marked = asked[asked.rindex("[[") + 2 :].partition("]]")[0]
     return f"Reasons. [[{marked}]]"
 
@@ -42,7 +52,10 @@ def answers(request: Request, index: int) -> str:
 def test_every_registered_one_says_what_it_needs_and_costs() -> None:
     assert set(names("model_verifiers")) >= {"judge", "checklist", "grounding_judge", "option_shuffle"}
     for kind in names("model_verifiers"):
-        loaders = [load_comparer] if kind == "salmon" else [load_model_verifier]
+        loaders: list[Any] = [load_comparer] if kind in COMPARERS else []
+        loaders += [] if kind in (*LISTS, "salmon") else [load_model_verifier]
+        loaders += [load_list_rater] if kind in (*LISTS, "critiques") else []
+        assert loaders
         for load in loaders:
             assert Ability.CHAT in load(kind, OPTIONS.get(kind, {})).needs
 
@@ -59,6 +72,13 @@ def test_every_registered_one_says_what_it_needs_and_costs() -> None:
         ("option_shuffle", "London", Outcome.ERROR),
         ("option_shuffle", "{", Outcome.ERROR),
         ("grounding_judge", PASSAGES, None),
+        ("weighted_rubric", "", Outcome.INCORRECT),
+        ("instructed_judge", "", Outcome.INCORRECT),
+        ("reasoned_judge", "", Outcome.INCORRECT),
+        ("tool_judge", "", Outcome.INCORRECT),
+        ("critiques", "", Outcome.INCORRECT),
+        ("segments", "", Outcome.CORRECT),
+        ("ratings", "", Outcome.UNPARSEABLE),
     ],
 )
 def test_a_call_stays_within_its_estimate(kind: str, reference: str, outcome: Outcome | None) -> None:
@@ -74,7 +94,7 @@ def test_a_call_stays_within_its_estimate(kind: str, reference: str, outcome: Ou
     assert bounds.prompt_tokens > 0 and bounds.completion_tokens > 0
 
 
-@pytest.mark.parametrize("kind", ["judge", "checklist"])
+@pytest.mark.parametrize("kind", ["judge", "checklist", "critiques", "reasoned_judge", "tool_judge"])
 def test_a_comparison_stays_within_its_estimate(kind: str) -> None:
     verifier = load_comparer(kind, {})
     engine = ScriptedEngine(answers)

@@ -50,6 +50,9 @@ READ: list[tuple[Sequence[str], str, str]] = [
     (TEN, "8", "Final rating: 8/10"),
     (FIVE, "4", "SCORE: [4]\nREASON: Mostly right."),
     (YES, "no", "Verdict: no"),
+    (YES, "yes", "Verdict: yes\nScore: 0.9"),
+    (("correct", "incorrect"), "correct", '{"verdict": "correct", "score": 0.9}'),
+    (TEN, "7", '{"verdict": "fair", "score": 7}'),
     # LLMBar, Auto-J, and other sentences
     (("A", "B"), "A", "Output (b) answers another question. Therefore, Output (a) is better."),
     (SIDES, "B", "Both are polite. So, the final decision is Response 2."),
@@ -60,6 +63,9 @@ READ: list[tuple[Sequence[str], str, str]] = [
     (YES, "yes", "**Yes**"),
     (YES, "yes", "Yes, the passage says so."),
     (("correct", "incorrect"), "incorrect", "Incorrect."),
+    (("supported", "refuted"), "refuted", "REFUTED\nREASON: the passage gives another year"),
+    (("supported", "refuted"), "supported", "The passage gives the year.\n\n**Supported**"),
+    (TEN, "8", "Overall: 8 / 10, good but short"),
 ]
 NOT_READ: list[tuple[Sequence[str], str]] = [
     (SIDES, "[[A>B]] ... no, [[B>A]]"),
@@ -74,6 +80,7 @@ NOT_READ: list[tuple[Sequence[str], str]] = [
     (("A", "B"), "They are alike: [[C]]"),
     (SIDES, "This is not [[A]]"),
     (SIDES, "I cannot tell which is better."),
+    (("supported", "refuted"), "Supported\nThough one could call it refuted."),
     (YES, "Yes and no."),
     (YES, "Yes, though one might say no."),
     (SIDES, "<think>[[A]]"),

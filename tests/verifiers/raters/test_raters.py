@@ -178,10 +178,14 @@ TEXT = "The sky is “green”. It  scatters\nlight. It scatters light."
 
 
 def test_quotes_are_found_in_the_answer() -> None:
-    quotes = [Quote("false", 'is "GREEN"'), Quote("irrelevant", "it scatters light."), Quote("false", "blue")]
+    quotes = [
+        Quote("untrue", 'is "GREEN"'),
+        Quote("irrelevant", "it scatters light."),
+        Quote("untrue", "blue"),
+    ]
     found, missing = place(quotes, TEXT)
     assert [(s.kind, TEXT[s.start : s.end]) for s in found] == [
-        ("false", "is “green”"),
+        ("untrue", "is “green”"),
         ("irrelevant", "It  scatters\nlight."),
     ]
     assert missing == [quotes[2]]
@@ -190,7 +194,7 @@ def test_quotes_are_found_in_the_answer() -> None:
 
 
 def test_what_no_span_covers_is_clean() -> None:
-    found, _ = place([Quote("false", "ab cd"), Quote("false", "cd ef")], "ab cd ef gh")
+    found, _ = place([Quote("untrue", "ab cd"), Quote("untrue", "cd ef")], "ab cd ef gh")
     assert clean(found, "ab cd ef gh") == pytest.approx(2 / 8)
     assert clean([], "") == 1.0
 
@@ -199,15 +203,19 @@ def test_segments_are_scored_by_kind() -> None:
     def marks(*segments: dict[str, str]) -> Answer:
         return lambda prompt: json.dumps({"segments": segments})
 
-    one = {"kind": "false", "quote": "green", "why": "It is blue."}
+    one = {"kind": "untrue", "quote": "green", "why": "It is blue."}
     found = ask(Segments().rate, "It is green now", "", say=marks(one))
     assert found.verdict.outcome is Outcome.INCORRECT and found.verdict.score == pytest.approx(7 / 12)
-    assert found.parts == {"irrelevant": 1.0, "false": pytest.approx(7 / 12), "incomplete": 1.0}
+    assert found.parts == {"irrelevant": 1.0, "untrue": pytest.approx(7 / 12), "incomplete": 1.0}
     assert json.loads(found.verdict.detail)["segments"][0]["start"] == 6
     none = ask(Segments().rate, "It is blue now", "", say=marks())
     assert (none.verdict.outcome, none.verdict.score) == (Outcome.CORRECT, 1.0)
+    thought = ask(Segments().rate, "<think>green?</think>\nIt is green", "", say=marks(one))
+    [span] = json.loads(thought.verdict.detail)["segments"]
+    assert "<think>green?</think>\nIt is green"[span["start"] : span["end"]] == "green" and span["start"] > 20
+    assert thought.verdict.score == pytest.approx(4 / 9)
     lost = ask(Segments().rate, "It is blue now", "", say=marks(one))
-    assert lost.verdict.outcome is Outcome.UNPARSEABLE and lost.parts["false"] is None
+    assert lost.verdict.outcome is Outcome.UNPARSEABLE and lost.parts["untrue"] is None
     strange = ask(Segments().rate, "It is blue now", "", say=marks({"kind": "odd", "quote": "blue"}))
     assert strange.verdict.outcome is Outcome.UNPARSEABLE
 
@@ -355,6 +363,15 @@ def test_principles_may_come_from_the_row() -> None:
         rater.for_row({"principles": [3]})
     with pytest.raises(RecipeError, match="there are no principles"):
         BinaryPrinciples()
+
+
+def test_what_a_row_has_to_give_is_said_where_there_is_none() -> None:
+    def never(prompt: str) -> str:
+        raise AssertionError("nobody is to be asked")
+
+    for rater in (BinaryPrinciples(column="c"), WeightedRubric(column="c")):
+        verdict = ask(rater, "Light scatters.", "", say=never)
+        assert verdict.outcome is Outcome.UNPARSEABLE and "the column 'c'" in verdict.detail
 
 
 def test_what_says_nothing_is_not_shown_to_any_rater() -> None:
