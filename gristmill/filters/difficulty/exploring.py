@@ -1,4 +1,4 @@
-"""B-STaR's balance of exploring and exploiting: which temperature and which threshold to go on with."""
+"""B-STaR's balance of exploring and exploiting: which temperature and threshold to take next."""
 
 from __future__ import annotations
 
