@@ -114,15 +114,21 @@ class Verify(Verifying, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = Sampled
 
+    turns_back: Annotated[int, Meta(ge=0)] = 0
+    """Which of the model's turns is judged: 0 is the last, 1 the answer before the last follow-up, and so on;
+    worked examples count as turns. A sample that has fewer is left as it is."""
+
     async def __call__(self, sample: Sampled, context: Context) -> Sequence[Sampled]:
         """The sample with its verdict."""
         judge = self.judge(context)
         reference = self.reference_of(sample)
-        if reference is None:
+        turns = [*(m.content for m in sample.messages if m.role == "assistant"), sample.completion]
+        if reference is None or self.turns_back >= len(turns):
             return [sample]
-        verdict = cut_off(sample)
+        # Only the last turn can have been cut off.
+        verdict = None if self.turns_back else cut_off(sample)
         if verdict is None:
-            verdict = await judge(sample.completion, reference)
+            verdict = await judge(turns[-1 - self.turns_back], reference)
         else:
             context.count(verdict)
         return [with_verdict(sample, self.name, verdict)]

@@ -94,6 +94,16 @@ def test_a_sample_that_was_cut_off_is_unparseable_and_counted() -> None:
     assert counted == [made.scores[0].verdict]
 
 
+def test_an_earlier_turn_can_be_judged_whatever_became_of_the_last() -> None:
+    said = (Message("assistant", "It is 5."), Message("user", "Sure?"))
+    two = replace(SAMPLE, messages=(*SAMPLE.messages, *said), finish_reason="length")
+    made, _ = work(Verify(score="first", turns_back=1), two)
+    assert score_of(made, "first") == Score(
+        "first", 0.0, Verdict(Outcome.INCORRECT, 0.0, None, "holds 4", "It is 5.")
+    )
+    assert work(Verify(score="first", turns_back=2), two) == (two, [])
+
+
 def test_both_sides_of_a_pair_are_judged() -> None:
     made, _ = work(VerifyPairs(), PAIR)
     assert [(s.name, s.value) for s in made.scores] == [("chosen_verdict", 1.0), ("rejected_verdict", 0.0)]

@@ -1,4 +1,4 @@
-"""B-STaR's balance of exploring and exploiting: which temperature and which threshold to go on with."""
+"""B-STaR's balance of exploring and exploiting: which temperature and threshold to take next."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class BalanceScore(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         key = key_column(schema, self.by, "balance_score")
         setting = pl.col(key_column(schema, self.setting, "balance_score", keyword=False)).cast(pl.String)
         right = outcome_of(OWN) == "correct"
-        added = value_of(self.score).fill_null(0.0)
+        added = pl.lit(0.0) if self.score is None else value_of(self.score).fill_null(0.0)
         reward = pl.when(outcome_of(OWN).is_in(["correct", "incorrect"])).then(right.cast(pl.Float64) + added)
         rows = frames[0].select(
             setting.fill_null("").alias("setting"),

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Problem, Sampled
+from gristmill.core.schema import schema as problem_columns
 from gristmill.core.shares import pass_at_k, wilson
 from gristmill.core.stages import REJECTED_REASON, Filter, Relation
 from gristmill.filters.tables import PROBLEM, key_column
@@ -29,12 +30,12 @@ def outcome_of(verdict: str) -> pl.Expr:
     return own.struct.field("outcome")
 
 
-def value_of(score: str | None) -> pl.Expr:
+def value_of(score: str) -> pl.Expr:
     """The value of the score of that name; null where there is none."""
     return _named(score, "value")
 
 
-def _named(score: str | None, field: str) -> pl.Expr:
+def _named(score: str, field: str) -> pl.Expr:
     import polars as pl
 
     item = pl.element().struct
@@ -105,11 +106,16 @@ class PassRate(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
             (pl.col("rate") * (1 - pl.col("rate"))).alias("learnability"),
             *(by_counts(what).alias(name) for name, what in columns.items()),
         )
-        own = [] if key == "id" else [key]
-        if "problem" in (*own, *beside):
-            own = [n for n in own if n != "problem_id"]  # it is the problem's own id
         found = ["right", "decided", "undecided", "rate", "low", "high", "learnability"]
         found += [f"pass_at_{k}" for k in self.pass_at]
+        own: list[Any] = [] if key in ("id", "problem_id") else [key]
+        if "problem" in beside:
+            # Whole problems, which can be sampled from again: samples have no level.
+            own += [
+                pl.lit(None, d).alias(n)
+                for n, d in problem_columns(Problem).items()
+                if n not in (*schema, key)
+            ]
         return rows.select(pl.col(key).cast(pl.String).alias("id"), *own, *beside, *found)
 
     def rows_max(self, rows: Sequence[int]) -> int:

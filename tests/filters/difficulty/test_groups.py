@@ -172,6 +172,19 @@ def test_domains_get_their_shares() -> None:
         called(BalanceDomains(by="word", rule="failure"), rows)
 
 
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.none() | st.sampled_from("abc"), max_size=16), st.integers(0, 3))
+def test_equal_domains_have_as_many_rows_whatever_the_order(words: list[str | None], seed: int) -> None:
+    rows = counted(*((None, None, word) for word in words))
+    stage = BalanceDomains(by="word")
+    kept = out(stage, rows, seed=seed)
+    counts = Counter(word for word in words if word is not None)
+    assert Counter(kept["word"].to_list()) == dict.fromkeys(counts, min(counts.values(), default=0))
+    assert len(kept) + len(rejected(stage, rows, seed=seed)) == len(words)
+    assert rejected(stage, kept.lazy(), seed=seed) == {}  # twice is once
+    assert set(out(stage, rows.reverse(), seed=seed)["id"]) == set(kept["id"])
+
+
 def test_domains_by_what_was_measured() -> None:
     def drawn(subject: str, right: int, wrong: int) -> list[Sampled]:
         made = [RIGHT] * right + [WRONG] * wrong

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from table_rows import RIGHT, WRONG, out, rejected, sample, samples
 
+from gristmill.core.contracts import dry_run
 from gristmill.core.errors import RecipeError
-from gristmill.core.records import Sampled, Score
+from gristmill.core.records import Problem, Sampled, Score
+from gristmill.core.schema import from_frame, schema
 from gristmill.core.shares import learnability, pass_at_k, wilson
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.filters import Band, PassRate
@@ -66,6 +68,13 @@ def test_a_cut_off_sample_can_cost_its_group() -> None:
     assert rejected(Band(truncated="reject_group"), rows) == dict.fromkeys(
         ["a/0", "a/1", "a/2"], "band: a sample of the problem was cut off"
     )
+
+
+def test_the_rows_are_problems_that_can_be_sampled_again() -> None:
+    assert schema(Problem).items() <= dict(dry_run("rates", PassRate(), Sampled)).items()
+    rows = samples(*of("a", RIGHT), *of("b", WRONG))
+    made = out(PassRate(), rows)
+    assert from_frame(made.select(list(schema(Problem))), Problem)[1] == Problem("b", "What is b?", "3")
 
 
 def test_the_verdict_of_a_score_counts_where_it_is_named() -> None:
