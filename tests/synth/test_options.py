@@ -45,8 +45,12 @@ RECORDS: dict[type[Struct], Struct] = {
     )
 }
 """A record of every type that a stage reads."""
-REQUIRED = {"implicit_rewards": {"reference": "other"}, "measure": {"scores": {"n": "words"}}}
+REQUIRED: dict[str, dict[str, object]] = {
+    "implicit_rewards": {"reference": "other"},
+    "measure": {"scores": {"n": "words"}},
+}
 REQUIRED["measure_pairs"] = REQUIRED["measure"]
+REQUIRED["score"] = REQUIRED["score_pairs"] = {"scorer": "verifier"}
 """Options without a default."""
 
 
