@@ -20,7 +20,15 @@ from gristmill.core.errors import (
 from gristmill.core.records import Score, score_of
 from gristmill.core.registry import names
 from gristmill.core.stages import Context
-from gristmill.synth.scorers import Answered, PairScorer, ScorePairs, Scorer, ScoreSamples, VerifierScore
+from gristmill.synth.scorers import (
+    Answered,
+    PairScorer,
+    ScorePairs,
+    Scorer,
+    ScoreSamples,
+    VerifierScore,
+    load_scorer,
+)
 from gristmill.testing import check_row_stage, check_scorer, context, pair, sampled
 
 
