@@ -16,6 +16,8 @@ from gristmill.core.engine import Ability, Completion, Engine, Request
 from gristmill.engines.llamacpp.engine import LlamaCpp
 from gristmill.engines.openai import OpenAI, OpenAIEngine
 from gristmill.engines.scripted import ScriptedEngine
+from gristmill.engines.transformers import Transformers
+from gristmill.engines.transformers.causal import TransformersEngine
 from gristmill.engines.vllm.engine import Vllm
 from gristmill.engines.vllm.server import VllmServer, VllmServerEngine
 
@@ -77,11 +79,21 @@ def vllm() -> Engine:
     return Vllm(model=vllm_model.model(), args=vllm_model.ARGS).open()
 
 
+def transformers() -> Engine:
+    for package in ("torch", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"this Python has no {package}: use $GRISTMILL_VLLM_PYTHON -m pytest")
+    return Transformers(model=vllm_model.model(), dtype="float32", context=512).open()
+
+
 ENGINES = [
     scripted,
     *(
         pytest.param(make, marks=[pytest.mark.slow, pytest.mark.xdist_group(group)])
-        for group, makes in (("llamacpp", [llamacpp]), ("vllm", [vllm_server, openai_on_vllm, vllm]))
+        for group, makes in (
+            ("llamacpp", [llamacpp]),
+            ("vllm", [vllm_server, openai_on_vllm, vllm, transformers]),
+        )
         for make in makes
     ),
 ]
@@ -112,6 +124,8 @@ def test_engine(
     runner, engine = opened
     if missing := needs - engine.abilities:
         pytest.skip(f"cannot: {', '.join(missing)}")
+    if check is behaviour.a_schema_is_obeyed and isinstance(engine, TransformersEngine):
+        pytest.skip("it has no grammar, and refuses a request with a schema")
     runner.run(_run(check, engine))
 
 

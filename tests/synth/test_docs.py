@@ -1,4 +1,4 @@
-"""The recipes of the pages on prompts, scores and data for RL load as they are written."""
+"""The recipes of the pages on prompts, scores, scorers and data for RL load as they are written."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from gristmill.pipelines.recipe import from_dict
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["prompts.md", "rl-data.md", "scores.md"])
+@pytest.mark.parametrize("page", ["prompts.md", "rl-data.md", "scores.md", "scorers.md"])
 def test_the_recipes_of_a_page_load(page: str) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     for block in blocks:
         written = yaml.safe_load(block)
         keys = {"stages": written} if isinstance(written, list) else written
         base = {"name": "page", "source": {"path": "rows.jsonl"}, "engine": {"kind": "llamacpp"}}
+        keys = {"stages": [{"stage": "sample"}]} | keys
         assert from_dict(base | keys).engine is not None
     assert blocks

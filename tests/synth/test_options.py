@@ -45,7 +45,10 @@ RECORDS: dict[type[Struct], Struct] = {
     )
 }
 """A record of every type that a stage reads."""
-REQUIRED = {"implicit_rewards": {"reference": "other"}, "measure": {"scores": {"n": "words"}}}
+REQUIRED: dict[str, dict[str, object]] = {
+    "implicit_rewards": {"reference": "other"},
+    "measure": {"scores": {"n": "words"}},
+}
 REQUIRED["measure_pairs"] = REQUIRED["measure"]
 REQUIRED["score"] = REQUIRED["score_pairs"] = {"scorer": "judge"}
 REQUIRED["refine_judge_prompt"] = {"examples": str(Path(__file__).parent / "judged" / "known.jsonl")}

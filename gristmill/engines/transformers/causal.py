@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -80,7 +80,7 @@ class TransformersEngine(LocalEngine):
             found = await self.ask("score", tokens)
             scored = scoring.scored(found, request.prefix, "transformers", len(tokens))
             return [scored, *(replace(scored, prompt_tokens=0) for _ in range(n - 1))]
-        room = getattr(self._loaded.config, "max_position_embeddings", None)
+        room = self.room
         if room is not None and len(tokens) >= room:
             raise RequestRefusedError(
                 f"transformers: {len(tokens)} tokens leave no room in the context of {room}", own=True
@@ -109,9 +109,9 @@ class TransformersEngine(LocalEngine):
             reasoning_logprobs=tokens.reasoning,
         )
 
-    def compute(self, key: Any, items: Sequence[Any]) -> Sequence[Any]:
+    def compute(self, key: Any, items: Sequence[Any], given_up: Callable[[int], bool]) -> Sequence[Any]:
         """A batch of texts to score, or of answers to draw with one way of sampling."""
-        return self._score(items) if key == "score" else self._draw(key[0], items)
+        return self._score(items) if key == "score" else self._draw(key[0], items, given_up)
 
     def _score(self, rows: Sequence[Sequence[int]]) -> list[list[tuple[str, float | None]]]:
         """The tokens of each text, with their log-probabilities; the first has none."""
@@ -127,16 +127,18 @@ class TransformersEngine(LocalEngine):
                 found.append([(self._piece(t), p) for t, p in zip(row, [None, *own], strict=True)])
         return found
 
-    def _draw(self, sampling: Sampling, items: Sequence[_Draw]) -> list[_Drawn]:
+    def _draw(
+        self, sampling: Sampling, items: Sequence[_Draw], given_up: Callable[[int], bool]
+    ) -> list[_Drawn]:
         """An answer for each of the prompts."""
         import torch
 
-        room = getattr(self._loaded.config, "max_position_embeddings", None)
+        room = self.room
         longest = max(len(item.tokens) for item in items)
         most = sampling.max_tokens if room is None else min(sampling.max_tokens, room - longest)
         ids, mask = self.padded([item.tokens for item in items], left=True)
         drawing = RowDraws(sampling, [item.seed for item in items])
-        ends = Ends(sampling.stop, longest, self._decoded)
+        ends = Ends(sampling.stop, longest, self._decoded, given_up)
         with torch.inference_mode():
             made = self._loaded.generate(
                 input_ids=ids,

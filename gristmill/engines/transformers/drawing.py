@@ -86,13 +86,20 @@ class RowDraws:
 
 
 class Ends:
-    """A stopping criterion for each row: one of the texts of ``stop`` is in what it wrote."""
+    """A stopping criterion for each row: a text of ``stop`` is in what it wrote, or it is given up."""
 
-    def __init__(self, stop: Sequence[str], begin: int, decoded: Callable[[Sequence[int]], str]) -> None:
+    def __init__(
+        self,
+        stop: Sequence[str],
+        begin: int,
+        decoded: Callable[[Sequence[int]], str],
+        given_up: Callable[[int], bool],
+    ) -> None:
         """``begin`` is the length of the prompts."""
         self._stop = stop
         self._begin = begin
         self._decoded = decoded
+        self._given_up = given_up
         self._window = max(map(len, stop), default=0) + 8
 
     def __call__(self, input_ids: Any, scores: Any, **further: Any) -> Any:
@@ -100,7 +107,7 @@ class Ends:
         import torch
 
         done = []
-        for row in input_ids:
+        for place, row in enumerate(input_ids):
             text = self._decoded(row[self._begin :][-self._window :].tolist()) if self._stop else ""
-            done.append(any(stop in text for stop in self._stop))
+            done.append(self._given_up(place) or any(stop in text for stop in self._stop))
         return torch.tensor(done, device=input_ids.device)

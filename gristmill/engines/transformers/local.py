@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -20,6 +21,10 @@ class _Waiting(NamedTuple):
     key: Hashable
     item: Any
     future: asyncio.Future[Any]
+
+
+def _given_up(batch: Sequence[_Waiting], place: int) -> bool:
+    return batch[place].future.done()
 
 
 class LocalEngine:
@@ -42,8 +47,17 @@ class LocalEngine:
         """The model, loaded with these arguments of ``from_pretrained``."""
 
     @abstractmethod
-    def compute(self, key: Any, items: Sequence[Any]) -> Sequence[Any]:
-        """The results of a batch, in order; called in a thread, one at a time."""
+    def compute(self, key: Any, items: Sequence[Any], given_up: Callable[[int], bool]) -> Sequence[Any]:
+        """The results of a batch, in order; called in a thread, one at a time. ``given_up`` says of the item
+        at a place whether nobody waits for it any more."""
+
+    @property
+    def room(self) -> int | None:
+        """The most tokens of a conversation with its answer; ``None`` where the model has no limit."""
+        if self._local.context is not None:
+            return self._local.context
+        most: int | None = getattr(self._loaded.config, "max_position_embeddings", None)
+        return most
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._load)
@@ -103,7 +117,8 @@ class LocalEngine:
             self._waiting = [one for one in self._waiting if one not in batch]
             if not batch:
                 continue
-            run = asyncio.to_thread(self.compute, batch[0].key, [one.item for one in batch])
+            given_up = partial(_given_up, batch)
+            run = asyncio.to_thread(self.compute, batch[0].key, [one.item for one in batch], given_up)
             computing = asyncio.ensure_future(run)
             await asyncio.wait((computing,))
             error = computing.exception()
@@ -132,7 +147,7 @@ class LocalEngine:
         except Exception as error:  # of the template: Jinja's, or what it raises itself
             raise RequestRefusedError(f"{self._local.model}: the chat template refuses: {error}") from error
         found: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        most = getattr(self._loaded.config, "max_position_embeddings", None)
+        most = self.room
         if most is not None and len(found) > most:
             raise RequestRefusedError(
                 f"{self._local.model}: {len(found)} tokens are longer than the context of {most}", own=True

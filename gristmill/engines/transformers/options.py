@@ -32,6 +32,9 @@ class LocalModel(ReadingOptions, frozen=True, kw_only=True):
     """Where to compute; ``auto`` takes an accelerator if there is one."""
     batch: Annotated[int, Meta(ge=1)] = 8
     """The most conversations to compute at a time."""
+    context: Annotated[int, Meta(ge=2)] | None = None
+    """The most tokens of a conversation with its answer; ``null`` is what the model was made for. Part of the
+    log's key."""
     trust_remote_code: bool = False
     """Whether Python code that comes with the model is run in this process. Read it first."""
 
@@ -65,6 +68,7 @@ class LocalModel(ReadingOptions, frozen=True, kw_only=True):
         folder = Path(self.model)
         parts = [folder_identity(folder, MODEL_FILES) if folder.is_dir() else self.model, "transformers"]
         parts += [self.revision] if self.revision else []
+        parts += [f"context={self.context}"] if self.context is not None else []
         parts += [f"dtype={self.dtype}"] if self.dtype != "auto" else []
         parts += [f"template={file_identity(Path(self.chat_template))}"] if self.chat_template else []
         if self.chat_template_kwargs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -77,7 +77,9 @@ class TransformersRewardEngine(LocalEngine):
         found = Completion(msgspec.json.encode(rows).decode(), prompt_tokens=len(tokens))
         return [found, *(replace(found, prompt_tokens=0) for _ in range(n - 1))]
 
-    def compute(self, key: Any, items: Sequence[Sequence[int]]) -> list[list[list[float]]]:
+    def compute(
+        self, key: Any, items: Sequence[Sequence[int]], given_up: Callable[[int], bool]
+    ) -> list[list[list[float]]]:
         """One row of numbers for each conversation, or one for each tag in it."""
         import torch
 

@@ -15,6 +15,8 @@ from paths import ROOT, TESTS
 from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.engines import Transformers, TransformersReward
 
+pytestmark = pytest.mark.timeout(600)
+
 PROGRAM = TESTS / "engines" / "transformers" / "tiny_engines.py"
 
 

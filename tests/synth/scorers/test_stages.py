@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gristmill.core.contracts import check_part
+from gristmill.core.contracts import check_made, check_part
 from gristmill.core.engine import Message
 from gristmill.core.errors import (
     RecipeError,
@@ -18,8 +18,17 @@ from gristmill.core.errors import (
     TransientError,
 )
 from gristmill.core.records import Score, score_of
+from gristmill.core.registry import names
 from gristmill.core.stages import Context
-from gristmill.synth.scorers import Answered, PairScorer, ScorePairs, Scorer, ScoreSamples, VerifierScore
+from gristmill.synth.scorers import (
+    Answered,
+    PairScorer,
+    ScorePairs,
+    Scorer,
+    ScoreSamples,
+    VerifierScore,
+    load_scorer,
+)
 from gristmill.testing import check_row_stage, check_scorer, context, pair, sampled
 
 
@@ -139,6 +148,30 @@ def test_a_verdict_is_a_score_and_an_undecided_one_has_no_value() -> None:
 def test_a_scorer_that_there_is_not_is_an_error_before_anything_runs(given: Any, said: str) -> None:
     with pytest.raises(RecipeError, match=said.replace("?", r"\?")):
         ScoreSamples(scorer=given)
+
+
+REQUIRED: dict[str, dict[str, Any]] = {
+    "attributes": {"weights": {"a": 1.0}},
+    "density_ratio": {"weak": "w"},
+    "ensemble": {"scores": ["a", "b"]},
+    "ensemble_pairs": {"scores": ["a", "b"]},
+    "features": {"features": {"a": {"measure": "words"}}},
+    "implicit": {"reference": "r"},
+    "internal_judge": {"reference": "r"},
+}
+"""Options without a default, of the scorers that have some."""
+
+
+def test_every_scorer_says_what_it_needs_costs_and_writes() -> None:
+    for name in names("scorers"):
+        found = load_scorer({"kind": name, **REQUIRED.get(name, {})})
+        check_made("scorers", name, found)
+        alone = not isinstance(found, PairScorer)
+        stage: Any = (ScoreSamples if alone else ScorePairs)(scorer={"kind": name, **REQUIRED.get(name, {})})
+        cost = stage.estimate(sampled() if alone else pair())
+        assert cost is not None and cost.rows_max == 1, name
+        assert bool(cost.completions_max) == bool(found.needs or found.uses), name
+        assert found.names("s")[0].startswith("s"), name
 
 
 def test_a_scorer_keeps_its_contract() -> None:
