@@ -301,9 +301,9 @@ def ordered(seed: int, pairs: int, rate: float) -> Outcome:
         "length_margin": at.longer,
     }
     levels = [
-        curating.Level("verdict_margin"),
-        curating.Level("rm0", margin=0.3),
-        curating.Level("length_margin", lower_is_better=True),
+        curating.HierarchyLevel("verdict_margin"),
+        curating.HierarchyLevel("rm0", margin=0.3),
+        curating.HierarchyLevel("length_margin", lower_is_better=True),
     ]
     return outcome(at, curating.Hierarchy(levels=levels), pair_table(at, more))
 

@@ -25,7 +25,7 @@ class Disagreements(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Keep the pairs on which scorers disagree, or those on which they agree.
 
     They agree if all find the same side better, which includes the label where ``with_label`` is set. A tie,
-    or a score that is missing, is no agreement.
+    or a score that is missing, does not count as agreement.
     """
 
     reads: ClassVar[type[Struct]] = Pair
