@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,10 +146,16 @@ ENSEMBLE = [f"rm{i}" for i in range(10)]
 Method = Callable[[int, int, float], Outcome]
 
 
+@lru_cache(maxsize=64)
+def _labelled(seed: int, pairs: int, rate: float) -> tuple[World, pl.LazyFrame]:
+    at = world(seed, pairs, rate)
+    return at, pair_table(at)
+
+
 def _plain(stage: Filter | Relation) -> Method:
     def measured(seed: int, pairs: int, rate: float) -> Outcome:
-        at = world(seed, pairs, rate)
-        return outcome(at, stage, pair_table(at))
+        at, rows = _labelled(seed, pairs, rate)
+        return outcome(at, stage, rows)
 
     return measured
 
@@ -294,9 +301,9 @@ def ordered(seed: int, pairs: int, rate: float) -> Outcome:
         "length_margin": at.longer,
     }
     levels = [
-        curating.Level("verdict_margin"),
-        curating.Level("rm0", margin=0.3),
-        curating.Level("length_margin", lower_is_better=True),
+        curating.HierarchyLevel("verdict_margin"),
+        curating.HierarchyLevel("rm0", margin=0.3),
+        curating.HierarchyLevel("length_margin", lower_is_better=True),
     ]
     return outcome(at, curating.Hierarchy(levels=levels), pair_table(at, more))
 
@@ -550,8 +557,9 @@ def scale_one(folder: Path, sides: bool) -> None:
     files = sorted(folder.glob("part-*.parquet"))
     scorers = [f"rm{k}" if sides else f"rm{k}_margin" for k in range(10)]
     stage = curating.Strength(scorers=scorers, drop=0.1, flip=0.2, soften=0.4)
+    pl.Config.set_streaming_chunk_size(8192)  # rows in memory at once, of which each has ten scores or more
     began, used = time.perf_counter(), time.process_time()
-    stage([pl.scan_parquet(files)], 0).sink_parquet(folder / "out.parquet")
+    stage([pl.scan_parquet(files)], 0).sink_parquet(folder / "out.parquet", row_group_size=20_000)
     rows = pl.scan_parquet(folder / "out.parquet").select(pl.len()).collect().item()
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     seconds, cpu = time.perf_counter() - began, time.process_time() - used

@@ -371,7 +371,11 @@ def test_needs_uses_verifiers_and_inputs_have_types() -> None:
 
 
 def test_every_part_of_ours_keeps_its_contract() -> None:
-    needed = {"where": {"condition": "id = 'x'"}, "head": {"rows": 1}, "take": {"rows": 1}}
+    needed: dict[str, dict[str, Any]] = {
+        "where": {"condition": "id = 'x'"},
+        "disagreements": {"scorers": ["a"]},
+    }
+    needed |= dict.fromkeys(("head", "take"), {"rows": 1})
     for group in GROUPS:
         for name in names(group):
             part = find(group, name)

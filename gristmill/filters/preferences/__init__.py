@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gristmill.filters.preferences.critiques import stance
     from gristmill.filters.preferences.cycles import Cycles
     from gristmill.filters.preferences.disagreements import Adjudicate, Disagreements, Ruling
-    from gristmill.filters.preferences.hierarchy import Hierarchy, Level
+    from gristmill.filters.preferences.hierarchy import Hierarchy, HierarchyLevel
     from gristmill.filters.preferences.noise import LabelNoise
     from gristmill.filters.preferences.peer_review import PeerReview
     from gristmill.filters.preferences.scores import PairScores, read_scores
@@ -34,8 +34,8 @@ __all__ = [
     "Cycles",
     "Disagreements",
     "Hierarchy",
+    "HierarchyLevel",
     "LabelNoise",
-    "Level",
     "PairScores",
     "PeerReview",
     "Ruling",
@@ -63,7 +63,7 @@ __getattr__, __dir__ = lazily(
         "Disagreements": ".disagreements",
         "Hierarchy": ".hierarchy",
         "LabelNoise": ".noise",
-        "Level": ".hierarchy",
+        "HierarchyLevel": ".hierarchy",
         "PairScores": ".scores",
         "PeerReview": ".peer_review",
         "Ruling": ".disagreements",

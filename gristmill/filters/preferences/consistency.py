@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from gristmill.core.errors import GristmillError
-from gristmill.core.records import Pair
+from gristmill.core.records import Pair, Sampled
 from gristmill.core.stages import Relation
-from gristmill.filters.preferences.scores import curated, read_scores
+from gristmill.filters.preferences.scores import curated, read_scores, require_columns
 from gristmill.filters.tables import key_column
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ class Consistency(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     with scores), which belong together by problem. Pairs get the score ``consistency`` and ``flip`` 1 - C.
     """
 
-    reads: ClassVar[type[Struct]] = Pair
     inputs: ClassVar[tuple[int, int | None]] = (2, 2)
 
     scorers: Annotated[list[str], Meta(min_length=2, max_length=2)]
@@ -56,6 +55,8 @@ class Consistency(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         import numpy as np
 
         pairs, samples = frames
+        require_columns(pairs, Pair, Pair.__struct_fields__, "consistency: the first table")
+        require_columns(samples, Sampled, ("id", "scores"), "consistency: the second table")
         key = key_column(samples.collect_schema(), "problem", "consistency")
         of_problem = self._by_problem(samples.select(key).collect()[key].to_list(), samples)
         problems = pairs.select("problem_id").collect()["problem_id"].to_list()

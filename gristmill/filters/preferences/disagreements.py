@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.records import Pair
 from gristmill.core.stages import Filter, Relation
-from gristmill.filters.preferences.scores import curated, read_scores, said
+from gristmill.filters.preferences.scores import curated, read_scores, require_columns, said
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,7 +25,7 @@ class Disagreements(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Keep the pairs on which scorers disagree, or those on which they agree.
 
     They agree if all find the same side better, which includes the label where ``with_label`` is set. A tie,
-    or a score that is missing, is no agreement.
+    or a score that is missing, does not count as agreement.
     """
 
     reads: ClassVar[type[Struct]] = Pair
@@ -77,7 +77,6 @@ class Adjudicate(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True
     those that contradict each other.
     """
 
-    reads: ClassVar[type[Struct]] = Pair
     inputs: ClassVar[tuple[int, int | None]] = (2, 2)
 
     without: Literal["reject", "keep"] = "reject"
@@ -88,6 +87,8 @@ class Adjudicate(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True
         import polars as pl
 
         pairs, rulings = frames
+        require_columns(pairs, Pair, Pair.__struct_fields__, "adjudicate: the first table")
+        require_columns(rulings, Ruling, ("id", "first", "second", "better"), "adjudicate: the second table")
         word = pl.col("better").str.strip_chars().str.to_lowercase()
         ruled = rulings.select("id", "first", "second", word.alias("word")).filter(
             (pl.col("word") != "").fill_null(False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-class Level(Struct, frozen=True, forbid_unknown_fields=True):
+class HierarchyLevel(Struct, frozen=True, forbid_unknown_fields=True):
     """One score of the hierarchy."""
 
     scorer: str
@@ -41,7 +41,7 @@ class Hierarchy(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True)
     reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct] | None] = None
 
-    levels: Annotated[list[Level], Meta(min_length=1)]
+    levels: Annotated[list[HierarchyLevel], Meta(min_length=1)]
     """The scores, the most important first."""
     against: Against = "drop"
     """What becomes of pairs whose rejected side is better: ``drop``, ``flip`` or ``keep``."""

@@ -15,9 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gristmill.core.errors import GristmillError
+from msgspec import Struct
+
+from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.prompts import fields
 from gristmill.core.registry import suggest
+from gristmill.core.schema import schema
 from gristmill.core.stages import REJECTED_REASON
 
 if TYPE_CHECKING:
@@ -96,21 +99,37 @@ def read_scores(frame: pl.LazyFrame, scorers: Sequence[str], where: str) -> Pair
         name for s in scorers for name in (side_score("chosen", s), side_score("rejected", s), s) if name
     ]
     names = list(dict.fromkeys(names))
-    blocks: list[Numbers] = []
+    blocks: dict[str, list[Numbers]] = {name: [] for name in names}
     seen: set[str] = set()
     height = 0
     while True:
         block = frame.select("scores").slice(height, _BLOCK).collect()["scores"]
         height += block.len()
-        blocks.append(_block(block, names, seen))
+        found = _block(block, names, seen)
+        # Most names are of no score: one column of NaN does for all of them.
+        none = np.full(block.len(), np.nan)
+        for i, name in enumerate(names):
+            blocks[name].append(none if np.isnan(found[:, i]).all() else found[:, i].copy())
         if block.len() < _BLOCK:
             break
-    table = np.concatenate(blocks)
-    found = PairScores(height, {name: table[:, i] for i, name in enumerate(names)}, frozenset(seen))
+    nothing = np.full(height, np.nan)
+    values = {name: np.concatenate(parts) if name in seen else nothing for name, parts in blocks.items()}
+    scores = PairScores(height, values, frozenset(seen))
     for scorer in scorers if height else ():
-        if np.isnan(found.margin(scorer)).all():
-            raise _nothing_from(scorer, found.seen, where)
-    return found
+        if np.isnan(scores.margin(scorer)).all():
+            raise _nothing_from(scorer, scores.seen, where)
+    return scores
+
+
+def require_columns(frame: pl.LazyFrame, record: type[Struct], columns: Sequence[str], where: str) -> None:
+    """``RecipeError`` unless ``frame``, an input of ``where``, has these columns of ``record``."""
+    there, wanted = frame.collect_schema(), schema(record)
+    for name in columns:
+        if there.get(name) != wanted[name]:
+            raise RecipeError(
+                f"{where} lacks the column {name!r} of a {record.__name__}.",
+                remedy=f"It has: {', '.join(there)}. Give 'from' its inputs in order.",
+            )
 
 
 def _block(scores: pl.Series, names: Sequence[str], seen: set[str]) -> Numbers:

@@ -26,8 +26,8 @@ from gristmill.filters.preferences import (
     Cycles,
     Disagreements,
     Hierarchy,
+    HierarchyLevel,
     LabelNoise,
-    Level,
     PeerReview,
     Ruling,
     Strength,
@@ -205,7 +205,7 @@ STAGES: list[Filter | Relation] = [
     Agreement(scorers=SCORERS),
     Agreement(scorers=SCORERS, against="flip"),
     Uncertainty(passes=["a", "c"]),
-    Hierarchy(levels=[Level("c", 0.3), Level("a")], against="flip"),
+    Hierarchy(levels=[HierarchyLevel("c", 0.3), HierarchyLevel("a")], against="flip"),
     WeakLabels(scorer="a"),
     PeerReview(scorers=["a", "c"], select="either"),
     Disagreements(scorers=SCORERS),
@@ -247,3 +247,10 @@ def test_applied_twice_is_applied_once(stage: Relation, rows: list[Pair]) -> Non
     if isinstance(stage, Strength):  # a share of fewer pairs is softened; the choice of pairs is the same
         once, twice = once.drop("flip"), twice.drop("flip")
     pl.testing.assert_frame_equal(twice.drop("scores"), once.drop("scores"))
+
+
+def test_inputs_in_another_order_are_refused_with_what_to_do() -> None:
+    rows, ruled = table(pair("p")), answered([pair("p")], {})
+    with pytest.raises(RecipeError, match="the first table lacks the column 'problem_id'") as caught:
+        out(Adjudicate(), ruled, rows)
+    assert "in order" in str(caught.value.remedy)

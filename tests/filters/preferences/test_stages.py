@@ -16,8 +16,8 @@ from gristmill.filters.preferences import (
     Agreement,
     Consistency,
     Hierarchy,
+    HierarchyLevel,
     LabelNoise,
-    Level,
     PeerReview,
     Strength,
     Uncertainty,
@@ -140,7 +140,7 @@ def test_peer_review_keeps_what_both_find_easy_the_easiest_first() -> None:
 
 
 def test_the_first_score_that_tells_the_sides_apart_decides() -> None:
-    levels = [Level("right", 0.5), Level("length", 10, lower_is_better=True)]
+    levels = [HierarchyLevel("right", 0.5), HierarchyLevel("length", 10, lower_is_better=True)]
     rows = [
         scored("first", {"chosen_right": 1, "rejected_right": 0, "chosen_length": 90, "rejected_length": 5}),
         scored("second", {"chosen_right": 1, "rejected_right": 1, "chosen_length": 5, "rejected_length": 90}),
