@@ -199,8 +199,11 @@ def test_a_later_prompt_may_name_what_retrieve_adds(tmp_path: Path) -> None:
         ],
     }
     (tmp_path / "recipe.yaml").write_text(json.dumps(told))
-    summary = run(tmp_path / "recipe.yaml", runs=tmp_path / "runs", log=tmp_path / "log.sqlite", quiet=True)
-    assert [(stage.name, stage.rows_out) for stage in summary.stages][2:] == [("retrieve", 1), ("sample", 1)]
+    made = run(tmp_path / "recipe.yaml", runs=tmp_path / "runs", log=tmp_path / "log.sqlite", quiet=True)
+    assert [(stage.name, stage.rows_out) for stage in made.summary.stages][2:] == [
+        ("retrieve", 1),
+        ("sample", 1),
+    ]
     told["stages"][1]["prompt"] = "{pasages} {problem}"  # type: ignore[index]
     (tmp_path / "recipe.yaml").write_text(json.dumps(told))
     with pytest.raises(RecipeError, match="pasages"):
