@@ -200,6 +200,8 @@ class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct] | None] = None
     """The record that comes out. ``None``: of a filter the input's own, of a relation what a run on empty
     frames shows."""
+    adds: ClassVar[frozenset[str]] = frozenset()
+    """The keys that it puts into ``meta``, which prompts of later stages may name."""
 
     def measured(self, kept: pl.DataFrame, /) -> Mapping[str, Sequence[int]]:
         """Whole numbers that ``kept``, the rows that came out, show: by a name, for each row that has one.

@@ -13,13 +13,15 @@ from gristmill.pipelines.recipe import from_dict
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["prompts.md", "rl-data.md", "scores.md", "scorers.md"])
+@pytest.mark.parametrize("page", ["prompts.md", "rag.md", "rl-data.md", "scores.md", "scorers.md"])
 def test_the_recipes_of_a_page_load(page: str) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     for block in blocks:
         written = yaml.safe_load(block)
         keys = {"stages": written} if isinstance(written, list) else written
-        base = {"name": "page", "source": {"path": "rows.jsonl"}, "engine": {"kind": "llamacpp"}}
+        base = {"name": "page", "engine": {"kind": "llamacpp"}}
+        if "sources" not in keys:
+            base |= {"source": {"path": "rows.jsonl"}}
         keys = {"stages": [{"stage": "sample"}]} | keys
         assert from_dict(base | keys).engine is not None
     assert blocks

@@ -46,6 +46,11 @@ class GraphNode(Struct, frozen=True):
         return self.stage if isinstance(self.stage, RowStage) else None
 
     @property
+    def asks(self) -> bool:
+        """Whether it is a row stage that asks a model."""
+        return (stage := self.row_stage) is not None and bool(stage.needs or stage.uses)
+
+    @property
     def table_stage(self) -> Filter | Relation | None:
         """The stage, if it is called with whole tables."""
         return self.stage if isinstance(self.stage, Filter | Relation) else None

@@ -8,7 +8,7 @@ from itertools import islice
 from gristmill.core.errors import InputError, RecipeError, RunError
 from gristmill.core.prompts import fields, unknown_places
 from gristmill.core.stages import Rejection
-from gristmill.pipelines.recipe.graph import Graph
+from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.sources import source as reading
 from gristmill.pipelines.sources.source import Source
 
@@ -30,11 +30,16 @@ def check_places(graph: Graph, sources: Mapping[str, Source]) -> None:
         columns: set[str] | None = set(graph.nodes[node.inputs[0]].writes.__struct_fields__)
         for i in graph.ancestors(index):
             above = graph.nodes[i]
-            found = _columns(sources[above.name]) if above.stage is None else above.writes.__struct_fields__
+            found = _columns(sources[above.name]) if above.stage is None else _written(above)
             columns = None if columns is None or found is None else {*columns, *found}
         for place in unknown_places(stage, columns):
             error = place.error()
             raise RecipeError(f"stage {node.name!r}: {error.message}", remedy=error.remedy)
+
+
+def _written(node: GraphNode) -> set[str]:
+    """The fields of what a stage writes, and the keys that it says it ``adds`` to ``meta``."""
+    return {*node.writes.__struct_fields__, *getattr(node.stage, "adds", ())}
 
 
 def _columns(source: Source) -> set[str] | None:

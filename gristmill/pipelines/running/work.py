@@ -213,7 +213,9 @@ class Work(Observer[None]):
         """Open the files of what streams."""
         nodes = self.graph.nodes
         source = nodes[root].stage is None and root in self.sources
-        self._of_table = root not in self.sources and root not in self.given
+        of_table = root not in self.sources and root not in self.given
+        # What asks no model costs nothing more: the rows that were paid for come to their end.
+        self._of_table = of_table and any(nodes[i].asks for i in members)
         self.at = self._label(members or [root])
         self.done, self.total = 0, None if source else self.counts[root].rows_out
         self.source = nodes[root].name if source else ""
@@ -257,7 +259,7 @@ class Work(Observer[None]):
         run = self._runs[node]
         try:
             call = run.stage(record, run.context.about(record))
-            if self._cut_off is not None:
+            if self._cut_off is not None and self.graph.nodes[node].asks:
                 call = asyncio.wait_for(call, max(0.0, self._cut_off - time.monotonic()))
             results = await call
             kept, rejected = checked(run.name, run.stage, record, results, (run.makes, run.writes))
@@ -358,8 +360,9 @@ class Work(Observer[None]):
         counts.rows_out = kept.height
         assert node.table_stage is not None
         for name, values in node.table_stage.measured(kept).items():
-            counts.measured[name] = len(values)
-            counts.totals[name] = sum(values)
+            if values:
+                counts.measured[name] = len(values)
+                counts.totals[name] = sum(values)
         for piece in rejected.iter_slices(self._part_rows):
             dropped = [Rejection(*row) for row in piece.rows()]
             writer.add_dropped(dropped)

@@ -45,6 +45,7 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     inputs: ClassVar[tuple[int, int | None]] = (2, 2)
+    adds: ClassVar[frozenset[str]] = frozenset((PASSAGES, GOLD, RECALL))
 
     top_k: Annotated[int, Meta(ge=1, le=1000)] = 3
     """The most passages that are found for a question."""
@@ -56,8 +57,10 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     query: str = "problem"
     """The column of the first table that holds the question, or another text to search for."""
     gold: tuple[str, ...] = (GOLD, PASSAGES)
-    """Columns (or keys of ``meta``) that may hold the list of ids of the passages that answer a question; the
-    first that does is read."""
+    """Columns (or keys of ``meta``) that may hold the ids of the passages that answer a question, a list or
+    one id; the first that does is read."""
+    titles: bool = True
+    """Whether a passage is found by its title too."""
     keep_gold: bool = False
     """Whether passages that a question names are given to it even where they are not found, in the place of
     the last ones that are."""
@@ -89,7 +92,8 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"retrieve: the column {column!r} is {questions.schema[column]}, not text.",
                 remedy="Set 'query' to the column that holds the question.",
             )
-        texts = [f"{one.get('title', '')}\n{one['text']}" for one in stock.shown]
+        titles = [f"{one.get('title', '')}\n" if self.titles else "" for one in stock.shown]
+        texts = [title + one["text"] for title, one in zip(titles, stock.shown, strict=True)]
         rank = index(texts, self.by, self.embedding, self.top_k + self._near)
         metas: list[str] = []
         reasons: list[str | None] = []
@@ -132,6 +136,8 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The numbers of the passages that a question names; ``None`` where it does not say."""
         for name in self.gold:
             held = row[name] if name in row else meta.get(name)
+            if isinstance(held, str) and held in stock.numbers:
+                return [stock.numbers[held]]
             if isinstance(held, list) and all(isinstance(one, str) for one in held):
                 if missing := [one for one in held if one not in stock.numbers]:
                     raise RowRejected("retrieve: names a passage that is not there", f"{missing[0]!r}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +20,8 @@ from gristmill.core.passages import passages
 from gristmill.core.prompts import RowValues, fill
 from gristmill.core.records import Passage, Problem
 from gristmill.core.schema import from_frame, to_frame
+from gristmill.pipelines.recipe.recipe import load
+from gristmill.pipelines.running.runner import run
 from gristmill.synth.rag import Retrieve
 from gristmill.synth.rag.index import load_encoder
 from gristmill.verifiers.grounding import Grounding
@@ -169,3 +173,38 @@ def test_what_cannot_rank_is_an_error_before_anything_is_read(monkeypatch: pytes
     load_encoder.cache_clear()
     with pytest.raises(RecipeError, match="not installed"):
         called(Retrieve(by="embedding", embedding="letters"), asked("bridge"), stock())
+
+
+def test_one_id_names_a_passage_and_a_title_may_be_left_out_of_the_search() -> None:
+    named = asked("The Harrow", document="river")
+    assert meta_of(Retrieve(gold=("document",)), named)["gold"] == ["river"]
+    titled = to_frame([Passage("t", "It leaves at noon.", "The ferry")], Passage).lazy()
+    assert out(Retrieve(), asked("When is the ferry?"), titled).height == 1
+    assert out(Retrieve(titles=False), asked("When is the ferry?"), titled).is_empty()
+
+
+def test_a_later_prompt_may_name_what_retrieve_adds(tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text('{"id": "q", "problem": "How long is the river?"}\n')
+    (tmp_path / "passages.jsonl").write_text('{"id": "r", "text": "The river is long."}\n')
+    told = {
+        "name": "adds",
+        "engine": {"kind": "scripted", "replies": [{"texts": ["It is."]}]},
+        "sources": {
+            "questions": {"path": str(tmp_path / "questions.jsonl")},
+            "passages": {"path": str(tmp_path / "passages.jsonl"), "reads": "passages"},
+        },
+        "stages": [
+            {"stage": "retrieve", "from": ["questions", "passages"]},
+            {"stage": "sample", "prompt": "{passages} {problem}"},
+        ],
+    }
+    (tmp_path / "recipe.yaml").write_text(json.dumps(told))
+    made = run(tmp_path / "recipe.yaml", runs=tmp_path / "runs", log=tmp_path / "log.sqlite", quiet=True)
+    assert [(stage.name, stage.rows_out) for stage in made.summary.stages][2:] == [
+        ("retrieve", 1),
+        ("sample", 1),
+    ]
+    told["stages"][1]["prompt"] = "{pasages} {problem}"  # type: ignore[index]
+    (tmp_path / "recipe.yaml").write_text(json.dumps(told))
+    with pytest.raises(RecipeError, match="pasages"):
+        load(tmp_path / "recipe.yaml")
