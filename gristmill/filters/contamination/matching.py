@@ -152,13 +152,16 @@ class Index:
 
 
 def same_answer(item: Item, answer: str | None) -> bool | None:
-    """Whether an answer is the item's: written alike, or equal under the verifier ``math``."""
+    """Whether an answer is the item's: written alike, or equal under the verifier ``math``.
+
+    ``None`` where either has none, and where the item came as hashes and is not written alike.
+    """
     if not item.answer or not answer or not (said := answer_hash(answer)):
         return None
     if said == item.answer:
         return True
     if not item.gold:
-        return False
+        return None
     verdict = verify(f"\\boxed{{{bare(answer)}}}", bare(item.gold))
     return verdict.outcome == Outcome.CORRECT if verdict.decided else None
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gristmill.filters.contamination.candidates import HALF, Candidate, Finder
 from gristmill.filters.contamination.matching import Evidence, Index, Text, Way, same_answer, text_of, way
@@ -16,6 +16,7 @@ from gristmill.filters.duplicates.semantic import encoder
 if TYPE_CHECKING:
     import polars as pl
 
+T = TypeVar("T")
 _SHOWN = 200
 """Characters of either text that are shown as evidence."""
 _EMBEDDED = 4096
@@ -48,7 +49,8 @@ class Search:
     def find(self, texts: pl.Series, answers: Sequence[str | None]) -> list[Found | None]:
         """Of each text the item that it holds, the surest where there are several."""
         found: list[Found | None] = []
-        for piece, candidates in _ahead(pieces(texts), self._finder.candidates):
+        both = ((piece, self._finder.candidates(piece)) for piece in _ahead(pieces(texts)))
+        for piece, candidates in _ahead(both):
             start = len(found)
             found += [None] * len(piece.texts)
             for text, several in groupby(candidates, key=lambda candidate: candidate.text):
@@ -98,19 +100,12 @@ class Search:
         return found
 
 
-def _ahead(
-    source: Iterator[Piece], candidates: Callable[[Piece], list[Candidate]]
-) -> Iterator[tuple[Piece, list[Candidate]]]:
-    """Each piece with its candidates; those of the next are found in a thread meanwhile."""
-
-    def following() -> tuple[Piece, list[Candidate]] | None:
-        piece = next(source, None)
-        return None if piece is None else (piece, candidates(piece))
-
+def _ahead(source: Iterator[T]) -> Iterator[T]:
+    """The items of ``source``, of which the next is made in a thread meanwhile."""
     with ThreadPoolExecutor(1) as executor:
-        waiting = executor.submit(following)
+        waiting = executor.submit(next, source, None)
         while (ready := waiting.result()) is not None:
-            waiting = executor.submit(following)
+            waiting = executor.submit(next, source, None)
             yield ready
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
@@ -15,6 +17,17 @@ from gristmill.filters.tables import CONVERSATION, compared, key_column
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+@lru_cache(maxsize=2)
+def _search(*references: tuple[str, int]) -> Search:
+    """The search in these references, each with the time of its last change."""
+    return Search(load(name for name, _ in references))
+
+
+def _stamp(reference: str) -> int:
+    path = Path(reference)
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 class Decontaminate(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,7 +79,7 @@ class Decontaminate(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         rows = frame.select(
             text=compared(schema, self.text, "decontaminate"), answer=answer.cast(pl.String)
         ).collect()
-        search = Search(load(self.references))
+        search = _search(*((name, _stamp(name)) for name in self.references))
         texts, answers = rows["text"].fill_null(""), rows["answer"].to_list()
         found = search.find(texts, answers)
         if self.semantic is not None and self.model is not None:
