@@ -88,14 +88,27 @@ def by_datatrove(texts: list[str]) -> list[int]:
     from datatrove.data import Document
     from datatrove.pipeline.dedup import MinhashDedupBuckets, MinhashDedupCluster, MinhashDedupSignature
     from datatrove.pipeline.dedup.minhash import MinhashConfig, MinhashDedupFilter
+    from datatrove.utils.hashing import HashConfig
     from datatrove.utils.logging import logger
-    from datatrove.utils.word_tokenizers import WhitespaceTokenizer
+    from datatrove.utils.word_tokenizers import WordTokenizer
+
+    class Spaces(WordTokenizer):
+        """Its tokenizer of English needs spaCy; this one costs less."""
+
+        def word_tokenize(self, text: str) -> list[str]:
+            return text.split()
+
+        def sent_tokenize(self, text: str) -> list[str]:
+            return [text]
+
+        def span_tokenize(self, text: str) -> list[tuple[int, int]]:
+            return [(0, len(text))]
 
     logger.remove()
-    config = MinhashConfig()
+    config = MinhashConfig(hash_config=HashConfig(hash_fc="sha1"))
     with tempfile.TemporaryDirectory() as folder:
         documents = (Document(text=text, id=str(i)) for i, text in enumerate(texts))
-        MinhashDedupSignature(f"{folder}/s", config, WhitespaceTokenizer()).run(documents, 0, 1)
+        MinhashDedupSignature(f"{folder}/s", config, Spaces()).run(documents, 0, 1)
         for bucket in range(config.num_buckets):
             MinhashDedupBuckets(f"{folder}/s", f"{folder}/b", config=config).run(
                 None, bucket, config.num_buckets

@@ -37,7 +37,9 @@ class Decontaminate(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     than 13 words is there as a whole. ``renumbered``: the item with other numbers. ``reworded``: the item's
     things, numbers and, where both are known, its answer, in other words. LaTeX, Unicode and plain writing
     are one notation. What is shared is weighted by its rarity among the items, so that words of a template
-    count for little. Whether a row is dropped depends on itself and the references alone.
+    count for little. That rewordings pass overlap of n-grams, and that models learn from them all the same,
+    was shown in arXiv 2311.04850; its remedy, a model that is asked about each pair, is not used. Whether a
+    row is dropped depends on itself and the references alone.
     """
 
     references: Annotated[list[str], Meta(min_length=1)]

@@ -24,7 +24,7 @@ RECALL = 0.99
 """A pair at the threshold is a candidate with at least this probability (one further above, with more)."""
 LEADERS = 16
 """A text is compared with so many of its bucket, the first in order: a full bucket costs linear time."""
-_CHUNK = 10_000
+_CHUNK = 2_000
 """Texts whose hashes, and four times as many pairs that are compared, at a time."""
 _GOLDEN = 0x9E3779B97F4A7C15
 _SEED = 1

@@ -14,7 +14,7 @@ from gristmill.filters.duplicates.minhash import Pairs, similar_pairs
 from gristmill.filters.duplicates.semantic import same_meaning
 from gristmill.filters.expressions import evaluate
 from gristmill.filters.tables import CONVERSATION, compared, key_column
-from gristmill.filters.words import mixed
+from gristmill.filters.words import lowered, mixed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -131,8 +131,8 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         twins: dict[int, Twin] = {}
         rows = rows.drop_nulls("text")
-        said = pl.col("text").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ")
-        first = pl.col("place").first().over("key", said.str.strip_chars())
+        said = lowered(rows["text"]).str.replace_all(r"\s+", " ").str.strip_chars().alias("said")
+        first = pl.col("place").first().over("key", said)
         rows = rows.with_columns(first=first)
         for place, best in rows.filter(pl.col("first") != pl.col("place")).select("place", "first").rows():
             twins[place] = Twin(best, "exact duplicate", 1.0)
