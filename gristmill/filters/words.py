@@ -19,7 +19,7 @@ CHUNK = 5_000
 """Texts whose words are in memory as text at a time."""
 
 
-class Words(NamedTuple):
+class WordColumns(NamedTuple):
     """The words of some texts, in order: ``text`` and ``word`` are as long as there are words."""
 
     text: NDArray[np.int64]
@@ -50,7 +50,7 @@ def lowered(texts: pl.Series) -> pl.Series:
     return texts.str.to_lowercase()
 
 
-def words(texts: pl.Series, pattern: str) -> Iterator[tuple[pl.Series, Words]]:
+def words(texts: pl.Series, pattern: str) -> Iterator[tuple[pl.Series, WordColumns]]:
     """What ``pattern`` finds in the lower-case texts (NFC), a piece of at most ``CHUNK`` texts at a time.
 
     Each comes with its texts as they were; positions count from the first of them.
@@ -66,7 +66,7 @@ def words(texts: pl.Series, pattern: str) -> Iterator[tuple[pl.Series, Words]]:
         codes = found["word"].cast(pl.Enum(vocabulary)).to_physical()
         yield (
             own,
-            Words(
+            WordColumns(
                 found["text"].to_numpy().astype("int64"),
                 codes.to_numpy().astype("int64"),
                 vocabulary.to_list(),

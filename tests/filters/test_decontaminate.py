@@ -18,7 +18,7 @@ from gristmill.core.records import Problem
 from gristmill.core.schema import to_frame
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON
 from gristmill.filters import Decontaminate
-from gristmill.filters.contamination import Search, load, save_hashed
+from gristmill.filters.contamination import ItemSearch, load, save_hashed
 from gristmill.filters.contamination.candidates import windows
 from gristmill.filters.contamination.reference import answer_hash
 from gristmill.filters.contamination.tokens import plain, stem
@@ -189,7 +189,7 @@ def test_meaning_finds_only_what_has_the_same_answer(monkeypatch: pytest.MonkeyP
             )
 
     monkeypatch.setattr("gristmill.filters.contamination.search.encoder", lambda model, where: Letters())
-    search = Search(load([reference]))
+    search = ItemSearch(load([reference]))
     scrambled = [" ".join(reversed(BAKER.split()))] * 3
     found = search.by_meaning(scrambled, ["12", "13", None], 0.95, "m")
     assert [one and one.item.name for one in found] == ["bench/q0", None, None]

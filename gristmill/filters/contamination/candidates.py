@@ -6,7 +6,7 @@ from math import log2
 from typing import Any, NamedTuple
 
 from gristmill.filters.contamination.matching import GRAMS, Index
-from gristmill.filters.contamination.tokens import Piece
+from gristmill.filters.contamination.tokens import TokenPiece
 from gristmill.filters.words import spread
 
 WORDS = 0.3
@@ -71,7 +71,7 @@ class Postings:
         return *np.divmod(cell, self.items), share
 
 
-class Candidate(NamedTuple):
+class PossibleItem(NamedTuple):
     """An item that a text may hold, by their positions, and where in the text, if words alone say so."""
 
     text: int
@@ -94,16 +94,16 @@ class Finder:
         self._least = np.maximum(WORDS, BITS / np.maximum(self.words.total, 1e-9))
         self.grams = Postings([item.grams for item in index.items], index.grams)
 
-    def candidates(self, piece: Piece) -> list[Candidate]:
+    def candidates(self, piece: TokenPiece) -> list[PossibleItem]:
         """The items that each text of the piece may hold, in the order of the texts."""
         items, texts = len(self.index.items), len(piece.texts)
         step = max(_CELLS // max(items, 1), 1)
-        found: list[Candidate] = []
+        found: list[PossibleItem] = []
         for start in range(0, texts, step):
             found += self._among(piece, start, min(start + step, texts))
         return found
 
-    def _among(self, piece: Piece, start: int, end: int) -> list[Candidate]:
+    def _among(self, piece: TokenPiece, start: int, end: int) -> list[PossibleItem]:
         import numpy as np
 
         runs = slice(int(piece.gram_cuts[start]), int(piece.gram_cuts[end]))
@@ -120,7 +120,7 @@ class Finder:
         totals = np.concatenate([self.grams.total[by_runs], self.words.total[by_words]])
         rank = np.concatenate([of_runs, of_words]) * np.sqrt(totals)
         return [
-            Candidate(start + int(texts[at]), int(items[at]), int(places[at]) if places[at] >= 0 else None)
+            PossibleItem(start + int(texts[at]), int(items[at]), int(places[at]) if places[at] >= 0 else None)
             for at in _largest(texts, items, places >= 0, rank)
         ]
 

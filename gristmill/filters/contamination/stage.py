@@ -12,7 +12,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
 from gristmill.filters.contamination.matching import Way
 from gristmill.filters.contamination.reference import load
-from gristmill.filters.contamination.search import Search
+from gristmill.filters.contamination.search import ItemSearch
 from gristmill.filters.tables import CONVERSATION, compared, key_column
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 @lru_cache(maxsize=2)
-def _search(*references: tuple[str, int]) -> Search:
+def _search(*references: tuple[str, int]) -> ItemSearch:
     """The search in these references, each with the time of its last change."""
-    return Search(load(name for name, _ in references))
+    return ItemSearch(load(name for name, _ in references))
 
 
 def _stamp(reference: str) -> int:

@@ -47,7 +47,7 @@ def bands(threshold: float) -> Bands:
     return next((b for b in fitting if b.recall(threshold) >= RECALL), Bands(HASHES, 1))
 
 
-class Pairs(NamedTuple):
+class SimilarPairs(NamedTuple):
     """Pairs of texts by their positions, ``first`` before ``second`` in order, with their similarity."""
 
     first: NDArray[np.int64]
@@ -57,7 +57,7 @@ class Pairs(NamedTuple):
 
 def similar_pairs(
     features: Features, threshold: float, *, even: bool = False, keys: NDArray[np.uint64] | None = None
-) -> Pairs:
+) -> SimilarPairs:
     """The pairs of texts whose weighted Jaccard similarity, common weight by all weight, is at least
     ``threshold``; a pair at the threshold is missed with at most 1 % chance.
 
@@ -71,7 +71,7 @@ def similar_pairs(
         first, second = first[same], second[same]
     alike = similarities(features, weights, first, second)
     found = alike >= threshold
-    return Pairs(first[found], second[found], alike[found])
+    return SimilarPairs(first[found], second[found], alike[found])
 
 
 def similarities(features: Features, weights: Any, first: Any, second: Any) -> Any:
