@@ -26,7 +26,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gristmill.filters.contamination import Found, Item, Search, load
+from gristmill.filters.contamination import HeldItem, ItemSearch, ReferenceItem, load
 
 CASES = Path(__file__).with_name("contamination_cases.jsonl")
 PLANTED = 400
@@ -85,7 +85,9 @@ def renumbered(text: str, rng: random.Random) -> str:
     return re.sub(r"\d+", other, text)
 
 
-def planted(items: Sequence[Item], between: Sequence[str], rng: random.Random) -> dict[str, list[Row]]:
+def planted(
+    items: Sequence[ReferenceItem], between: Sequence[str], rng: random.Random
+) -> dict[str, list[Row]]:
     """The rows of each kind that are made by a rule."""
     long = [i for i, item in enumerate(items) if item.length >= 13]
     short = [i for i, item in enumerate(items) if 3 <= item.length < 13]
@@ -106,7 +108,7 @@ def planted(items: Sequence[Item], between: Sequence[str], rng: random.Random) -
     }
 
 
-def by_hand(items: Sequence[Item]) -> dict[str, list[Row]]:
+def by_hand(items: Sequence[ReferenceItem]) -> dict[str, list[Row]]:
     """The rows written by hand."""
     start = {"gsm8k": 0, "math500": sum(item.name.startswith("gsm8k") for item in items)}
     made: dict[str, list[Row]] = {"reworded": [], "other notation": [], "clean": []}
@@ -120,7 +122,7 @@ def by_hand(items: Sequence[Item]) -> dict[str, list[Row]]:
 class Ngrams:
     """Overlap of 13-grams as it is usual: lower-case words, any 13 in a row; shorter items as a whole."""
 
-    def __init__(self, items: Sequence[Item], size: int = 13) -> None:
+    def __init__(self, items: Sequence[ReferenceItem], size: int = 13) -> None:
         self.size = size
         self.known: dict[tuple[str, ...], set[int]] = {}
         self.sizes = {size}
@@ -145,16 +147,18 @@ class Ngrams:
         }
 
 
-def ours(search: Search, rows: Sequence[Row], answers: bool) -> list[Found | None]:
+def ours(search: ItemSearch, rows: Sequence[Row], answers: bool) -> list[HeldItem | None]:
     """What is found in each row."""
     texts = pl.Series([row[0] for row in rows], dtype=pl.String)
     return search.find(texts, [row[1] if answers else None for row in rows])
 
 
-def recall(items: Sequence[Item], kinds: dict[str, list[Row]], listed: bool) -> dict[bool, list[int]]:
+def recall(
+    items: Sequence[ReferenceItem], kinds: dict[str, list[Row]], listed: bool
+) -> dict[bool, list[int]]:
     """Print how many planted rows are found as what they are; with and without answers the numbers of rows
     found as that, and as another item."""
-    search, ngrams = Search(items), Ngrams(items)
+    search, ngrams = ItemSearch(items), Ngrams(items)
     totals = {True: [0, 0], False: [0, 0]}
     print("| recall of | rows | gristmill | without answers | 13-grams |\n|---|---|---|---|---|")
     for name, rows in kinds.items():
@@ -177,9 +181,11 @@ def recall(items: Sequence[Item], kinds: dict[str, list[Row]], listed: bool) -> 
     return totals
 
 
-def false_alarms(items: Sequence[Item], cleans: dict[str, list[Row]], listed: bool) -> dict[bool, int]:
+def false_alarms(
+    items: Sequence[ReferenceItem], cleans: dict[str, list[Row]], listed: bool
+) -> dict[bool, int]:
     """Print how many clean rows are taken for an item; the number with and without answers."""
-    search, ngrams = Search(items), Ngrams(items)
+    search, ngrams = ItemSearch(items), Ngrams(items)
     totals = {True: 0, False: 0}
     print("\n| taken for an item | rows | gristmill | without answers | 13-grams |\n|---|---|---|---|---|")
     for name, rows in cleans.items():
@@ -196,7 +202,7 @@ def false_alarms(items: Sequence[Item], cleans: dict[str, list[Row]], listed: bo
         kept, rest = list(items[half::2]), items[1 - half :: 2]
         rows = [(item.text, item.gold or None, None) for item in rest]
         for at, answers in enumerate((True, False)):
-            found = ours(Search(kept), rows, answers)
+            found = ours(ItemSearch(kept), rows, answers)
             counts[at] += sum(one is not None for one in found)
             _list(rows, found, listed)
         other = Ngrams(kept)
@@ -205,18 +211,18 @@ def false_alarms(items: Sequence[Item], cleans: dict[str, list[Row]], listed: bo
     return {True: totals[True] + counts[0], False: totals[False] + counts[1]}
 
 
-def _list(rows: Sequence[Row], found: Sequence[Found | None], listed: bool) -> None:
+def _list(rows: Sequence[Row], found: Sequence[HeldItem | None], listed: bool) -> None:
     for row, one in zip(rows, found, strict=True):
         if listed and one is not None:
             print(f"    {one.way}: {one.told(row[0])}")
 
 
-def speed(items: Sequence[Item], texts: Sequence[str], rows: int) -> None:
+def speed(items: Sequence[ReferenceItem], texts: Sequence[str], rows: int) -> None:
     """Time a table of ``rows`` rows, each with a number of its own so that no two are the same."""
     rng = random.Random(1)
     table = pl.Series([f"{rng.choice(texts)} ({i})" for i in range(rows)])
     words = sum(len(text.split()) for text in table.head(10_000)) / min(rows, 10_000)
-    search = Search(items)
+    search = ItemSearch(items)
     wall, cpu = time.perf_counter(), time.process_time()
     held = sum(one is not None for one in search.find(table, [None] * rows))
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from gristmill.core.records import Problem, Sampled, Score
 from gristmill.core.schema import to_frame
-from gristmill.core.stages import REJECTED_REASON, Filter, Relation
+from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter, Relation
 from gristmill.core.verdicts import Outcome, Verdict
 
 RIGHT, WRONG = Verdict(Outcome.CORRECT, 1.0, "3", "equal"), Verdict(Outcome.INCORRECT, 0.0, "4", "equal")
@@ -54,7 +54,8 @@ def out(stage: Filter | Relation, *frames: pl.LazyFrame, seed: int = 0) -> pl.Da
     made = called(stage, *frames, seed=seed)
     if REJECTED_REASON not in made.columns:
         return made
-    return made.filter(pl.col(REJECTED_REASON).is_null()).drop(REJECTED_REASON)
+    kept = made.filter(pl.col(REJECTED_REASON).is_null())
+    return kept.drop(REJECTED_REASON, REJECTED_DETAIL, strict=False)
 
 
 def rejected(stage: Filter | Relation, *frames: pl.LazyFrame, seed: int = 0) -> dict[str, str]:

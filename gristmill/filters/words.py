@@ -15,11 +15,11 @@ UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}"
 """Scripts without spaces between words: each of their characters is a word."""
 LETTERS = rf"[{UNSPACED}]|[\p{{L}}\p{{M}}--[{UNSPACED}]]+"
 """The pattern of a word of letters."""
-CHUNK = 20_000
+CHUNK = 5_000
 """Texts whose words are in memory as text at a time."""
 
 
-class Words(NamedTuple):
+class WordColumns(NamedTuple):
     """The words of some texts, in order: ``text`` and ``word`` are as long as there are words."""
 
     text: NDArray[np.int64]
@@ -40,7 +40,17 @@ def series(texts: Sequence[str]) -> pl.Series:
         return pl.Series("text", whole, dtype=pl.String)
 
 
-def words(texts: pl.Series, pattern: str) -> Iterator[tuple[pl.Series, Words]]:
+def lowered(texts: pl.Series) -> pl.Series:
+    """The texts in lower case and NFC, which only what is not ASCII takes time for."""
+    import numpy as np
+
+    other = np.flatnonzero((texts.str.len_bytes() != texts.str.len_chars()).fill_null(False).to_numpy())
+    if len(other):
+        texts = texts.clone().scatter(other, texts.gather(other).str.normalize("NFC"))
+    return texts.str.to_lowercase()
+
+
+def words(texts: pl.Series, pattern: str) -> Iterator[tuple[pl.Series, WordColumns]]:
     """What ``pattern`` finds in the lower-case texts (NFC), a piece of at most ``CHUNK`` texts at a time.
 
     Each comes with its texts as they were; positions count from the first of them.
@@ -49,14 +59,14 @@ def words(texts: pl.Series, pattern: str) -> Iterator[tuple[pl.Series, Words]]:
 
     for start in range(0, len(texts), CHUNK):
         own = texts.slice(start, CHUNK)
-        piece = own.str.normalize("NFC").str.to_lowercase()
+        piece = lowered(own)
         found = pl.DataFrame({"text": pl.Series(range(len(piece)), dtype=pl.UInt32), "word": piece})
         found = found.with_columns(pl.col("word").str.extract_all(pattern)).explode("word").drop_nulls()
         vocabulary = found["word"].unique().sort()
         codes = found["word"].cast(pl.Enum(vocabulary)).to_physical()
         yield (
             own,
-            Words(
+            WordColumns(
                 found["text"].to_numpy().astype("int64"),
                 codes.to_numpy().astype("int64"),
                 vocabulary.to_list(),

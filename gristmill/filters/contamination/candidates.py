@@ -6,7 +6,7 @@ from math import log2
 from typing import Any, NamedTuple
 
 from gristmill.filters.contamination.matching import GRAMS, Index
-from gristmill.filters.contamination.tokens import Piece
+from gristmill.filters.contamination.tokens import TokenPiece
 from gristmill.filters.words import spread
 
 WORDS = 0.3
@@ -20,6 +20,8 @@ MOST = 3
 """A text is compared closely with so many items at most, those with the largest shares."""
 _CELLS = 1 << 19
 """Texts times items that are counted at a time: so many numbers stay near the processor."""
+_SPARSE = 16
+"""Where so many times fewer cells are met than there are, they are sorted, not counted in a table."""
 _COMMON = 0.1
 """A word that more than this share of the items have finds nothing."""
 
@@ -43,24 +45,33 @@ class Postings:
         self.total = total
         self.items = len(sets)
 
-    def shares(self, text: Any, value: Any, texts: int) -> Any:
-        """Of each of ``texts`` texts the share of each item that its distinct features have."""
+    def shared(self, text: Any, value: Any, texts: int, least: Any) -> tuple[Any, Any, Any]:
+        """The texts and items of which a text's distinct features are at least ``least`` of the item's, and
+        that share, in the order of texts and items. ``least`` is a number or one for each item."""
         import numpy as np
 
         if not len(self.values):
-            return np.zeros((texts, self.items))
+            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
         at = np.minimum(np.searchsorted(self.values, value), len(self.values) - 1)
         known = self.values[at] == value
-        text, at = text[known], at[known]
-        cells = np.unique(text * len(self.values) + at)  # each feature once for each text
-        text, at = np.divmod(cells, len(self.values))
+        # Each feature once for each text.
+        text, at = np.divmod(np.unique(text[known] * len(self.values) + at[known]), len(self.values))
         counts = self.starts[at + 1] - self.starts[at]
         place = spread(self.starts[at], counts)
-        cell = np.repeat(text, counts) * self.items + self.item[place]
-        return np.bincount(cell, self.share[place], minlength=texts * self.items).reshape(texts, self.items)
+        cell, share = np.repeat(text, counts) * self.items + self.item[place], self.share[place]
+        if len(cell) * _SPARSE < texts * self.items:
+            cell, inverse = np.unique(cell, return_inverse=True)
+            share = np.bincount(inverse, share, minlength=len(cell))
+            found = np.flatnonzero(share >= np.broadcast_to(least, self.items)[cell % self.items])
+            cell, share = cell[found], share[found]
+        else:
+            dense = np.bincount(cell, share, minlength=texts * self.items).reshape(texts, self.items)
+            cell = np.flatnonzero(dense >= least)
+            share = dense.reshape(-1)[cell]
+        return *np.divmod(cell, self.items), share
 
 
-class Candidate(NamedTuple):
+class PossibleItem(NamedTuple):
     """An item that a text may hold, by their positions, and where in the text, if words alone say so."""
 
     text: int
@@ -83,38 +94,33 @@ class Finder:
         self._least = np.maximum(WORDS, BITS / np.maximum(self.words.total, 1e-9))
         self.grams = Postings([item.grams for item in index.items], index.grams)
 
-    def candidates(self, piece: Piece) -> list[Candidate]:
+    def candidates(self, piece: TokenPiece) -> list[PossibleItem]:
         """The items that each text of the piece may hold, in the order of the texts."""
         items, texts = len(self.index.items), len(piece.texts)
         step = max(_CELLS // max(items, 1), 1)
-        found: list[Candidate] = []
+        found: list[PossibleItem] = []
         for start in range(0, texts, step):
             found += self._among(piece, start, min(start + step, texts))
         return found
 
-    def _among(self, piece: Piece, start: int, end: int) -> list[Candidate]:
+    def _among(self, piece: TokenPiece, start: int, end: int) -> list[PossibleItem]:
         import numpy as np
 
         runs = slice(int(piece.gram_cuts[start]), int(piece.gram_cuts[end]))
-        by_run = self.grams.shares(piece.gram_text[runs] - start, piece.grams[runs], end - start)
+        run_text = piece.gram_text[runs] - start
+        text, by_runs, of_runs = self.grams.shared(run_text, piece.grams[runs], end - start, GRAMS)
         own = slice(int(piece.cuts[start]), int(piece.cuts[end]))
         at, window, first = windows(piece.cuts[start : end + 1])
         word = np.tile(piece.word[own], 2)[at]
-        by_window = self.words.shares(window, word, int(first[-1]))
-        window, by_words = np.nonzero(by_window >= self._least)
-        text, by_runs = np.nonzero(by_run >= GRAMS)
+        window, by_words, of_words = self.words.shared(window, word, int(first[-1]), self._least)
         texts = np.concatenate([text, np.searchsorted(first, window, side="right") - 1])
         items = np.concatenate([by_runs, by_words])
         places = np.concatenate([np.full(len(text), -1), (window - first[texts[len(text) :]]) * HALF])
         # By what is shared, not by its share alone: a short item of usual words is soon shared.
-        rank = np.concatenate(
-            [
-                by_run[text, by_runs] * np.sqrt(self.grams.total[by_runs]),
-                by_window[window, by_words] * np.sqrt(self.words.total[by_words]),
-            ]
-        )
+        totals = np.concatenate([self.grams.total[by_runs], self.words.total[by_words]])
+        rank = np.concatenate([of_runs, of_words]) * np.sqrt(totals)
         return [
-            Candidate(start + int(texts[at]), int(items[at]), int(places[at]) if places[at] >= 0 else None)
+            PossibleItem(start + int(texts[at]), int(items[at]), int(places[at]) if places[at] >= 0 else None)
             for at in _largest(texts, items, places >= 0, rank)
         ]
 

@@ -8,8 +8,8 @@ from math import log2
 from typing import Literal, NamedTuple
 
 from gristmill.core.verdicts import Outcome
-from gristmill.filters.contamination.reference import Item, answer_hash, bare
-from gristmill.filters.contamination.tokens import SIZE, Piece
+from gristmill.filters.contamination.reference import ReferenceItem, answer_hash, bare
+from gristmill.filters.contamination.tokens import SIZE, TokenPiece
 from gristmill.verifiers.math import verify
 
 Way = Literal["verbatim", "embedded", "short", "renumbered", "reworded"]
@@ -21,7 +21,7 @@ _ROOM = 1.5
 """The stretch of a text that is compared is at most so many times as long as the item, and six words."""
 
 
-class Text(NamedTuple):
+class TextWords(NamedTuple):
     """The words of one text, the n-grams at each place, and its answer, if it is known."""
 
     words: list[int]
@@ -29,10 +29,10 @@ class Text(NamedTuple):
     grams: list[int]
     answer: str | None = None
 
-    def part(self, start: int, end: int) -> Text:
+    def part(self, start: int, end: int) -> TextWords:
         """The text between two of its words."""
         start = max(start, 0)
-        return Text(self.words[start:end], self.numbers[start:end], self.grams[start:end], self.answer)
+        return TextWords(self.words[start:end], self.numbers[start:end], self.grams[start:end], self.answer)
 
 
 class Evidence(NamedTuple):
@@ -59,7 +59,7 @@ class Evidence(NamedTuple):
 class Index:
     """Items with the rarity of what they are made of."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[ReferenceItem]) -> None:
         self.items = items
         self.total = max(len(items), _BACKGROUND)
         self.words = self._rarity(item.words for item in items)
@@ -74,7 +74,7 @@ class Index:
         df = Counter(value for one in sets for value in one)
         return {value: max(log2(self.total / n), 0.5) for value, n in df.items()}
 
-    def evidence(self, text: Text, item: Item) -> Evidence:
+    def evidence(self, text: TextWords, item: ReferenceItem) -> Evidence:
         """The most that a stretch of ``text`` holds of ``item``."""
         start, end = self._stretch(text, item)
         grams = set(text.grams[start : max(end - SIZE + 1, start)])
@@ -105,7 +105,7 @@ class Index:
             things,
         )
 
-    def possible(self, numbers: set[int], item: Item, *, answered: bool) -> bool:
+    def possible(self, numbers: set[int], item: ReferenceItem, *, answered: bool) -> bool:
         """Whether a text with these numbers, and with an answer or not, can be a rewording of the item."""
         if len(item.numbers) < 2:
             return True
@@ -121,7 +121,7 @@ class Index:
         total = sum(weights[v] for v in whole)
         return sum(weights[v] for v in part) / total if total else 0.0
 
-    def _stretch(self, text: Text, item: Item) -> tuple[int, int]:
+    def _stretch(self, text: TextWords, item: ReferenceItem) -> tuple[int, int]:
         """Where in the text most of the item is, by the rarity of its words, numbers and n-grams."""
         most = int(_ROOM * item.length) + 6
         if len(text.words) <= most:
@@ -151,19 +151,22 @@ class Index:
         return at_best[0], min(at_best[1], len(text.words))
 
 
-def same_answer(item: Item, answer: str | None) -> bool | None:
-    """Whether an answer is the item's: written alike, or equal under the verifier ``math``."""
+def same_answer(item: ReferenceItem, answer: str | None) -> bool | None:
+    """Whether an answer is the item's: written alike, or equal under the verifier ``math``.
+
+    ``None`` where either has none, and where the item came as hashes and is not written alike.
+    """
     if not item.answer or not answer or not (said := answer_hash(answer)):
         return None
     if said == item.answer:
         return True
     if not item.gold:
-        return False
+        return None
     verdict = verify(f"\\boxed{{{bare(answer)}}}", bare(item.gold))
     return verdict.outcome == Outcome.CORRECT if verdict.decided else None
 
 
-class Bounds(NamedTuple):
+class LeastShared(NamedTuple):
     """What makes a rewording: least values of ``figures``, of ``bits``, and of ``all`` times ``only``."""
 
     figures: float
@@ -177,11 +180,15 @@ class Bounds(NamedTuple):
         )
 
 
-REWORDED = {True: Bounds(0.4, 15, 0.1), None: Bounds(0.7, 20, 0.13), False: Bounds(0.8, 25, 0.35)}
+REWORDED = {
+    True: LeastShared(0.4, 15, 0.1),
+    None: LeastShared(0.7, 20, 0.13),
+    False: LeastShared(0.8, 25, 0.35),
+}
 """By whether the answer is the item's: a rewording keeps numbers and answer, and names most of the things."""
-INSIDE = Bounds(0.7, 28, 0.25)
+INSIDE = LeastShared(0.7, 28, 0.25)
 """Besides, in a text of more than ``_LONG`` times the item's words, where something like it is soon found."""
-WORDLESS = Bounds(1.0, 35, 0.4)
+WORDLESS = LeastShared(1.0, 35, 0.4)
 """Of an item with fewer than two numbers, where these can say nothing."""
 GRAMS = 0.6
 """The share of an item's n-grams from which its text is there."""
@@ -192,7 +199,7 @@ BITS = 18.0
 _LONG = 2.5
 
 
-def way(found: Evidence, item: Item, text: Text) -> Way | None:
+def way(found: Evidence, item: ReferenceItem, text: TextWords) -> Way | None:
     """How a text holds the item by this evidence; ``None`` where it does not."""
     length, short = len(text.words), item.length < SHORT
     whole = found.grams >= 0.99 and found.figures >= 0.99 and length <= item.length + 4
@@ -212,8 +219,8 @@ def way(found: Evidence, item: Item, text: Text) -> Way | None:
     return "reworded" if sure else None
 
 
-def text_of(piece: Piece, at: int, answer: str | None) -> Text:
+def text_of(piece: TokenPiece, at: int, answer: str | None) -> TextWords:
     """One text of a piece."""
     own = piece.span(at)
     words, numbers, grams = piece.word[own], piece.number[own], piece.grams[piece.gram_span(at)]
-    return Text(words.tolist(), numbers.tolist(), grams.tolist(), answer)
+    return TextWords(words.tolist(), numbers.tolist(), grams.tolist(), answer)

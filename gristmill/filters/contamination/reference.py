@@ -25,7 +25,7 @@ _ANSWER_WORD = re.compile(r"\\[a-z]+|\d[\d,]*(?:\.\d+)?|\.\d+|[^\W\d_]+|[^\w\s,;
 _HASHED = frozenset(["item", "length", "words", "function", "numbers", "grams", "answer"])
 
 
-class Item(Struct, frozen=True):
+class ReferenceItem(Struct, frozen=True):
     """One item of a reference set, as 32-bit hashes; ``text`` is empty for a set that came as hashes.
 
     ``words`` are its words without numbers, ``function`` those of them that tell nothing, ``numbers`` its
@@ -44,15 +44,17 @@ class Item(Struct, frozen=True):
     gold: str = ""
 
 
-def items(texts: Sequence[str], names: Sequence[str], answers: Sequence[str | None]) -> Iterator[Item]:
-    """The items of these texts; those without a word are left out."""
+def items(
+    texts: Sequence[str], names: Sequence[str], answers: Sequence[str | None]
+) -> Iterator[ReferenceItem]:
+    """The items of these texts; those that have no words are left out."""
     at = 0
     for piece in pieces(series(texts)):
         for text in range(len(piece.texts)):
             own, gold = piece.span(text), answers[at] or ""
             word, number = piece.word[own], piece.number[own]
             if len(word):
-                yield Item(
+                yield ReferenceItem(
                     names[at],
                     len(word),
                     frozenset(word[~number].tolist()),
@@ -77,18 +79,18 @@ def answer_hash(answer: str) -> int:
     return (int(hashes(["\x1f".join(words)])[0]) >> 32) or 1 if any(words) else 0
 
 
-def load(references: Iterable[str]) -> list[Item]:
+def load(references: Iterable[str]) -> list[ReferenceItem]:
     """The items of reference sets: names of shipped ones, files, and folders of files or of ``datasets``.
 
     ``RecipeError`` for one that is not there, or in which no text is found.
     """
-    found: list[Item] = []
+    found: list[ReferenceItem] = []
     for reference in references:
         found += _load(reference)
     return found
 
 
-def _load(reference: str) -> list[Item]:
+def _load(reference: str) -> list[ReferenceItem]:
     path = Path(reference)
     shipped = SHIPPED / f"{reference}.parquet"
     if not path.exists():
@@ -149,7 +151,7 @@ def _table(path: Path) -> pl.DataFrame:
     return table
 
 
-def _items(table: pl.DataFrame, name: str) -> list[Item]:
+def _items(table: pl.DataFrame, name: str) -> list[ReferenceItem]:
     import polars as pl
 
     if set(table.columns) == _HASHED:
@@ -181,7 +183,7 @@ def _said(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def save_hashed(found: Iterable[Item], path: Path) -> None:
+def save_hashed(found: Iterable[ReferenceItem], path: Path) -> None:
     """Write items without their texts, as hashes; ``load`` reads the file."""
     import polars as pl
 
@@ -195,6 +197,8 @@ def save_hashed(found: Iterable[Item], path: Path) -> None:
     frame.write_parquet(path, compression="zstd", compression_level=19)
 
 
-def _from_row(row: dict[str, Any]) -> Item:
+def _from_row(row: dict[str, Any]) -> ReferenceItem:
     words, function, grams = (frozenset(row[name]) for name in ("words", "function", "grams"))
-    return Item(row["item"], row["length"], words, function, tuple(row["numbers"]), grams, row["answer"])
+    return ReferenceItem(
+        row["item"], row["length"], words, function, tuple(row["numbers"]), grams, row["answer"]
+    )

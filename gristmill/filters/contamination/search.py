@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from gristmill.filters.contamination.candidates import HALF, Candidate, Finder
-from gristmill.filters.contamination.matching import Evidence, Index, Text, Way, same_answer, text_of, way
-from gristmill.filters.contamination.reference import Item
-from gristmill.filters.contamination.tokens import Piece, pieces
+from gristmill.filters.contamination.candidates import HALF, Finder, PossibleItem
+from gristmill.filters.contamination.matching import (
+    Evidence,
+    Index,
+    TextWords,
+    Way,
+    same_answer,
+    text_of,
+    way,
+)
+from gristmill.filters.contamination.reference import ReferenceItem
+from gristmill.filters.contamination.tokens import TokenPiece, pieces
 from gristmill.filters.duplicates.semantic import encoder
 
 if TYPE_CHECKING:
     import polars as pl
 
+T = TypeVar("T")
 _SHOWN = 200
 """Characters of either text that are shown as evidence."""
 _EMBEDDED = 4096
 """Texts whose embeddings are compared at a time."""
 
 
-class Found(NamedTuple):
+class HeldItem(NamedTuple):
     """An item that a text holds, how, and by what evidence."""
 
-    item: Item
+    item: ReferenceItem
     way: Way
     evidence: Evidence
 
@@ -38,17 +47,18 @@ class Found(NamedTuple):
         return f"{self.item.name} ({shares}); here: {own!r}{beside}"
 
 
-class Search:
+class ItemSearch:
     """Looks for the items of reference sets in texts."""
 
-    def __init__(self, items: Sequence[Item]) -> None:
+    def __init__(self, items: Sequence[ReferenceItem]) -> None:
         self.index = Index(items)
         self._finder = Finder(self.index)
 
-    def find(self, texts: pl.Series, answers: Sequence[str | None]) -> list[Found | None]:
+    def find(self, texts: pl.Series, answers: Sequence[str | None]) -> list[HeldItem | None]:
         """Of each text the item that it holds, the surest where there are several."""
-        found: list[Found | None] = []
-        for piece, candidates in _ahead(pieces(texts), self._finder.candidates):
+        found: list[HeldItem | None] = []
+        both = ((piece, self._finder.candidates(piece)) for piece in _ahead(pieces(texts)))
+        for piece, candidates in _ahead(both):
             start = len(found)
             found += [None] * len(piece.texts)
             for text, several in groupby(candidates, key=lambda candidate: candidate.text):
@@ -56,13 +66,13 @@ class Search:
         return found
 
     def _held(
-        self, piece: Piece, at: int, answer: str | None, candidates: Iterable[Candidate]
-    ) -> Found | None:
+        self, piece: TokenPiece, at: int, answer: str | None, candidates: Iterable[PossibleItem]
+    ) -> HeldItem | None:
         """The surest of the candidates that a text holds."""
         own = piece.span(at)
         numbers = set(piece.word[own][piece.number[own]].tolist())
-        text: Text | None = None
-        best: Found | None = None
+        text: TextWords | None = None
+        best: HeldItem | None = None
         for _, position, place in candidates:
             item = self.index.items[position]
             # Where only words are shared, a rewording can be there, and about there.
@@ -72,20 +82,20 @@ class Search:
             part = text if place is None else text.part(place - item.length, place + 2 * HALF + item.length)
             evidence = self.index.evidence(part, item)
             kind = way(evidence, item, text)
-            if kind is not None and _surer(found := Found(item, kind, evidence), best):
+            if kind is not None and _surer(found := HeldItem(item, kind, evidence), best):
                 best = found
         return best
 
     def by_meaning(
         self, texts: Sequence[str], answers: Sequence[str | None], threshold: float, model: str
-    ) -> list[Found | None]:
+    ) -> list[HeldItem | None]:
         """Of each text the item that means most nearly the same, if the cosine similarity of their embeddings
         is at least ``threshold`` and the answer is the item's."""
         import numpy as np
 
         embed = encoder(model, "decontaminate")
         items = [item for item in self.index.items if item.text]
-        found: list[Found | None] = [None] * len(texts)
+        found: list[HeldItem | None] = [None] * len(texts)
         theirs = _unit(embed.encode([item.text for item in items])) if items else np.empty((0, 1))
         for start in range(0, len(texts) if items else 0, _EMBEDDED):
             own = _unit(embed.encode(list(texts[start : start + _EMBEDDED])))
@@ -94,23 +104,16 @@ class Search:
                 near = float(alike[at, item])
                 if near >= threshold and same_answer(items[item], answers[start + at]):
                     evidence = Evidence(0.0, near, near, near, 0.0, 0.0, 0.0, 0.0)
-                    found[start + at] = Found(items[item], "reworded", evidence)
+                    found[start + at] = HeldItem(items[item], "reworded", evidence)
         return found
 
 
-def _ahead(
-    source: Iterator[Piece], candidates: Callable[[Piece], list[Candidate]]
-) -> Iterator[tuple[Piece, list[Candidate]]]:
-    """Each piece with its candidates; those of the next are found in a thread meanwhile."""
-
-    def following() -> tuple[Piece, list[Candidate]] | None:
-        piece = next(source, None)
-        return None if piece is None else (piece, candidates(piece))
-
+def _ahead(source: Iterator[T]) -> Iterator[T]:
+    """The items of ``source``, of which the next is made in a thread meanwhile."""
     with ThreadPoolExecutor(1) as executor:
-        waiting = executor.submit(following)
+        waiting = executor.submit(next, source, None)
         while (ready := waiting.result()) is not None:
-            waiting = executor.submit(following)
+            waiting = executor.submit(next, source, None)
             yield ready
 
 
@@ -120,11 +123,11 @@ def _unit(vectors: Any) -> Any:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
-def _surer(one: Found, other: Found | None) -> bool:
+def _surer(one: HeldItem, other: HeldItem | None) -> bool:
     return other is None or _rank(one) > _rank(other)
 
 
-def _rank(found: Found) -> tuple[bool, float]:
+def _rank(found: HeldItem) -> tuple[bool, float]:
     evidence = found.evidence
     return found.way != "reworded", evidence.bits * (evidence.grams + evidence.all + evidence.figures)
 

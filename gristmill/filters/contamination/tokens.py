@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from gristmill.filters.words import LETTERS, Words, grams, hashes, words
+from gristmill.filters.words import LETTERS, WordColumns, grams, hashes, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,7 +85,7 @@ def stem(word: str) -> str:
 FUNCTION_STEMS = frozenset(plain(word)[0] for word in FUNCTION_WORDS)
 
 
-class Piece(NamedTuple):
+class TokenPiece(NamedTuple):
     """The words of some texts in order: of each the text it is in, its 32-bit hash, whether it is a number,
     and whether it is a word that tells nothing. Those of text ``i`` are ``cuts[i]:cuts[i + 1]``.
 
@@ -112,13 +112,13 @@ class Piece(NamedTuple):
         return slice(int(self.gram_cuts[text]), int(self.gram_cuts[text + 1]))
 
 
-def pieces(texts: pl.Series) -> Iterator[Piece]:
+def pieces(texts: pl.Series) -> Iterator[TokenPiece]:
     """The words of many texts in the one notation, some thousand texts at a time."""
     for own, found in words(texts, PATTERN):
         yield _piece(own, found)
 
 
-def _piece(own: pl.Series, found: Words) -> Piece:
+def _piece(own: pl.Series, found: WordColumns) -> TokenPiece:
     import numpy as np
 
     known = [plain(word) for word in found.vocabulary]
@@ -134,4 +134,4 @@ def _piece(own: pl.Series, found: Words) -> Piece:
     cuts = np.searchsorted(text, places)
     gram_cuts = np.searchsorted(inside, places)
     run = (runs >> np.uint64(32)).astype(np.uint32)
-    return Piece(own, text, code[word], number, function & ~number, cuts, inside, run, gram_cuts)
+    return TokenPiece(own, text, code[word], number, function & ~number, cuts, inside, run, gram_cuts)

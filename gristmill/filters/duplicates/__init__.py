@@ -9,14 +9,14 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.filters.duplicates.features import Features, feature_sets
     from gristmill.filters.duplicates.groups import near_duplicates
-    from gristmill.filters.duplicates.minhash import Bands, Pairs, bands, similar_pairs, similarities
+    from gristmill.filters.duplicates.minhash import Bands, SimilarPairs, bands, similar_pairs, similarities
     from gristmill.filters.duplicates.stage import Dedupe
 
 __all__ = [
     "Bands",
     "Dedupe",
     "Features",
-    "Pairs",
+    "SimilarPairs",
     "bands",
     "feature_sets",
     "near_duplicates",
@@ -30,7 +30,7 @@ __getattr__, __dir__ = lazily(
         "Bands": ".minhash",
         "Dedupe": ".stage",
         "Features": ".features",
-        "Pairs": ".minhash",
+        "SimilarPairs": ".minhash",
         "bands": ".minhash",
         "feature_sets": ".features",
         "near_duplicates": ".groups",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gristmill.filters.words import LETTERS, Words, grams, hashes, mixed, series, spread, words
+from gristmill.filters.words import LETTERS, WordColumns, grams, hashes, mixed, series, spread, words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,7 +88,7 @@ def feature_sets(texts: Sequence[str] | pl.Series, shingle: int = 1) -> Features
     )
 
 
-def _sets(piece: Words, texts: pl.Series, shingle: int) -> tuple[Any, Any, Any]:
+def _sets(piece: WordColumns, texts: pl.Series, shingle: int) -> tuple[Any, Any, Any]:
     """The features of a piece of the texts: the hashes that occur, ascending; of each text the places of its
     features among those, ascending; and how many each text has."""
     import numpy as np

@@ -24,7 +24,7 @@ RECALL = 0.99
 """A pair at the threshold is a candidate with at least this probability (one further above, with more)."""
 LEADERS = 16
 """A text is compared with so many of its bucket, the first in order: a full bucket costs linear time."""
-_CHUNK = 10_000
+_CHUNK = 2_000
 """Texts whose hashes, and four times as many pairs that are compared, at a time."""
 _GOLDEN = 0x9E3779B97F4A7C15
 _SEED = 1
@@ -47,7 +47,7 @@ def bands(threshold: float) -> Bands:
     return next((b for b in fitting if b.recall(threshold) >= RECALL), Bands(HASHES, 1))
 
 
-class Pairs(NamedTuple):
+class SimilarPairs(NamedTuple):
     """Pairs of texts by their positions, ``first`` before ``second`` in order, with their similarity."""
 
     first: NDArray[np.int64]
@@ -57,7 +57,7 @@ class Pairs(NamedTuple):
 
 def similar_pairs(
     features: Features, threshold: float, *, even: bool = False, keys: NDArray[np.uint64] | None = None
-) -> Pairs:
+) -> SimilarPairs:
     """The pairs of texts whose weighted Jaccard similarity, common weight by all weight, is at least
     ``threshold``; a pair at the threshold is missed with at most 1 % chance.
 
@@ -71,7 +71,7 @@ def similar_pairs(
         first, second = first[same], second[same]
     alike = similarities(features, weights, first, second)
     found = alike >= threshold
-    return Pairs(first[found], second[found], alike[found])
+    return SimilarPairs(first[found], second[found], alike[found])
 
 
 def similarities(features: Features, weights: Any, first: Any, second: Any) -> Any:

@@ -10,11 +10,11 @@ from msgspec import Meta
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
 from gristmill.filters.duplicates.features import Features, feature_sets
-from gristmill.filters.duplicates.minhash import Pairs, similar_pairs
+from gristmill.filters.duplicates.minhash import SimilarPairs, similar_pairs
 from gristmill.filters.duplicates.semantic import same_meaning
 from gristmill.filters.expressions import evaluate
 from gristmill.filters.tables import CONVERSATION, compared, key_column
-from gristmill.filters.words import mixed
+from gristmill.filters.words import lowered, mixed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,8 +37,8 @@ class Twin(NamedTuple):
 class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of rows with duplicate texts keep one; each other row names the row that it duplicates.
 
-    Exact duplicates are equal but for case and white space (NFC, so that x² and x2 differ). Near-duplicates
-    have a weighted Jaccard similarity of at least ``near`` (``similar_pairs``). A row is dropped only if it
+    Exact duplicates are equal except for case and white space (NFC: x² and x2 differ). Near-duplicates have
+    a weighted Jaccard similarity of at least ``near`` (``similar_pairs``). A row is dropped only if it
     is that similar to a row that is better by ``keep``, and never through a third that is like both. Since
     weights depend on which rows there are, they are counted again on the rows that are left until none is
     dropped: the stage applied to what it kept drops nothing.
@@ -131,8 +131,8 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         twins: dict[int, Twin] = {}
         rows = rows.drop_nulls("text")
-        said = pl.col("text").str.normalize("NFC").str.to_lowercase().str.replace_all(r"\s+", " ")
-        first = pl.col("place").first().over("key", said.str.strip_chars())
+        said = lowered(rows["text"]).str.replace_all(r"\s+", " ").str.strip_chars().alias("said")
+        first = pl.col("place").first().over("key", said)
         rows = rows.with_columns(first=first)
         for place, best in rows.filter(pl.col("first") != pl.col("place")).select("place", "first").rows():
             twins[place] = Twin(best, "exact duplicate", 1.0)
@@ -191,7 +191,7 @@ def _equal_sets(found: Features, keys: Any) -> dict[int, Match]:
     return {int(i): (int(firsts[i]), 1.0) for i in np.flatnonzero(firsts != np.arange(len(firsts)))}
 
 
-def _greedy(pairs: Pairs) -> dict[int, Match]:
+def _greedy(pairs: SimilarPairs) -> dict[int, Match]:
     """The texts that are similar to one before them that stays, with the first such."""
     gone: dict[int, Match] = {}
     columns = (pairs.first.tolist(), pairs.second.tolist(), pairs.similarity.tolist())
