@@ -253,8 +253,9 @@ def written(
     """The record that a stage puts out of these.
 
     A stage that writes what it reads keeps the columns that its input has besides. What a relation writes is
-    told by a run on empty frames; ``known`` are the records that its inputs are made of, which may come out
-    again (of ``explode``). Raises ``RecipeError`` where that fails.
+    told by a run on empty frames, as the record that it declares where that has the columns; ``known`` are
+    the records that its inputs are made of, which may come out again (of ``explode``). Raises ``RecipeError``
+    where that fails.
     """
     if isinstance(stage, RowStage):
         return inputs[0] if stage.writes is stage.reads else stage.writes
@@ -264,4 +265,5 @@ def written(
         return inputs[0] if own or stage.writes is None else stage.writes
     columns = dict(dry_run(where, stage, *inputs))
     columns.pop(REJECTED_REASON, None)
-    return record_of(columns, [*inputs, *known], name=f"{type(stage).__name__}Row")
+    declared = [] if stage.writes is None else [stage.writes]
+    return record_of(columns, [*declared, *inputs, *known], name=f"{type(stage).__name__}Row")
