@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gristmill.synth.agreement.crossed import CrossVotes
     from gristmill.synth.agreement.labels import PseudoLabels
     from gristmill.synth.agreement.paraphrase import Paraphrase
-    from gristmill.synth.agreement.vote import Voting
+    from gristmill.synth.agreement.vote import VoteShares, Voting
     from gristmill.synth.balanced import SampleBalanced
     from gristmill.synth.confidence.masked import MaskedConsistency
     from gristmill.synth.confidence.monitor import SelfMonitor
@@ -190,6 +190,7 @@ __all__ = [
     "VerifierScore",
     "Verify",
     "VerifyPairs",
+    "VoteShares",
     "Voting",
 ]
 
@@ -220,6 +221,7 @@ __getattr__, __dir__ = lazily(
         "Rationale": ".confidence.rationale",
         "SelfMonitor": ".confidence.monitor",
         "UniversalVote": ".agreement.combined",
+        "VoteShares": ".agreement.vote",
         "Voting": ".agreement.vote",
         "AskHeldOut": ".refusal.ask",
         "AskOrRefuse": ".refusal.ask",

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gristmill.synth.agreement.labels import PseudoLabels, calibrate
     from gristmill.synth.agreement.mixture import Mixture, fit, pruned
     from gristmill.synth.agreement.paraphrase import Paraphrase
-    from gristmill.synth.agreement.vote import Voted, Voting
+    from gristmill.synth.agreement.vote import Voted, VoteShares, Voting
     from gristmill.synth.agreement.weights import borda_weights, model_weights, path_weights
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Paraphrase",
     "PseudoLabels",
     "UniversalVote",
+    "VoteShares",
     "Voted",
     "Voting",
     "borda_weights",
@@ -43,6 +44,7 @@ __getattr__, __dir__ = lazily(
         "Paraphrase": ".paraphrase",
         "PseudoLabels": ".labels",
         "UniversalVote": ".combined",
+        "VoteShares": ".vote",
         "Voted": ".vote",
         "Voting": ".vote",
         "borda_weights": ".weights",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from gristmill.core.records import Sampled
-from gristmill.verifiers.rules.votes import Grouping, group_texts, vote
+from gristmill.verifiers.rules.votes import Grouping, group_texts, group_values, vote
 
 Answers = Literal["math", "short", "verdict"]
 """Where an answer is read: ``math``, the final answer of the text; ``short``, a short one (after "the answer
@@ -39,11 +39,7 @@ def answer_of(sample: Sampled, how: Answers = "math") -> str | None:
 
 def grouping(equal: Equal) -> Grouping:
     """The function that puts equal answers into classes."""
-    if equal == "text":
-        return group_texts
-    from gristmill.verifiers.math import group
-
-    return group
+    return group_texts if equal == "text" else group_values
 
 
 def class_labels(samples: Sequence[Sampled]) -> list[str | None]:
@@ -58,7 +54,7 @@ def class_labels(samples: Sequence[Sampled]) -> list[str | None]:
 
 def same(first: str, second: str, equal: Equal = "math") -> bool:
     """Whether two answers are equal."""
-    return len(grouping(equal)([first, second])) == 1
+    return first == second or len(grouping(equal)([first, second])) == 1
 
 
 def truth(decided: Iterable[bool | None], label: str, gold: str | None, equal: Equal = "math") -> bool | None:

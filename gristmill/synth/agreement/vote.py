@@ -90,13 +90,12 @@ class Ballots(NamedTuple):
     casts: list[Cast]
 
 
-class Voting(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The samples of each problem vote for its answer (self-consistency, arXiv 2203.11171).
+class SampleVotes(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of the stages in which the samples of a problem vote.
 
     Votes are of classes of equal answers. Samples that were cut off or have no answer do not vote and are
-    counted; a problem without any vote is rejected. Under the rules with weights a sample whose weight is
-    null or not a number does not vote either. The order of samples decides nothing except how the label is
-    written and what ``ties: first`` takes.
+    counted. Under the rules with weights a sample whose weight is null or not a number does not vote either.
+    The order of samples decides nothing except how the label is written and what ``ties: first`` takes.
     """
 
     reads: ClassVar[type[Struct]] = Sampled
@@ -121,9 +120,6 @@ class Voting(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     equal: Equal | None = None
     """When answers are equal: as values (``math``) or as words and numbers (``text``); ``null`` is ``text``
     for short answers and ``math`` for others."""
-    write: Literal["problems", "samples"] = "problems"
-    """What comes out: a row for each problem, or the samples with two scores more: ``vote``, the share of the
-    sample's own class, and ``vote_label``, 1 for the label, 0 for another answer, null after a tie."""
 
     def __post_init__(self) -> None:
         weight = self.weight if self.weight is not None else _DEFAULT.get(self.rule)
@@ -138,19 +134,6 @@ class Voting(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 remedy="Leave it out, or use rule: sum.",
             )
         msgspec.structs.force_setattr(self, "weight", None if weight is None else plain(weight))
-
-    def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
-        """The problems in the order of their first samples, those without a vote last; or the samples."""
-        import polars as pl
-
-        found = [(one, self.votes(one)) for one in self.ballots(frames[0])]
-        if self.write == "samples":
-            return _scored(frames[0], [(b, v, self._leader(v)) for b, v in found])
-        rows = [self.voted(b, v) for b, v in found if v.classes]
-        none = [b.problem_id for b, v in found if not v.classes]
-        reason = pl.lit("vote: no sample has an answer").alias(REJECTED_REASON)
-        rejected = pl.LazyFrame({"id": none}, schema={"id": pl.String}).with_columns(reason)
-        return with_rejected(to_frame(rows, Voted).lazy(), rejected)
 
     def rows_max(self, rows: Sequence[int]) -> int:
         """A row for each sample, at most."""
@@ -271,6 +254,37 @@ class Voting(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 for label, one, total, known in zip(labels, votes.classes, votes.totals, right, strict=True)
             ),
         )
+
+
+class Voting(SampleVotes, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The samples of each problem vote for its answer (self-consistency, arXiv 2203.11171): a row for each
+    problem. One without any vote is rejected."""
+
+    writes: ClassVar[type[Struct] | None] = Voted
+
+    def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
+        """The problems in the order of their first samples, those without a vote last."""
+        import polars as pl
+
+        found = [(one, self.votes(one)) for one in self.ballots(frames[0])]
+        rows = [self.voted(b, v) for b, v in found if v.classes]
+        none = [b.problem_id for b, v in found if not v.classes]
+        reason = pl.lit("vote: no sample has an answer").alias(REJECTED_REASON)
+        rejected = pl.LazyFrame({"id": none}, schema={"id": pl.String}).with_columns(reason)
+        return with_rejected(to_frame(rows, Voted).lazy(), rejected)
+
+
+class VoteShares(SampleVotes, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The samples of each problem vote for its answer, and come out with two scores more: ``vote``, the share
+    of a sample's own class, and ``vote_label``, 1 for the label, 0 for another answer, null after a tie.
+
+    Both are null for a sample that does not vote. None is rejected.
+    """
+
+    def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
+        """The samples in order, with their scores."""
+        found = ((one, self.votes(one)) for one in self.ballots(frames[0]))
+        return _scored(frames[0], [(b, v, self._leader(v)) for b, v in found])
 
 
 def _missing(weight: float | None) -> bool:

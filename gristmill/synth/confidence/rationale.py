@@ -10,6 +10,7 @@ own, and so is the control: a sample whose answer does not come back after its f
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -116,7 +117,7 @@ class Rationale(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
     async def __call__(self, sample: Sampled, context: Context) -> Sequence[Sampled]:
         """The sample with its scores."""
         own, rationale = answer_of(sample, self.answers), rationale_of(sample)
-        parts = sentences(rationale)
+        parts = steps_of(rationale)
         full: float | None = None
         found: dict[str, float | None] = dict.fromkeys(self.tests, None)
         if own is not None and parts:
@@ -142,11 +143,11 @@ class Rationale(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
         self, test: RationaleTest, sample: Sampled, parts: Sequence[str], own: str, context: Context
     ) -> float | None:
         if test == "early":
-            shown = [" ".join(parts[: int(f * len(parts))]) for f in self.fractions]
+            shown = ["\n".join(parts[: int(f * len(parts))]) for f in self.fractions]
             stays = await asyncio.gather(*(self._stays(sample, text, own, context) for text in shown))
             known = [value for value in stays if value is not None]
             return sum(known) / len(known) if known else None
-        rationale = " ".join(parts)
+        rationale = "\n".join(parts)
         if test == "filler":
             return await self._stays(sample, " ".join(["..."] * len(rationale.split())), own, context)
         if test == "paraphrase":
@@ -158,7 +159,7 @@ class Rationale(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
         )
         if written is None or len(group_texts([written, parts[place]])) == 1:
             return None
-        begun = " ".join([*parts[:place], written])
+        begun = "\n".join([*parts[:place], written])
         return await self._stays(sample, begun, own, context, go_on=True)
 
     async def _stays(
@@ -190,4 +191,13 @@ class Rationale(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 def rationale_of(sample: Sampled) -> str:
     """What the model thought before its completion, or the completion up to its final answer."""
-    return sample.reasoning or split_answer(sample.completion)[0]
+    return sample.reasoning or split_answer(_IN_FORMULA.sub("\n", sample.completion))[0]
+
+
+def steps_of(rationale: str) -> list[str]:
+    """The sentences of each line, of which one may end inside of the dollars of a formula ("so $x = 2.$")."""
+    lines = _IN_FORMULA.sub("\n", rationale).splitlines()
+    return [sentence for line in lines for sentence in sentences(line)]
+
+
+_IN_FORMULA = re.compile(r"(?<=[.!?]\$)[ \t]+(?=[A-Z$])")

@@ -8,6 +8,7 @@ caller says which one it uses.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -21,6 +22,8 @@ Grouping = Callable[[Sequence[str]], list[list[int]]]
 Totalling = Literal["count", "sum", "mean", "log_odds"]
 """What the total of a class is: its number of answers, or of their weights the sum, the mean, or the sum of
 log(w / (1 - w))."""
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+"""How an integer is written in one way only, so that different texts are different values."""
 _CLOSE = 1e-9
 """Totals that differ by less than this, relative or absolute, are equal: sums of the same weights in another
 order or grouping must not break a tie."""
@@ -117,7 +120,7 @@ def vote(
             places.setdefault(answer, []).append(i)
     # Identical texts first, as most samples are; only different texts are compared by meaning.
     unique = list(places)
-    found = (group or _mathematical)(unique) if len(unique) > 1 else [[0]] * len(unique)
+    found = (group or group_values)(unique) if len(unique) > 1 else [[0]] * len(unique)
     classes = sorted(sorted(i for at in one for i in places[unique[at]]) for one in found)
     return Votes(
         classes=tuple(map(tuple, classes)),
@@ -159,7 +162,11 @@ def group_texts(answers: Sequence[str]) -> list[list[int]]:
     return list(classes.values())
 
 
-def _mathematical(answers: Sequence[str]) -> list[list[int]]:
+def group_values(answers: Sequence[str]) -> list[list[int]]:
+    """The classes of equal mathematical values: ``gristmill.verifiers.math.group``, which need not be asked
+    where all answers are plain integers."""
+    if all(map(_INTEGER.fullmatch, answers)) and len(set(answers)) == len(answers):
+        return [[i] for i in range(len(answers))]
     from gristmill.verifiers.math import group  # only if it is needed
 
     return group(answers)

@@ -21,6 +21,7 @@ from gristmill.synth.agreement import (
     CrossVotes,
     PseudoLabels,
     Voted,
+    VoteShares,
     Voting,
     calibrate,
     cross_rewards,
@@ -71,7 +72,7 @@ def test_a_tie_has_no_label_unless_the_first_is_asked_for() -> None:
 def test_samples_get_the_share_of_their_class_and_keep_their_other_scores() -> None:
     rows = [cast("p", i, s, scores=(Score("reward", 0.5), Score("vote", 9.0))) for i, s in enumerate("3344")]
     rows += [*drawn("q", "1", "1", "2"), sample("q", 3, completion="Who knows.", verdict=None)]
-    made = from_frame(out(Voting(write="samples"), samples(*rows)), Sampled)
+    made = from_frame(out(VoteShares(), samples(*rows)), Sampled)
     assert [[(s.name, s.value) for s in row.scores] for row in made] == [
         *[[("reward", 0.5), ("vote", 0.5), ("vote_label", None)]] * 4,
         *[[("vote", 2 / 3), ("vote_label", 1.0)]] * 2,

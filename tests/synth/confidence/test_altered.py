@@ -19,6 +19,7 @@ from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.confidence import MaskedConsistency, Rationale, SelfMonitor
 from gristmill.synth.confidence.masked import mask, recovered
+from gristmill.synth.confidence.rationale import steps_of
 from gristmill.testing.records import sampled
 from gristmill.verifiers.judges.asking import Asking
 
@@ -134,7 +135,7 @@ def test_an_answer_that_was_known_before_stays() -> None:
 
     found, _ = scores(Rationale(fractions=(0.0, 0.4, 0.7)), reader(believes))
     assert set(found.values()) == {1}
-    assert {"", "Tom has three apples.", "Tom has three apples. He buys nine more.", STEPS} <= set(shown)
+    assert {"", "Tom has three apples.", "Tom has three apples.\nHe buys nine more.", STEPS} <= set(shown)
     assert " ".join(["..."] * len(STEPS.split())) in shown
 
 
@@ -179,3 +180,13 @@ def test_a_monitor_that_cannot_be_read_says_nothing() -> None:
     assert scores(SelfMonitor(), lambda r, i: "", sampled(finish_reason="length"))[1] == 0
     with pytest.raises(RecipeError, match="no place"):
         SelfMonitor(prompt="{response} {question}")
+
+
+def test_steps_are_lines_and_sentences_also_where_a_formula_ends_one() -> None:
+    assert steps_of("3 + 4 = 7\nSo $x = 7.$ It is odd. Good.\n\nDone") == [
+        "3 + 4 = 7",
+        "So $x = 7.$",
+        "It is odd.",
+        "Good.",
+        "Done",
+    ]

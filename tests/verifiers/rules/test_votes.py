@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.verifiers.rules.votes import group_texts, majority, vote
+from gristmill.verifiers.math import group
+from gristmill.verifiers.rules.votes import group_texts, group_values, majority, vote
 
 ANSWERS = ["1/2", None, "0.5", "2", ")(", r"\frac12", "two", "", "7"]
 
@@ -86,3 +87,11 @@ def test_every_answer_has_one_place(answers: list[str | None]) -> None:
     assert [one[0] for one in votes.classes] == sorted(one[0] for one in votes.classes)
     assert sum(votes.totals) == len(placed)
     assert 0 <= votes.entropy <= math.log(max(len(placed), 1)) + 1e-12
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.sampled_from(["0", "-0", "7", "07", "-7", "7.0", "12", "1e1", "10"]), max_size=5, unique=True)
+)
+def test_plain_integers_are_grouped_as_the_math_verifier_would(answers: list[str]) -> None:
+    assert group_values(answers) == group(answers)
