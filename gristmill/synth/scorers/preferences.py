@@ -132,8 +132,9 @@ class InternalJudge(PairScorer, frozen=True, kw_only=True, forbid_unknown_fields
     """A model's two judgements of a pair: by its implicit reward and as a judge (SCIR, arXiv 2502.08922).
 
     ``NAME_implicit`` is sigma(beta * difference of log-ratios), ``NAME_judge`` the chance that it gives the
-    chosen side when asked in both orders, ``NAME`` their mean, and ``NAME_divergence`` the Jensen-Shannon
-    divergence of the two. SCIR trains on pairs on which they agree: keep those with both above 0.5.
+    chosen side when asked in both orders, ``NAME`` their mean, ``NAME_divergence`` the Jensen-Shannon
+    divergence of the two, and ``NAME_agree`` 1 where both put the same side first, 0 otherwise. SCIR trains
+    on pairs on which they agree; where they agree on the rejected side, ``NAME`` is below 0.5.
     """
 
     reference: str
@@ -157,8 +158,8 @@ class InternalJudge(PairScorer, frozen=True, kw_only=True, forbid_unknown_fields
         return {self.reference: SCORES, **policy}
 
     def names(self, score: str) -> tuple[str, ...]:
-        """The mean, both chances and the divergence."""
-        return (score, f"{score}_implicit", f"{score}_judge", f"{score}_divergence")
+        """The mean, both chances, the divergence and the agreement."""
+        return (score, *(f"{score}_{what}" for what in ("implicit", "judge", "divergence", "agree")))
 
     async def __call__(
         self, chosen: Answered, rejected: Answered, context: Context, score: str
@@ -171,7 +172,8 @@ class InternalJudge(PairScorer, frozen=True, kw_only=True, forbid_unknown_fields
             judged_chance(self.judge, chosen, rejected, context, self.policy),
         )
         implicit = sigmoid(self.beta * (ours - theirs))
-        numbers = ((implicit + judged) / 2, implicit, judged, divergences(implicit, judged)[2])
+        divergence, agreed = divergences(implicit, judged)[2], float(agree(implicit, judged))
+        numbers = ((implicit + judged) / 2, implicit, judged, divergence, agreed)
         return [Score(name, value) for name, value in zip(self.names(score), numbers, strict=True)]
 
     def estimate(self, chosen: Answered, rejected: Answered) -> Estimate:

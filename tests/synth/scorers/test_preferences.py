@@ -68,7 +68,8 @@ def test_the_internal_judge_has_two_chances_of_one_pair() -> None:
     policy = judging(0.65, likelihoods={"\\boxed{4}": -1.0, "\\boxed{5}": -9.0})
     reference = judging(0.5, likelihoods={"\\boxed{4}": -4.0, "\\boxed{5}": -4.0 + 5.862944})
     # beta * ((-1 + 4) - (-9 - 1.862944)) = 0.1 * 13.862944 = log 4
-    mean, implicit, judged, divergence = values(InternalJudge(reference="r"), policy, r=reference)
+    mean, implicit, judged, divergence, agreed = values(InternalJudge(reference="r"), policy, r=reference)
+    assert agreed == 1.0
     assert (implicit, judged) == (pytest.approx(0.8), pytest.approx(0.65))
     assert (mean, divergence) == (pytest.approx(0.725), pytest.approx(0.014244, abs=1e-6))
 
