@@ -95,7 +95,7 @@ def report(
     known = [row for row in voted if row.credit is not None and all(c.right is not None for c in row.classes)]
     rules = [_accuracy("count", known)] if known else []
     ids = {row.id for row in known}
-    for rule in _rules(frame, weight):
+    for rule in _rules(frame, weight) if known else ():
         stage_ = replace(base, rule=rule, weight=weight if rule in _WEIGHED else None)
         rows = [stage_.voted(b, stage_.votes(b)) for b in stage_.ballots(frame) if b.problem_id in ids]
         rules.append(_accuracy(rule, [row for row in rows if row.votes and row.credit is not None]))

@@ -61,12 +61,20 @@ def truth(decided: Iterable[bool | None], label: str, gold: str | None, equal: E
     """Whether an answer is right: by what the verifier ``decided`` on the samples that gave it, or where it
     decided none, by whether the answer equals ``gold``.
 
-    ``None`` where neither can say, and where the verdicts contradict each other.
+    ``None`` where neither can say, where the verdicts contradict each other, and where the math verifier
+    cannot decide, such as for a reference that is a whole solution.
     """
     found = {right for right in decided if right is not None}
     if found:
         return found.pop() if len(found) == 1 else None
-    return None if gold is None else same(label, gold, equal)
+    if gold is None:
+        return None
+    if equal == "text":
+        return same(label, gold, equal)
+    from gristmill.verifiers.math import verify
+
+    verdict = verify(f"\\boxed{{{label}}}", gold)
+    return verdict.correct if verdict.decided else None
 
 
 BACKWARD = "backward vote"
