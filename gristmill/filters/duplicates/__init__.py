@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from gristmill.filters.duplicates.features import Features, feature_sets
+    from gristmill.filters.duplicates.features import FeatureSets, feature_sets
     from gristmill.filters.duplicates.groups import near_duplicates
     from gristmill.filters.duplicates.minhash import Bands, SimilarPairs, bands, similar_pairs, similarities
     from gristmill.filters.duplicates.stage import Dedupe
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Bands",
     "Dedupe",
-    "Features",
+    "FeatureSets",
     "SimilarPairs",
     "bands",
     "feature_sets",
@@ -29,7 +29,7 @@ __getattr__, __dir__ = lazily(
     {
         "Bands": ".minhash",
         "Dedupe": ".stage",
-        "Features": ".features",
+        "FeatureSets": ".features",
         "SimilarPairs": ".minhash",
         "bands": ".minhash",
         "feature_sets": ".features",

@@ -17,7 +17,7 @@ _PATTERN = rf"\d+(?:[.,]\d+)*|{LETTERS}|[-+*/^=<>|\\]|\p{{Sm}}|\p{{No}}"
 _ARTICLES = frozenset(["a", "an", "the"])
 
 
-class Features(NamedTuple):
+class FeatureSets(NamedTuple):
     """The features of ``n`` texts: those of text ``i`` are ``ids[starts[i]:starts[i + 1]]``, ascending.
 
     ``hashes`` has the hash of each feature, by its id.
@@ -36,13 +36,13 @@ class Features(NamedTuple):
 
         return np.diff(self.starts)
 
-    def taken(self, texts: NDArray[np.int64]) -> Features:
+    def taken(self, texts: NDArray[np.int64]) -> FeatureSets:
         """The features of some of the texts, in the order given."""
         import numpy as np
 
         sizes = self.sizes()[texts]
         starts = np.concatenate([[0], np.cumsum(sizes)])
-        return Features(self.ids[spread(self.starts[texts], sizes)], starts, self.hashes)
+        return FeatureSets(self.ids[spread(self.starts[texts], sizes)], starts, self.hashes)
 
     def weights(self, even: bool = False) -> Any:
         """The weight of each feature in bits, at least 1: the length in bits of n / df, where ``df`` of the
@@ -66,7 +66,7 @@ class Features(NamedTuple):
         return np.stack([np.add.reduceat(v, self.starts[:-1]) for v in (first, second)], axis=1)
 
 
-def feature_sets(texts: Sequence[str] | pl.Series, shingle: int = 1) -> Features:
+def feature_sets(texts: Sequence[str] | pl.Series, shingle: int = 1) -> FeatureSets:
     """The sets of runs of ``shingle`` words of each text.
 
     Case, articles and punctuation do not count, signs of formulas do. A text without a longer run is one
@@ -81,7 +81,7 @@ def feature_sets(texts: Sequence[str] | pl.Series, shingle: int = 1) -> Features
     distinct = pl.Series(np.concatenate([np.empty(0, np.uint64), *known])).unique().sort().to_numpy()
     ids = [np.searchsorted(distinct, table).astype(np.int32)[codes] for table, codes, _ in found]
     sizes = [np.zeros(1, np.int64), *(sizes for _, _, sizes in found)]
-    return Features(
+    return FeatureSets(
         np.concatenate([np.empty(0, np.int32), *ids]),
         np.cumsum(np.concatenate(sizes)).astype(np.int64),
         distinct,

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gristmill.filters.duplicates.features import Features
+from gristmill.filters.duplicates.features import FeatureSets
 from gristmill.filters.words import spread
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class SimilarPairs(NamedTuple):
 
 
 def similar_pairs(
-    features: Features, threshold: float, *, even: bool = False, keys: NDArray[np.uint64] | None = None
+    features: FeatureSets, threshold: float, *, even: bool = False, keys: NDArray[np.uint64] | None = None
 ) -> SimilarPairs:
     """The pairs of texts whose weighted Jaccard similarity, common weight by all weight, is at least
     ``threshold``; a pair at the threshold is missed with at most 1 % chance.
@@ -74,7 +74,7 @@ def similar_pairs(
     return SimilarPairs(first[found], second[found], alike[found])
 
 
-def similarities(features: Features, weights: Any, first: Any, second: Any) -> Any:
+def similarities(features: FeatureSets, weights: Any, first: Any, second: Any) -> Any:
     """The weighted Jaccard similarity of each of some pairs of texts."""
     import numpy as np
 
@@ -93,7 +93,7 @@ def similarities(features: Features, weights: Any, first: Any, second: Any) -> A
     return common / np.maximum(union, 1)
 
 
-def _keyed(features: Features, texts: Any, sizes: Any) -> Any:
+def _keyed(features: FeatureSets, texts: Any, sizes: Any) -> Any:
     """The features of ``texts``, one after another, as ascending numbers that tell text and feature."""
     import numpy as np
 
@@ -102,7 +102,7 @@ def _keyed(features: Features, texts: Any, sizes: Any) -> Any:
     return np.repeat(np.arange(len(texts)), own) * len(features.hashes) + ids
 
 
-def _band_keys(features: Features, weights: Any, banding: Bands, keys: Any) -> Any:
+def _band_keys(features: FeatureSets, weights: Any, banding: Bands, keys: Any) -> Any:
     """Of each text, one number for each band, made of the band's hashes: an array of bands by texts."""
     import numpy as np
     from rensa import RMinHash

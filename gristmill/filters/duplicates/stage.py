@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
-from gristmill.filters.duplicates.features import Features, feature_sets
+from gristmill.filters.duplicates.features import FeatureSets, feature_sets
 from gristmill.filters.duplicates.minhash import SimilarPairs, similar_pairs
 from gristmill.filters.duplicates.semantic import same_meaning
 from gristmill.filters.expressions import evaluate
@@ -181,7 +181,7 @@ def _without(rows: pl.DataFrame, gone: dict[int, Match], reason: str, twins: dic
     return rows.filter(kept)
 
 
-def _equal_sets(found: Features, keys: Any) -> dict[int, Match]:
+def _equal_sets(found: FeatureSets, keys: Any) -> dict[int, Match]:
     """The texts whose features are those of one before, with the first such."""
     import numpy as np
 

@@ -52,7 +52,7 @@ class Lengths(Struct, frozen=True):
     difference_before: float | None = None
 
 
-class Scorer(Struct, frozen=True):
+class ScorerSummary(Struct, frozen=True):
     """What one scorer or judge prefers: of ``decided`` pairs (no tie), the share in which it prefers the
     chosen side, and of those with unequal lengths the share in which it prefers the longer (with a 95 %
     Wilson interval). ``shown_first`` is how much more likely it is to prefer what it is shown first, and
@@ -67,7 +67,7 @@ class Scorer(Struct, frozen=True):
     swayed: float | None = None
 
 
-class Agreement(Struct, frozen=True):
+class ScorerAgreement(Struct, frozen=True):
     """Of the pairs that both scored: the share on which they say the same, and Cohen's kappa."""
 
     scorers: tuple[str, str]
@@ -76,7 +76,7 @@ class Agreement(Struct, frozen=True):
     kappa: float | None
 
 
-class Contradictions(Struct, frozen=True):
+class ContradictionSummary(Struct, frozen=True):
     """Texts that are each preferred to the other, and prompts with three or more texts that no order fits;
     with the problems of some of these."""
 
@@ -101,10 +101,10 @@ class PairsReport(Struct, frozen=True):
     equal_sides: int
     lengths: Lengths | None
     margins: dict[str, Margin]
-    scorers: dict[str, Scorer]
-    agreement: tuple[Agreement, ...]
+    scorers: dict[str, ScorerSummary]
+    agreement: tuple[ScorerAgreement, ...]
     alpha: dict[str, float | None]
-    contradictions: Contradictions
+    contradictions: ContradictionSummary
     first_shown_preferred: float | None = None
 
 
@@ -234,12 +234,12 @@ def _lengths(facts: list[_Facts]) -> Lengths | None:
     )
 
 
-def _scorer(name: str, facts: list[_Facts]) -> Scorer:
+def _scorer(name: str, facts: list[_Facts]) -> ScorerSummary:
     scored = [(f.votes[name], f.lengths[0] - f.lengths[1]) for f in facts if name in f.votes]
     decided = [(m, d) for m, d in scored if m]
     unequal = [m * d > 0 for m, d in decided if d]
     orders = [f.orders[name] for f in facts if name in f.orders]
-    return Scorer(
+    return ScorerSummary(
         len(decided),
         len(scored) - len(decided),
         _share(m > 0 for m, _ in decided),
@@ -264,13 +264,13 @@ def _sign(margin: float | None) -> float | None:
     return None if margin is None else float((margin > 0) - (margin < 0))
 
 
-def _agreement(names: list[str], facts: list[_Facts]) -> tuple[Agreement, ...]:
+def _agreement(names: list[str], facts: list[_Facts]) -> tuple[ScorerAgreement, ...]:
     found = []
     for a, b in combinations(names, 2):
         tally = {p: n for p, n in _signs((a, b), facts).items() if None not in p}
         if total := sum(tally.values()):
             same = sum(n for p, n in tally.items() if p[0] == p[1]) / total
-            found.append(Agreement((a, b), total, same, cohen(tally)))
+            found.append(ScorerAgreement((a, b), total, same, cohen(tally)))
     return tuple(found)
 
 
@@ -282,7 +282,7 @@ def _alpha(names: list[str], facts: list[_Facts]) -> dict[str, float | None]:
     return {level: krippendorff(tally, level) for level in ("nominal", "ordinal", "interval")}
 
 
-def _contradictions(facts: list[_Facts]) -> Contradictions:
+def _contradictions(facts: list[_Facts]) -> ContradictionSummary:
     by_prompt: dict[int, tuple[str, set[tuple[int, int]]]] = {}
     for f in facts:
         by_prompt.setdefault(f.prompt, (f.problem, set()))[1].add((f.chosen, f.rejected))
@@ -294,7 +294,7 @@ def _contradictions(facts: list[_Facts]) -> Contradictions:
         turned, round_ = turned + len(both), round_ + bool(found)
         if both or found:
             problems.append(problem)
-    return Contradictions(turned, round_, tuple(problems[:10]))
+    return ContradictionSummary(turned, round_, tuple(problems[:10]))
 
 
 def as_json(found: PairsReport) -> str:

@@ -33,7 +33,7 @@ _FEWEST = 4
 """The fewest different probabilities that a mixture of five parameters is fitted to: the project's own."""
 
 
-class Component(Struct, frozen=True):
+class WeibullPart(Struct, frozen=True):
     """A Weibull distribution: density (k/s) (x/s)^(k-1) exp(-(x/s)^k), for x above 0."""
 
     shape: float
@@ -56,8 +56,8 @@ class Mixture(Struct, frozen=True):
     """``share`` of the component ``high``, whose mean is the larger, and the rest of ``low``."""
 
     share: float
-    high: Component
-    low: Component
+    high: WeibullPart
+    low: WeibullPart
 
     def posterior(self, x: float) -> float:
         """The probability, 0 to 1, that ``x`` is of the component ``high``."""
@@ -69,7 +69,7 @@ class Mixture(Struct, frozen=True):
         return math.exp(ours - top) / (math.exp(ours - top) + math.exp(theirs - top))
 
 
-def mixture_of(share: float, first: Component, second: Component) -> Mixture:
+def mixture_of(share: float, first: WeibullPart, second: WeibullPart) -> Mixture:
     """The mixture with ``share`` of ``first``, named by which mean is the larger."""
     if first.mean >= second.mean:
         return Mixture(share, first, second)
@@ -86,7 +86,7 @@ def fit(paths: Sequence[float]) -> Mixture | None:
         raise ValueError(f"the probability {odd[0]} of a path is not in (0, 1].")
     if len({round(p, 9) for p in paths}) < _FEWEST:
         return None
-    share, one, two = 0.5, Component(1.0, 1.0), Component(1.5, 2.0)
+    share, one, two = 0.5, WeibullPart(1.0, 1.0), WeibullPart(1.5, 2.0)
     before = -math.inf
     for _ in range(_ROUNDS):
         found = _responsibilities(paths, share, one, two)
@@ -118,7 +118,7 @@ def pruned(paths: Sequence[float], mixture: Mixture | None) -> list[int]:
 
 
 def _responsibilities(
-    paths: Sequence[float], share: float, one: Component, two: Component
+    paths: Sequence[float], share: float, one: WeibullPart, two: WeibullPart
 ) -> tuple[list[float], float] | None:
     """The share of the first component in each path, and the log-likelihood of all."""
     ours, total = [], []
@@ -134,12 +134,12 @@ def _responsibilities(
     return ours, math.fsum(total)
 
 
-def _best(paths: Sequence[float], weights: Sequence[float], begin: float) -> Component:
+def _best(paths: Sequence[float], weights: Sequence[float], begin: float) -> WeibullPart:
     """The Weibull distribution of the greatest likelihood for weighted paths; ``begin`` is a shape near its
     own. Newton's method, kept between bounds that close in."""
     held = [(w, p) for w, p in zip(weights, paths, strict=True) if w > _NOTHING]
     if not held:
-        return Component(_MOST_SHAPE, 1.0)
+        return WeibullPart(_MOST_SHAPE, 1.0)
     whole, top = math.fsum(w for w, _ in held), max(p for _, p in held)
     logs = [(w, math.log(p / top)) for w, p in held]
     mean = math.fsum(w * x for w, x in logs) / whole
@@ -158,4 +158,4 @@ def _best(paths: Sequence[float], weights: Sequence[float], begin: float) -> Com
             break
         shape = step
     power = math.fsum(w * math.exp(shape * x) for w, x in logs) / whole
-    return Component(shape, max(top * power ** (1 / shape), _LEAST))
+    return WeibullPart(shape, max(top * power ** (1 / shape), _LEAST))

@@ -16,7 +16,9 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RowRejected
 from gristmill.core.records import Score
+from gristmill.core.shares import logistic
 from gristmill.core.stages import Context, Estimate
+from gristmill.filters.preferences.agreement import jensen_shannon
 from gristmill.synth.scorers.base import Answered, PairScorer, tokens_of
 from gristmill.synth.scorers.likelihood import SCORES, log_ratio
 from gristmill.verifiers.judges.asking import Asking
@@ -25,35 +27,11 @@ from gristmill.verifiers.judges.judge import Judge
 _BY_PROBABILITIES = Judge(asking=Asking(read="probabilities"))
 
 
-def sigmoid(x: float) -> float:
-    """1 / (1 + exp(-x)), without overflow."""
-    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
-
-
 def logit(p: float, most: float = math.inf) -> float:
     """log(p / (1 - p)), cut off at ``most`` to either side."""
     if p in (0.0, 1.0):
         return most if p else -most
     return min(max(math.log(p) - math.log1p(-p), -most), most)
-
-
-def divergences(p: float, q: float) -> tuple[float, float, float]:
-    """KL(p || q), its symmetric sum and the Jensen-Shannon divergence of two chances, in nats.
-
-    Of SCIR (arXiv 2502.08922) only the abstract was read: which divergence its loss has is ours to choose.
-    Infinite where one is sure and the other is not, except the last, which is at most log 2.
-    """
-    middle = (p + q) / 2
-    forward, backward = _kl(p, q), _kl(q, p)
-    return forward, forward + backward, (_kl(p, middle) + _kl(q, middle)) / 2
-
-
-def _kl(p: float, q: float) -> float:
-    total = 0.0
-    for a, b in ((p, q), (1 - p, 1 - q)):
-        if a > 0:
-            total += a * math.log(a / b) if b > 0 else math.inf
-    return total
 
 
 def agree(*chances: float) -> bool:
@@ -165,14 +143,17 @@ class InternalJudge(PairScorer, frozen=True, kw_only=True, forbid_unknown_fields
         self, chosen: Answered, rejected: Answered, context: Context, score: str
     ) -> Sequence[Score]:
         """The chances. ``RowRejected`` where one is missing."""
+        import numpy as np
+
         engines = self.policy, self.reference
         ours, theirs, judged = await asyncio.gather(
             log_ratio(chosen, context, engines, "answer"),
             log_ratio(rejected, context, engines, "answer"),
             judged_chance(self.judge, chosen, rejected, context, self.policy),
         )
-        implicit = sigmoid(self.beta * (ours - theirs))
-        divergence, agreed = divergences(implicit, judged)[2], float(agree(implicit, judged))
+        implicit = logistic(self.beta * (ours - theirs))
+        divergence = float(jensen_shannon(np.array(implicit), np.array(judged)))
+        agreed = float(agree(implicit, judged))
         numbers = ((implicit + judged) / 2, implicit, judged, divergence, agreed)
         return [Score(name, value) for name, value in zip(self.names(score), numbers, strict=True)]
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gristmill.synth.agreement import borda_weights, fit, model_weights, path_weights, pruned
-from gristmill.synth.agreement.mixture import Component, Mixture, mixture_of
+from gristmill.synth.agreement.mixture import Mixture, WeibullPart, mixture_of
 from gristmill.verifiers.rules.votes import Totalling, Votes, group_texts, vote
 
-FIXED = mixture_of(0.5, Component(1.5, 0.3), Component(4.0, 0.8))
+FIXED = mixture_of(0.5, WeibullPart(1.5, 0.3), WeibullPart(4.0, 0.8))
 PATHS = [("7", -0.4), ("7", -0.9), ("9", -0.2), ("9", -1.5), ("3", -2.0)]
 
 

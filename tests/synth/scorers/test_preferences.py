@@ -10,16 +10,11 @@ import pytest
 
 from gristmill.core.engine import Ability, Completion, Message, Request, TokenLogprob, TokenScore
 from gristmill.core.errors import RowRejected
+from gristmill.core.shares import logistic
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.scorers import InternalJudge, Logits, of_pair
-from gristmill.synth.scorers.preferences import agree, divergences, logit, sigmoid
+from gristmill.synth.scorers.preferences import agree, logit
 from gristmill.testing import check_scorer, context, pair
-
-
-def test_the_divergences_of_two_chances() -> None:
-    assert divergences(0.8, 0.65) == pytest.approx((0.054188, 0.115088, 0.014244), abs=1e-6)
-    assert divergences(0.3, 0.3) == (0.0, 0.0, 0.0)
-    assert divergences(1.0, 0.0) == (math.inf, math.inf, pytest.approx(math.log(2)))
 
 
 def test_judges_agree_on_one_side_of_a_half() -> None:
@@ -30,7 +25,7 @@ def test_judges_agree_on_one_side_of_a_half() -> None:
 def test_logits_are_cut_off_and_sigmas_do_not_overflow() -> None:
     assert [logit(p, 10.0) for p in (0.0, 0.5, 1.0)] == [-10.0, 0.0, 10.0]
     assert logit(0.8) == pytest.approx(math.log(4))
-    assert [sigmoid(x) for x in (-1e4, 0.0, 1e4)] == [0.0, 0.5, 1.0]
+    assert [logistic(x) for x in (-1e4, 0.0, 1e4)] == [0.0, 0.5, 1.0]
 
 
 def judging(chance: float, bias: float = 0.0, likelihoods: dict[str, float] | None = None) -> ScriptedEngine:
