@@ -548,7 +548,7 @@ def scale_table(folder: Path, pairs: int, sides: bool) -> None:
             "scores",
             pl.lit("{}").alias("meta"),
         )
-        frame.cast(dict(kinds)).write_parquet(folder / f"part-{start:08}.parquet")  # type: ignore[arg-type]
+        frame.cast(dict(kinds)).write_parquet(folder / f"part-{start:08}.parquet", row_group_size=10_000)  # type: ignore[arg-type]
 
 
 def scale_one(folder: Path, sides: bool) -> None:

@@ -375,7 +375,7 @@ def test_every_part_of_ours_keeps_its_contract() -> None:
         "where": {"condition": "id = 'x'"},
         "disagreements": {"scorers": ["a"]},
     }
-    needed |= {"head": {"rows": 1}, "take": {"rows": 1}}
+    needed |= {name: {"rows": 1} for name in ("head", "take")}
     for group in GROUPS:
         for name in names(group):
             part = find(group, name)
