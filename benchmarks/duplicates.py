@@ -151,13 +151,14 @@ def run(name: str, file: Path, text_dedup: str | None) -> tuple[set[int], float,
         )
         dropped, cpu = json.loads(made.read_text())
         return set(dropped), cpu, memory
-    folder = file.parent / "text-dedup"
+    folder = file.parent / f"text-dedup-{name}"
     options = ["--path", "json", "--data_files", str(file), "--split", "train", "--column", "text"]
     options += ["--output", str(folder), "--num_proc", "1", "--cache_dir", str(file.parent / "cache")]
     options += ["--ngram", name, "--threshold", str(THRESHOLD), "--min_length", "1"]
     cpu, memory = measured([text_dedup, "-m", "text_dedup.minhash", *options], environment)
-    read = "import sys, json, datasets; print(json.dumps(datasets.load_from_disk(sys.argv[1])['id']))"
-    kept = subprocess.run([text_dedup, "-c", read, str(folder)], capture_output=True, check=True, text=True)
+    read = "import sys, json, datasets; print(json.dumps(list(datasets.load_from_disk(sys.argv[1])['id'])))"
+    command = [text_dedup, "-c", read, str(folder)]
+    kept = subprocess.run(command, capture_output=True, check=True, text=True, cwd=file.parent)
     rows = file.read_text(encoding="utf-8").splitlines()
     return set(range(len(rows))) - set(json.loads(kept.stdout)), cpu, memory
 

@@ -18,6 +18,7 @@ from gristmill.core.records import Message, Pair, Passage, Problem, Sampled, Sco
 from gristmill.core.schema import to_frame
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON
 from gristmill.filters import Dedupe
+from gristmill.pipelines import Pipeline
 
 LONG = "A baker fills forty trays with rolls, sells half of them before noon and gives nine to her brother"
 WORDS = LONG.split()
@@ -188,3 +189,14 @@ def test_the_order_of_rows_has_no_say_where_a_rule_decides(texts: list[str], see
     stage = Dedupe(near=0.5, text="problem", keep=["level"])
     one, other = (stage(to_frame(r, Problem).lazy(), 0).collect().sort("id") for r in (rows, moved))
     assert one.equals(other)
+
+
+def test_a_run_writes_the_detail_of_each_dropped_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": name, "problem": LONG, "answer": "1"} for name in ("a", "b")]
+    done = Pipeline(rows, [Dedupe(near=None)]).run("runs/x", quiet=True)
+    lost = done.rejected().collect()
+    assert done.rows().collect()["id"].to_list() == ["a"]
+    assert lost.select("id", "reason", "detail").rows() == [
+        ("b", "dedupe: exact duplicate", "duplicates a (similarity 1.000)")
+    ]
