@@ -374,6 +374,9 @@ def test_every_part_of_ours_keeps_its_contract() -> None:
     needed: dict[str, dict[str, Any]] = {
         "where": {"condition": "id = 'x'"},
         "disagreements": {"scorers": ["a"]},
+        "balance_domains": {"by": "kind"},
+        "best_of": {"score": "verdict"},
+        "decontaminate": {"references": ["math500"]},
     }
     needed |= {name: {"rows": 1} for name in ("head", "take")}
     for group in GROUPS:
