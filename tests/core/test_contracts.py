@@ -374,7 +374,7 @@ def test_every_part_of_ours_keeps_its_contract() -> None:
     needed: dict[str, dict[str, Any]] = {
         "where": {"condition": "id = 'x'"},
         "disagreements": {"scorers": ["a"]},
-        "balance_domains": {"by": "kind"},
+        "balance_domains": {"by": "id"},
         "best_of": {"score": "verdict"},
         "decontaminate": {"references": ["math500"]},
     }

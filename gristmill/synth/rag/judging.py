@@ -19,8 +19,8 @@ from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.rag.metrics import (
     METRICS,
-    Answered,
     Metric,
+    PassageAnswer,
     answerable,
     by_abstention,
     by_conflict,
@@ -154,7 +154,7 @@ class JudgeMetrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         self,
         pair: Pair,
         texts: tuple[str, str],
-        answers: tuple[Answered, Answered],
+        answers: tuple[PassageAnswer, PassageAnswer],
         meta: Mapping[str, Any],
         context: Context,
     ) -> dict[Metric, Winner | None]:

@@ -25,7 +25,7 @@ LONGER = Fraction(6, 5)
 """An answer is longer than another from this many times its words on."""
 
 
-class Answered(NamedTuple):
+class PassageAnswer(NamedTuple):
     """What rules know of one answer: its claims that no passage supports, all of its claims, its citations
     that are right and all that it has or lacks, the reference answers in it (``None``: there are none to
     look for), its words, and whether it abstains."""
@@ -53,7 +53,7 @@ def majority(verdicts: Mapping[Metric, Winner | None], weights: Mapping[Metric, 
     return "first" if lead > 0 else "second" if lead < 0 else "tie"
 
 
-def by_rule(metric: Metric, first: Answered, second: Answered) -> Winner | None:
+def by_rule(metric: Metric, first: PassageAnswer, second: PassageAnswer) -> Winner | None:
     """What rules say of a metric.
 
     ``hallucination``: fewer claims that the passages do not support; those that are open count as neither.
@@ -78,7 +78,7 @@ def by_rule(metric: Metric, first: Answered, second: Answered) -> Winner | None:
     return _more(*shares)
 
 
-def by_abstention(first: Answered, second: Answered, answerable: bool | None) -> Winner | None:
+def by_abstention(first: PassageAnswer, second: PassageAnswer, answerable: bool | None) -> Winner | None:
     """Who wins by abstaining, or by not doing so; ``None`` where that does not decide.
 
     Where the passages cannot answer, the one that abstains beats the one that does not; where they can, it
@@ -89,7 +89,9 @@ def by_abstention(first: Answered, second: Answered, answerable: bool | None) ->
     return "first" if first.abstains != answerable else "second"
 
 
-def by_conflict(first: Answered, second: Answered, references: Sequence[str], answer: Any) -> Winner | None:
+def by_conflict(
+    first: PassageAnswer, second: PassageAnswer, references: Sequence[str], answer: Any
+) -> Winner | None:
     """Which of two answers tells more of what conflicting passages say; ``None`` where that does not decide.
 
     A question whose ``answer`` is null, and which has several ``references``, is one on which they conflict.
@@ -103,7 +105,7 @@ def _more(first: Any, second: Any) -> Winner:
     return "first" if first > second else "second" if first < second else "tie"
 
 
-def read_answer(text: str, verdict: Verdict, references: Sequence[str]) -> Answered:
+def read_answer(text: str, verdict: Verdict, references: Sequence[str]) -> PassageAnswer:
     """What rules know of an answer, of which ``verdict`` is that of ``grounding``.
 
     ``ValueError`` for a verdict without a report: an error, an answer that is too long.
@@ -117,7 +119,7 @@ def read_answer(text: str, verdict: Verdict, references: Sequence[str]) -> Answe
     claims = sum(count.get(status, 0) for status in ("supported", "undecided", "unsupported"))
     said = tokens(text)
     covered = sum(bool(find_whole(said, [tokens(one)])) for one in references) if references else None
-    return Answered(
+    return PassageAnswer(
         unsupported=unsupported,
         claims=claims,
         right=report.citations.get("right", 0),

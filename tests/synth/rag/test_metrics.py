@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.synth.rag.metrics import (
     METRICS,
-    Answered,
     Metric,
+    PassageAnswer,
     answerable,
     by_abstention,
     by_rule,
@@ -23,7 +23,7 @@ from gristmill.verifiers.judges.base import Winner
 
 A: Winner = "first"
 B: Winner = "second"
-SAID = Answered(unsupported=0, claims=1, right=0, citations=1, covered=1, words=10, abstains=False)
+SAID = PassageAnswer(unsupported=0, claims=1, right=0, citations=1, covered=1, words=10, abstains=False)
 
 
 def voted(*winners: Winner | None, **weights: float) -> Winner:
@@ -84,7 +84,7 @@ def test_the_sides_are_treated_alike(winners: tuple[Winner | None, ...]) -> None
     ],
 )
 def test_rules_decide_only_what_they_can_tell(
-    metric: Metric, first: Answered, second: Answered, wanted: Winner | None
+    metric: Metric, first: PassageAnswer, second: PassageAnswer, wanted: Winner | None
 ) -> None:
     other: dict[Winner | None, Winner | None] = {A: B, B: A, "tie": "tie", None: None}
     assert by_rule(metric, first, second) == wanted
@@ -107,16 +107,16 @@ PASSAGES = '[{"source": "a", "text": "The tower is 34 metres tall. It was built 
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("The tower is 34 metres tall [1].", Answered(0, 1, 1, 1, 1, 7, False)),
-        ("The tower is 51 metres tall [1].", Answered(1, 1, 0, 1, 0, 7, False)),
-        ("The passages do not say.", Answered(0, 0, 0, 0, 0, 5, True)),
-        ("I don't know.", Answered(0, 0, 0, 0, 0, 3, True)),
+        ("The tower is 34 metres tall [1].", PassageAnswer(0, 1, 1, 1, 1, 7, False)),
+        ("The tower is 51 metres tall [1].", PassageAnswer(1, 1, 0, 1, 0, 7, False)),
+        ("The passages do not say.", PassageAnswer(0, 0, 0, 0, 0, 5, True)),
+        ("I don't know.", PassageAnswer(0, 0, 0, 0, 0, 3, True)),
         # The other half of an abstention is a claim, and so it is an answer.
-        ("The passages do not say, but it is 51 metres tall.", Answered(1, 1, 0, 0, 0, 11, False)),
-        ("I am not sure, but it may be the tower of 34 metres.", Answered(0, 1, 0, 0, 1, 13, False)),
+        ("The passages do not say, but it is 51 metres tall.", PassageAnswer(1, 1, 0, 0, 0, 11, False)),
+        ("I am not sure, but it may be the tower of 34 metres.", PassageAnswer(0, 1, 0, 0, 1, 13, False)),
     ],
 )
-def test_an_answer_is_read_from_the_verdict_of_grounding(text: str, wanted: Answered) -> None:
+def test_an_answer_is_read_from_the_verdict_of_grounding(text: str, wanted: PassageAnswer) -> None:
     assert read_answer(text, Grounding()(text, PASSAGES), ["34 metres"]) == wanted
 
 
