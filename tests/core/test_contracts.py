@@ -376,6 +376,7 @@ def test_every_part_of_ours_keeps_its_contract() -> None:
         "disagreements": {"scorers": ["a"]},
         "balance_domains": {"by": "id"},
         "best_of": {"score": "verdict"},
+        "dedupe": {"text": "id"},
         "decontaminate": {"references": ["math500"], "text": "id"},
     }
     needed |= {name: {"rows": 1} for name in ("head", "take")}

@@ -21,10 +21,11 @@ from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.order import seeded_order
 from gristmill.filters.tables import with_rejected
 from gristmill.synth.rag.changes import Label, changes
-from gristmill.synth.rag.index import Rank, index
+from gristmill.synth.rag.index import index
 from gristmill.verifiers.grounding.claims import content, split, stems
 from gristmill.verifiers.grounding.clauses import Statement
 from gristmill.verifiers.grounding.lexicon import AUXILIARIES
+from gristmill.verifiers.grounding.nearest import Rank
 from gristmill.verifiers.grounding.verifier import Grounding, GroundingReport
 
 if TYPE_CHECKING:

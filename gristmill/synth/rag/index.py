@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 from gristmill.core.errors import RecipeError
-from gristmill.verifiers.grounding.claims import content
+from gristmill.verifiers.grounding.nearest import Rank, best_places, by_words
 
 By = Literal["bm25", "embedding", "both"]
-Rank = Callable[[str], list[int]]
-"""From a question to the numbers of the passages, the nearest first; those that have nothing to do with it
-are not in the list, where that can be told."""
-
 _FUSION = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
 _FUSED = 100
@@ -24,29 +20,10 @@ def index(texts: Sequence[str], by: By, model: str | None, most: int) -> Rank:
     """What ranks ``texts``, with at most ``most`` places each time. ``RecipeError`` where a library is
     missing."""
     if by == "bm25" or model is None:
-        return _words(texts, most)
+        return by_words(texts, most)
     if by == "embedding":
         return _meaning(texts, model, most)
-    return _fused(_words(texts, max(most, _FUSED)), _meaning(texts, model, max(most, _FUSED)), most)
-
-
-def _words(texts: Sequence[str], most: int) -> Rank:
-    """BM25 over the stems of the words that carry meaning."""
-    import bm25s
-    import numpy as np
-
-    found = bm25s.BM25()
-    if any(terms := [content(text) for text in texts]):
-        found.index(terms, show_progress=False)
-    known = frozenset(stem for own in terms for stem in own)
-
-    def rank(question: str) -> list[int]:
-        asked = [stem for stem in content(question) if stem in known]
-        if not asked:
-            return []
-        return _best(np.asarray(found.get_scores(asked)), most, least=0.0)
-
-    return rank
+    return _fused(by_words(texts, max(most, _FUSED)), _meaning(texts, model, max(most, _FUSED)), most)
 
 
 def _meaning(texts: Sequence[str], model: str, most: int) -> Rank:
@@ -60,7 +37,7 @@ def _meaning(texts: Sequence[str], model: str, most: int) -> Rank:
         if held is None:
             return []
         [asked] = np.asarray(encoder.encode([question], normalize_embeddings=True))
-        return _best(held @ asked, most)
+        return best_places(held @ asked, most)
 
     return rank
 
@@ -74,15 +51,6 @@ def _fused(first: Rank, second: Rank, most: int) -> Rank:
         return sorted(scores, key=lambda number: (-scores[number], number))[:most]
 
     return rank
-
-
-def _best(scores: Any, most: int, least: float | None = None) -> list[int]:
-    """The numbers of the highest scores above ``least``; equal ones in the order of the passages."""
-    import numpy as np
-
-    numbers = np.arange(len(scores)) if least is None else np.flatnonzero(scores > least)
-    order = np.lexsort((numbers, -scores[numbers]))[:most]
-    return [int(number) for number in numbers[order]]
 
 
 @lru_cache(maxsize=2)

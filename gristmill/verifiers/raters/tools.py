@@ -17,9 +17,9 @@ from msgspec import Meta, Struct
 
 from gristmill.core.errors import RecipeError
 from gristmill.verifiers.code.place import SandboxLimits
+from gristmill.verifiers.grounding.nearest import Rank, by_words
 from gristmill.verifiers.raters.base import read_rows
 from gristmill.verifiers.rules.arithmetic import calculate
-from gristmill.verifiers.text.words import words
 
 ToolName = Literal["calculator", "code", "search"]
 _LONGEST_OUTPUT = 2000
@@ -129,21 +129,12 @@ def read_texts(path: str) -> tuple[str, ...]:
 
 def search(passages: tuple[str, ...], query: str, count: int) -> list[int]:
     """The passages that have words of ``query``, best by BM25 first; equal ones in their own order."""
-    wanted = words(query.casefold())
-    if not passages or not wanted:
-        return []
-    scores = _index(passages).get_scores(wanted)
-    ranked = sorted(range(len(passages)), key=lambda i: (-float(scores[i]), i))
-    return [i for i in ranked[:count] if scores[i] > 0]
+    return _index(passages)(query)[:count]
 
 
 @lru_cache(maxsize=8)
-def _index(passages: tuple[str, ...]) -> Any:
-    import bm25s
-
-    index = bm25s.BM25(method="lucene")
-    index.index([words(text.casefold()) for text in passages], show_progress=False)
-    return index
+def _index(passages: tuple[str, ...]) -> Rank:
+    return by_words(passages, len(passages))
 
 
 def _number(value: Fraction) -> str:
