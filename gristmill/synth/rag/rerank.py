@@ -1,10 +1,10 @@
-"""``rerank``: the passages of a question in the order in which a judge finds them useful."""
+"""``rerank``: the passages of a question, as useful as a judge or a re-ranking model finds them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,6 +17,7 @@ from gristmill.core.prompts import fields, require
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.rag.retrieve import GOLD, PASSAGES
+from gristmill.synth.scorers.reward import REWARDS, one_reward
 from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.base import bounds, needs_of, quoted
 from gristmill.verifiers.judges.judge import SYSTEM
@@ -32,7 +33,8 @@ _CALL = 3_000_000
 
 
 class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Puts each question's passages in the order of a judge's probability that they help to answer it.
+    """Puts each question's passages in the order of a judge's probability that they help to answer it, or of
+    the numbers of a re-ranking model.
 
     Reads what ``retrieve`` wrote. Each passage is asked about alone, so that none has an advantage by its
     place. One about which the answer could not be read comes after all that the judge finds useful and before
@@ -44,6 +46,10 @@ class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     top_k: Annotated[int, Meta(ge=1)] | None = None
     """The most passages that are kept; ``null``: all."""
+    by: Literal["judge", "reward"] = "judge"
+    """Who says how useful a passage is: ``judge`` asks a chat model, ``reward`` takes the numbers of a
+    re-ranking model (an engine of kind ``reward-server`` with ``route: rerank`` or ``score``, or
+    ``transformers-reward``)."""
     asking: Asking = Asking()
     """How the judge is asked."""
     prompt: tuple[Message, ...] = (SYSTEM, _PROMPT)
@@ -54,8 +60,8 @@ class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def needs(self) -> frozenset[Ability]:
-        """Token probabilities if ``asking`` reads nothing else."""
-        return needs_of(self.asking.read)
+        """Rewards, or of a judge token probabilities if ``asking`` reads nothing else."""
+        return REWARDS if self.by == "reward" else needs_of(self.asking.read)
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Problem | Rejection]:
         """The question with its passages in order."""
@@ -64,6 +70,9 @@ class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         seed = context.seed_for(record.id, _CALL)
 
         async def useful(one: Any) -> float:
+            if self.by == "reward":
+                question = (Message("user", record.problem),)
+                return await one_reward(context.engine, question, passages([one]))
             values = quoted(seed, passage=passages([one]), problem=record.problem)
             ballot = await self.asking.choose(self.prompt, values, _LABELS, engine=context.engine, seed=seed)
             share = ballot.share("yes")
@@ -79,12 +88,15 @@ class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return [replace(record, meta=msgspec.json.encode(meta).decode())]
 
     def estimate(self, record: Problem) -> Estimate:
-        """A question for each passage."""
+        """A question for each passage, or its reward."""
         try:
             listed = _listed(fields(record.meta))
         except RowRejected:
             return Estimate(0, 0, 0, 0, rows_max=0)
         longest = max((passages([one]) for one in listed), key=len)
+        if self.by == "reward":
+            count = len(listed)
+            return Estimate(count, count, (len(record.problem) + len(longest)) // 4, 0, rows_max=1)
         tokens = self.asking.sampling.max_tokens
         cost = bounds(len(listed), self.asking.votes, self.asking.read, tokens, record.problem, longest)
         return replace(cost, rows_max=1)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context
@@ -60,3 +61,23 @@ def test_a_question_without_passages_is_rejected_and_costs_nothing() -> None:
 def test_a_prompt_that_does_not_show_the_passage_is_an_error() -> None:
     with pytest.raises(RecipeError, match=r"\{passage\}"):
         Rerank(prompt=(Rerank().prompt[0],))
+
+
+def test_a_re_ranking_model_orders_by_its_numbers() -> None:
+    worth = {"sheep": "[[0.1]]", "boats": "[[3.5]]", "bees": "[[-2.0]]", "slate": "[[0.1]]"}
+
+    def answer(request: Any, index: int) -> str:
+        assert request.score and [m.content for m in request.messages] == ["How many boats?"]
+        return next(number for name, number in worth.items() if name in request.prefix)
+
+    context = Context(ScriptedEngine(answer, abilities=frozenset({Ability.REWARD})), unused, 0)
+    [made] = asyncio.run(Rerank(by="reward")(question(passages=HELD), context))
+    assert isinstance(made, Problem)
+    assert [one["source"] for one in msgspec.json.decode(made.meta)["passages"]] == [
+        "boats",
+        "sheep",
+        "slate",
+        "bees",
+    ]
+    assert Rerank(by="reward").needs == {Ability.REWARD}
+    assert Rerank(by="reward").estimate(question(passages=HELD)).completions_max == 4
