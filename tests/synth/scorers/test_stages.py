@@ -158,6 +158,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "features": {"features": {"a": {"measure": "words"}}},
     "implicit": {"reference": "r"},
     "internal_judge": {"reference": "r"},
+    "principles": {"by": {"principles": ["Be right."]}},
+    "rubric": {"by": {"items": [{"text": "is right"}]}},
 }
 """Options without a default, of the scorers that have some."""
 
