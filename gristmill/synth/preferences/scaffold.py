@@ -1,0 +1,150 @@
+"""``scaffold``: a tutor's guiding turn preferred to the answer told outright."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gristmill.core.engine import Ability, Message, Sampling
+from gristmill.core.errors import RecipeError
+from gristmill.core.prompts import RowValues, opening, require_row, row_places, within
+from gristmill.core.records import Pair, Problem
+from gristmill.core.stages import Context, Estimate, Rejection, RowStage
+from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.synth.drawing import CHAT, summed
+from gristmill.synth.preferences.better import first_drawn, told, written
+from gristmill.synth.sampling import Sample
+from gristmill.synth.scoring import verifier_of
+from gristmill.verifiers.text.words import sentences
+
+_TUTOR = (
+    "You are a tutor. A learner brings this task:\n\n{problem}\n\nHelp with the next step only: give one "
+    "hint or one smaller question that leads there. Do not solve the task and do not name its answer. End "
+    "with a question to the learner."
+)
+_CALL = 26
+_UNKNOWN = (Outcome.TIMEOUT, Outcome.ERROR)
+
+
+class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Pedagogical alignment (arXiv 2402.05000): for a learner, a guiding turn is better than the solution.
+
+    One turn is written as a tutor and one answer is drawn directly; the pair has the direct answer's messages
+    as its prompt, so that nothing of the tutor's instructions is in it. The paper fills its pairs from
+    tutoring dialogues with labelled actions; this is one turn, and it is checked:
+
+    - The guiding turn must not give the answer away: neither the whole of it nor one of its sentences may be
+      right by the verifier, nor may the reference stand in it word for word (of numbers: as that number),
+      unless it stands in the problem too. An undecided verdict (timeout, error) rejects it as well; a hint
+      with no answer in it is ``unparseable``, and that is as it should be.
+    - It must ask the learner something (``asks``).
+    - The direct answer must be right, so that what is learned is guiding and not correctness.
+    """
+
+    reads: ClassVar[type[Struct]] = Problem
+    writes: ClassVar[type[Struct]] = Pair
+
+    tutor: str = _TUTOR
+    """The prompt that asks for the guiding turn, with places for the row's columns."""
+    sampling: Sampling = Sampling(temperature=0.7)
+    """How it is sampled."""
+    sample: Sample = Sample()
+    """The options of the stage ``sample``, which draws the direct answer; the first finished one counts."""
+    verifier: str | None = None
+    """The name of a verifier under the recipe's ``verifiers``; ``null`` is the recipe's ``verifier``."""
+    asks: bool = True
+    """Whether a guiding turn without a question mark is rejected."""
+
+    def __post_init__(self) -> None:
+        require_row("scaffold", "tutor", self.places["tutor"])
+        if self.sample.count > 1 and self.sample.sampling.temperature == 0:
+            raise RecipeError(
+                f"scaffold: sample.samples is {self.sample.samples} at temperature 0: all would be the same.",
+                remedy="Leave sample.samples out.",
+            )
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """To chat."""
+        return CHAT | self.sample.needs
+
+    @property
+    def uses(self) -> dict[str, frozenset[Ability]]:
+        """The engines that are sampled."""
+        return dict(self.sample.uses)
+
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """The name of the verifier, where it is not the recipe's main one."""
+        return () if self.verifier is None else (self.verifier,)
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the main verifier judges by the rows' own answers."""
+        return self.verifier is None
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row, by option."""
+        return {**row_places(tutor=self.tutor), **within("sample", self.sample.places)}
+
+    async def __call__(self, problem: Problem, context: Context) -> Sequence[Pair | Rejection]:
+        """One pair, or a rejection."""
+        if problem.answer is None or not problem.answer.strip():
+            return [Rejection(problem.id, "scaffold: no reference", "nothing tells what would give it away")]
+        asked = opening(RowValues(problem), self.tutor)
+        seed = context.seed_for(problem.id, _CALL)
+        guide = await written(context.engine, asked, self.sampling, seed, "scaffold")
+        context = context.about(problem)
+        if self.asks and not re.search(r"[?？؟]", guide.text):
+            return [Rejection(problem.id, "scaffold: it asks the learner nothing", guide.text[:200])]
+        if why := await self._given_away(guide.text, problem.problem, problem.answer, context):
+            return [Rejection(problem.id, why, guide.text[:200])]
+        direct = await first_drawn(self.sample, problem, context, "scaffold: the direct answer")
+        verdict = await verifier_of(context, self.verifier)(direct.completion, problem.answer)
+        if not verdict.correct:
+            detail = f"{verdict.outcome}: {direct.completion[:200]}"
+            return [Rejection(problem.id, "scaffold: the direct answer is not right", detail)]
+        return [
+            Pair(
+                f"{problem.id}/scaffold",
+                problem.id,
+                "scaffolding",
+                direct.messages,
+                guide.turn,
+                (Message("assistant", direct.completion, direct.reasoning),),
+                meta=told(problem.meta, answer=problem.answer),
+            )
+        ]
+
+    async def _given_away(self, text: str, problem: str, reference: str, context: Context) -> str:
+        """Why a guiding turn cannot be used: it has the answer, or nobody can tell; empty where neither."""
+        verify = verifier_of(context, self.verifier)
+        parts = [text]
+        if not names(problem, reference):
+            if names(text, reference):
+                return "scaffold: it gives the answer away"
+            parts += [one for one in sentences(text) if one != text.strip()]
+        verdicts: list[Verdict] = [await verify(part, reference) for part in parts]
+        if any(verdict.correct for verdict in verdicts):
+            return "scaffold: it gives the answer away"
+        if any(verdict.outcome in _UNKNOWN for verdict in verdicts):
+            return "scaffold: no verdict on whether it gives the answer away"
+        return ""
+
+    def estimate(self, problem: Problem) -> Estimate:
+        """The guiding turn and the direct answer."""
+        tokens = self.sampling.max_tokens
+        guide = Estimate(1, 1, (len(self.tutor) + len(problem.problem)) // 4, tokens, rows_max=1)
+        cost = summed(self.sample.estimate(problem), guide, rows_max=1)
+        return replace(cost, completions_min=min(1, cost.completions_max))
+
+
+def names(text: str, answer: str) -> bool:
+    """Whether ``answer`` stands in ``text`` as a word of its own: "12" not in "120", "1.12" or "12.5"."""
+    wanted = re.escape(answer.strip())
+    return re.search(rf"(?<![\w.,]){wanted}(?![\w]|[.,]\d)", text, re.IGNORECASE) is not None
