@@ -27,6 +27,7 @@ _TUTOR = (
     "with a question to the learner."
 )
 _CALL = 26
+_NUMBER = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?!\w|[.,]\d)"
 _UNKNOWN = (Outcome.TIMEOUT, Outcome.ERROR)
 
 
@@ -38,9 +39,10 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tutoring dialogues with labelled actions; this is one turn, and it is checked:
 
     - The guiding turn must not give the answer away: neither the whole of it nor one of its sentences may be
-      right by the verifier, nor may the reference stand in it word for word (of numbers: as that number),
-      unless it stands in the problem too. An undecided verdict (timeout, error) rejects it as well; a hint
-      with no answer in it is ``unparseable``, and that is as it should be.
+      right by the verifier, nor may the reference stand in it (a number by its value). Where the problem
+      names the reference as well, the whole turn is judged, and the reference may not stand behind an equals
+      sign. An undecided verdict (timeout, error) rejects it too; a hint with no answer in it is
+      ``unparseable``, and that is as it should be.
     - It must ask the learner something (``asks``).
     - The direct answer must be right, so that what is learned is guiding and not correctness.
     """
@@ -124,10 +126,10 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     async def _given_away(self, text: str, problem: str, reference: str, context: Context) -> str:
         """Why a guiding turn cannot be used: it has the answer, or nobody can tell; empty where neither."""
         verify = verifier_of(context, self.verifier)
-        parts = [text]
-        if not names(problem, reference):
-            if names(text, reference):
-                return "scaffold: it gives the answer away"
+        parts, told_before = [text], names(problem, reference)
+        if names(text, reference, result=told_before):
+            return "scaffold: it gives the answer away"
+        if not told_before:
             parts += [one for one in sentences(text) if one != text.strip()]
         verdicts: list[Verdict] = [await verify(part, reference) for part in parts]
         if any(verdict.correct for verdict in verdicts):
@@ -144,7 +146,15 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return replace(cost, completions_min=min(1, cost.completions_max))
 
 
-def names(text: str, answer: str) -> bool:
-    """Whether ``answer`` stands in ``text`` as a word of its own: "12" not in "120", "1.12" or "12.5"."""
-    wanted = re.escape(answer.strip())
-    return re.search(rf"(?<![\w.,]){wanted}(?![\w]|[.,]\d)", text, re.IGNORECASE) is not None
+def names(text: str, answer: str, *, result: bool = False) -> bool:
+    """Whether ``answer`` stands in ``text`` as a word of its own, a number by its value: 12 not in "120" or
+    "12.5", but in "12.00" and "1,200" for 1200. With ``result``, only right behind an equals sign."""
+    before = r"=\s*[$£€]?\s*" if result else r"(?<![\w.,])"
+    if (wanted := _number(answer.strip().lstrip("$£€"))) is not None:
+        return any(_number(m[1]) == wanted for m in re.finditer(rf"{before}({_NUMBER})", text))
+    return re.search(rf"{before}{re.escape(answer.strip())}(?!\w)", text, re.IGNORECASE) is not None
+
+
+def _number(text: str) -> float | None:
+    """The value of a number with or without separators of thousands; ``None`` for any other text."""
+    return float(text.replace(",", "")) if re.fullmatch(_NUMBER, text) else None

@@ -57,6 +57,8 @@ def test_other_numbers_do_not_give_the_answer_away() -> None:
         made, _ = work(Scaffold(), TASK, tutor(guide))
         assert isinstance(made[0], Pair), (guide, made)
     assert names("so 42, then", "42") and names("It is 42.", "42") and not names("142 or 4.42", "42")
+    assert names("$42.00 in all", "42") and names("1,200 eggs", "1200") and not names("42nd", "42")
+    assert names("that is 6 * 7 = $42", "42", result=True) and not names("42 = 6 * 7", "42", result=True)
     assert names("the ANSWER is Paris!", "paris") and not names("Parisian", "Paris")
 
 

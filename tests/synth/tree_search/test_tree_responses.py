@@ -62,5 +62,5 @@ def test_failed_and_equal_ends_are_left_out() -> None:
     [lost] = responses(record)
     assert isinstance(lost, Rejection) and lost.reason == "fewer than two different answers"
     assert TreeResponses().estimate(record).rows_max == 3
-    with pytest.raises(RowRejected, match="an OmegaPRM tree"):
+    with pytest.raises(RowRejected, match="its ends are rollouts"):
         responses(tree(("a", ""), ("b", ""), algorithm=OMEGA))
