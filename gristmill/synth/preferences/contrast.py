@@ -53,6 +53,9 @@ class ContrastPrompts(Preferring, frozen=True, kw_only=True, forbid_unknown_fiel
 
     change: str = _CHANGE
     """The prompt that asks for the changed one, with ``{problem}`` and places for any column."""
+    examples: tuple[Message, ...] = ()
+    """Worked examples of such changes, user and assistant turns, sent as they are before the prompt; small
+    models need some."""
     sampling: Sampling = Sampling(temperature=0.7)
     """How the changed prompt is sampled."""
     least: Share = 0.6
@@ -97,7 +100,7 @@ class ContrastPrompts(Preferring, frozen=True, kw_only=True, forbid_unknown_fiel
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Pair | Rejection]:
         """One pair or two, or a rejection."""
-        asked = opening(RowValues(problem), self.change)
+        asked = opening(RowValues(problem), self.change, None, self.examples)
         new = await written(
             context.engine, asked, self.sampling, context.seed_for(problem.id, _CALL), "contrast"
         )

@@ -52,6 +52,9 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     tutor: str = _TUTOR
     """The prompt that asks for the guiding turn, with places for the row's columns."""
+    examples: tuple[Message, ...] = ()
+    """Worked examples of guiding turns, user and assistant turns, sent as they are before the prompt; small
+    models need some."""
     sampling: Sampling = Sampling(temperature=0.7)
     """How it is sampled."""
     sample: Sample = Sample()
@@ -98,7 +101,7 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """One pair, or a rejection."""
         if problem.answer is None or not problem.answer.strip():
             return [Rejection(problem.id, "scaffold: no reference", "nothing tells what would give it away")]
-        asked = opening(RowValues(problem), self.tutor)
+        asked = opening(RowValues(problem), self.tutor, None, self.examples)
         seed = context.seed_for(problem.id, _CALL)
         guide = await written(context.engine, asked, self.sampling, seed, "scaffold")
         context = context.about(problem)
