@@ -130,10 +130,28 @@ class Preferring(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
                 "judge and scorer are both given: one of them has to say which side is better.",
                 remedy="Leave one out. Scores can be put on the pairs afterwards: see score_pairs.",
             )
+        if self.judge is None and self.judge_engine is not None:
+            raise RecipeError(
+                f"judge_engine is {self.judge_engine!r}, but there is no judge to ask it.",
+                remedy="Give one, such as judge: {kind: judge}. A scorer names its engine itself.",
+            )
+        if self.judge is not None and self.margin > 0:
+            raise RecipeError(
+                f"margin is {self.margin:g}, but a judge gives no values that could differ by it.",
+                remedy="Leave it out, or give a scorer in place of the judge.",
+            )
         if self.judge is not None:
             load_comparer(*named(self.judge))
         else:
             self.measure()
+
+    def cautions(self) -> Sequence[str]:
+        """A judge that judges its own writing, and what the scorer says."""
+        if self.judge is None:
+            return self.measure().cautions()
+        if self.judge_engine is not None:
+            return ()
+        return ["The model that writes judges its own writing too. Name another one as judge_engine."]
 
     def measure(self) -> Scorer:
         """The scorer. ``RecipeError`` for one that compares the two sides itself."""

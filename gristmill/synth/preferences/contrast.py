@@ -42,7 +42,7 @@ class ContrastPrompts(Preferring, frozen=True, kw_only=True, forbid_unknown_fiel
     The paper finds its prompts in data sets; that a model writes them is this project's own, and so each is
     checked: the texts must be alike, and for the prompt (with a judge or a scorer without references: for
     both) its own answer must be found better than the other one. Otherwise the change asks for the same, or
-    an answer is no good, and nothing comes of the problem.
+    one of the answers is bad, and the problem is rejected.
 
     ``meta`` has ``contrast``, the id that both pairs of a problem share, ``contrast_side`` (``original`` or
     ``changed``), and the other prompt as ``contrast_prompt``. ``prompt_consistency`` reads these.

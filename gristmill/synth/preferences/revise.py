@@ -98,7 +98,7 @@ class Improvements(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     These are the (prompt, reference, improved) rows from which PIT (arXiv 2310.00898) learns to improve an
     answer without being told how. Its reward model of the gap between two answers reads the pairs themselves;
-    its training by reinforcement is no data and not here.
+    its training by reinforcement is not part of this.
     """
 
     reads: ClassVar[type[Struct]] = Pair

@@ -39,8 +39,8 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     tutoring dialogues with labelled actions; this is one turn, and it is checked:
 
     - The guiding turn must not give the answer away: neither the whole of it nor one of its sentences may be
-      right by the verifier, nor may the reference stand in it (a number by its value). Where the problem
-      names the reference as well, the whole turn is judged, and the reference may not stand behind an equals
+      right by the verifier, nor may it contain the reference (a number by its value). Where the problem
+      names the reference as well, the whole turn is judged, and the reference must not follow an equals
       sign. An undecided verdict (timeout, error) rejects it too; a hint with no answer in it is
       ``unparseable``, and that is as it should be.
     - It must ask the learner something (``asks``).
@@ -150,7 +150,7 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def names(text: str, answer: str, *, result: bool = False) -> bool:
-    """Whether ``answer`` stands in ``text`` as a word of its own, a number by its value: 12 not in "120" or
+    """Whether ``text`` contains ``answer`` as a word of its own, a number by its value: 12 not in "120" or
     "12.5", but in "12.00" and "1,200" for 1200. With ``result``, only right behind an equals sign."""
     before = r"=\s*[$£€]?\s*" if result else r"(?<![\w.,])"
     if (wanted := _number(answer.strip().lstrip("$£€"))) is not None:

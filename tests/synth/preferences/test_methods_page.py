@@ -127,7 +127,8 @@ def test_a_long_context_is_needed(tmp_path: Path) -> None:
 
 
 def test_answers_of_a_tree_are_graded_without_a_reference(tmp_path: Path) -> None:
-    own = engine("own", {"match": "poem", "texts": ["Roses are good. \\boxed{a}", "Roses are red. \\boxed{b}"]})
+    lines = [f"Roses are {word}. \\boxed{{{i}}}" for i, word in enumerate(("good", "red", "good", "blue"))]
+    own = engine("own", {"match": "poem", "texts": lines})
     rows = made("Answers that share beginnings", tmp_path, [{"id": "p", "problem": "A poem?"}], own)
     assert rows("tree_responses").height > 1
     assert all("good" in chosen and "good" not in rejected for chosen, rejected in said(rows("pairs")))

@@ -94,6 +94,12 @@ def test_a_scorer_decides_by_a_margin() -> None:
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(RecipeError, match="judge and scorer are both given"):
         Revise(judge=JUDGE, scorer="verifier")
+    with pytest.raises(RecipeError, match="there is no judge to ask it"):
+        Revise(judge_engine="other")
+    with pytest.raises(RecipeError, match="a judge gives no values"):
+        Revise(judge=JUDGE, margin=0.1)
+    assert "its own writing" in Revise(judge=JUDGE).cautions()[0]
+    assert not Revise(judge=JUDGE, judge_engine="other").cautions() and not Revise().cautions()
     with pytest.raises(RecipeError, match="logits compares two answers and has no value"):
         Revise(scorer="logits")
     with pytest.raises(RecipeError, match="does not compare two answers"):
