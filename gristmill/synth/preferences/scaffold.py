@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Ability, Message, Sampling
+from gristmill.core.engine import Ability, Message, Request, Sampling
 from gristmill.core.errors import RecipeError
-from gristmill.core.prompts import RowValues, opening, require_row, row_places, within
+from gristmill.core.prompts import RowValues, fill, opening, require_row, row_places, within
 from gristmill.core.records import Pair, Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome, Verdict
-from gristmill.synth.drawing import CHAT, summed
+from gristmill.synth.drawing import CHAT, engines_used, summed
 from gristmill.synth.preferences.better import first_drawn, told, written
 from gristmill.synth.sampling import Sample
 from gristmill.synth.scoring import verifier_of
+from gristmill.verifiers.judges.base import draw
+from gristmill.verifiers.rules.arithmetic import sound
 from gristmill.verifiers.text.words import sentences
 
 _TUTOR = (
@@ -44,6 +46,8 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
       sign. An undecided verdict (timeout, error) rejects it too; a hint with no answer in it is
       ``unparseable``, and that is as it should be.
     - It must ask the learner something (``asks``).
+    - It must hold no false equation (``sound_arithmetic``), and with ``tries`` a learner who has read it must
+      reach the right answer. Whether it is good teaching is for a judge to say, on the pairs.
     - The direct answer must be right, so that what is learned is guiding and not correctness.
     """
 
@@ -63,6 +67,16 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The name of a verifier under the recipe's ``verifiers``; ``null`` is the recipe's ``verifier``."""
     asks: bool = True
     """Whether a guiding turn without a question mark is rejected."""
+    sound_arithmetic: bool = True
+    """Whether a guiding turn with a false equation is rejected. For plain exact arithmetic: rounding, as in
+    1/3 = 0.33, reads as false."""
+    tries: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """The answers that a learner gives after the guiding turn: one of them must be right, or the turn leads
+    nowhere. 0: no learner is asked, and nothing shows that the turn helps."""
+    learner: str | None = None
+    """The name of the engine that is the learner; ``null`` is the stage's own."""
+    attempt: str = "Follow this hint now and solve the task. End with its answer."
+    """The turn after the guiding one that asks the learner for the answer."""
 
     def __post_init__(self) -> None:
         require_row("scaffold", "tutor", self.places["tutor"])
@@ -79,8 +93,8 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def uses(self) -> dict[str, frozenset[Ability]]:
-        """The engines that are sampled."""
-        return dict(self.sample.uses)
+        """The engines that are sampled, and the learner."""
+        return engines_used(self.sample, self.learner if self.tries else None)
 
     @property
     def verifiers(self) -> tuple[str, ...]:
@@ -95,7 +109,7 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def places(self) -> dict[str, frozenset[str]]:
         """What the prompts want of a row, by option."""
-        return {**row_places(tutor=self.tutor), **within("sample", self.sample.places)}
+        return {**row_places(tutor=self.tutor, attempt=self.attempt), **within("sample", self.sample.places)}
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Pair | Rejection]:
         """One pair, or a rejection."""
@@ -109,11 +123,15 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return [Rejection(problem.id, "scaffold: it asks the learner nothing", guide.text[:200])]
         if why := await self._given_away(guide.text, problem.problem, problem.answer, context):
             return [Rejection(problem.id, why, guide.text[:200])]
+        if self.sound_arithmetic and not sound(guide.text):
+            return [Rejection(problem.id, "scaffold: a false equation", guide.text[:200])]
         direct = await first_drawn(self.sample, problem, context, "scaffold: the direct answer")
         verdict = await verifier_of(context, self.verifier)(direct.completion, problem.answer)
         if not verdict.correct:
             detail = f"{verdict.outcome}: {direct.completion[:200]}"
             return [Rejection(problem.id, "scaffold: the direct answer is not right", detail)]
+        if self.tries and not await self._helps((*direct.messages, *guide.turn), problem, context):
+            return [Rejection(problem.id, "scaffold: it leads no learner to the answer", guide.text[:200])]
         return [
             Pair(
                 f"{problem.id}/scaffold",
@@ -141,10 +159,21 @@ class Scaffold(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return "scaffold: no verdict on whether it gives the answer away"
         return ""
 
+    async def _helps(self, turns: tuple[Message, ...], problem: Problem, context: Context) -> bool:
+        """Whether one of the learner's answers after the guiding turn is right."""
+        asked = (*turns, Message("user", fill(self.attempt, RowValues(problem))))
+        request = Request(asked, self.sample.sampling, context.seed_for(problem.id, _CALL + 1))
+        verify = verifier_of(context, self.verifier)
+        for answer in await draw(context.named(self.learner), request, self.tries):
+            if answer.finished and (await verify(answer.text, problem.answer or "")).correct:
+                return True
+        return False
+
     def estimate(self, problem: Problem) -> Estimate:
-        """The guiding turn and the direct answer."""
+        """The guiding turn, the direct answer and the learner's."""
         tokens = self.sampling.max_tokens
-        guide = Estimate(1, 1, (len(self.tutor) + len(problem.problem)) // 4, tokens, rows_max=1)
+        prompt = (len(self.tutor) + len(self.attempt) + 2 * len(problem.problem)) // 4 + tokens
+        guide = Estimate(1, 1 + self.tries, prompt, tokens, rows_max=1)
         cost = summed(self.sample.estimate(problem), guide, rows_max=1)
         return replace(cost, completions_min=min(1, cost.completions_max))
 

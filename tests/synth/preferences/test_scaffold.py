@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from writers import JUDGE, always, by_words, prefers, reasons, work
 
-from gristmill.core.engine import Completion
+from gristmill.core.engine import Ability, Completion
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Pair, Problem
 from gristmill.core.verdicts import Outcome
@@ -41,6 +41,7 @@ def test_a_guiding_turn_is_preferred_to_the_direct_answer_under_the_plain_prompt
         ("The answer is 42. Do you see why?", "scaffold: it gives the answer away"),
         ("It is $\\boxed{42}$. But why? What is 3 + 4?", "scaffold: it gives the answer away"),
         ("Multiply: that makes 84/2. What would 4 boxes give?", "scaffold: it gives the answer away"),
+        ("One box has 14 and 14 + 14 = 27. And three?", "scaffold: a false equation"),
         ("Count the eggs of one box.", "scaffold: it asks the learner nothing"),
         (Completion(HINT, "length"), "scaffold: cut off"),
         ("  ", "scaffold: nothing was written"),
@@ -88,6 +89,22 @@ def test_what_cannot_be_checked_or_is_wrong_is_rejected(
     more = {} if verify is None else {"verify": always(verify)}
     made, _ = work(Scaffold(), task, tutor(HINT, direct), **more)
     assert reasons(made) == [reason]
+
+
+def test_a_learner_has_to_get_there() -> None:
+    def script(learned: str) -> Any:
+        return by_words(You_are_a_tutor=HINT, Follow_this_hint=learned, A_shop="\\boxed{42}")
+
+    stage = Scaffold(tries=2)
+    made, engine = work(stage, TASK, script("14 + 14 + 14 = 42"))
+    assert isinstance(made[0], Pair) and engine.requests == 3
+    lost, _ = work(stage, TASK, script("28"))
+    assert reasons(lost) == ["scaffold: it leads no learner to the answer"]
+    cut, _ = work(stage, TASK, by_words(You=HINT, Follow=Completion("42", "length"), A_shop="\\boxed{42}"))
+    assert reasons(cut) == ["scaffold: it leads no learner to the answer"]
+    assert stage.estimate(TASK).completions_max == 4
+    assert Scaffold(tries=1, learner="other").uses == {"other": {Ability.CHAT}}
+    assert not Scaffold(learner="other").uses
 
 
 def test_the_tutors_prompt_must_name_the_row() -> None:
