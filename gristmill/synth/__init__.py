@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from gristmill.synth.preferences.prompt_consistency import PromptConsistency
     from gristmill.synth.preferences.revise import Improvements, Revise
     from gristmill.synth.preferences.scaffold import Scaffold
+    from gristmill.synth.preferences.trajectories import TrajectoryPairs
     from gristmill.synth.preferences.unpaired import Unpaired
     from gristmill.synth.rag.grounding_rows import GroundingRows
     from gristmill.synth.rag.judging import JudgeMetrics
@@ -195,6 +196,7 @@ __all__ = [
     "Tie",
     "ToolScore",
     "Trajectories",
+    "TrajectoryPairs",
     "TreeActions",
     "TreePairs",
     "TreeProcess",
@@ -274,6 +276,7 @@ __getattr__, __dir__ = lazily(
         "PromptConsistency": ".preferences.prompt_consistency",
         "Revise": ".preferences.revise",
         "Scaffold": ".preferences.scaffold",
+        "TrajectoryPairs": ".preferences.trajectories",
         "Tie": ".preferences.neutral",
         "TreeResponses": ".tree_search.responses",
         "MakePairs": ".preferences.pairs",

@@ -28,10 +28,11 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 
 def likeness(first: str, second: str) -> float:
     """How alike two texts are, 0 to 1: rapidfuzz's ratio, the share of characters that stay. Case,
-    punctuation and white space around the text do not count."""
+    punctuation and the amount of white space do not count."""
     from rapidfuzz import fuzz, utils
 
-    return fuzz.ratio(first, second, processor=utils.default_process) / 100
+    words = (" ".join(utils.default_process(text).split()) for text in (first, second))
+    return fuzz.ratio(*words) / 100
 
 
 class ContrastPrompts(Preferring, frozen=True, kw_only=True, forbid_unknown_fields=True):

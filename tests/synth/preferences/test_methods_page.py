@@ -134,6 +134,16 @@ def test_answers_of_a_tree_are_graded_without_a_reference(tmp_path: Path) -> Non
     assert all("good" in chosen and "good" not in rejected for chosen, rejected in said(rows("pairs")))
 
 
+def test_an_action_that_serves_the_task_is_preferred(tmp_path: Path) -> None:
+    said_so = ({"role": "user", "content": "page"}, {"role": "assistant", "content": "good click"})
+    own = [
+        {"match": "Which task", "texts": ["Buy shoes."]},
+        {"match": "Write another action", "texts": ["go home"]},
+    ]
+    rows = made("trajectory_pairs", tmp_path, [{"id": "c", "messages": said_so}], engine("own", *own))
+    assert said(rows("trajectory_pairs")) == [("good click", "go home")]
+
+
 def test_translations_are_compared_with_an_exemplar(tmp_path: Path) -> None:
     ask = [{"id": "s", "problem": "Translate into German: It is a dog."}]
     policy = engine("policy", {"match": "Translate", "texts": ["Ein good Hund.", "Eine Katze."]})
