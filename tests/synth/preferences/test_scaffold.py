@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from typing import Any
 
 import pytest
+from paths import ROOT, SHARED
 from writers import JUDGE, always, by_words, prefers, reasons, work
 
 from gristmill.core.engine import Ability, Completion
@@ -89,6 +91,18 @@ def test_what_cannot_be_checked_or_is_wrong_is_rejected(
     more = {} if verify is None else {"verify": always(verify)}
     made, _ = work(Scaffold(), task, tutor(HINT, direct), **more)
     assert reasons(made) == [reason]
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared material is not there")
+def test_solutions_by_people_give_the_answer_away_by_their_last_step() -> None:
+    place = ROOT / "benchmarks" / "scaffold_hints.py"
+    spec = importlib.util.spec_from_file_location("scaffold_hints", place)
+    assert spec is not None and spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    found = benchmark.counts(SHARED / "data" / "math" / "gsm8k.jsonl", every=32, remainder=1)
+    assert found.solutions > 35 and found.found == found.solutions
+    assert len(found.flagged) <= found.solutions // 8
 
 
 def test_a_learner_has_to_get_there() -> None:
