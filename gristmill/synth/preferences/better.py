@@ -26,6 +26,8 @@ from gristmill.verifiers.judges.loading import load_comparer
 
 _CHARS_PER_TOKEN = 4
 """For estimates only."""
+_ECHO = 0.95
+"""An answer that is more like its problem than this repeats it."""
 _WHY = {
     "first": "",
     "second": "the other side is better",
@@ -90,6 +92,15 @@ def side(record: Problem | Sampled, messages: Sequence[Message], text: str, row:
         reference=record.answer,
         row=row,
     )
+
+
+def likeness(first: str, second: str) -> float:
+    """How alike two texts are, 0 to 1: rapidfuzz's ratio, the share of characters that stay. Case,
+    punctuation and the amount of white space do not count."""
+    from rapidfuzz import fuzz, utils
+
+    words = (" ".join(utils.default_process(text).split()) for text in (first, second))
+    return fuzz.ratio(*words) / 100
 
 
 class Weighed(NamedTuple):
@@ -234,7 +245,13 @@ class Preferring(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     async def pair(
         self, pair: Pair, sides: tuple[Answered, Answered], record: Any, context: Context
     ) -> Pair | Rejection:
-        """``pair`` with the scores of its sides where the chosen one is found better, or its rejection."""
+        """``pair`` with the scores of its sides where the chosen one is found better, or its rejection.
+
+        A side that only repeats the problem is never the better one, whatever a verifier reads in it: to
+        "What is 13 - 5?" the answer "What is 13 - 5?" is 8.
+        """
+        if likeness(sides[0].problem, sides[0].completion) > _ECHO:
+            return Rejection(pair.id, f"{pair.kind}: it repeats the problem", sides[0].completion[:200])
         found = await self.weigh(*sides, record, context)
         if found.why:
             return Rejection(pair.id, f"{pair.kind}: {found.why}", found.detail)

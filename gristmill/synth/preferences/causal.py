@@ -15,8 +15,8 @@ from gristmill.core.errors import RowRejected
 from gristmill.core.prompts import RowValues, fill, require
 from gristmill.core.records import Pair, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection
-from gristmill.synth.preferences.better import Authored, Preferring, side, told, written
-from gristmill.synth.preferences.contrast import Share, likeness
+from gristmill.synth.preferences.better import Authored, Preferring, likeness, side, told, written
+from gristmill.synth.preferences.contrast import Share
 from gristmill.synth.scorers.base import of_sample
 from gristmill.verifiers.judges.base import quoted
 

@@ -14,7 +14,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import RowValues, opening, require_row, row_places, within
 from gristmill.core.records import Pair, Problem, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection
-from gristmill.synth.preferences.better import Preferring, first_drawn, side, told, written
+from gristmill.synth.preferences.better import Preferring, first_drawn, likeness, side, told, written
 from gristmill.synth.sampling import Sample
 
 _CHANGE = (
@@ -24,15 +24,6 @@ _CHANGE = (
 )
 _CALL = 22
 Share = Annotated[float, Meta(ge=0, le=1)]
-
-
-def likeness(first: str, second: str) -> float:
-    """How alike two texts are, 0 to 1: rapidfuzz's ratio, the share of characters that stay. Case,
-    punctuation and the amount of white space do not count."""
-    from rapidfuzz import fuzz, utils
-
-    words = (" ".join(utils.default_process(text).split()) for text in (first, second))
-    return fuzz.ratio(*words) / 100
 
 
 class ContrastPrompts(Preferring, frozen=True, kw_only=True, forbid_unknown_fields=True):

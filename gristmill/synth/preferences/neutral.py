@@ -13,7 +13,7 @@ from gristmill.core.schema import schema
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.order import seeded_order
 from gristmill.filters.tables import with_rejected
-from gristmill.synth.preferences.contrast import likeness
+from gristmill.synth.preferences.better import likeness
 from gristmill.synth.preferences.sides import with_keys
 
 if TYPE_CHECKING:

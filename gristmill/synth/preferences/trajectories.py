@@ -13,8 +13,7 @@ from gristmill.core.errors import RowRejected
 from gristmill.core.prompts import RowValues, fill, require
 from gristmill.core.records import Conversation, Pair, Turn
 from gristmill.core.stages import Context, Estimate, Rejection
-from gristmill.synth.preferences.better import Preferring, told, written
-from gristmill.synth.preferences.contrast import likeness
+from gristmill.synth.preferences.better import Preferring, likeness, told, written
 from gristmill.synth.scorers.base import Answered
 from gristmill.verifiers.judges.base import quoted
 

@@ -43,6 +43,7 @@ def test_a_revision_that_the_verifier_finds_right_makes_a_pair_against_the_wrong
         (sampled(), REPLIES, "revision: neither side is better"),
         (sampled(), by_words(Review="Hm.", Write="\\boxed{5}"), "revision: the other side is better"),
         (sampled(), by_words(Review="Hm.", Write=sampled().completion + "\n"), "revision: it says the same"),
+        (WRONG, by_words(Review="Hm.", Write="What is 2 + 2?"), "revision: it repeats the problem"),
         (sampled(answer=None), REPLIES, "revision: no verdict"),
         (WRONG, by_words(Review="Hm.", Write="I do not know."), "revision: no verdict"),
         (WRONG, by_words(Review="Hm.", Write=Completion("It is", "length")), "revision: cut off"),
