@@ -99,6 +99,21 @@ def test_contrast_prompts_and_their_measure(tmp_path: Path) -> None:
     assert rows("prompt_consistency").rows() == [("p", 100, 100)]
 
 
+def test_a_table_without_contrasts_has_no_consistency_and_ends_the_run_as_any_empty_one(
+    tmp_path: Path,
+) -> None:
+    row = {"prompt": "What is 2 + 2?", "chosen": "4", "rejected": "5"}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(row) + "\n")
+    recipe = {
+        "name": "page",
+        "source": {"path": "pairs.jsonl", "reads": "pairs"},
+        "stages": [{"stage": "prompt_consistency", "score": "rm"}],
+    }
+    (tmp_path / "page.yaml").write_text(json.dumps(recipe))
+    summary = run(tmp_path / "page.yaml", quiet=True).summary
+    assert not summary.stages[-1].measured
+
+
 def test_causal_pairs_and_ties(tmp_path: Path) -> None:
     problems = [*SUM, {"id": "q", "problem": "Who wrote Faust, and when was it?", "answer": "-"}]
     rewrites = [one for one in WRITER if "clearly" in one.get("match", "")]
