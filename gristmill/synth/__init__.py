@@ -39,7 +39,15 @@ if TYPE_CHECKING:
         ToolScore,
     )
     from gristmill.synth.judging import JudgePairs, JudgeSamples
+    from gristmill.synth.preferences.causal import CausalPairs
+    from gristmill.synth.preferences.contrast import ContrastPrompts
+    from gristmill.synth.preferences.long_context import LongContext
+    from gristmill.synth.preferences.neutral import NeutralTies, Tie
     from gristmill.synth.preferences.pairs import MakePairs
+    from gristmill.synth.preferences.prompt_consistency import PromptConsistency
+    from gristmill.synth.preferences.revise import Improvements, Revise
+    from gristmill.synth.preferences.scaffold import Scaffold
+    from gristmill.synth.preferences.trajectories import TrajectoryPairs
     from gristmill.synth.preferences.unpaired import Unpaired
     from gristmill.synth.rag.grounding_rows import GroundingRows
     from gristmill.synth.rag.judging import JudgeMetrics
@@ -90,6 +98,7 @@ if TYPE_CHECKING:
     from gristmill.synth.tree_search.omega import OmegaPRM
     from gristmill.synth.tree_search.omega_harvest import OmegaLabels, OmegaPairs
     from gristmill.synth.tree_search.pairs import TreePairs
+    from gristmill.synth.tree_search.responses import TreeResponses
 
 __all__ = [
     "Aggregate",
@@ -99,11 +108,13 @@ __all__ = [
     "AttributeScore",
     "Attributes",
     "BackwardVote",
+    "CausalPairs",
     "ChecklistScore",
     "Clues",
     "Confidence",
     "ConfidencePairs",
     "Consensus",
+    "ContrastPrompts",
     "ContrastiveRubrics",
     "CorrectionPairs",
     "CritiqueScore",
@@ -121,6 +132,7 @@ __all__ = [
     "HardLooking",
     "Implicit",
     "ImplicitRewards",
+    "Improvements",
     "InternalJudge",
     "Introspection",
     "JudgeMetrics",
@@ -134,10 +146,12 @@ __all__ = [
     "KnowledgeSamples",
     "Likelihood",
     "Logits",
+    "LongContext",
     "MakePairs",
     "MaskedConsistency",
     "Measure",
     "MeasurePairs",
+    "NeutralTies",
     "OmegaLabels",
     "OmegaPRM",
     "OmegaPairs",
@@ -149,6 +163,7 @@ __all__ = [
     "ProbeKnowledge",
     "ProcessLabels",
     "ProcessReward",
+    "PromptConsistency",
     "PseudoLabels",
     "RTuning",
     "RagPairs",
@@ -161,11 +176,13 @@ __all__ = [
     "Relevance",
     "Rerank",
     "Retrieve",
+    "Revise",
     "RewardModel",
     "RolloutSamples",
     "RubricScore",
     "Sample",
     "SampleBalanced",
+    "Scaffold",
     "ScorePairs",
     "ScoreSamples",
     "Scorer",
@@ -176,11 +193,14 @@ __all__ = [
     "StepValues",
     "Stick",
     "SwapPassages",
+    "Tie",
     "ToolScore",
     "Trajectories",
+    "TrajectoryPairs",
     "TreeActions",
     "TreePairs",
     "TreeProcess",
+    "TreeResponses",
     "TreeSearch",
     "TreeTraces",
     "Trial",
@@ -250,6 +270,17 @@ __getattr__, __dir__ = lazily(
         "JudgeSteps": ".step_values.judged",
         "JudgeTraces": ".judged",
         "KnowledgeSamples": ".refusal.probe",
+        "CausalPairs": ".preferences.causal",
+        "ContrastPrompts": ".preferences.contrast",
+        "Improvements": ".preferences.revise",
+        "LongContext": ".preferences.long_context",
+        "NeutralTies": ".preferences.neutral",
+        "PromptConsistency": ".preferences.prompt_consistency",
+        "Revise": ".preferences.revise",
+        "Scaffold": ".preferences.scaffold",
+        "TrajectoryPairs": ".preferences.trajectories",
+        "Tie": ".preferences.neutral",
+        "TreeResponses": ".tree_search.responses",
         "MakePairs": ".preferences.pairs",
         "Measure": ".scoring",
         "MeasurePairs": ".scoring",

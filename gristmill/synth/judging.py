@@ -53,12 +53,12 @@ class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     detail."""
 
     def __post_init__(self) -> None:
-        load_model_verifier(*_named(self.verifier))  # so that a bad one is an error here and now
+        load_model_verifier(*named(self.verifier))  # so that a bad one is an error here and now
 
     @property
     def needs(self) -> frozenset[Ability]:
         """What the verifier needs."""
-        return load_model_verifier(*_named(self.verifier)).needs
+        return load_model_verifier(*named(self.verifier)).needs
 
     async def __call__(self, sample: Sampled, context: Context) -> Sequence[Sampled]:
         """The sample with its verdict."""
@@ -93,7 +93,7 @@ class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """What the verifier says; nothing for a sample that is not asked about."""
         if self._kept(sample) or cut_off(sample) is not None:
             return Estimate(0, 0, 0, 0, rows_max=1)
-        verifier = load_model_verifier(*_named(self.verifier))
+        verifier = load_model_verifier(*named(self.verifier))
         cost = verifier.estimate(sample.completion, self._reference(sample), problem=sample.problem)
         return replace(cost, rows_max=1)
 
@@ -132,17 +132,17 @@ class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     side is better, where that is shown first and second."""
 
     def __post_init__(self) -> None:
-        load_comparer(*_named(self.verifier))
+        load_comparer(*named(self.verifier))
 
     @property
     def needs(self) -> frozenset[Ability]:
         """What the verifier needs."""
-        return load_comparer(*_named(self.verifier)).needs
+        return load_comparer(*named(self.verifier)).needs
 
     async def __call__(self, pair: Pair, context: Context) -> Sequence[Pair | Rejection]:
         """The pair, or its rejection."""
         problem, chosen, rejected = _texts(pair)
-        found = await load_comparer(*_named(self.verifier)).compare(
+        found = await load_comparer(*named(self.verifier)).compare(
             chosen, rejected, problem=problem, engine=context.engine, seed=context.seed_for(pair.id)
         )
         if self.score is not None:
@@ -158,11 +158,11 @@ class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     def estimate(self, pair: Pair) -> Estimate:
         """What the verifier says."""
         problem, chosen, rejected = _texts(pair)
-        cost = load_comparer(*_named(self.verifier)).estimate_pair(chosen, rejected, problem=problem)
+        cost = load_comparer(*named(self.verifier)).estimate_pair(chosen, rejected, problem=problem)
         return replace(cost, rows_max=1)
 
 
-def _named(verifier: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def named(verifier: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The kind and the options of ``{kind: NAME, ...options}``."""
     kind = verifier.get("kind")
     if not isinstance(kind, str):

@@ -12,7 +12,7 @@ import gristmill.synth
 from gristmill.core.engine import Completion, Message
 from gristmill.core.knowledge import Certainty, Knowledge
 from gristmill.core.prompts import unknown_places
-from gristmill.core.records import Base, Exploration, Judged, Pair, Problem, Sampled
+from gristmill.core.records import Base, Conversation, Exploration, Judged, Pair, Problem, Sampled, Turn
 from gristmill.core.registry import find, names
 from gristmill.core.stages import RowStage
 from gristmill.core.steps import Step, ValuedSolution
@@ -28,6 +28,8 @@ DIALECT = re.compile(
 PROMPTS = {"prompt", "prompts", "system", "form", "templates", "sample", "ask"}
 """Options that are prompts or hold some."""
 
+COLUMNS = {"long_context": ("context",)}
+"""Columns without which a stage has nothing to do."""
 MESSAGES = (Message("user", "2 + 2?"),)
 RIGHT = Verdict(Outcome.CORRECT, 1.0)
 BASE = Base(0, Judged(Completion("4"), RIGHT))
@@ -41,6 +43,7 @@ RECORDS: dict[type[Struct], Struct] = {
         Knowledge("p", "2 + 2?", "4", "{}", MESSAGES, None, (Judged(Completion("4"), RIGHT),)),
         Certainty("p", "2 + 2?", "4", "{}", None, None, "4", 1.0, (0,), 0.0, 1, 1, 0.2, 1.0, "sure", "train"),
         ValuedSolution("p/0", "p", "2 + 2?", "4", MESSAGES, (Step("It is 4."),), RIGHT, "fixed", "drawn"),
+        Conversation("c", (Turn("user", "2 + 2?", False), Turn("assistant", "4", True))),
         Growing("p", "2 + 2?", "4", MESSAGES, "uct").freeze("iterations"),
     )
 }
@@ -104,6 +107,6 @@ def test_every_stage_with_prompts_says_what_they_want_of_a_row() -> None:
     asking = [name for name, stage in stages.items() if PROMPTS & set(stage.__struct_fields__)]
     assert not [name for name in asking if not hasattr(stages[name], "places")]
     # With their own prompts, all that they want is there.
-    unknown = {name: [*unknown_places(stage, ())] for name, stage in stages.items()}
+    unknown = {name: [*unknown_places(stage, COLUMNS.get(name, ()))] for name, stage in stages.items()}
     assert not {name: found for name, found in unknown.items() if found}
     assert len(asking) > 12

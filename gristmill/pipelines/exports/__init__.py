@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         write,
     )
     from gristmill.pipelines.exports.judged import JudgePrompts, PrincipleRows, SegmentRows, VerifierRows
-    from gristmill.pipelines.exports.preference import TrlDpo, TrlDpoWeighted, TrlKto
+    from gristmill.pipelines.exports.preference import Ties, TrlDpo, TrlDpoWeighted, TrlKto
     from gristmill.pipelines.exports.questions import PairQuestions
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
     from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
@@ -32,6 +32,7 @@ __all__ = [
     "StepActionRows",
     "TextCompletionExport",
     "TextExport",
+    "Ties",
     "TrlDpo",
     "TrlDpoWeighted",
     "TrlKto",
@@ -56,6 +57,7 @@ __getattr__, __dir__ = lazily(
         "StepActionRows": ".stepwise",
         "TextCompletionExport": ".text",
         "TextExport": ".text",
+        "Ties": ".preference",
         "TrlDpo": ".preference",
         "TrlDpoWeighted": ".preference",
         "TrlKto": ".preference",

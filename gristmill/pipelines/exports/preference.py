@@ -12,6 +12,7 @@ from gristmill.core.errors import RowRejected
 from gristmill.core.records import Labelled, Pair
 from gristmill.pipelines.exports.base import PromptCompletion
 from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport
+from gristmill.synth.preferences.neutral import Tie
 
 Sides = tuple[tuple[Message, ...], ...]
 
@@ -34,6 +35,17 @@ class WeightedPreference(Struct, frozen=True):
     rejected: tuple[ChatMessage, ...]
     weight: float
     flip: float
+
+
+class EqualSides(Struct, frozen=True):
+    """A row of two answers of which neither is better. No trainer of pairs reads it by mistake: it has no
+    chosen side."""
+
+    id: str
+    prompt: tuple[ChatMessage, ...]
+    first: tuple[ChatMessage, ...]
+    second: tuple[ChatMessage, ...]
+    weight: float
 
 
 class LabelledCompletion(PromptCompletion, frozen=True):
@@ -129,6 +141,24 @@ class TrlKto(Compared, frozen=True, forbid_unknown_fields=True):
         which = "desirable_weight" if record.label else "undesirable_weight"
         weight = {f"rows for which the trainer needs {which}={record.weight:.4g}": int(record.weight != 1)}
         return weight | self.noted(record.completion)
+
+
+class Ties(Compared, frozen=True, forbid_unknown_fields=True):
+    """``prompt``, ``first``, ``second`` and ``weight`` of ties, for a reward model that is trained to have no
+    preference there: half of -log sigmoid either way (Crome, arXiv 2506.16507)."""
+
+    reads: ClassVar[type[Struct]] = Tie
+    writes: ClassVar[type[Struct]] = EqualSides
+
+    def rows(self, record: Tie, /) -> Sequence[Struct]:
+        """One row."""
+        first, second = self.model_turns(record.first, record.second)
+        sides = self.answers(first), self.answers(second)
+        return [self.row(record.id, self.prompt(record.prompt), *sides, record.weight)]
+
+    def remarks(self, record: Tie, /) -> dict[str, int]:
+        """What became of user turns and of reasoning."""
+        return self.noted(record.first, record.second)
 
 
 def _user_turns(*sides: tuple[Message, ...]) -> int:

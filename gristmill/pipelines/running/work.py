@@ -360,7 +360,7 @@ class Work(Observer[None]):
         counts.rows_out = kept.height
         assert node.table_stage is not None
         for name, values in node.table_stage.measured(kept).items():
-            if values:
+            if values:  # the mean of none is not 0
                 counts.measured[name] = len(values)
                 counts.totals[name] = sum(values)
         for piece in rejected.iter_slices(self._part_rows):

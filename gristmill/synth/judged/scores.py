@@ -116,7 +116,12 @@ class AskingScore(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 class JudgeScore(AskingScore, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The verdict of any model verifier on an answer; or, with ``against``, by how much it is better than
-    another one, asked in both orders."""
+    another one, asked in both orders.
+
+    With a strong model's translation in ``against`` this is the comparison with an exemplar of ExTrans
+    (arXiv 2505.12996); with the policy's own engine and no reference, the grade that it gives its own
+    translation, as in SSR-Zero (arXiv 2505.16637). Their training is not part of this.
+    """
 
     by: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "judge"})
     """``{kind: NAME, ...options}`` of a registered model verifier: judge, instructed_judge, checklist, ..."""

@@ -101,7 +101,7 @@ class ScoreSamples(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     async def __call__(self, sample: Sampled, context: Context) -> Sequence[Sampled]:
         """The sample with its scores."""
-        return [_put(sample, await _scored(self.found(), sample, (of_sample(sample),), context, self.name))]
+        return [_put(sample, await scored(self.found(), sample, (of_sample(sample),), context, self.name))]
 
     def estimate(self, sample: Sampled) -> Estimate | None:
         """What the scorer says."""
@@ -128,9 +128,9 @@ class ScorePairs(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True):
             names = [prefix + name for prefix in prefixes for name in found.names(self.name)]
             return [_put(pair, [unscored(name, error.reason, error.message) for name in names])]
         if isinstance(found, PairScorer):
-            return [_put(pair, await _scored(found, pair, sides, context, self.name))]
+            return [_put(pair, await scored(found, pair, sides, context, self.name))]
         for side in sides:
-            scores = await _scored(found, pair, (side,), context, self.name)
+            scores = await scored(found, pair, (side,), context, self.name)
             pair = _put(pair, [replace(s, name=f"{side.side}_{s.name}") for s in scores])
         return [pair]
 
@@ -147,7 +147,7 @@ class ScorePairs(Scores, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return None if first is None or second is None else _one_row(_both(first, second))
 
 
-async def _scored(
+async def scored(
     scorer: Any, record: R, answers: Sequence[Answered], context: Context, name: str
 ) -> Sequence[Score]:
     """The scores that ``scorer`` gives to the answer (of a pair scorer: to both).
