@@ -75,7 +75,7 @@ class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     async def _asked(self, sample: Sampled, context: Context) -> Verdict:
         """The model's verdict; undecided for a sample without the column that the verifier reads."""
-        verifier: Any = load_model_verifier(*_named(self.verifier))
+        verifier: Any = load_model_verifier(*named(self.verifier))
         try:
             verifier = verifier.for_row(RowValues(sample)) if hasattr(verifier, "for_row") else verifier
         except RowRejected as error:
