@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from itertools import compress, zip_longest
 from math import log2
+from operator import not_
 from typing import Literal, NamedTuple
 
 from gristmill.core.verdicts import Outcome
@@ -97,15 +98,11 @@ class Index:
         whole = self._whole[id(item)]
         start, end = self._stretch(text, item)
         grams = set(text.grams[start : max(end - SIZE + 1, start)])
-        words: set[int] = set()
-        numbers: Counter[int] = Counter()
-        for word, number in zip(text.words[start:end], text.numbers[start:end], strict=True):
-            if number:
-                numbers[word] += 1
-            else:
-                words.add(word)
+        stretch, is_number = text.words[start:end], text.numbers[start:end]
+        numbers = Counter(compress(stretch, is_number))
+        words = set(compress(stretch, map(not_, is_number)))
         shared = item.words & words
-        known = sum(self.words[w] for w in shared)
+        known = sum(map(self.words.__getitem__, shared))
         said = sum(self.words.get(w, self.unknown) for w in words)
         own = Counter(item.numbers)
         same = own & numbers
@@ -114,7 +111,7 @@ class Index:
         known, said = known + figures, said + sum(self.numbers.get(n, self.unknown) for n in numbers)
         total = whole.words + whole.numbers
         return Evidence(
-            sum(self.grams[g] for g in item.grams & grams) / whole.grams if whole.grams else 0.0,
+            sum(map(self.grams.__getitem__, item.grams & grams)) / whole.grams if whole.grams else 0.0,
             things / whole.words if whole.words else 0.0,
             known / total if total else 0.0,
             known / said if said else 0.0,

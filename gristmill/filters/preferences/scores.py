@@ -111,7 +111,10 @@ def read_scores(frame: pl.LazyFrame, scorers: Sequence[str], where: str) -> Pair
         for i, name in enumerate(names):
             blocks[name].append(none if np.isnan(found[:, i]).all() else found[:, i].copy())
     nothing = np.full(height, np.nan)
-    values = {name: np.concatenate([nothing[:0], *parts]) if name in seen else nothing for name, parts in blocks.items()}
+    values = {
+        name: np.concatenate([nothing[:0], *parts]) if name in seen else nothing
+        for name, parts in blocks.items()
+    }
     scores = PairScores(height, values, frozenset(seen))
     for scorer in scorers if height else ():
         if np.isnan(scores.margin(scorer)).all():
