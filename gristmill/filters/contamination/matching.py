@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import compress, zip_longest
 from math import log2
+from operator import not_
 from typing import Literal, NamedTuple
 
 from gristmill.core.verdicts import Outcome
@@ -56,6 +58,14 @@ class Evidence(NamedTuple):
     """The part of that which is in words, not in numbers."""
 
 
+class ItemWeights(NamedTuple):
+    """The weights in bits of all n-grams, of all words and of all numbers of an item."""
+
+    grams: float
+    words: float
+    numbers: float
+
+
 class Index:
     """Items with the rarity of what they are made of."""
 
@@ -69,34 +79,40 @@ class Index:
             for word in item.function:
                 self.words[word] = 0.5
         self.unknown = log2(self.total)
+        # By the identity of an item, which is held here: to hash what it holds would take longer than to sum.
+        self._whole = {id(item): self._weights(item) for item in items}
+
+    def _weights(self, item: ReferenceItem) -> ItemWeights:
+        return ItemWeights(
+            sum(self.grams[g] for g in item.grams),
+            sum(self.words[w] for w in item.words),
+            sum(self.numbers[n] for n in set(item.numbers)),
+        )
 
     def _rarity(self, sets: Iterable[Iterable[int]]) -> dict[int, float]:
         df = Counter(value for one in sets for value in one)
         return {value: max(log2(self.total / n), 0.5) for value, n in df.items()}
 
     def evidence(self, text: TextWords, item: ReferenceItem) -> Evidence:
-        """The most that a stretch of ``text`` holds of ``item``."""
+        """The most that a stretch of ``text`` holds of ``item``, one of ``items``."""
+        whole = self._whole[id(item)]
         start, end = self._stretch(text, item)
         grams = set(text.grams[start : max(end - SIZE + 1, start)])
-        words: set[int] = set()
-        numbers: Counter[int] = Counter()
-        for word, number in zip(text.words[start:end], text.numbers[start:end], strict=True):
-            if number:
-                numbers[word] += 1
-            else:
-                words.add(word)
+        stretch, is_number = text.words[start:end], text.numbers[start:end]
+        numbers = Counter(compress(stretch, is_number))
+        words = set(compress(stretch, map(not_, is_number)))
         shared = item.words & words
-        known = sum(self.words[w] for w in shared)
+        known = sum(map(self.words.__getitem__, shared))
         said = sum(self.words.get(w, self.unknown) for w in words)
         own = Counter(item.numbers)
         same = own & numbers
         figures = sum(self.numbers[n] for n in same)
         things = known
         known, said = known + figures, said + sum(self.numbers.get(n, self.unknown) for n in numbers)
-        total = sum(self.words[w] for w in item.words) + sum(self.numbers[n] for n in own)
+        total = whole.words + whole.numbers
         return Evidence(
-            self._share(self.grams, item.grams & grams, item.grams),
-            self._share(self.words, shared, item.words),
+            sum(map(self.grams.__getitem__, item.grams & grams)) / whole.grams if whole.grams else 0.0,
+            things / whole.words if whole.words else 0.0,
             known / total if total else 0.0,
             known / said if said else 0.0,
             same.total() / own.total() if own else 1.0,
@@ -109,33 +125,29 @@ class Index:
         """Whether a text with these numbers, and with an answer or not, can be a rewording of the item."""
         if len(item.numbers) < 2:
             return True
-        own = set(item.numbers)
-        return self._share(self.numbers, own & numbers, own) >= (0.3 if answered else 0.5)
+        shared = sum(self.numbers[n] for n in numbers.intersection(item.numbers))
+        return shared / self._whole[id(item)].numbers >= (0.3 if answered else 0.5)
 
     def _figures(self, same: Counter[int], either: Counter[int]) -> float:
         total = sum(self.numbers.get(n, self.unknown) * count for n, count in either.items())
         return sum(self.numbers[n] * count for n, count in same.items()) / total if total else 1.0
-
-    @staticmethod
-    def _share(weights: dict[int, float], part: Iterable[int], whole: Iterable[int]) -> float:
-        total = sum(weights[v] for v in whole)
-        return sum(weights[v] for v in part) / total if total else 0.0
 
     def _stretch(self, text: TextWords, item: ReferenceItem) -> tuple[int, int]:
         """Where in the text most of the item is, by the rarity of its words, numbers and n-grams."""
         most = int(_ROOM * item.length) + 6
         if len(text.words) <= most:
             return 0, len(text.words)
-        numbers = set(item.numbers)
+        # Attributes are looked up once, not for every word of every text: this takes the most time of all.
+        numbers, words, grams = set(item.numbers), item.words, item.grams
         found: list[tuple[int, tuple[str, int], float]] = []
-        for at, word in enumerate(text.words):
-            if text.numbers[at]:
+        for at, (word, number, gram) in enumerate(zip_longest(text.words, text.numbers, text.grams)):
+            if number:
                 if word in numbers:
                     found.append((at, ("n", word), self.numbers[word]))
-            elif word in item.words:
+            elif word in words:
                 found.append((at, ("w", word), self.words[word]))
-            if at < len(text.grams) and text.grams[at] in item.grams:
-                found.append((at, ("g", text.grams[at]), self.grams[text.grams[at]]))
+            if gram in grams:
+                found.append((at, ("g", gram), self.grams[gram]))
         inside: Counter[tuple[str, int]] = Counter()
         score, best, left, at_best = 0.0, -1.0, 0, (0, most)
         for at, key, weight in found:

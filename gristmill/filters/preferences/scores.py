@@ -12,7 +12,7 @@ scores of a pair say what they become when the pair is turned round:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
@@ -102,18 +102,19 @@ def read_scores(frame: pl.LazyFrame, scorers: Sequence[str], where: str) -> Pair
     blocks: dict[str, list[Numbers]] = {name: [] for name in names}
     seen: set[str] = set()
     height = 0
-    while True:
-        block = frame.select("scores").slice(height, _BLOCK).collect()["scores"]
+    for table in frame.select("scores").collect_batches(chunk_size=_BLOCK, maintain_order=True):
+        block = table["scores"]
         height += block.len()
         found = _block(block, names, seen)
         # Most names are of no score: one column of NaN does for all of them.
         none = np.full(block.len(), np.nan)
         for i, name in enumerate(names):
             blocks[name].append(none if np.isnan(found[:, i]).all() else found[:, i].copy())
-        if block.len() < _BLOCK:
-            break
     nothing = np.full(height, np.nan)
-    values = {name: np.concatenate(parts) if name in seen else nothing for name, parts in blocks.items()}
+    values = {
+        name: np.concatenate([nothing[:0], *parts]) if name in seen else nothing
+        for name, parts in blocks.items()
+    }
     scores = PairScores(height, values, frozenset(seen))
     for scorer in scorers if height else ():
         if np.isnan(scores.margin(scorer)).all():
@@ -179,13 +180,13 @@ def curated(
     turned: Marks | None = None,
     scores: Mapping[str, Numbers] | None = None,
     columns: Mapping[str, Any] | None = None,
-    seen: Iterable[str] = (),
+    seen: Collection[str] = (),
 ) -> pl.LazyFrame:
     """``frame`` with the first of ``reasons`` whose mark is set in ``REJECTED_REASON``, the pairs that are
     ``turned`` turned round, then ``columns`` replaced or added and ``scores`` added.
 
     ``scores`` and ``columns`` are of the rows as they come out. A score takes the place of one of its name;
-    ``seen`` are the names of scores that the table has, as far as they are known.
+    ``seen`` are the names of scores that the table has: with ``turned`` all of them, or nothing.
     """
     import numpy as np
     import polars as pl
@@ -207,7 +208,7 @@ def curated(
     if first is None:
         table = table.with_columns(pl.lit(None, pl.String).alias(REJECTED_REASON))
     if turned is not None and turned.any():
-        _check_probabilities(table)
+        _check_probabilities(table, seen)
         table = table.with_columns(_turned_round())
     if scores:
         table = table.with_columns(_with_scores(frame, list(scores), set(seen)))
@@ -268,7 +269,8 @@ def _turned_round() -> list[pl.Expr]:
     meta = (
         pl.when(turn & (pl.col("meta") != "{}"))
         .then(pl.col("meta"))
-        .map_batches(_turned_meta, return_dtype=pl.String)
+        # Said to be of each row by itself: else Polars holds the whole table for it, the texts too.
+        .map_batches(_turned_meta, return_dtype=pl.String, is_elementwise=True)
     )
     return [
         pl.when(turn).then("rejected").otherwise("chosen").alias("chosen"),
@@ -316,10 +318,15 @@ def _turned_score() -> pl.Expr:
     )
 
 
-def _check_probabilities(table: pl.LazyFrame) -> None:
-    """Refuse to turn a pair with a score of which nobody can say what becomes of it."""
+def _check_probabilities(table: pl.LazyFrame, seen: Collection[str]) -> None:
+    """Refuse to turn a pair with a score of which nobody can say what becomes of it.
+
+    The table is not read for it where none of ``seen``, if it is given, can be a probability.
+    """
     import polars as pl
 
+    if seen and pl.select(pl.any_horizontal(_kinds(pl.lit(pl.Series(list(seen))))).all()).item():
+        return
     score = pl.col("scores").struct
     of_side, signed, stays = _kinds(score.field("name"))
     odd = ~of_side & ~signed & ~stays & ~score.field("value").is_between(0, 1)
