@@ -1,7 +1,7 @@
 """Models of one architecture as one: a weighted sum of their tensors, streamed from and to safetensors.
 
-Whatever chooses the shares (plain averaging, metrics, a moving average, ratios of layer groups, a search), the
-models are merged here: ``merge`` takes a function from a tensor's name to one share for each model.
+Whatever chooses the shares (plain averaging, metrics, a moving average, ratios of layer groups, a search),
+the models are merged here: ``merge`` takes a function from a tensor's name to one share for each model.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def merge(
     ``method``, ``shown`` (the shares by what they apply to) and ``details`` go into the report.
 
     ``out`` must not exist or be empty, so that no input is written over; it appears when it is complete.
-    Memory: a few pieces of 2 million numbers. Raises ``InputError`` and ``RecipeError`` for models that
+    Memory: a few pieces of 262,144 numbers. Raises ``InputError`` and ``RecipeError`` for models that
     cannot be merged, ``RunError`` if ``out`` cannot be written.
     """
     if len(folders) < _FEWEST:

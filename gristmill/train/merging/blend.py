@@ -1,4 +1,4 @@
-"""The loss of a weighted sum of models on rows, and its slopes: what ratios and coefficients are chosen by."""
+"""The loss of a weighted sum of models on rows, and its slopes, by which shares are chosen."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from gristmill.train.rows import IGNORED, TokenRow, encode, read_rows
 class Blend:
     """Models of one architecture in memory as 32-bit numbers, and one more that is their weighted sum.
 
-    ``folders`` are the models, ``longest`` the most tokens of a row (a longer one is refused). Dropout is off
-    and rows are taken in the order of their file, so that equal shares give equal losses. Raises
-    ``MissingExtraError`` without torch and transformers, ``InputError`` and ``RecipeError`` as ``merge`` does.
+    ``folders`` are the models, ``longest`` the most tokens of a row (a longer one is refused). Dropout is
+    off and rows are taken in the order of their file, so that equal shares give equal losses. Raises
+    ``MissingExtraError`` without torch and transformers, ``InputError`` and ``RecipeError`` as ``merge``.
     """
 
     def __init__(

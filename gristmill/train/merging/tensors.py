@@ -16,8 +16,8 @@ import msgspec
 
 from gristmill.core.errors import InputError
 
-PIECE = 1 << 21
-"""Numbers that are in memory at a time, of each model."""
+PIECE = 1 << 18
+"""Numbers that are in memory at a time: few enough to stay in a processor's cache."""
 SIZES = {
     "F64": 8, "F32": 4, "F16": 2, "BF16": 2,
     "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
@@ -141,11 +141,16 @@ def averaged(tensors: list[Stored], shares: list[float]) -> Iterator[Any]:
     taken = [(tensor, kind(share)) for tensor, share in zip(tensors, shares, strict=True) if share]
     for begin in range(0, like.length, PIECE):
         count = min(PIECE, like.length - begin)
-        total: Any = np.zeros(count, dtype=kind)
+        total: Any = None
         for tensor, share in taken:
             values = numbers(tensor, begin, count).astype(kind, copy=False)
-            total += values if share == 1 else values * share
-        yield stored_as(total, like.dtype)
+            if share != 1:
+                values *= share
+            if total is None:
+                total = values
+            else:
+                total += values
+        yield stored_as(np.zeros(count, dtype=kind) if total is None else total, like.dtype)
 
 
 def same(first: Stored, second: Stored) -> bool:
