@@ -183,13 +183,13 @@ def search(
     missing: MissingOption = "refuse",
 ) -> None:
     """The combination with the lowest loss on rows that an evolutionary search finds (LCSC)."""
-    from gristmill.train.merging import Search, equal_shares
+    from gristmill.train.merging import CoefficientSearch, equal_shares
     from gristmill.train.merging import search as find
 
     with _file_of(rows) as file:
         blend = _blend(models, batch, longest, gpu)
         encoded = blend.rows(file)
-        options = Search(draws=draws, seed=seed, negative=negative)
+        options = CoefficientSearch(draws=draws, seed=seed, negative=negative)
         found = find(lambda shares: blend.loss(equal_shares(shares), encoded), len(models), options)
     details = {"loss": found.measure, "history": found.history}
     _merge(models, out, found.shares, "search", missing, details)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
         Blend,
     )
     from gristmill.train.merging.choosing import (
-        Found,
+        CoefficientSearch,
+        FoundShares,
         Ratios,
-        Search,
         descend,
         search,
     )
@@ -52,14 +52,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Blend",
-    "Found",
+    "CoefficientSearch",
+    "FoundShares",
     "FrontPoint",
     "Measured",
     "MergeReport",
     "Missing",
     "Ratios",
     "RewardTaxFront",
-    "Search",
     "Shares",
     "descend",
     "distance_weight",
@@ -92,9 +92,9 @@ __getattr__, __dir__ = lazily(
         "equal_shares": ".averaging",
         "merge": ".averaging",
         "Blend": ".blend",
-        "Found": ".choosing",
+        "FoundShares": ".choosing",
         "Ratios": ".choosing",
-        "Search": ".choosing",
+        "CoefficientSearch": ".choosing",
         "descend": ".choosing",
         "search": ".choosing",
         "distance_weight": ".coefficients",

@@ -69,7 +69,7 @@ def descend(
     return Ratios(aligned, losses)
 
 
-class Search(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CoefficientSearch(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Options of the search for coefficients: Linear Combination of Saved Checkpoints (arXiv 2404.02241).
 
     An evolutionary search: the population begins with each model alone, their mean and moving averages; each
@@ -89,7 +89,7 @@ class Search(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """For crossing and noise."""
 
 
-class Found(NamedTuple):
+class FoundShares(NamedTuple):
     """The best combination, its measure, and the best measure after each draw, the beginning's first."""
 
     shares: list[float]
@@ -97,13 +97,15 @@ class Found(NamedTuple):
     history: list[float]
 
 
-def search(measure: Callable[[list[float]], float], models: int, options: Search | None = None) -> Found:
+def search(
+    measure: Callable[[list[float]], float], models: int, options: CoefficientSearch | None = None
+) -> FoundShares:
     """The combination of ``models`` coefficients that sum to 1 with the lowest ``measure`` that was found.
 
     Each combination is measured once. It may be chosen for the noise of the measure: measure the result
     again on rows that were not used here.
     """
-    options = options or Search()
+    options = options or CoefficientSearch()
     if models < 2:
         raise RecipeError(f"{models} models cannot be combined.", remedy="Give at least two.")
     chance = random.Random(f"lcsc:{options.seed}:{models}")
@@ -132,7 +134,7 @@ def search(measure: Callable[[list[float]], float], models: int, options: Search
         )
         kept = sorted([*best, (measured(child), child)], key=lambda pair: pair[0])[: options.population]
         history.append(kept[0][0])
-    return Found([round(s, 6) for s in kept[0][1]], kept[0][0], history)
+    return FoundShares([round(s, 6) for s in kept[0][1]], kept[0][0], history)
 
 
 def _summing_to_one(values: Sequence[float], *, negative: bool) -> list[float]:

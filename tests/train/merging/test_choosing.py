@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gristmill.core.errors import RecipeError
-from gristmill.train.merging import Search, descend, search
+from gristmill.train.merging import CoefficientSearch, descend, search
 
 BEST = [0.9, 0.1, 0.5]
 
@@ -45,12 +45,12 @@ def distance(shares: list[float]) -> float:
 
 
 def test_the_search_finds_coefficients_that_sum_to_one_also_negative_ones() -> None:
-    found = search(distance, 3, Search(draws=400))
+    found = search(distance, 3, CoefficientSearch(draws=400))
     assert sum(found.shares) == pytest.approx(1, abs=1e-5)
     assert found.shares == pytest.approx([1.3, -0.5, 0.2], abs=0.1)
     assert found.history == sorted(found.history, reverse=True) and len(found.history) == 401
     assert found.measure == distance(found.shares)
-    inside = search(distance, 3, Search(draws=400, negative=False))
+    inside = search(distance, 3, CoefficientSearch(draws=400, negative=False))
     assert min(inside.shares) >= 0 and inside.shares[0] > 0.85
 
 
@@ -61,11 +61,11 @@ def test_the_search_is_the_same_for_a_seed_and_never_worse_than_a_model_or_the_m
         asked.append(tuple(shares))
         return distance(shares)
 
-    first = search(measure, 3, Search(draws=20, seed=4))
+    first = search(measure, 3, CoefficientSearch(draws=20, seed=4))
     assert (
         first
-        == search(distance, 3, Search(draws=20, seed=4))
-        != search(distance, 3, Search(draws=20, seed=5))
+        == search(distance, 3, CoefficientSearch(draws=20, seed=4))
+        != search(distance, 3, CoefficientSearch(draws=20, seed=5))
     )
     assert len(asked) == len(set(asked))
     alone = [[float(i == j) for j in range(3)] for i in range(3)]
