@@ -70,6 +70,10 @@ class _Log(_Later):
     module = "gristmill.cli.log"
 
 
+class _Merging(_Later):
+    module = "gristmill.cli.merge"
+
+
 class _New(_Later):
     module = "gristmill.cli.new"
 
@@ -92,6 +96,11 @@ app.add_typer(
     typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model on exported rows."),
     name="train",
     cls=_Training,
+)
+app.add_typer(
+    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Merge models of one architecture."),
+    name="merge",
+    cls=_Merging,
 )
 app.add_typer(
     typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say what rows are like."),
