@@ -131,11 +131,17 @@ def _saved(path: Path) -> None:
     import pyarrow.parquet as pq
 
     try:
-        from datasets import Dataset
+        import datasets
     except ImportError as e:
         raise MissingExtraError("datasets", install="pip install datasets") from e
     # Of itself the library would name the data by their place and time.
     mark = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     table = pq.read_table(path)
     path.unlink()
-    Dataset(table, fingerprint=mark).save_to_disk(path)
+    loud = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        datasets.Dataset(table, fingerprint=mark).save_to_disk(path)
+    finally:
+        if loud:
+            datasets.enable_progress_bars()
