@@ -12,19 +12,11 @@ from msgspec import Struct
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.exports import Export
 from gristmill.core.prompts import fill
-from gristmill.core.records import Pair
+from gristmill.core.records import Pair, Problem
 from gristmill.core.registry import names, suggest
 from gristmill.core.stages import derive_seed
 from gristmill.pipelines.exports.reasoning import ChatMessage
 from gristmill.synth.scoring import said
-
-
-class Asked(Struct, frozen=True):
-    """What these exports read: problems, samples, or any record with these fields."""
-
-    id: str
-    problem: str
-    answer: str | None
 
 
 class SolvedPrompt(Struct, frozen=True):
@@ -93,14 +85,14 @@ class Unified(Struct, frozen=True):
 class ProblemPrompts(Export, frozen=True, forbid_unknown_fields=True):
     """What exports of problems have in common: how the problem is put."""
 
-    reads: ClassVar[type[Struct]] = Asked
+    reads: ClassVar[type[Struct]] = Problem
 
     system: str | None = None
     """The system message before every problem, if any."""
     prompt: str = "{problem}"
     """The user's message: a template with the place ``{problem}``."""
 
-    def messages(self, record: Asked) -> tuple[ChatMessage, ...]:
+    def messages(self, record: Problem) -> tuple[ChatMessage, ...]:
         """What the model is asked."""
         asked = ChatMessage("user", fill(self.prompt, problem=record.problem))
         return (asked,) if self.system is None else (ChatMessage("system", self.system), asked)
@@ -140,7 +132,7 @@ class TrlPrompts(Verifiable, frozen=True, forbid_unknown_fields=True):
     trainer: ClassVar[str] = "TRL"
     command: ClassVar[str] = "trl grpo"
 
-    def rows(self, record: Asked, /) -> Sequence[Struct]:
+    def rows(self, record: Problem, /) -> Sequence[Struct]:
         """One row."""
         return [
             SolvedPrompt(record.id, self.messages(record), record.problem, _answer(record), self.verifier)
@@ -175,7 +167,7 @@ class VerlPrompts(Verifiable, frozen=True, forbid_unknown_fields=True):
     split: str = "train"
     """The part of the data that this is."""
 
-    def rows(self, record: Asked, /) -> Sequence[Struct]:
+    def rows(self, record: Problem, /) -> Sequence[Struct]:
         """One row."""
         index = derive_seed(0, record.id)
         return [
@@ -219,7 +211,7 @@ class OpenRlhfPrompts(ProblemPrompts, frozen=True, forbid_unknown_fields=True):
     datasource: str = "gristmill"
     """The name of the data, by which the trainer groups its metrics."""
 
-    def rows(self, record: Asked, /) -> Sequence[Struct]:
+    def rows(self, record: Problem, /) -> Sequence[Struct]:
         """One row."""
         return [LabelledPrompt(record.id, self.messages(record), _answer(record), self.datasource)]
 
@@ -230,7 +222,7 @@ class UrpoProblems(ProblemPrompts, frozen=True, forbid_unknown_fields=True):
 
     writes: ClassVar[type[Struct]] = Unified
 
-    def rows(self, record: Asked, /) -> Sequence[Struct]:
+    def rows(self, record: Problem, /) -> Sequence[Struct]:
         """One row."""
         kind: Literal["verifiable", "open"] = "open" if record.answer is None else "verifiable"
         return [Unified(record.id, kind, self.messages(record), (), (), record.answer or "")]
@@ -278,7 +270,7 @@ class UrpoPairs(Export, frozen=True, forbid_unknown_fields=True):
         return [Unified(record.id, "preference", (ChatMessage("user", prompt),), (first, second), ranks, "")]
 
 
-def _answer(record: Asked) -> str:
+def _answer(record: Problem) -> str:
     if record.answer is None:
         raise RowRejected("has no reference answer")
     return record.answer

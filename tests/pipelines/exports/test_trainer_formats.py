@@ -44,7 +44,6 @@ from gristmill.pipelines.exports import (
     VerlSft,
     write,
 )
-from gristmill.pipelines.exports.problems import Asked
 from gristmill.testing import check_export
 
 SYSTEM, ASK = Message("system", "Be brief."), Message("user", "2 + 3?")
@@ -200,8 +199,8 @@ def test_a_problem_without_an_answer_has_no_reward(export: Export) -> None:
     assert "has no reference answer" in refusal(export, OPEN)
 
 
-def test_prompts_are_made_of_samples_as_well_and_name_a_registered_verifier() -> None:
-    assert gives(Sampled, Asked) and gives(Problem, Asked)
+def test_prompts_are_made_of_problems_once_and_name_a_registered_verifier() -> None:
+    assert gives(Problem, TrlPrompts.reads) and not gives(Sampled, TrlPrompts.reads)
     with pytest.raises(RecipeError, match="'maths' is not a registered verifier") as caught:
         TrlPrompts(verifier="maths")
     assert "math" in (caught.value.remedy or "")
@@ -288,7 +287,7 @@ def test_columns_carry_what_the_records_hold(tmp_path: Path) -> None:
     )
     columns = ("verdict", "score", "model", "scores.length", "meta.source")
     for suffix in ("jsonl", "parquet"):
-        out, _ = written(tmp_path, TrlPrompts(columns=columns), [sampled], f"out.{suffix}")
+        out, _ = written(tmp_path, Rows(columns=columns), [sampled], f"out.{suffix}")
         [row] = lines(out) if suffix == "jsonl" else pl.read_parquet(out).to_dicts()
         assert list(row)[-5:] == ["verdict", "score", "model", "length", "source"]
         assert [row[key] for key in list(row)[-5:]] == ["correct", 1.0, "m", 2.0, "x"]
