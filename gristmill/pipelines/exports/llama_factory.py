@@ -67,7 +67,7 @@ def dataset_info(out: Path, entry: Mapping[str, Any]) -> dict[str, bytes]:
 
 class ComparedOnce(Compared, frozen=True, forbid_unknown_fields=True):
     """What exports have in common for trainers that compare one message with one other, and drop the turns
-    before it without a word."""
+    before it silently."""
 
     reasoning: Literal["strip", "tags"] = "strip"
     """What becomes of the reasoning before a turn: ``strip`` leaves it out, ``tags`` puts it between

@@ -287,7 +287,8 @@ def exports_of(entries: Sequence[dict[str, Any]], graph: Graph) -> tuple[ExportE
         if path.lower() in {e.path.lower() for e in made}:
             raise RecipeError(f"{place}: two exports write {path!r}.", remedy="Give one another 'path'.")
         reads_from = own.from_ or able[-1]
-        _check_extras(export, writes[reads_from], path, place)
+        if export.columns or export.with_config:
+            _check_extras(export, writes[reads_from], path, place)
         made.append(ExportEntry(own.format, reads_from, path, export))
     return tuple(made)
 
