@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
-from gristmill.cli.exporting import export
+from gristmill.cli.exporting import export, formats
 from gristmill.cli.options import (
     INTERRUPTED,
     NONE,
@@ -258,6 +258,7 @@ def show(
 
 
 app.command()(export)
+app.command()(formats)
 
 
 @app.command()

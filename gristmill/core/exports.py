@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from msgspec import Struct
 
-SUFFIXES = (".jsonl", ".parquet")
-"""The kinds of file that an export can be written to."""
+SUFFIXES = (".jsonl", ".parquet", ".dataset")
+"""The kinds of file that an export can be written to; ``.dataset`` is a folder, as ``datasets`` saves it."""
 
 
 class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,6 +24,19 @@ class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]]
     suffix: ClassVar[str] = ".jsonl"
     """The kind of file where the recipe names none: one of ``SUFFIXES``."""
+    trainer: ClassVar[str] = ""
+    """Whose settings ``needs`` are, one of ``gristmill.pipelines.exports.configs``; empty for none."""
+    command: ClassVar[str] = ""
+    """How the trainer is started; the place of its settings comes behind."""
+    needs: ClassVar[Mapping[str, Any]] = {}
+    """The trainer's settings without which it would read the rows wrongly, in its own words."""
+
+    columns: tuple[str, ...] | dict[str, str] = ()
+    """What every row carries beside the format's own keys: columns of the records, or expressions over them,
+    such as ``[subset, verdict, scores.length, meta.source]``; a mapping names the keys itself. ``score`` is
+    that of the verdict."""
+    with_config: bool = False
+    """Write the trainer's settings beside the data, as a file that the trainer reads."""
 
     @property
     def row_type(self) -> type[Struct]:
@@ -39,4 +53,12 @@ class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def remarks(self, record: Any, /) -> dict[str, int]:
         """What a reader of the file should know of this record's rows, counted by phrases."""
+        return {}
+
+    def settings(self, out: Path) -> dict[str, Any]:
+        """The trainer's settings for rows that are at ``out``: ``needs``, and what the options ask for."""
+        return dict(self.needs)
+
+    def beside(self, out: Path) -> dict[str, bytes]:
+        """Files that the trainer needs beside the rows at ``out``: contents by name."""
         return {}

@@ -12,23 +12,53 @@ if TYPE_CHECKING:
         AxolotlChat,
         TrlPromptCompletion,
         TrlSft,
-        write,
     )
+    from gristmill.pipelines.exports.chats import (
+        Alpaca,
+        LlamaFactoryOpenAi,
+        LlamaFactoryShareGpt,
+        OpenRlhfSft,
+        ShareGpt,
+        VerlSft,
+    )
+    from gristmill.pipelines.exports.columns import Rows
     from gristmill.pipelines.exports.judged import JudgePrompts, PrincipleRows, SegmentRows, VerifierRows
+    from gristmill.pipelines.exports.llama_factory import LlamaFactoryKto, LlamaFactoryRanking
     from gristmill.pipelines.exports.preference import Ties, TrlDpo, TrlDpoWeighted, TrlKto
+    from gristmill.pipelines.exports.problems import (
+        OpenRlhfPrompts,
+        TrlPrompts,
+        UrpoPairs,
+        UrpoProblems,
+        VerlPrompts,
+    )
     from gristmill.pipelines.exports.questions import PairQuestions
+    from gristmill.pipelines.exports.sides import AxolotlDpo, AxolotlKto, OpenRlhfDpo, TrlReward
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
     from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
+    from gristmill.pipelines.exports.writing import write
 
 __all__ = [
+    "Alpaca",
     "AxolotlChat",
+    "AxolotlDpo",
+    "AxolotlKto",
     "ErPrmText",
     "Export",
     "JudgePrompts",
+    "LlamaFactoryKto",
+    "LlamaFactoryOpenAi",
+    "LlamaFactoryRanking",
+    "LlamaFactoryShareGpt",
+    "OpenRlhfDpo",
+    "OpenRlhfPrompts",
+    "OpenRlhfSft",
     "PairQuestions",
     "PrincipleRows",
     "PrmRows",
+    "Rows",
     "SegmentRows",
+    "ShareGpt",
     "StepActionRows",
     "TextCompletionExport",
     "TextExport",
@@ -37,9 +67,15 @@ __all__ = [
     "TrlDpoWeighted",
     "TrlKto",
     "TrlPromptCompletion",
+    "TrlPrompts",
+    "TrlReward",
     "TrlSft",
     "TrlStepwise",
+    "UrpoPairs",
+    "UrpoProblems",
     "VerifierRows",
+    "VerlPrompts",
+    "VerlSft",
     "write",
 ]
 
@@ -65,6 +101,24 @@ __getattr__, __dir__ = lazily(
         "TrlSft": ".base",
         "TrlStepwise": ".stepwise",
         "VerifierRows": ".judged",
-        "write": ".base",
+        "Alpaca": ".chats",
+        "LlamaFactoryOpenAi": ".chats",
+        "LlamaFactoryShareGpt": ".chats",
+        "OpenRlhfSft": ".chats",
+        "ShareGpt": ".chats",
+        "VerlSft": ".chats",
+        "Rows": ".columns",
+        "LlamaFactoryKto": ".llama_factory",
+        "LlamaFactoryRanking": ".llama_factory",
+        "OpenRlhfPrompts": ".problems",
+        "TrlPrompts": ".problems",
+        "UrpoPairs": ".problems",
+        "UrpoProblems": ".problems",
+        "VerlPrompts": ".problems",
+        "AxolotlDpo": ".sides",
+        "AxolotlKto": ".sides",
+        "OpenRlhfDpo": ".sides",
+        "TrlReward": ".sides",
+        "write": ".writing",
     },
 )

@@ -2,31 +2,23 @@
 
 An export is a frozen Struct whose fields are its options. It turns one record into rows of the type it
 ``writes``, or raises ``RowRejected`` for a record that the format cannot express without training what
-must not be trained. ``write`` streams stage outputs through an export into a JSONL or Parquet file.
+must not be trained. ``exports.writing`` streams stage outputs through one into a file.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from gristmill.core.engine import Role
-from gristmill.core.errors import RecipeError, RowRejected, RunError
-from gristmill.core.exports import SUFFIXES, Export
-from gristmill.core.files import atomic
+from gristmill.core.errors import RowRejected
+from gristmill.core.exports import Export
 from gristmill.core.records import Dialogue, Span, Turn
-from gristmill.core.schema import from_frame, schema, to_frame
 from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport, told
-
-_SLICE = 1000
-"""Records held as Python objects at a time."""
 
 
 class MessagesRow(Struct, frozen=True):
@@ -53,8 +45,9 @@ class Detail(Struct, frozen=True):
     train: bool
 
 
-class MarkedMessage(Struct, frozen=True, omit_defaults=True):
-    """A message with axolotl's loss mark, and the parts that carry it where that is not all of it."""
+class MarkedMessage(Struct, frozen=True):
+    """A message with axolotl's loss mark, and the parts that carry it where that is not all of it; every key
+    is always there."""
 
     role: Role
     content: str
@@ -123,6 +116,9 @@ class TrlSft(ReasoningExport, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = MessagesRow
+    trainer: ClassVar[str] = "TRL"
+    command: ClassVar[str] = "trl sft"
+    needs: ClassVar[Mapping[str, Any]] = {"assistant_only_loss": True}
 
     untrained: Literal["drop", "keep"] = "drop"
     """``drop`` records with an assistant turn that must not be trained, or ``keep`` them: TRL trains it."""
@@ -153,6 +149,9 @@ class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=Tr
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = PromptCompletion
+    trainer: ClassVar[str] = "TRL"
+    command: ClassVar[str] = "trl sft"
+    needs: ClassVar[Mapping[str, Any]] = {"completion_only_loss": True}
 
     split: bool = True
     """One row for each trained turn; ``false`` makes one row of a record."""
@@ -181,11 +180,11 @@ class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=Tr
         told = self.told(t for t in record.turns if t.train)
         if self.split:
             return told
-        row: Any = self.rows(record)[0]
-        begin = len(row.prompt)
+        _, prompt, completion = astuple(self.rows(record)[0])
+        begin = len(prompt)
         return told | {
             "trained turns moved into the prompt": sum(t.train for t in record.turns[:begin]),
-            "user turns inside a completion": sum(m.role == "user" for m in row.completion),
+            "user turns inside a completion": sum(m.role == "user" for m in completion),
         }
 
 
@@ -199,6 +198,16 @@ class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = MarkedConversation
+    trainer: ClassVar[str] = "axolotl"
+    command: ClassVar[str] = "axolotl train"
+    needs: ClassVar[Mapping[str, Any]] = {
+        "datasets": {
+            "type": "chat_template",
+            "field_messages": "messages",
+            "message_field_training": "train",
+            "message_field_training_detail": "train_detail",
+        }
+    }
 
     reasoning: Literal["strip", "keep", "mask"] = "strip"
     """What becomes of the reasoning before a turn: ``strip`` leaves it out, ``keep`` puts it into the
@@ -248,82 +257,3 @@ def _details(turn: Turn) -> tuple[Detail, ...] | None:
 
 def _covered(spans: Sequence[Span], at: int) -> bool:
     return any(s.start <= at < s.end for s in spans)
-
-
-def write(export: Export, parts: Iterable[Path], out: Path, notes: Counter[str] | None = None) -> int:
-    """Write the records of Parquet ``parts`` through ``export`` to ``out``; the number of rows written.
-
-    ``out`` ends in ``.jsonl`` or ``.parquet`` and appears whole or not at all. ``notes`` receives how
-    many records were dropped, by reason, and the export's remarks. Raises ``RecipeError`` for another
-    suffix or other records, ``RunError`` if the file cannot be written.
-    """
-    notes = Counter() if notes is None else notes
-    if out.suffix not in SUFFIXES:
-        raise RecipeError(f"{out.name}: no known kind of file.", remedy=f"Known: {', '.join(SUFFIXES)}.")
-    count = 0
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(out) as unfinished, _writer(unfinished, out.suffix, export.row_type) as put:
-            for records in _records(export, parts):
-                rows = [row for record in records for row in _rows(export, record, notes)]
-                put(rows)
-                count += len(rows)
-    except OSError as e:
-        raise RunError(
-            f"{out} cannot be written: {e.strerror or e}.",
-            remedy="Make room or choose another place, then run 'gristmill export' again.",
-        ) from e
-    return count
-
-
-def _records(export: Export, parts: Iterable[Path]) -> Iterator[list[Any]]:
-    import polars as pl
-
-    columns = schema(export.reads)
-    for part in parts:
-        try:
-            frame = pl.read_parquet(part)
-        except (OSError, pl.exceptions.PolarsError) as e:
-            raise RunError(
-                f"{part} cannot be read: {str(e).splitlines()[0]}.", remedy="Run the recipe again to make it."
-            ) from e
-        if missing := [c for c in columns if c not in frame.columns]:
-            raise RecipeError(
-                f"{part} holds no {export.reads.__name__} records (no column {missing[0]!r}).",
-                remedy="Export the output of a stage that writes them.",
-            )
-        for piece in frame.iter_slices(_SLICE):
-            yield from_frame(piece, export.reads)
-
-
-def _rows(export: Export, record: Struct, notes: Counter[str]) -> Sequence[Struct]:
-    try:
-        rows = export.rows(record)
-    except RowRejected as e:
-        notes[e.reason] += 1
-        return ()
-    notes.update({k: n for k, n in export.remarks(record).items() if n})
-    return rows
-
-
-@contextmanager
-def _writer(path: Path, suffix: str, kind: type[Struct]) -> Iterator[Callable[[Sequence[Struct]], None]]:
-    """A function that adds rows to a new file."""
-    if suffix == ".jsonl":
-        encode = msgspec.json.Encoder().encode
-        with path.open("wb") as stream:
-
-            def put_lines(rows: Sequence[Struct]) -> None:
-                stream.writelines(encode(row) + b"\n" for row in rows)
-
-            yield put_lines
-    else:
-        import pyarrow.parquet as pq
-
-        arrow = schema(kind).to_frame().to_arrow().schema
-        with pq.ParquetWriter(path, arrow, compression="zstd") as file:
-
-            def put_table(rows: Sequence[Struct]) -> None:
-                file.write_table(to_frame(rows, kind).to_arrow().cast(arrow))
-
-            yield put_table

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.exports import Export
-from gristmill.pipelines.exports import base
+from gristmill.pipelines.exports.writing import write
 from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.recipe.recipe import make_export
 from gristmill.pipelines.rundir.directory import EXPORTS, PARTIAL, RECIPE, SUMMARY, hold
@@ -58,7 +58,7 @@ def export_run(
         _refuse_own(run, out)
         parts = part_files(run.folder(stage))
         notes: Counter[str] = Counter()
-        rows = base.write(chosen, parts, out, notes)
+        rows = write(chosen, parts, out, notes)
         made = HandExport(
             format, stage, rows, dict(options or {}), fingerprint(run.folder(stage)), bool(run.mark)
         )

@@ -94,6 +94,8 @@ class TrlDpo(Compared, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct]] = Preference
+    trainer: ClassVar[str] = "TRL"
+    command: ClassVar[str] = "trl dpo"
 
     def rows(self, record: Pair, /) -> Sequence[Struct]:
         """One row."""
@@ -130,6 +132,8 @@ class TrlKto(Compared, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Labelled
     writes: ClassVar[type[Struct]] = LabelledCompletion
+    trainer: ClassVar[str] = "TRL"
+    command: ClassVar[str] = "trl kto"
 
     def rows(self, record: Labelled, /) -> Sequence[Struct]:
         """One row."""

@@ -43,6 +43,8 @@ class TextExport(Export, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = Text
+    trainer: ClassVar[str] = "TRL"
+    command: ClassVar[str] = "trl sft"
 
     separator: str = ""
     """What stands between two turns."""
@@ -77,6 +79,8 @@ class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Dialogue
     writes: ClassVar[type[Struct]] = TextCompletion
+    trainer: ClassVar[str] = "TRL"
+    command: ClassVar[str] = "trl sft"
 
     separator: str = ""
     """What stands between two turns."""

@@ -286,8 +286,24 @@ def exports_of(entries: Sequence[dict[str, Any]], graph: Graph) -> tuple[ExportE
             )
         if path.lower() in {e.path.lower() for e in made}:
             raise RecipeError(f"{place}: two exports write {path!r}.", remedy="Give one another 'path'.")
-        made.append(ExportEntry(own.format, own.from_ or able[-1], path, export))
+        reads_from = own.from_ or able[-1]
+        if export.columns or export.with_config:
+            _check_extras(export, writes[reads_from], path, place)
+        made.append(ExportEntry(own.format, reads_from, path, export))
     return tuple(made)
+
+
+def _check_extras(export: Export, kind: type[Struct], path: str, place: str) -> None:
+    """Refuse columns that the records do not have, and settings that there are not."""
+    from gristmill.pipelines.exports.columns import check_columns
+    from gristmill.pipelines.exports.configs import config_of
+
+    try:
+        check_columns(export, kind)
+        if export.with_config:
+            config_of(export, Path(path))
+    except RecipeError as e:
+        raise RecipeError(f"{place}.{e.message}", remedy=e.remedy) from e
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

@@ -33,14 +33,14 @@ class Exported(NamedTuple):
 
 def export_all(recipe: Recipe, rundir: RunDir) -> Exported:
     """Write every export of the recipe from the stages' parts in ``rundir``."""
-    from gristmill.pipelines.exports import base as exports
+    from gristmill.pipelines.exports.writing import write
 
     done = Exported({}, {})
     for entry in recipe.exports:
         parts = part_files(rundir.stage(recipe.graph.find(entry.reads_from), entry.reads_from).path)
         notes: Counter[str] = Counter()
         out = rundir.path / EXPORTS / entry.path
-        done.rows[entry.path] = exports.write(entry.export, parts, out, notes)
+        done.rows[entry.path] = write(entry.export, parts, out, notes)
         if notes:
             done.notes[entry.path] = dict(notes)
     return done

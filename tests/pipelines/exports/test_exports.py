@@ -24,9 +24,9 @@ from gristmill.pipelines.exports.base import (
     AxolotlChat,
     TrlPromptCompletion,
     TrlSft,
-    write,
 )
 from gristmill.pipelines.exports.preference import TrlDpo
+from gristmill.pipelines.exports.writing import write
 
 SYSTEM = Turn("system", "Put the answer in a box.", False)
 ASK = Turn("user", "Check it. End with [VERIFY] correct. or [VERIFY] wrong.", False)
@@ -205,12 +205,7 @@ def test_parquet_holds_the_same_rows_as_jsonl(export: Export, tmp_path: Path) ->
     out = tmp_path / "out.parquet"
     assert write(export, parts(tmp_path / "parts", ALL), out) == len(rows)
 
-    def pruned(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: pruned(v) for k, v in value.items() if v is not None}
-        return [pruned(v) for v in value] if isinstance(value, list) else value
-
-    assert pruned(pl.read_parquet(out).to_dicts()) == rows
+    assert pl.read_parquet(out).to_dicts() == rows
 
 
 def test_two_writes_give_the_same_bytes_and_no_records_an_empty_file(tmp_path: Path) -> None:
@@ -260,7 +255,7 @@ def test_a_full_disk_is_a_clear_error(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\nfrom pathlib import Path\nimport polars\n"
         "from gristmill.core.errors import RunError\n"
-        "from gristmill.pipelines.exports.base import TrlSft, write\n"
+        "from gristmill.pipelines.exports import TrlSft, write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "try: write(TrlSft(), [Path(sys.argv[1])], Path(sys.argv[2]))\n"
@@ -364,4 +359,4 @@ def test_axolotl_trains_exactly_the_marked_parts(seen_by_trainers: dict[str, lis
 def test_errors_have_a_remedy(tmp_path: Path) -> None:
     with pytest.raises(GristmillError) as caught:
         write(AxolotlChat(), [], tmp_path / "out.txt")
-    assert caught.value.remedy == "Known: .jsonl, .parquet."
+    assert caught.value.remedy == "Known: .jsonl, .parquet, .dataset."

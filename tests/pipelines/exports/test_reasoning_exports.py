@@ -25,10 +25,10 @@ from gristmill.pipelines.exports.base import (
     AxolotlChat,
     TrlPromptCompletion,
     TrlSft,
-    write,
 )
 from gristmill.pipelines.exports.preference import TrlDpo, TrlDpoWeighted
 from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
+from gristmill.pipelines.exports.writing import write
 from gristmill.testing import check_export
 
 ASK, CHECK, AGAIN = (Turn("user", text, False) for text in ("2 + 2?", "Check it.", "Solve it again."))

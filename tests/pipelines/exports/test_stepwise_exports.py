@@ -23,7 +23,6 @@ from gristmill.core.steps import ProcessRow, Step, StepAction, ValuedSolution
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.pipelines.exports import stepwise as stepwise_exports
-from gristmill.pipelines.exports.base import write
 from gristmill.pipelines.exports.stepwise import (
     Encode,
     ErPrmText,
@@ -35,6 +34,7 @@ from gristmill.pipelines.exports.stepwise import (
     tag_fault,
     tag_tokens,
 )
+from gristmill.pipelines.exports.writing import write
 from gristmill.synth.step_values.labels import ProcessLabels
 
 SAID = (Message("system", "Solve it."), Message("user", "What is 2 + 2? "))

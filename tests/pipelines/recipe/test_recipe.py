@@ -79,6 +79,8 @@ def test_the_resolved_recipe_shows_every_default_and_is_the_same_recipe() -> Non
         "path": "trl-sft.jsonl",
         "untrained": "drop",
         "reasoning": "strip",
+        "columns": [],
+        "with_config": False,
     }
     assert to_dict(from_dict(yaml.safe_load(yaml.safe_dump(shown)))) == shown
     jsonschema.validate(shown, json_schema())
