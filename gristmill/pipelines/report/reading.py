@@ -19,7 +19,8 @@ from gristmill.pipelines.sources.options import Source
 
 
 class PairsRead:
-    """An iterator of pairs; ``rejected`` counts by reason the rows of a file that gave none."""
+    """An iterator of pairs; ``rejected`` counts by reason the rows of a file that gave none, and
+    ``rejected_examples`` has what is said of the first such row."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class PairsRead:
         (``layout``, ``columns``, ...). Raises ``InputError``, ``RunError`` or ``RecipeError`` where there is
         nothing to read."""
         self.rejected: Counter[str] = Counter()
+        self.rejected_examples: dict[str, str] = {}
         self.name = what
         name, _, stage = what.rpartition(":")
         if not name or Path(what).exists():
@@ -56,6 +58,7 @@ class PairsRead:
         for row in self._rows:
             if isinstance(row, Rejection):
                 self.rejected[row.reason] += 1
+                self.rejected_examples.setdefault(row.reason, row.detail)
             else:
                 yield row
 
