@@ -11,6 +11,7 @@ import msgspec
 
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.records import Pair
+from gristmill.core.rules import told
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import Run, open_run
@@ -72,7 +73,7 @@ def _source(path: str, options: Mapping[str, Any]) -> Source:
         return msgspec.convert({"path": path, "reads": "pairs", **options}, Source)
     except msgspec.ValidationError as error:
         raise RecipeError(
-            f"{path}: {error}.", remedy="See 'gristmill schema' for a source's options."
+            f"{path}: {told(error, Source)}.", remedy="See 'gristmill schema' for a source's options."
         ) from error
 
 

@@ -173,6 +173,22 @@ PAIRS = (
     ),
 )
 
+LABELLED = (
+    Layout(
+        "prompt_completion",
+        "labelled",
+        {
+            "prompt": ("prompt", "question", "instruction"),
+            "completion": ("completion", "response"),
+            "label": ("label",),
+            "weight": ("weight",),
+            "system": _SYSTEM,
+            "problem_id": _PROBLEM_ID,
+        },
+        ("prompt", "completion", "label"),
+    ),
+)
+
 
 def recognised(
     layouts: Sequence[Layout],

@@ -1,4 +1,5 @@
-"""Preference pairs: chosen and rejected sides, and the best against the worst of rated responses."""
+"""Preference pairs (two sides, the best against the worst of rated responses, comparisons), and completions
+with a label each."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import RowRejected
-from gristmill.core.records import Pair
+from gristmill.core.records import Labelled, Pair
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.sources.chats import Chat, chat, marked
 from gristmill.pipelines.sources.columns import Located
@@ -173,11 +174,8 @@ class Pairs(Reader):
         if scores[0] and scores[1] and scores[0][""] == scores[1][""]:
             raise RowRejected("tie", f"both sides have the score {scores[0]['']:g}.")
         prompt, chosen, rejected = _apart(sent, *sides)
-        problem_id = self.columns.value("problem_id", row)
-        if not isinstance(problem_id, str | int) or is_nothing(problem_id):
-            problem_id = digest(msgspec.json.encode(prompt).decode()).hex()
         fields = {
-            "problem_id": number(problem_id) or problem_id,
+            "problem_id": _problem_id(self, row, prompt),
             "kind": self.layout.name,
             "prompt": prompt,
             "chosen": chosen,
@@ -222,6 +220,43 @@ class Pairs(Reader):
     def _rated(self, row: dict[str, Any]) -> dict[str, Any]:
         said = self.columns.given("response", row)
         return row | {"response": said, "helpfulness": self.columns.given("helpfulness", row)}
+
+
+class LabelledRows(Reader):
+    """Completions with a label each, as TRL's trainers for KTO and BCO read them."""
+
+    def __init__(self, source: Source, where: str, layout: Layout) -> None:
+        super().__init__(source, where, Labelled, layout.parts, layout.needed)
+        self.layout = layout
+
+    def _record(self, row: dict[str, Any], own_id: str | None) -> Struct:
+        given = {part: self.columns.given(part, row) for part in self.layout.parts}
+        if lacking := next((part for part in self.layout.needed if given[part] is None), None):
+            raise self.columns.lacks(lacking, row)
+        prompt, completion = chat(given["prompt"], "user"), chat(given["completion"], "assistant")
+        if not is_nothing(given["system"]) and not any(m["role"] == "system" for m in prompt):
+            prompt = [*chat(given["system"], "system"), *prompt]
+        if not completion or completion[0]["role"] != "assistant":
+            raise RowRejected(
+                "completion does not continue the prompt", "it does not begin with the assistant's turn."
+            )
+        fields = {
+            "problem_id": _problem_id(self, row, prompt),
+            "prompt": prompt,
+            "completion": completion,
+            "label": given["label"],
+        }
+        if not is_nothing(given["weight"]):
+            fields["weight"] = given["weight"]
+        return self._made(row, own_id, fields, self.columns.used(row, self.layout.parts))
+
+
+def _problem_id(reader: Reader, row: dict[str, Any], prompt: Chat) -> str | int:
+    """A row's own id of its problem, else one that all rows with this prompt have."""
+    own = reader.columns.value("problem_id", row)
+    if not isinstance(own, str | int) or is_nothing(own):
+        own = digest(msgspec.json.encode(prompt).decode()).hex()
+    return number(own) or own
 
 
 def _grouped(first: Located, listed: list[dict[str, Any]]) -> Located:

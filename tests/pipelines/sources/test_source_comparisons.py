@@ -1,4 +1,4 @@
-"""Pairs of published comparisons and rankings. The rows are our own, in the published schemas."""
+"""Published comparisons, rankings and labelled rows. The rows are our own, in the published schemas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from gristmill.core.records import Pair
+from gristmill.core.records import Labelled, Pair
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.sources.source import Source, read
 
@@ -133,3 +133,21 @@ def test_a_list_of_answers_says_how_one_is_taken(tmp_path: Path) -> None:
     assert isinstance(refused, Rejection) and "columns: {chosen: 'chosen[0]'}" in refused.detail
     [pair] = found(tmp_path / "a.jsonl", row, columns={"chosen": "chosen[0]", "rejected": "rejected[1]"})
     assert texts(pair) == (["Why?"], ["Because."], ["Perhaps."])
+
+
+def test_labelled_rows_are_read_as_a_trainer_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    texts: Row = {"prompt": "Why?", "completion": "Because.", "label": True}
+    parts: Row = {"prompt": talk("Why?"), "completion": talk("", "No.")[1:], "label": False, "weight": 1.5}
+    wrong = {
+        "no label column": {**texts, "label": None},
+        "completion does not continue the prompt": {**texts, "completion": talk("Who?")},
+        "row does not fit the record": {**texts, "label": "perhaps"},
+    }
+    path.write_text("".join(json.dumps(row) + "\n" for row in (texts, parts, *wrong.values())))
+    good, bad, *refused = read(Source(path=str(path), reads="labelled"))
+    assert isinstance(good, Labelled) and isinstance(bad, Labelled)
+    assert (good.label, good.weight, bad.label, bad.weight) == (True, 1.0, False, 1.5)
+    assert good.prompt == bad.prompt and good.problem_id == bad.problem_id, "one prompt is one problem"
+    assert [m.content for m in (*good.completion, *bad.completion)] == ["Because.", "No."]
+    assert [r.reason for r in refused] == list(wrong)
