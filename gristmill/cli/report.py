@@ -31,7 +31,9 @@ def pairs(
     ] = None,
     layout: Annotated[
         str | None,
-        typer.Option(help="Of a file: preference, ultrafeedback or helpsteer. Default: told by it."),
+        typer.Option(
+            help="Of a file: preference, ultrafeedback, helpsteer, comparison, ranking. Default: told by it."
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,

@@ -146,6 +146,7 @@ class JudgePairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
             chosen, rejected, problem=problem, engine=context.engine, seed=context.seed_for(pair.id)
         )
         if self.score is not None:
+            context.measure(f"{self.score} without a value", int(found.winner is None))
             pair = with_score(pair, _compared(self.score, found))
             for place, value in zip(("first", "second"), found.orders or (), strict=False):
                 pair = with_score(pair, Score(f"{self.score}_shown_{place}", value))

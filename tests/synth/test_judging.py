@@ -233,3 +233,16 @@ def test_a_comparison_can_be_a_score_of_the_pair(
     assert [first.name, second.name] == ["better_shown_first", "better_shown_second"]
     assert [first.value, second.value] == [float(words[0] == "A"), float(words[1] == "B")]
     assert msgspec.structs.replace(made, scores=()) == PAIR
+
+
+def test_comparisons_that_say_nothing_are_measured() -> None:
+    measured: list[tuple[str, int]] = []
+
+    def measure(name: str, value: int) -> None:
+        measured.append((name, value))
+
+    for reply in ("I like both.", "[[A]]"):
+        engine = ScriptedEngine(lambda _, __, reply=reply: reply)
+        context = Context(engine, never, 7, measure=measure)
+        asyncio.run(JudgePairs(score="better")(PAIR, context))
+    assert measured == [("better without a value", 1), ("better without a value", 0)], "a tie has a value"

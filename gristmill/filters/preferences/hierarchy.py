@@ -51,17 +51,18 @@ class Hierarchy(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True)
         import numpy as np
 
         found = read_scores(frames[0], [level.scorer for level in self.levels], "hierarchy")
-        margin = np.zeros(found.height)
+        margin, scored = np.zeros(found.height), np.zeros(found.height, bool)
         for level in self.levels:
             own = found.margin(level.scorer) * (-1 if level.lower_is_better else 1)
             margin = np.where((margin == 0) & (np.abs(own) > level.margin), own, margin)
+            scored |= ~np.isnan(own)
         rejected = margin < 0
         turned = rejected if self.against == "flip" else np.zeros(found.height, bool)
         return opposed(
             frames[0],
             rejected,
             self.against,
-            [(margin == 0, "hierarchy: a tie in all scores")],
+            [(~scored, "hierarchy: not scored"), (margin == 0, "hierarchy: a tie in all scores")],
             "hierarchy",
             scores={"hierarchy_margin": np.where(turned, -margin, margin)},
             seen=found.seen,

@@ -91,7 +91,8 @@ def read_scores(frame: pl.LazyFrame, scorers: Sequence[str], where: str) -> Pair
     """What ``scorers`` say of the rows, read a block of rows at a time. A score without a number has that of
     its verdict, 1 or 0 where it has none either; an undecided verdict says nothing.
 
-    ``GristmillError`` for a scorer of which the table has no score at all.
+    ``GristmillError`` for a scorer of which the table has no score at all. Scores that are there and have no
+    value, such as those of a judge whose replies could not be read, say nothing of their rows.
     """
     import numpy as np
 
@@ -117,7 +118,7 @@ def read_scores(frame: pl.LazyFrame, scorers: Sequence[str], where: str) -> Pair
     }
     scores = PairScores(height, values, frozenset(seen))
     for scorer in scorers if height else ():
-        if np.isnan(scores.margin(scorer)).all():
+        if scorer not in seen and not {side_score(side, scorer) for side in ("chosen", "rejected")} <= seen:
             raise _nothing_from(scorer, scores.seen, where)
     return scores
 
@@ -161,7 +162,7 @@ def _block(scores: pl.Series, names: Sequence[str], seen: set[str]) -> Numbers:
 
 
 def _nothing_from(scorer: str, seen: Iterable[str], where: str) -> GristmillError:
-    known = sorted({name.removeprefix("chosen_").removeprefix("rejected_") for name in seen})
+    known = sorted({name.removeprefix("chosen_").removeprefix("rejected_") for name in seen} - {scorer})
     wanted = (
         "'chosen' and 'rejected'"
         if not scorer

@@ -106,11 +106,15 @@ class PairsReport(Struct, frozen=True):
     alpha: dict[str, float | None]
     contradictions: ContradictionSummary
     first_shown_preferred: float | None = None
+    rejected_examples: dict[str, str] = {}
+    without_value: dict[str, int] = {}
+    """By score, of how many pairs it or that of one side has no value."""
 
 
 class _Facts(Struct, frozen=True):
     """What is kept of a pair: hashes of its texts, its lengths, the margins of scores of both sides, what
-    scorers and judges prefer (above 0 the chosen side), and judges' probabilities in both orders."""
+    scorers and judges prefer (above 0 the chosen side), judges' probabilities in both orders, and the scores
+    without a value."""
 
     problem: str
     prompt: int
@@ -121,6 +125,7 @@ class _Facts(Struct, frozen=True):
     votes: dict[str, float]
     orders: dict[str, tuple[float, float]]
     before: float | None
+    without: tuple[str, ...]
 
 
 def report(pairs: Iterable[Pair], *, name: str = "", by: str | None = None) -> PairsReport:
@@ -135,14 +140,13 @@ def report(pairs: Iterable[Pair], *, name: str = "", by: str | None = None) -> P
         meta = _meta(pair.meta)
         facts.append(_facts(pair))
         counts["kind"][pair.kind] += 1
-        where = next((str(meta[k]) for k in ((by,) if by else SOURCES) if meta.get(k) is not None), None)
+        where = next((_named(meta[k]) for k in ((by,) if by else SOURCES) if meta.get(k) is not None), None)
         counts["source"][where or "not said"] += 1
         for side in ("chosen", "rejected"):
             if (model := meta.get(f"{side}_model")) is not None:
                 counts[side][str(model)] += 1
-        strength = next((meta[k] for k in _STRENGTHS if isinstance(meta.get(k), int | float)), 0)
-        if strength:
-            first[strength < 0] += 1
+        if (preferred := _first_preferred(meta)) is not None:
+            first[preferred] += 1
     same = Counter((f.prompt, f.chosen, f.rejected) for f in facts)
     prompts = Counter(f.prompt for f in facts)
     names = sorted({n for f in facts for n in f.votes})
@@ -166,7 +170,21 @@ def report(pairs: Iterable[Pair], *, name: str = "", by: str | None = None) -> P
         alpha=_alpha(names, facts),
         contradictions=_contradictions(facts),
         first_shown_preferred=first[True] / first.total() if first else None,
+        rejected_examples=dict(getattr(pairs, "rejected_examples", {})),
+        without_value=dict(sorted(Counter(name for f in facts for name in f.without).items())),
     )
+
+
+def _named(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _first_preferred(meta: dict[str, Any]) -> bool | None:
+    """Whether the response shown first was preferred: as comparisons say it, or HelpSteer."""
+    if isinstance(told := meta.get("first_preferred"), bool):
+        return told
+    strength = next((meta[k] for k in _STRENGTHS if isinstance(meta.get(k), int | float)), 0)
+    return strength < 0 if strength else None
 
 
 def _meta(text: str) -> dict[str, Any]:
@@ -187,7 +205,7 @@ def _facts(pair: Pair) -> _Facts:
         if name == "chosen" or name.startswith("chosen_"):
             other = values.get("rejected" + name.removeprefix("chosen"))
             if other is not None:
-                margins[name.removeprefix("chosen").removeprefix("_") or "score"] = value - other
+                margins[_side_free(name)] = value - other
         elif score.verdict is not None and score.verdict.rule.startswith(COMPARISON):
             judged[name] = value - 0.5
             if f"{name}_shown_first" in values and f"{name}_shown_second" in values:
@@ -203,7 +221,16 @@ def _facts(pair: Pair) -> _Facts:
         margins | judged,
         orders,
         values.get("length_before"),
+        tuple({_side_free(s.name): None for s in pair.scores if s.value is None}),
     )
+
+
+def _side_free(name: str) -> str:
+    """The scorer's name without the side that a score is of."""
+    for side in ("chosen", "rejected"):
+        if name == side or name.startswith(f"{side}_"):
+            return name.removeprefix(side).removeprefix("_") or "score"
+    return name
 
 
 def _margin(values: list[float]) -> Margin:

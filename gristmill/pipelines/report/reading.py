@@ -11,6 +11,7 @@ import msgspec
 
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.records import Pair
+from gristmill.core.rules import told
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import Run, open_run
@@ -19,7 +20,8 @@ from gristmill.pipelines.sources.options import Source
 
 
 class PairsRead:
-    """An iterator of pairs; ``rejected`` counts by reason the rows of a file that gave none."""
+    """An iterator of pairs; ``rejected`` counts by reason the rows of a file that gave none, and
+    ``rejected_examples`` has what is said of the first such row."""
 
     def __init__(
         self,
@@ -33,6 +35,7 @@ class PairsRead:
         (``layout``, ``columns``, ...). Raises ``InputError``, ``RunError`` or ``RecipeError`` where there is
         nothing to read."""
         self.rejected: Counter[str] = Counter()
+        self.rejected_examples: dict[str, str] = {}
         self.name = what
         name, _, stage = what.rpartition(":")
         if not name or Path(what).exists():
@@ -56,6 +59,7 @@ class PairsRead:
         for row in self._rows:
             if isinstance(row, Rejection):
                 self.rejected[row.reason] += 1
+                self.rejected_examples.setdefault(row.reason, row.detail)
             else:
                 yield row
 
@@ -69,7 +73,7 @@ def _source(path: str, options: Mapping[str, Any]) -> Source:
         return msgspec.convert({"path": path, "reads": "pairs", **options}, Source)
     except msgspec.ValidationError as error:
         raise RecipeError(
-            f"{path}: {error}.", remedy="See 'gristmill schema' for a source's options."
+            f"{path}: {told(error, Source)}.", remedy="See 'gristmill schema' for a source's options."
         ) from error
 
 

@@ -14,7 +14,10 @@ _MOST = 12
 def table(found: PairsReport) -> str:
     """The report, a block for each part that there is something to say of."""
     lines = [f"{found.name}: {found.pairs:,} pairs of {found.prompts:,} prompts"]
-    lines += [f"{n:>9,}  rejected: {printable(why)}" for why, n in found.rejected.items()]
+    for why, n in found.rejected.items():
+        lines.append(f"{n:>9,}  rejected: {printable(why)}")
+        if told := found.rejected_examples.get(why):
+            lines.append(f"{'':>11}such as {printable(told)}")
     for title, counts in (
         ("kind", found.kinds),
         ("source", found.sources if list(found.sources) != ["not said"] else {}),
@@ -26,6 +29,14 @@ def table(found: PairsReport) -> str:
         lines += _lengths(found)
     if found.margins:
         lines += ["", *align(list(_margins(found)))]
+    if found.without_value:
+        lines += [
+            "",
+            *(
+                f"{n:>9,}  pairs without a value of {printable(name)}"
+                for name, n in found.without_value.items()
+            ),
+        ]
     if found.scorers:
         lines += ["", *align(list(_scorers(found)))]
     if found.agreement:

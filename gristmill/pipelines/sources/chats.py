@@ -68,7 +68,11 @@ def _message(role: str, text: str) -> dict[str, str]:
 
 def _read(one: Any) -> dict[str, str]:
     if not isinstance(one, dict):
-        raise RowRejected("not messages", f"a message is {kind(one)}; it must be an object.")
+        raise RowRejected(
+            "not messages",
+            f"a message is {kind(one)}; it must be an object. Of a list of answers take one, by its place: "
+            "columns: {chosen: 'chosen[0]'}.",
+        )
     name = one.get("role", one.get("from"))
     role = _ROLES.get(name.lower()) if isinstance(name, str) else None
     if role is None:

@@ -17,6 +17,8 @@ LayoutName = Literal[
     "preference",
     "ultrafeedback",
     "helpsteer",
+    "comparison",
+    "ranking",
 ]
 
 
@@ -91,6 +93,14 @@ CONVERSATIONS = (
     ),
 )
 _PROBLEM_ID = ("problem_id", "prompt_id")
+_COMPARED: Mapping[str, Sequence[str]] = {
+    "prompt": ("prompt",),
+    "first": ("conversation_a", "response_a"),
+    "second": ("conversation_b", "response_b"),
+    "first_model": ("model_a",),
+    "second_model": ("model_b",),
+    "problem_id": _PROBLEM_ID,
+}
 PAIRS = (
     Layout(
         "preference",
@@ -99,8 +109,10 @@ PAIRS = (
             "prompt": _PROMPT,
             "chosen": ("chosen",),
             "rejected": ("rejected",),
-            "chosen_score": ("score_chosen", "chosen_score", "chosen_rating"),
-            "rejected_score": ("score_rejected", "rejected_score", "rejected_rating"),
+            "chosen_score": ("score_chosen", "chosen_score", "chosen_rating", "chosen-rating"),
+            "rejected_score": ("score_rejected", "rejected_score", "rejected_rating", "rejected-rating"),
+            "chosen_model": ("chosen_model", "chosen-model"),
+            "rejected_model": ("rejected_model", "rejected-model"),
             "system": _SYSTEM,
             "problem_id": _PROBLEM_ID,
         },
@@ -140,6 +152,40 @@ PAIRS = (
         "attributes",
         {"prompt": ("prompt",), "response": ("response",), "helpfulness": ("helpfulness",)},
         ("prompt", "response", "helpfulness"),
+    ),
+    Layout("comparison", "winner", {**_COMPARED, "winner": ("winner",)}, ("first", "second", "winner")),
+    Layout(
+        "comparison",
+        "flags",
+        {
+            **_COMPARED,
+            "first_won": ("winner_model_a",),
+            "second_won": ("winner_model_b",),
+            "tie": ("winner_tie",),
+        },
+        ("prompt", "first", "second", "first_won", "second_won"),
+    ),
+    Layout(
+        "ranking",
+        "ranks",
+        {"prompt": ("prompt", "instruction"), "completions": ("answers",), "problem_id": _PROBLEM_ID},
+        ("prompt", "completions"),
+    ),
+)
+
+LABELLED = (
+    Layout(
+        "prompt_completion",
+        "labelled",
+        {
+            "prompt": ("prompt", "question", "instruction"),
+            "completion": ("completion", "response"),
+            "label": ("label",),
+            "weight": ("weight",),
+            "system": _SYSTEM,
+            "problem_id": _PROBLEM_ID,
+        },
+        ("prompt", "completion", "label"),
     ),
 )
 

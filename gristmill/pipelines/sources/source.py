@@ -17,14 +17,14 @@ from typing import Any
 from msgspec import Struct
 
 from gristmill.core.errors import InputError
-from gristmill.core.records import Conversation, Pair, Passage, Problem, Sampled
+from gristmill.core.records import Conversation, Labelled, Pair, Passage, Problem, Sampled
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.sources import former, layouts, readers
 from gristmill.pipelines.sources.columns import Located, first_columns
 from gristmill.pipelines.sources.conversations import Conversations
 from gristmill.pipelines.sources.options import Source
-from gristmill.pipelines.sources.pairs import Pairs
+from gristmill.pipelines.sources.pairs import LabelledRows, Pairs
 from gristmill.pipelines.sources.picking import picked
 from gristmill.pipelines.sources.problems import Problems, Samples
 from gristmill.pipelines.sources.reading import Reader, Records, required
@@ -139,8 +139,11 @@ def _reader(source: Source, where: str, columns: list[str]) -> Reader:
     known: dict[type[Struct], tuple[layouts.Layout, ...]] = {
         Conversation: layouts.CONVERSATIONS,
         Pair: layouts.PAIRS,
+        Labelled: layouts.LABELLED,
     }
     if record not in known:
         return Records(source, where, record)
     layout = layouts.recognised(known[record], source.layout, columns, source.columns, where)
+    if record is Labelled:
+        return LabelledRows(source, where, layout)
     return Conversations(source, where, layout) if record is Conversation else Pairs(source, where, layout)

@@ -45,8 +45,9 @@ class Answered(Struct, frozen=True):
     finish_reason: str = "stop"
 
     def held(self, name: str) -> Score | None:
-        """The score of that name that the record has already; of a side, ``SIDE_NAME``."""
-        wanted = f"{self.side}_{name}" if self.side else name
+        """The score of that name that the record has already; of a side, ``SIDE_NAME``, or ``SIDE`` where the
+        name is empty."""
+        wanted = "_".join(filter(None, (self.side, name)))
         return next((score for score in self.scores if score.name == wanted), None)
 
 

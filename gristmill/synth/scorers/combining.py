@@ -68,9 +68,10 @@ class Scale(Struct, frozen=True, forbid_unknown_fields=True):
 class Members(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of what joins several scores."""
 
-    scores: Annotated[tuple[Name, ...], Meta(min_length=2)]
-    """The names of the scores to join; of a pair without ``chosen_`` and ``rejected_``."""
-    scales: dict[Name, Scale] = field(default_factory=dict)
+    scores: Annotated[tuple[str, ...], Meta(min_length=2)]
+    """The names of the scores to join; of a pair without ``chosen_`` and ``rejected_``, and empty for the
+    scores ``chosen`` and ``rejected`` that sources write."""
+    scales: dict[str, Scale] = field(default_factory=dict)
     """The mean and deviation of a score, by its name; others are taken as they are."""
     missing: Literal["unscored", "skip"] = "unscored"
     """What becomes of a row in which a member has no value: the joined score has none either, or is that of

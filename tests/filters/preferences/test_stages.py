@@ -156,6 +156,11 @@ def test_the_first_score_that_tells_the_sides_apart_decides() -> None:
     }
     flipped = pairs(Hierarchy(levels=levels, against="flip"), *rows)["against"]
     assert (flipped.chosen, of(flipped, "hierarchy_margin")) == (rows[2].rejected, 85)
+    unread = scored("unread", {"b_margin": 1.0})
+    some = [unread, scored("read", {"a_margin": 1.0})]
+    assert rejected(Hierarchy(levels=[HierarchyLevel("a_margin")]), table(*some)) == {
+        "unread": "hierarchy: not scored"
+    }
 
 
 def test_weak_labels_are_kept_where_they_are_confident() -> None:

@@ -111,6 +111,15 @@ def test_a_scorer_of_which_there_is_nothing_is_named_with_the_nearest() -> None:
     with pytest.raises(GristmillError, match="no row has the score 'reword'") as caught:
         read_scores(table(scored("p", {"chosen_reward": 1.0})), ["reword"], "test")
     assert caught.value.remedy == "Did you mean 'reward'?"
+    with pytest.raises(GristmillError, match="no row has the score 'reward'") as caught:
+        read_scores(table(scored("p", {"chosen_reward": 1.0})), ["reward"], "test")
+    assert "Did you mean" not in str(caught.value.remedy), "not itself"
+
+
+def test_a_scorer_that_is_there_without_a_value_says_nothing() -> None:
+    unread = pair("p", scores=(Score("judge", None), Score("chosen_r", None), Score("rejected_r", None)))
+    for scorer in ("judge", "r"):
+        assert np.isnan(read_scores(table(unread), [scorer], "test").margin(scorer)).all()
 
 
 def test_new_scores_replace_those_of_their_names() -> None:

@@ -17,6 +17,7 @@ from gristmill.core.records import Pair, Score
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.report.pairs import report
 from gristmill.pipelines.report.reading import PairsRead
+from gristmill.pipelines.report.text import table
 
 ULTRAFEEDBACK = [
     {
@@ -202,3 +203,22 @@ def test_what_cannot_be_reported_on_is_an_error(tmp_path: Path) -> None:
             report(PairsRead(what, runs=tmp_path))
     with pytest.raises(GristmillError, match="layout"):
         PairsRead(str(tmp_path / "rows.jsonl"), options={"layout": "ultra"})
+
+
+def test_a_scorer_without_values_and_a_rejected_row_are_told(tmp_path: Path) -> None:
+    unread = Verdict(Outcome.UNPARSEABLE, rule="comparison: no verdict")
+    rows = [
+        pair("a", "b", Score("judge", None, unread), Score("chosen_r", None), Score("rejected_r", None)),
+        pair("c", "d", Score("judge", 1.0, Verdict(Outcome.CORRECT, rule="comparison: first"))),
+    ]
+    found = report(rows)
+    assert found.without_value == {"judge": 1, "r": 1}
+    assert "1  pairs without a value of judge" in table(found)
+    battles = [
+        {"model_a": "m1", "model_b": "m2", "prompt": "?", "response_a": "x", "response_b": "y", "winner": who}
+        | {"source": ["s1", "s2"]}
+        for who in ("model_a", "tie (bothbad)")
+    ]
+    read = report(PairsRead(str(written(tmp_path, battles))))
+    assert (read.first_shown_preferred, read.sources) == (1.0, {"s1, s2": 1})
+    assert "such as" in table(read) and "the winner is 'tie (bothbad)'" in table(read)

@@ -77,6 +77,8 @@ def test_members_vote_on_a_pair() -> None:
     with pytest.raises(RowRejected) as raised:
         values(EnsemblePairs(scores=("a", "b")), tied)
     assert raised.value.reason == "every member has a tie"
+    published = pair(scores=held(chosen=4.5, rejected=2.0, chosen_b=1.0, rejected_b=2.0))
+    assert values(EnsemblePairs(scores=("", "b")), published)[:2] == [0.5, pytest.approx(0.75)]
 
 
 @pytest.mark.parametrize(
