@@ -74,3 +74,9 @@ def test_a_recipe_says_which_kind_or_key_is_wrong_and_keeps_the_kind_when_it_is_
     with pytest.raises(RecipeError, match=r"scores\.k\.wieght: unknown key") as caught:
         convert({"scores": {"k": {"kind": "kimi", "wieght": 1}}}, ShapeRewards, "stages[0]")
     assert "weight" in caught.value.remedy
+    for wrong, place in (
+        ({"kind": "drpo"}, r"scores\.k: the key 'longest' is missing"),
+        ({"kind": "laser", "target": "x"}, r"scores\.k\.target: 'x' is refused"),
+    ):
+        with pytest.raises(RecipeError, match=place):
+            convert({"scores": {"a": {"kind": "kimi"}, "k": wrong}}, ShapeRewards, "stages[0]")
