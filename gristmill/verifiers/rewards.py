@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.shaping import Shape
-from gristmill.core.verdicts import Verdict, Verifier
+from gristmill.core.verdicts import Outcome, Verdict, Verifier
 from gristmill.verifiers.judges.base import ModelVerifier
 from gristmill.verifiers.judges.host import Host, asks_a_model
 from gristmill.verifiers.judges.loading import load_model_verifier
@@ -111,13 +112,15 @@ def as_trl_reward(
 
     ``verifier`` is a registered name, ``MODULE:OBJECT``, a function, or a verifier with its options, such as
     ``Math(tolerance_relative=0.1)``. One of a notebook or script runs in this process, without a deadline,
-    which a warning says. ``reference`` is the data set's column with the reference answers. ``right``,
+    which a warning says. ``reference`` is the data set's column with the reference answers, or "" for a
+    verifier that needs none; a list of several is handed over as a JSON list, and a row without one gets
+    ``None``. ``right``,
     ``wrong``, ``undecided`` and ``graded`` say what verdicts are worth (see ``RewardScale``); TRL leaves a
     completion with ``None`` out of this reward. ``settings`` are passed to ``Pool``: workers, deadline,
     memory_mb, options. A verifier that can be ``strict`` is, unless its options say otherwise.
 
     A verifier that asks a model takes an ``engine`` (its options, such as ``OpenAI(...)``) and the column
-    with the ``problem``, of whose conversation the last message counts; ``reference=""`` gives it none.
+    with the ``problem``, of whose conversation the last message counts.
     ``settings`` are then those of ``Host``: log, seed; and ``options`` for a verifier given by name.
 
     A ``shape`` (``gristmill.filters.rewards``) makes the rewards of the verdicts, group by group, in place of
@@ -128,21 +131,21 @@ def as_trl_reward(
     lazy = _lazy(verifier, engine, settings)
 
     def reward(completions: Sequence[Any], **columns: Any) -> list[float | None]:
-        texts = [[_text(c) for c in completions]]
-        if reference or engine is None:
-            golds = [str(r) for r in _column(columns, reference, "reference")]
+        said = [_text(c) for c in completions]
+        golds: list[str | None] = [""] * len(said)
+        if reference:
+            golds = [_gold(r) for r in _column(columns, reference, "reference")]
             if refer is not None:
                 golds = [
-                    refer(_text(row.get(problem, "")), gold, row)
+                    None if gold is None else refer(_text(row.get(problem, "")), gold, row)
                     for gold, row in zip(golds, _rows(columns, len(golds)), strict=True)
                 ]
-            texts.append(golds)
-        else:
-            texts.append([""] * len(completions))
+        texts: list[Sequence[str | None]] = [said, golds]
         if engine is not None:
             texts.append([_text(p) for p in _column(columns, problem, "problem")])
-        verdicts = lazy.verdicts(list(zip(*texts, strict=True)))
-        return price(verdicts, texts[0], columns)
+        verdicts = _verdicts(lazy, list(zip(*texts, strict=True)))
+        rewards = price(verdicts, said, columns)
+        return [None if gold is None else made for gold, made in zip(golds, rewards, strict=True)]
 
     # TRL names its metrics after the function.
     reward.__name__ = f"gristmill_{_name(verifier)}"
@@ -211,7 +214,8 @@ def as_verl_batch_reward(
 
     As ``as_verl_reward``, with any ``shape``. Keys of ``extra_infos`` are its columns; answers with the same
     value of the shape's ``group`` are to the same problem. A decided answer to which the shape gives nothing
-    is worth 0.
+    is worth 0, and one to a problem without a reference (``None``; "" for
+    a verifier that needs none) what an error is.
     """
     price = pricing(shape, RewardScale(right, wrong, undecided, graded))
     refer = None if engine is not None else refer_of(verifier)
@@ -224,13 +228,14 @@ def as_verl_batch_reward(
         extra_infos: Sequence[Any] | None = None,
         **_: Any,
     ) -> list[float]:
-        infos = [info or {} for info in extra_infos or [None] * len(solution_strs)]
-        rows = []
+        given = [None] * len(solution_strs) if extra_infos is None else extra_infos
+        infos = [info or {} for info in given]
+        rows: list[tuple[str | None, ...]] = []
         for text, truth, info in zip(solution_strs, ground_truths, infos, strict=True):
-            gold = str(truth)
-            if refer is not None:
+            gold = _gold(truth)
+            if refer is not None and gold is not None:
                 gold = refer(_text(info.get(problem, "")), gold, info)
-            row: tuple[str, ...] = text, gold
+            row: tuple[str | None, ...] = text, gold
             if engine is not None:
                 if problem not in info:
                     has = ", ".join(sorted(info)) or "nothing"
@@ -242,11 +247,28 @@ def as_verl_batch_reward(
             rows.append(row)
         keys = sorted({key for info in infos for key in info})
         columns = {key: [info.get(key) for info in infos] for key in keys}
-        priced = price(lazy.verdicts(rows), list(solution_strs), columns)
+        priced = price(_verdicts(lazy, rows), list(solution_strs), columns)
         nothing = wrong if shape is None else 0.0
         return [nothing if reward is None else reward for reward in priced]
 
     return compute_score
+
+
+def _verdicts(source: _Source | _Lazy, rows: Sequence[tuple[str | None, ...]]) -> list[Verdict]:
+    """The verdicts on rows, of which one without a reference is not judged."""
+    judged = iter(source.verdicts([cast(tuple[str, ...], row) for row in rows if None not in row]))
+    missing = Verdict(Outcome.ERROR, detail="there is no reference")
+    return [missing if None in row else next(judged) for row in rows]
+
+
+def _gold(value: Any) -> str | None:
+    """A reference as text; of a list or an array the only item, or all as a JSON list, as sources read it."""
+    if hasattr(value, "tolist"):  # numpy's, as verl reads Parquet
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        items = list(dict.fromkeys(str(item) for item in value if item is not None))
+        return json.dumps(items, ensure_ascii=False) if len(items) > 1 else next(iter(items), None)
+    return None if value is None else str(value)
 
 
 def _column(columns: Mapping[str, Any], name: str, what: str) -> Any:

@@ -143,6 +143,47 @@ def test_files_and_folders_of_every_kind_are_references(tmp_path: Path) -> None:
     assert found[2].text.endswith("ten\ntwelve") and found[0].answer == answer_hash("#### 12")
 
 
+def lines(path: Path, rows: list[object]) -> str:
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def test_rows_of_a_reference_need_not_be_alike(tmp_path: Path) -> None:
+    # As in OlympiadBench: a column that is null for a hundred rows, then a number, then a list.
+    rows: list[object] = [{"error": None, "problem": f"Problem {i}"} for i in range(150)]
+    rows += [
+        {"error": 0.1, "problem": BAKER, "answer": 12},
+        {"error": ["x"], "problem": KITES, "answer": "5"},
+    ]
+    found = load([lines(tmp_path / "a.jsonl", rows)])
+    assert [item.gold for item in found[-2:]] == ["12", "5"]
+    with pytest.raises(RecipeError, match=r"row 2 is not an object"):
+        load([lines(tmp_path / "b.jsonl", [{"problem": BAKER}, 3])])
+
+
+@pytest.mark.parametrize(
+    ("row", "gold"),
+    [
+        ({"problem": BAKER, "solution": "We get \\boxed{11}, then " + "so " * 60 + "\\boxed{12}."}, "12"),
+        ({"problem": BAKER, "solution": "There are many trays, " * 20}, ""),
+        ({"problem": BAKER, "expected_answer": "12", "generated_solution": "?"}, "12"),
+        ({"question": BAKER, "choices": ["ten", "twelve"], "answer": 1}, "twelve"),
+        ({"question": BAKER, "choices": ["ten", "twelve"], "answer": "B"}, "twelve"),
+        ({"prompt": [{"role": "user", "content": BAKER}], "reward_model": {"ground_truth": "12"}}, "12"),
+    ],
+)
+def test_answers_are_found_in_the_layouts_of_public_sets(row: object, gold: str, tmp_path: Path) -> None:
+    [item] = load([lines(tmp_path / "a.jsonl", [row])])
+    assert (item.gold, item.text.startswith(BAKER)) == (gold, True)
+
+
+def test_what_a_trainer_asks_of_every_item_is_no_part_of_it(tmp_path: Path) -> None:
+    asked = "Let us think step by step and output the final answer in a box."
+    rows = [{"prompt": f"{text} {i}\n{asked}"} for i in range(5) for text in (BAKER, KITES)]
+    assert not [i for i in load([lines(tmp_path / "a.jsonl", [*rows])]) if "step by step" in i.text]
+    assert asked in load([lines(tmp_path / "b.jsonl", [*rows[:9]])])[0].text
+
+
 def test_a_data_set_that_was_saved_is_a_reference(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_dict({"question": [BAKER]}).save_to_disk(str(tmp_path / "saved"))

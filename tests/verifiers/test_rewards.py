@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from sandboxes import USABLE
 
@@ -13,6 +14,7 @@ from gristmill.core.registry import find
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.engines.log.tools import stats
 from gristmill.engines.scripted import Reply, Scripted
+from gristmill.filters.rewards import KimiLength
 from gristmill.verifiers.code.verifier import Code
 from gristmill.verifiers.grounding.verifier import Grounding
 from gristmill.verifiers.judges.asking import Asking
@@ -20,13 +22,14 @@ from gristmill.verifiers.judges.judge import Judge
 from gristmill.verifiers.judges.rubric import Checklist
 from gristmill.verifiers.loading import load
 from gristmill.verifiers.math import Math
-from gristmill.verifiers.rewards import as_trl_reward, as_verl_reward
+from gristmill.verifiers.rewards import as_trl_reward, as_verl_batch_reward, as_verl_reward
 from gristmill.verifiers.rules.choice import Choice
 from gristmill.verifiers.rules.combine import Combine
 from gristmill.verifiers.rules.constraints import Constraints, Quoted
 from gristmill.verifiers.rules.formats import Format
 from gristmill.verifiers.rules.overlap import Bleu
 from gristmill.verifiers.rules.short_answer import ShortAnswer
+from gristmill.verifiers.shaped import Shaped
 from gristmill.verifiers.worth import RewardScale, strict
 
 BUILT_IN = (
@@ -241,3 +244,35 @@ def test_strict_is_the_default_of_rewards_alone_and_reaches_parts() -> None:
         ]
     }
     assert Code(allow_root=True, sandbox=USABLE).strict is None
+
+
+def test_verl_hands_over_arrays() -> None:
+    infos = np.array([{"index": 0}] * 2 + [{"index": 1}], dtype=object)
+    sources, truths = np.array(["g"] * 3, dtype=object), np.array(["12", "12", "5"], dtype=object)
+    shape = Shaped(shape=KimiLength(), length="words", group="index")
+    score = as_verl_batch_reward("math", shape=shape, undecided=-1.0, workers=1)
+    texts = ["\\boxed{12}", "It is \\boxed{12}", "\\boxed{4}"]
+    made = score(data_sources=sources, solution_strs=texts, ground_truths=truths, extra_infos=infos, k=1)
+    assert made == [1.5, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("truth", [["12"], ("12",), np.array(["12"], dtype=object), np.int64(12), 12])
+def test_a_reference_may_be_a_list_or_an_array_of_one(truth: Any) -> None:
+    assert as_verl_reward("math", workers=1)("d", "\\boxed{12}", truth) == 1.0
+
+
+def test_several_references_are_aliases() -> None:
+    reward = as_trl_reward("short_answer", workers=1)
+    assert reward(["JFK", "Nixon"], answer=[["John F. Kennedy", "JFK"]] * 2) == [1.0, 0.0]
+
+
+def test_an_answer_without_a_reference_is_not_wrong() -> None:
+    reward = as_trl_reward("math", undecided=-0.5, workers=1)
+    assert reward(["\\boxed{1}", "\\boxed{2}", "none"], answer=[None, "1", []]) == [None, 0.0, None]
+    score = as_verl_reward("math", undecided=-0.5, workers=1)
+    assert score("d", "None", None) == -0.5
+
+
+def test_a_verifier_that_needs_no_reference_goes_without_a_column() -> None:
+    reward = as_trl_reward("format", reference="", workers=1, options={"words": [1, 2]})
+    assert reward(["two words", "these are three"], prompts=["?"] * 2) == [1.0, 0.0]

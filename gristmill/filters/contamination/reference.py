@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +15,18 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
 from gristmill.filters.contamination.tokens import pieces, plain
 from gristmill.filters.words import hashes, series
+from gristmill.verifiers.math.extract import last_box
 
 if TYPE_CHECKING:
     import polars as pl
 
 SHIPPED = Path(__file__).parents[2] / "data" / "contamination"
 _TEXT = ("problem", "question", "Question", "text", "prompt", "input")
-_ANSWER = ("answer", "final_answer", "target", "solution")
+_ANSWER = ("answer", "final_answer", "expected_answer", "ground_truth", "target", "solution", "reward_model")
 _ID = ("id", "idx", "unique_id", "name")
 _ANSWER_WORD = re.compile(r"\\[a-z]+|\d[\d,]*(?:\.\d+)?|\.\d+|[^\W\d_]+|[^\w\s,;:.!?$]")
+_LONGEST_ANSWER = 100
+"""Characters of an answer; a longer text without a box is a solution, of which nobody knows what it says."""
 _HASHED = frozenset(["item", "length", "words", "function", "numbers", "grams", "answer"])
 
 
@@ -107,7 +112,7 @@ def _load(reference: str) -> list[ReferenceItem]:
     return _items(_table(path), path.stem)
 
 
-def _folder(path: Path) -> Iterator[tuple[pl.DataFrame, str]]:
+def _folder(path: Path) -> Iterator[tuple[pl.DataFrame | _Rows, str]]:
     import polars as pl
 
     if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
@@ -130,10 +135,11 @@ def _folder(path: Path) -> Iterator[tuple[pl.DataFrame, str]]:
         yield _table(file), file.stem
 
 
-_READERS = {".jsonl": "read_ndjson", ".json": "read_json", ".csv": "read_csv", ".parquet": "read_parquet"}
+_READERS = {".jsonl": "", ".json": "", ".csv": "read_csv", ".parquet": "read_parquet"}
+_Rows = list[dict[str, Any]]
 
 
-def _table(path: Path) -> pl.DataFrame:
+def _table(path: Path) -> pl.DataFrame | _Rows:
     import polars as pl
 
     reader = _READERS.get(path.suffix)
@@ -143,44 +149,106 @@ def _table(path: Path) -> pl.DataFrame:
             remedy=f"Give a file that ends in {', '.join(_READERS)}.",
         )
     try:
-        table: pl.DataFrame = getattr(pl, reader)(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+        if reader:
+            table: pl.DataFrame = getattr(pl, reader)(path)
+            return table
+        return list(_objects(path))
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise RecipeError(
             f"decontaminate: references: {path.name!r} cannot be read: {error}", remedy="Correct the file."
         ) from error
-    return table
 
 
-def _items(table: pl.DataFrame, name: str) -> list[ReferenceItem]:
-    import polars as pl
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON file, whatever types their values have from row to row."""
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".json":
+        found = json.loads(text)
+        rows = list(enumerate(found if isinstance(found, list) else [found], start=1))
+    else:
+        rows = []
+        for number, line in enumerate(text.split("\n"), start=1):
+            try:
+                rows += [(number, json.loads(line))] if line.strip() else []
+            except ValueError as error:
+                raise ValueError(f"row {number}: {error}") from error
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise ValueError(f"row {number} is not an object")
+        yield row
 
-    if set(table.columns) == _HASHED:
-        return [_from_row(row) for row in table.iter_rows(named=True)]
-    text = next((column for column in _TEXT if table.schema.get(column) == pl.String), None)
+
+def _items(table: pl.DataFrame | _Rows, name: str) -> list[ReferenceItem]:
+    if isinstance(table, list):
+        columns, rows = list(dict.fromkeys(key for row in table for key in row)), table
+    else:
+        columns = table.columns
+        if set(columns) == _HASHED:
+            return [_from_row(row) for row in table.iter_rows(named=True)]
+        read = {*_TEXT, *_ANSWER, *_ID, "choices"}
+        rows = table.select(column for column in columns if column in read).to_dicts()
+    text = next((c for c in _TEXT if any(_asked(row.get(c)) for row in rows)), None)
     if text is None:
         raise RecipeError(
             f"decontaminate: references: {name!r} has no column of texts.",
-            remedy=f"Name it one of {', '.join(_TEXT)}. Its columns are: {', '.join(table.columns)}.",
+            remedy=f"Name it one of {', '.join(_TEXT)}. Its columns are: {', '.join(columns)}.",
         )
-    answer = next((column for column in _ANSWER if column in table.columns), None)
-    key = next((column for column in _ID if column in table.columns), None)
-    texts = [value or "" for value in table[text].to_list()]
-    if isinstance(table.schema.get("choices"), pl.List):
-        texts = [
-            "\n".join([own, *map(str, choices or [])])
-            for own, choices in zip(texts, table["choices"].to_list(), strict=True)
-        ]
-    numbers = table[key].to_list() if key else range(1, table.height + 1)
-    answers = [_said(value) for value in table[answer].to_list()] if answer else [None] * table.height
-    return list(items(texts, [f"{name}/{number}" for number in numbers], answers))
+    answer = next((column for column in _ANSWER if column in columns), "")
+    key = next((column for column in _ID if column in columns), "")
+    texts = []
+    for row in rows:
+        choices = row.get("choices")
+        said = map(str, choices if isinstance(choices, list) else ())
+        texts.append("\n".join([_asked(row.get(text)), *said]))
+    names = [
+        f"{name}/{number if row.get(key) is None else row[key]}" for number, row in enumerate(rows, start=1)
+    ]
+    return list(
+        items(
+            _without_instructions(texts), names, [_said(row.get(answer), row.get("choices")) for row in rows]
+        )
+    )
 
 
-def _said(value: Any) -> str | None:
+def _without_instructions(texts: list[str]) -> list[str]:
+    """The texts without lines that most of them have, such as "Let's think step by step": prompts of trainers
+    repeat what they ask for in every item. Sets of fewer than ten, and what would be empty, stay."""
+    lines = [text.splitlines() for text in texts]
+    seen = Counter(line.strip() for own in lines for line in dict.fromkeys(own))
+    same = {line for line, count in seen.items() if len(texts) >= 10 and 2 * count > len(texts)}
+    if not same - {""}:
+        return texts
+    kept = ["\n".join(line for line in own if line.strip() not in same) for own in lines]
+    return [own if own.strip() else text for own, text in zip(kept, texts, strict=True)]
+
+
+def _asked(value: Any) -> str:
+    """A text, or what the user says in a list of messages."""
+    if isinstance(value, list):
+        turns = [turn for turn in value if isinstance(turn, dict) and turn.get("role") == "user"]
+        return "\n".join(str(turn.get("content") or "") for turn in turns)
+    return value if isinstance(value, str) else ""
+
+
+def _said(value: Any, choices: Any = None) -> str | None:
+    """An answer as text: the only one of a list, what a worked solution has in its last box, or the choice
+    that is meant by a number from 0 or a letter; verl's is in ``reward_model``."""
+    if isinstance(value, dict):
+        value = value.get("ground_truth")
     if isinstance(value, list):
         value = value[0] if len(value) == 1 else None
+    if isinstance(choices, list):
+        at = "ABCDEFGHIJ".find(value) if isinstance(value, str) and len(value) == 1 else value
+        if isinstance(at, int) and 0 <= at < len(choices):
+            return str(choices[at])
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return None if value is None else str(value)
+    if value is None:
+        return None
+    text = str(value)
+    if (boxed := last_box(text)) is not None:
+        return boxed
+    return text if len(bare(text)) <= _LONGEST_ANSWER else None
 
 
 def save_hashed(found: Iterable[ReferenceItem], path: Path) -> None:

@@ -45,8 +45,9 @@ class Decontaminate(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     references: Annotated[list[str], Meta(min_length=1)]
     """Names of shipped sets (``gsm8k``, ``math500``), files (``.jsonl``, ``.json``, ``.csv``,
     ``.parquet``), folders of those, or data sets saved by ``datasets``. A row is an item: its text is in the
-    column ``problem``, ``question``, ``text``, ``prompt`` or ``input``, with ``choices`` if there are any;
-    its answer in ``answer``, ``final_answer``, ``target`` or ``solution``."""
+    column ``problem``, ``question``, ``text``, ``prompt`` (also as messages) or ``input``, with ``choices``
+    if there are any; its answer in ``answer``, ``final_answer``, ``expected_answer``, ``ground_truth``,
+    ``target``, ``solution`` (the last box of a worked one) or verl's ``reward_model``."""
     text: str = CONVERSATION
     """Where items are looked for: ``problem``, ``completion``, ``conversation`` (all messages and the
     completion) or any column of text. Rows where it is null are kept."""

@@ -71,6 +71,16 @@ def _entries(node: dict[str, Any], root: dict[str, Any], at: str = "") -> Iterat
             for inner in (held, held.get("items", {}), *held.get("anyOf", ())):
                 if isinstance(inner, dict) and inner is not root:
                     yield from _entries(inner, root, path)
+            for kind, one in _kinds(held, root):
+                yield _Entry(f"{path}.{kind}", one)
+
+
+def _kinds(mapping: dict[str, Any], root: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Of a mapping whose values are of several kinds, each with its name."""
+    values = mapping.get("additionalProperties")
+    for one in values.get("anyOf", ()) if isinstance(values, dict) else ():
+        for name in _resolved(one, root).get("properties", {}).get("kind", {}).get("enum", ()):
+            yield str(name), one
 
 
 def _resolved(node: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
@@ -86,6 +96,10 @@ def _told(entry: _Entry, root: dict[str, Any]) -> Iterator[str]:
     yield _type(entry.schema, root) + _given(entry)
     said = entry.schema.get("description") or schema.get("description") or ""
     yield from textwrap.wrap(" ".join(said.split()), _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    if kinds := [name for name, _ in _kinds(schema, root)]:
+        yield from textwrap.wrap(
+            f"Kinds: {', '.join(kinds)}.", _WIDTH, initial_indent="  ", subsequent_indent="  "
+        )
     held_by = [schema, *(_resolved(s, root) for s in schema.get("anyOf", ()))]
     required = [key for s in held_by for key in s.get("required", ())]
     for key, held in [pair for s in held_by for pair in s.get("properties", {}).items()]:

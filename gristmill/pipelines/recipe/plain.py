@@ -167,7 +167,7 @@ def convert(data: Any, kind: type[S], place: str, also: Collection[str] = ()) ->
         except msgspec.ValidationError as e:
             read = _with_number(str(e), data)
             if read is None:
-                raise _explain(str(e), data, place, info) from e
+                raise _explain(_named(str(e), data, kind), data, place, info) from e
             data = read
 
 
@@ -243,6 +243,30 @@ def _check_name(key: Any, info: Any, place: str) -> None:
         raise RecipeError(f"{place}: the name {key!r} is refused.", remedy=f"Take {form}.")
 
 
+def _named(message: str, data: Any, kind: Any) -> str:
+    """msgspec's message with the key of a mapping in place of the ``[...]`` that stands for any: the one
+    that brings the same complaint alone."""
+    before, unnamed, _ = divided(message)[1].partition("[...]")
+    whole = _at(data, before) if unnamed else {}
+    for key in whole if isinstance(whole, dict) else ():
+        alone = copy.deepcopy(data)
+        here = _at(alone, before)
+        for other in whole.keys() - {key}:
+            del here[other]
+        try:
+            msgspec.convert(alone, kind)
+        except msgspec.ValidationError as e:
+            if str(e) == message and re.search(r"[.\[\]]", str(key)) is None:
+                return message.replace(f"${before}[...]", f"${before}.{key}", 1)
+    return message
+
+
+def _at(data: Any, path: str) -> Any:
+    for name, index in steps(path):
+        data = data[int(index)] if index else data[name]
+    return data
+
+
 def _explain(message: str, data: Any, place: str, info: Any) -> RecipeError:
     """msgspec's message with the place in the recipe and the value that it is about."""
     rule, path = divided(message)
@@ -250,10 +274,7 @@ def _explain(message: str, data: Any, place: str, info: Any) -> RecipeError:
     said = in_words(rule, info, path)
     if said.startswith("the key "):
         return RecipeError(f"{where}: {said}.", remedy="Add it.")
-    value = data
-    if "..." not in path:
-        for name, index in steps(path):
-            value = value[int(index)] if index else value[name]
+    value = data if "..." in path else _at(data, path)
     shown = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     remedy = "'gristmill schema' prints every key with its type and range."

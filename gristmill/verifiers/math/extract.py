@@ -10,7 +10,7 @@ from gristmill.verifiers.math.layout import tidy
 from gristmill.verifiers.math.normal import kind
 from gristmill.verifiers.math.prose import candidates
 from gristmill.verifiers.math.statements import stated, with_unit
-from gristmill.verifiers.math.vocabulary import is_mathematics
+from gristmill.verifiers.math.vocabulary import OTHER_NEGATION, is_mathematics, spaced
 
 # "answer" stands before the answer; "result" and "solution" may stand before one on the way.
 _PHRASE = re.compile(
@@ -125,7 +125,7 @@ def _last_phrase(tail: str, word: str) -> re.Match[str] | None:
     """The last place where ``word``, less its first letter, announces an answer."""
     at = len(tail)
     for _ in range(_MENTIONS):
-        at = tail.rfind(word, 0, at)
+        at = max(tail.rfind(word, 0, at), tail.rfind(word.upper(), 0, at))
         if at <= 0:
             break
         if (found := _PHRASE.match(tail, at - 1)) is not None:
@@ -189,7 +189,9 @@ def _unphrased(tail: str) -> Found:
     if _is_answer(whole := _plain(tail) if len(tail) < _LONGEST else tail):
         return Found((Extracted(whole, "whole text"),))
     for sentence in _last_sentences(tail):
-        statement = stated(_plain(sentence), first=False)
+        if not sentence.isascii() and OTHER_NEGATION.search(sentence) is not None:
+            break
+        statement = stated(spaced(_plain(sentence)), first=False)
         if statement:
             return Found(tuple(Extracted(r, "last expression") for r in statement), clause=sentence)
     return Found((), "no answer in the text, and no box")

@@ -73,11 +73,21 @@ _WORDS_IN_COMMAND = re.compile(
 )
 _AT_END = re.compile(r"[\sA-Za-z/^23.{}°%$]*\Z")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]+")
+_OTHER_SCRIPT = (
+    r"(?:(?=[\u0400-\u052f\u0590-\u06ff\u0900-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])[^\W\d_])"
+)
+"""A letter of Cyrillic, Hebrew, Arabic, an Indian script or Thai, of Kana, Han or Hangul."""
+_OTHER_WORD = re.compile(_OTHER_SCRIPT + "{2}")
+_OTHER_EDGE = re.compile(rf"(?<={_OTHER_SCRIPT})(?=[-−+\d$\\(])|(?<=[\d$)}}])(?={_OTHER_SCRIPT})")
+OTHER_NEGATION = re.compile(r"不是|不等于|不等於|ではな|じゃな|아니|아닙|\bне\b|\bلیس\b|\bليس\b|नहीं|\bלא\b")
+"""Words that deny, in the scripts above: what stands beside them is not the answer."""
 
 
 def is_mathematics(text: str) -> bool:
     """Whether a text holds no words beside mathematics: letters of it are symbols, functions or units."""
     bare = _WORDS_IN_COMMAND.sub(" ", text) if "\\" in text else text
+    if not bare.isascii() and _OTHER_WORD.search(bare) is not None:
+        return False
     for found in _WORD.finditer(bare):
         run = found[0]
         if len(run) == 1 or run in FUNCTIONS:
@@ -88,3 +98,8 @@ def is_mathematics(text: str) -> bool:
         elif is_word(run) or (len(run) == 2 and run.lower() in SHORT_WORDS):
             return False
     return True
+
+
+def spaced(text: str) -> str:
+    """``text`` with spaces between mathematics and words of scripts that are written without them."""
+    return text if text.isascii() else _OTHER_EDGE.sub(" ", text)

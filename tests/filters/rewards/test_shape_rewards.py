@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import msgspec
 import polars as pl
 import pytest
 from msgspec.structs import replace
+from paths import ROOT
 from table_rows import RIGHT, WRONG, called, out, sample, samples
 
 from gristmill.core.errors import RecipeError
+from gristmill.core.options_doc import options
 from gristmill.core.records import Sampled, Score, score_of
 from gristmill.core.registry import find
 from gristmill.core.schema import from_frame
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.filters.rewards import Laser, Par, Scored, ShapeRewards
+from gristmill.filters.rewards.stage import AnyShape
 from gristmill.pipelines.recipe.plain import builtins, convert
 
 UNDECIDED = Verdict(Outcome.UNPARSEABLE)
@@ -74,3 +79,17 @@ def test_a_recipe_says_which_kind_or_key_is_wrong_and_keeps_the_kind_when_it_is_
     with pytest.raises(RecipeError, match=r"scores\.k\.wieght: unknown key") as caught:
         convert({"scores": {"k": {"kind": "kimi", "wieght": 1}}}, ShapeRewards, "stages[0]")
     assert "weight" in caught.value.remedy
+    for wrong, place in (
+        ({"kind": "drpo"}, r"scores\.k: the key 'longest' is missing"),
+        ({"kind": "laser", "target": "x"}, r"scores\.k\.target: 'x' is refused"),
+    ):
+        with pytest.raises(RecipeError, match=place):
+            convert({"scores": {"a": {"kind": "kimi"}, "k": wrong}}, ShapeRewards, "stages[0]")
+
+
+def test_the_page_names_every_option_that_a_reward_needs() -> None:
+    page = (ROOT / "docs" / "rl-data.md").read_text(encoding="utf-8")
+    for kind in get_args(AnyShape):
+        tag = kind.__struct_config__.tag
+        [row] = [line for line in page.splitlines() if line.startswith(f"| `{tag}` |")]
+        assert [o.name for o in options(kind) if not o.default and f"`{o.name}`" not in row] == []

@@ -50,3 +50,9 @@ def test_every_entry_of_the_schema_can_be_explained() -> None:
     schema = json_schema()
     paths = {entry.path for entry in _entries(schema, schema)}
     assert {"name", "engine.openai.model", "stages.sample.sampling.top_p", "exports.text.from"} <= paths
+
+
+def test_the_kinds_of_a_mappings_values_are_named_and_explained() -> None:
+    assert "Kinds: laser, laser_d, kimi" in explained("shape_rewards.scores")
+    said = explained("shape_rewards.scores.drpo")
+    assert said.startswith("stages.shape_rewards.scores.drpo: mapping") and "longest: number, above 0" in said
