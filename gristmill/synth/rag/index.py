@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gristmill.core.errors import RecipeError
 from gristmill.verifiers.grounding.claims import content
 
 By = Literal["bm25", "embedding", "both"]
-Rank = Callable[[str], list[int]]
-"""From a question to the numbers of the passages, the nearest first; those that have nothing to do with it
-are not in the list, where that can be told."""
+
+
+class NearPassage(NamedTuple):
+    """A passage by its number, and how near it is to a question; more is nearer."""
+
+    number: int
+    score: float
+
+
+Rank = Callable[[str], list[NearPassage]]
+"""From a question to the passages, the nearest first; those that have nothing to do with it are not in the
+list, where that can be told."""
 
 _FUSION = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
@@ -40,7 +49,7 @@ def _words(texts: Sequence[str], most: int) -> Rank:
         found.index(terms, show_progress=False)
     known = frozenset(stem for own in terms for stem in own)
 
-    def rank(question: str) -> list[int]:
+    def rank(question: str) -> list[NearPassage]:
         asked = [stem for stem in content(question) if stem in known]
         if not asked:
             return []
@@ -56,7 +65,7 @@ def _meaning(texts: Sequence[str], model: str, most: int) -> Rank:
     encoder = load_encoder(model)
     held = np.asarray(encoder.encode(list(texts), normalize_embeddings=True)) if texts else None
 
-    def rank(question: str) -> list[int]:
+    def rank(question: str) -> list[NearPassage]:
         if held is None:
             return []
         [asked] = np.asarray(encoder.encode([question], normalize_embeddings=True))
@@ -66,23 +75,24 @@ def _meaning(texts: Sequence[str], model: str, most: int) -> Rank:
 
 
 def _fused(first: Rank, second: Rank, most: int) -> Rank:
-    def rank(question: str) -> list[int]:
+    def rank(question: str) -> list[NearPassage]:
         scores: dict[int, float] = {}
         for ranking in (first(question), second(question)):
-            for place, number in enumerate(ranking, 1):
+            for place, (number, _) in enumerate(ranking, 1):
                 scores[number] = scores.get(number, 0.0) + 1 / (_FUSION + place)
-        return sorted(scores, key=lambda number: (-scores[number], number))[:most]
+        order = sorted(scores, key=lambda number: (-scores[number], number))[:most]
+        return [NearPassage(number, scores[number]) for number in order]
 
     return rank
 
 
-def _best(scores: Any, most: int, least: float | None = None) -> list[int]:
-    """The numbers of the highest scores above ``least``; equal ones in the order of the passages."""
+def _best(scores: Any, most: int, least: float | None = None) -> list[NearPassage]:
+    """The passages with the highest scores above ``least``; equal ones in the order of the passages."""
     import numpy as np
 
     numbers = np.arange(len(scores)) if least is None else np.flatnonzero(scores > least)
     order = np.lexsort((numbers, -scores[numbers]))[:most]
-    return [int(number) for number in numbers[order]]
+    return [NearPassage(int(number), float(scores[number])) for number in numbers[order]]
 
 
 @lru_cache(maxsize=2)
