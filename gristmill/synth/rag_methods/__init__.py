@@ -1,4 +1,4 @@
-"""Methods over questions with passages: labels, rewards, searches and rows to train on (docs/rag-methods.md)."""
+"""Methods over questions with passages: labels, rewards, searches (docs/rag-methods.md)."""
 
 from __future__ import annotations
 

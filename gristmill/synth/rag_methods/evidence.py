@@ -21,7 +21,7 @@ from gristmill.verifiers.judges.base import bounds, quoted
 
 USE = "evidence_use"
 TOLD = 0.5
-"""The share of a sentence's content words that an answer has which tells that sentence."""
+"""The least share of a sentence's own words that an answer has which tells that sentence."""
 _PROMPT = Message(
     "user",
     "{passages}\n\n{problem}\n\n{response}\n\nRESPONSE answers PROBLEM without making enough of PASSAGES. "
@@ -46,7 +46,8 @@ class EvidenceUse(NamedTuple):
 
 
 def evidence_use(text: str, found: Sequence[dict[str, Any]], question: str, rules: Grounding) -> EvidenceUse:
-    """How ``text`` uses the passages ``found``. Words of the question do not count as told.
+    """How ``text`` uses the passages ``found``. It tells one if it has half of the words of one of its sentences,
+    other than those of the question and of the other passages.
 
     This project's own stand-in for the learned evidence rewards of RARG (arXiv 2403.14952) and MisinfoCorrect
     (arXiv 2303.06433). ``ValueError`` for a text that cannot be read.
@@ -54,13 +55,16 @@ def evidence_use(text: str, found: Sequence[dict[str, Any]], question: str, rule
     read = read_answer(text, rules(text, msgspec.json.encode(list(found)).decode()), ())
     sound = 1 - read.unsupported / read.claims if read.claims else 0.0
     said, asked = set(content(text)), set(content(question))
-
-    def tells(sentence: str) -> bool:
-        words = set(content(sentence)) - asked
-        return bool(words) and len(words & said) >= TOLD * len(words)
-
-    told = [any(tells(one.text) for one in split(str(passage.get("text") or ""))) for passage in found]
-    return EvidenceUse(sound, sum(told) / len(told) if told else 0.0)
+    bodies = [str(passage.get("text") or "") for passage in found]
+    told = 0
+    for number, body in enumerate(bodies):
+        elsewhere = asked.union(*(content(other) for n, other in enumerate(bodies) if n != number))
+        sentences = [set(content(one.text)) for one in split(body)]
+        # What only this passage says, as long as it says anything alone.
+        own = [words - elsewhere for words in sentences]
+        own = own if any(own) else [words - asked for words in sentences]
+        told += any(words and len(words & said) >= TOLD * len(words) for words in own)
+    return EvidenceUse(sound, told / len(bodies) if bodies else 0.0)
 
 
 class EvidenceRewrites(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -95,8 +95,8 @@ class RationaleContexts(RowStage, frozen=True, kw_only=True, forbid_unknown_fiel
 
     Reads samples whose completion is a rationale, on questions with passages; the distractors are those of
     ``retrieve``. A row is made in each of ``forms``: the ``rationale`` alone, the ``passages`` alone, or
-    ``both``, the rationale among the passages. The parts stand in an order by a seeded hash and without a
-    mark of what each is, so that the reader learns to find what helps. Its answer is the reference.
+    ``both``, the rationale among the passages. The order of the parts is seeded and nothing says which is
+    which, so that the reader learns to find what helps. Its answer is the reference.
 
     Rejected: a sample without a reference, and one that was cut off or is empty.
     """

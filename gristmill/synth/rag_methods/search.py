@@ -28,9 +28,9 @@ FOUND = "Found: "
 ACTION = re.compile(r"\s*(Sub-question|Search|Thought|Answer): *(\S[^\n]*)\n?")
 _PROMPT = (
     "Question: {problem}\n\nFind the answer in a collection of passages, one line at a time. Each line is "
-    "one of these:\nSub-question: what has to be known first\nSearch: words to look for; a line that begins with "
-    '"Found:" and holds the passages follows by itself\nThought: what follows from what was found\nAnswer: '
-    "the short answer to the question, as the last line\n\nSearch before you answer."
+    "one of these:\nSub-question: what has to be known first\nSearch: words to look for; a line that begins "
+    'with "Found:" and holds the passages follows by itself\nThought: what follows from what was found\n'
+    "Answer: the short answer to the question, as the last line\n\nSearch before you answer."
 )
 _EXAMPLE = (
     Message("user", "Question: How high is the mountain below which the Orra rises?"),
