@@ -10,11 +10,13 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RowRejected
-from gristmill.core.prompts import require
+from gristmill.core.prompts import fields, require
 from gristmill.core.records import Pair, Sampled, Score
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
-from gristmill.synth.rag.metrics import read_answer
+from gristmill.synth.rag.metrics import read_answer, references_of
 from gristmill.synth.rag_methods.base import WRITER, asked_text, held, numbered, own_ids
+from gristmill.synth.refusal.passages import holds
+from gristmill.verifiers.evidence import read_references
 from gristmill.verifiers.grounding.claims import content, split
 from gristmill.verifiers.grounding.verifier import Grounding
 from gristmill.verifiers.judges.base import bounds, quoted
@@ -46,8 +48,8 @@ class EvidenceUse(NamedTuple):
 
 
 def evidence_use(text: str, found: Sequence[dict[str, Any]], question: str, rules: Grounding) -> EvidenceUse:
-    """How ``text`` uses the passages ``found``. It tells one if it has half of the words of one of its sentences,
-    other than those of the question and of the other passages.
+    """How ``text`` uses the passages ``found``. It tells one if it has half of the words of one of its
+    sentences, other than those of the question and of the other passages.
 
     This project's own stand-in for the learned evidence rewards of RARG (arXiv 2403.14952) and MisinfoCorrect
     (arXiv 2303.06433). ``ValueError`` for a text that cannot be read.
@@ -77,8 +79,9 @@ class EvidenceRewrites(RowStage, frozen=True, kw_only=True, forbid_unknown_field
     has to be told, and all passages are what may support a claim. Both sides' values are the scores
     ``chosen_evidence_use`` and ``rejected_evidence_use``.
 
-    Rejected: a rewriting that does not gain ``margin``, that the rules cannot read, was cut off or declines;
-    and an answer that is already at ``enough``, about which nobody is asked.
+    Rejected: a rewriting that does not gain ``margin``, that the rules cannot read, was cut off or declines,
+    or that holds none of the reference answers where the question has some (the reward does not see whether
+    the question is answered); and an answer that is already at ``enough``, about which nobody is asked.
     """
 
     reads: ClassVar[type[Struct]] = Sampled
@@ -114,6 +117,10 @@ class EvidenceRewrites(RowStage, frozen=True, kw_only=True, forbid_unknown_field
             seed, passages=numbered(found), problem=record.problem, response=record.completion.strip()
         )
         text = await asked_text(self.sampling, self.prompt, values, engine=context.engine, seed=seed)
+        meta = fields(record.meta)
+        wanted = references_of(meta, ("answers",)) or read_references(record.answer or "")
+        if wanted and not any(holds(text, one) for one in wanted):
+            return [Rejection(record.id, "evidence_rewrites: it does not hold the answer", text[:200])]
         after = self._use(record, text)
         gain = after.value - before.value
         context.measure("evidence use gained by rewriting, in %", round(100 * gain))

@@ -70,7 +70,7 @@ class QuestionMemory(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     """The questions of a passage."""
     equal: ShortAnswer = ShortAnswer(metric="f1", threshold=0.8, extract="whole")
     """When the answer of the round trip counts as the same."""
-    engine: str | None = None
+    answerer: str | None = None
     """The name of the engine that answers in the round trip; ``null``: the one that asks. Another model is
     the harder check."""
     asking: Asking = Asking(read="json")
@@ -89,7 +89,7 @@ class QuestionMemory(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The engine of the round trip, if it is another one."""
-        return {} if self.engine is None else {self.engine: frozenset({Ability.CHAT})}
+        return {} if self.answerer is None else {self.answerer: frozenset({Ability.CHAT})}
 
     async def __call__(self, record: Passage, context: Context) -> Sequence[Problem | Rejection]:
         """The questions, with a rejection for each that is of no use."""
@@ -124,7 +124,7 @@ class QuestionMemory(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     ) -> Problem | Rejection:
         own, seed = f"{record.id}/qa/{number}", context.seed_for(record.id, _CALL + 1 + number)
         values = quoted(seed, passage=shown, question=one.question)
-        engine = context.named(self.engine)
+        engine = context.named(self.answerer)
         try:
             text = await asked_text(self.sampling, self.round_trip, values, engine=engine, seed=seed)
         except RowRejected as refused:

@@ -139,6 +139,13 @@ def test_a_rewriting_that_gains_nothing_makes_no_pair(answer: str, rewritten: st
     assert reason(EvidenceRewrites(), sampled(answer), rewritten) == f"evidence_rewrites: {why}"
 
 
+def test_a_rewriting_that_does_not_answer_makes_no_pair() -> None:
+    told = "The Harrow rises below Carn Duff and flows east."
+    why = "evidence_rewrites: it does not hold the answer"
+    assert reason(EvidenceRewrites(), sampled("It is high."), told) == why
+    assert len(made(EvidenceRewrites(), replace(sampled("It is high."), answer=None), told)) == 1
+
+
 def test_a_rewriting_that_is_none_makes_no_pair() -> None:
     stage = EvidenceRewrites()
     cut = Completion(QUOTED, "length")
@@ -207,7 +214,7 @@ def test_a_memory_that_cannot_be_read_is_none(reply: str) -> None:
 
 
 def test_another_model_may_answer_in_the_round_trip() -> None:
-    assert QuestionMemory(engine="other").uses.keys() == {"other"}
+    assert QuestionMemory(answerer="other").uses.keys() == {"other"}
     with pytest.raises(RecipeError, match=r"\{question\}"):
         QuestionMemory(round_trip=(Message("user", "{passage}"),))
     assert ISLAND in HELD
