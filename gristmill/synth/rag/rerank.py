@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RowRejected
 from gristmill.core.passages import passages
-from gristmill.core.prompts import fields, require
+from gristmill.core.prompts import fields, require, row_places
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.rag.retrieve import GOLD, PASSAGES, listed
@@ -56,6 +56,11 @@ class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def needs(self) -> frozenset[Ability]:
         """Token probabilities if ``asking`` reads nothing else."""
         return needs_of(self.asking.read)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(("passage", "problem", "answer_with", "fence"), prompt=self.prompt)
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Problem | Rejection]:
         """The question with its passages in order."""

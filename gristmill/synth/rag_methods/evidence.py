@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RowRejected
-from gristmill.core.prompts import fields, require
+from gristmill.core.prompts import fields, require, row_places
 from gristmill.core.records import Pair, Sampled, Score
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.rag.metrics import read_answer, references_of
@@ -101,6 +101,11 @@ class EvidenceRewrites(RowStage, frozen=True, kw_only=True, forbid_unknown_field
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, "passages", "problem", "response", known=("fence",))
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(("passages", "problem", "response", "fence"), prompt=self.prompt)
 
     async def __call__(self, record: Sampled, context: Context) -> Sequence[Pair | Rejection]:
         """The pair, or why there is none."""

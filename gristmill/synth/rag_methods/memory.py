@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Message, Sampling
 from gristmill.core.errors import RowRejected
-from gristmill.core.prompts import fields, require
+from gristmill.core.prompts import fields, require, row_places
 from gristmill.core.records import Passage, Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.rag_methods.base import WRITER, asked_json, asked_text
@@ -90,6 +90,13 @@ class QuestionMemory(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The engine of the round trip, if it is another one."""
         return {} if self.answerer is None else {self.answerer: frozenset({Ability.CHAT})}
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(
+            ("passage", "question", "count", "fence"), prompt=self.prompt, round_trip=self.round_trip
+        )
 
     async def __call__(self, record: Passage, context: Context) -> Sequence[Problem | Rejection]:
         """The questions, with a rejection for each that is of no use."""

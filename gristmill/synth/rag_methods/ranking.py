@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.prompts import fill_messages, require
+from gristmill.core.prompts import fill_messages, require, row_places
 from gristmill.core.records import Problem, Sampled, Score
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.rag_methods.base import asked_json, cost, held, ndcg, numbered, numbers, own_ids
@@ -98,6 +98,16 @@ class RankingLabels(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
                 "passages between two windows would be in none.",
                 remedy="Set stride to at most window; half of it is usual.",
             )
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(
+            ("passages", "passage", "problem", "count", "answer_with", "fence"),
+            prompt=self.prompt,
+            listwise=self.listwise,
+            pointwise=self.pointwise,
+        )
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """The row, or the question's rejection."""

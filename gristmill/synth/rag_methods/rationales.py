@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RowRejected
-from gristmill.core.prompts import fill, require
+from gristmill.core.prompts import fill, require, row_places
 from gristmill.core.records import Demonstration, Labelled, Sampled, Score, Turn
 from gristmill.core.stages import Context, Estimate, RowStage, derive_seed
 from gristmill.synth.rag.metrics import read_answer, references_of
@@ -112,6 +112,11 @@ class RationaleContexts(RowStage, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, "context", "problem", known=())
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(("context", "problem"), prompt=self.prompt)
 
     async def __call__(self, record: Sampled, context: Context) -> Sequence[Demonstration]:
         """A row for each form."""

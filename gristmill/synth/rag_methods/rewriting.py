@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RowRejected
-from gristmill.core.prompts import fill_messages, require
+from gristmill.core.prompts import fill_messages, require, row_places
 from gristmill.core.records import Sampled, Score, with_score
 from gristmill.core.stages import Context, Estimate, RowStage
 from gristmill.synth.rag.retrieve import SCORE
@@ -66,6 +66,11 @@ class AnswerMarginal(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, "passage", "problem", known=())
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(("passage", "problem"), prompt=self.prompt)
 
     async def __call__(self, record: Sampled, context: Context) -> Sequence[Sampled]:
         """The rewrite with its score."""

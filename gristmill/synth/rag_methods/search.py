@@ -59,14 +59,23 @@ class RetrievalSearch(TreeSearch, frozen=True, kw_only=True, forbid_unknown_fiel
     """
 
     algorithm: Algorithm = "rstar"
+    """The published search whose settings the options have that are ``null``."""
     branch: Annotated[int, Meta(ge=1)] | None = 3
+    """The lines drawn after a beginning; equal ones are one child."""
     depth: Annotated[int, Meta(ge=1)] | None = 8
+    """The most lines of a solution."""
     iterations: Annotated[int, Meta(ge=1)] | None = 16
+    """The iterations of a question."""
     prompt: str = _PROMPT
+    """The user turn, in which ``{problem}`` is the question and ``{NAME}`` any other column."""
     examples: tuple[Message, ...] = _EXAMPLE
+    """Worked examples, user and assistant turns, sent as they are before the prompt."""
     sampling: Sampling = Sampling(temperature=1.0, max_tokens=96)
+    """How a line is sampled."""
     boundary: str = "\n"
+    """What ends a step: always the end of the line."""
     answer_marks: tuple[str, ...] = ("Answer:",)
+    """A line that holds one of these ends its solution."""
     found: Annotated[int, Meta(ge=1, le=20)] = 1
     """The most passages that a search finds."""
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Message
-from gristmill.core.prompts import fields, fill, require
+from gristmill.core.prompts import fields, fill, require, row_places
 from gristmill.core.records import Demonstration, Problem, Sampled, Turn
 from gristmill.core.schema import from_frame, schema, to_frame
 from gristmill.core.stages import REJECTED_REASON, Context, Estimate, Rejection, Relation, RowStage
@@ -81,6 +81,11 @@ class SubQuestions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, "passages", "problem", known=("fence", "most"))
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(("passages", "problem", "most", "fence"), prompt=self.prompt)
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Problem | Rejection]:
         """The sub-questions, or the question's rejection."""

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.engine import Ability, Completion, Message, Sampling
-from gristmill.core.prompts import require
+from gristmill.core.prompts import require, row_places
 from gristmill.core.records import Problem, Sampled, Score
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome, Verdict
@@ -94,6 +94,16 @@ class CandidateSummaries(RowStage, frozen=True, kw_only=True, forbid_unknown_fie
     def needs(self) -> frozenset[Ability]:
         """To chat, and what the judge needs."""
         return frozenset({Ability.CHAT}) | needs_of(self.judge.asking.read)
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(
+            ("passages", "problem", "count", "candidate", "summary", "answer_with", "fence"),
+            candidates=self.candidates,
+            summary=self.summary,
+            valid=self.valid,
+        )
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """A sample for each candidate, in the order in which they were named."""

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Message
-from gristmill.core.prompts import require
+from gristmill.core.prompts import require, row_places
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.rag_methods.base import asked_json, cost, held, numbered, numbers, own_ids, written
@@ -70,6 +70,11 @@ class PassageUtility(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         require("prompt", self.prompt, "passages", "problem", known=("fence",))
+
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(("passages", "problem", "fence"), prompt=self.prompt)
 
     async def __call__(self, record: Problem, context: Context) -> Sequence[Problem | Rejection]:
         """The question with labelled passages."""
