@@ -13,7 +13,7 @@ from gristmill.core.engine import Completion, Message, Sampling
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import fields
 from gristmill.core.records import Problem
-from gristmill.core.stages import Context, Estimate
+from gristmill.core.stages import Context
 from gristmill.core.steps import Tree
 from gristmill.synth.rag.index import NearPassage, Rank, index
 from gristmill.synth.rag.retrieve import listed
@@ -108,10 +108,6 @@ class RetrievalSearch(TreeSearch, frozen=True, kw_only=True, forbid_unknown_fiel
             f"the tree {tree.id!r} was grown over passages that it does not hold.",
             remedy="Run retrieval_search again with more iterations: the log answers what was asked before.",
         )
-
-    def estimate(self, record: Problem) -> Estimate:
-        """As that of ``tree_search``."""
-        return TreeSearch.estimate(self, record)
 
 
 def _ranked(held: Sequence[Mapping[str, Any]], most: int) -> Rank:
