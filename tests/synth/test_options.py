@@ -12,7 +12,17 @@ import gristmill.synth
 from gristmill.core.engine import Completion, Message
 from gristmill.core.knowledge import Certainty, Knowledge
 from gristmill.core.prompts import unknown_places
-from gristmill.core.records import Base, Conversation, Exploration, Judged, Pair, Problem, Sampled, Turn
+from gristmill.core.records import (
+    Base,
+    Conversation,
+    Exploration,
+    Judged,
+    Pair,
+    Passage,
+    Problem,
+    Sampled,
+    Turn,
+)
 from gristmill.core.registry import find, names
 from gristmill.core.stages import RowStage
 from gristmill.core.steps import Step, ValuedSolution
@@ -36,6 +46,7 @@ BASE = Base(0, Judged(Completion("4"), RIGHT))
 RECORDS: dict[type[Struct], Struct] = {
     type(record): record
     for record in (
+        Passage("p", "Two and two are four."),
         Problem("p", "2 + 2?", "4", meta='{"clues": ["a", "b", "c"]}'),
         Sampled("p/0", "p", 0, "2 + 2?", "4", MESSAGES, "It is 4.", "stop", 5, 4, RIGHT),
         Pair("p/0", "p", "test", MESSAGES, (Message("assistant", "4"),), (Message("assistant", "5"),)),

@@ -192,7 +192,7 @@ def _near(said: Sequence[Sequence[str]], rank: Rank, number: int, place: int) ->
     """A sentence of one of the passages nearest to a sentence's own that shares most of its words."""
     own = set(content(said[number][place]))
     found: list[tuple[int, str]] = []
-    for other in rank(said[number][place]):
+    for other, _ in rank(said[number][place]):
         if other == number:
             continue
         found += [

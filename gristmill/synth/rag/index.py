@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from gristmill.core.errors import RecipeError
-from gristmill.verifiers.grounding.nearest import Rank, best_places, by_words
+from gristmill.verifiers.grounding.nearest import NearPassage, Rank, best_places, by_words
 
 By = Literal["bm25", "embedding", "both"]
 _FUSION = 60
@@ -33,7 +33,7 @@ def _meaning(texts: Sequence[str], model: str, most: int) -> Rank:
     encoder = load_encoder(model)
     held = np.asarray(encoder.encode(list(texts), normalize_embeddings=True)) if texts else None
 
-    def rank(question: str) -> list[int]:
+    def rank(question: str) -> list[NearPassage]:
         if held is None:
             return []
         [asked] = np.asarray(encoder.encode([question], normalize_embeddings=True))
@@ -43,12 +43,13 @@ def _meaning(texts: Sequence[str], model: str, most: int) -> Rank:
 
 
 def _fused(first: Rank, second: Rank, most: int) -> Rank:
-    def rank(question: str) -> list[int]:
+    def rank(question: str) -> list[NearPassage]:
         scores: dict[int, float] = {}
         for ranking in (first(question), second(question)):
-            for place, number in enumerate(ranking, 1):
+            for place, (number, _) in enumerate(ranking, 1):
                 scores[number] = scores.get(number, 0.0) + 1 / (_FUSION + place)
-        return sorted(scores, key=lambda number: (-scores[number], number))[:most]
+        order = sorted(scores, key=lambda number: (-scores[number], number))[:most]
+        return [NearPassage(number, scores[number]) for number in order]
 
     return rank
 

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Message
-from gristmill.core.errors import RecipeError, RowRejected
+from gristmill.core.errors import RecipeError
 from gristmill.core.passages import passages
 from gristmill.core.prompts import fields
 from gristmill.core.records import Pair, Score, with_score
@@ -29,7 +29,7 @@ from gristmill.synth.rag.metrics import (
     read_answer,
     references_of,
 )
-from gristmill.synth.rag.retrieve import PASSAGES
+from gristmill.synth.rag.retrieve import PASSAGES, listed
 from gristmill.synth.scoring import said
 from gristmill.verifiers.grounding.verifier import Grounding
 from gristmill.verifiers.judges.base import Winner
@@ -145,10 +145,7 @@ class JudgeMetrics(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return [_turned(pair, kind, winner, found, verdicts)]
 
     def _reference(self, meta: Mapping[str, Any]) -> str:
-        held = meta.get(self.passages)
-        if not isinstance(held, list) or not held:
-            raise RowRejected(f"has no {self.passages!r}", "the stage 'retrieve' puts them into meta")
-        return msgspec.json.encode(held).decode()
+        return msgspec.json.encode(listed(meta, self.passages)).decode()
 
     async def _metrics(
         self,

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Message
 from gristmill.core.errors import RowRejected
 from gristmill.core.passages import passages
-from gristmill.core.prompts import fields, require
+from gristmill.core.prompts import fields, require, row_places
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
-from gristmill.synth.rag.retrieve import GOLD, PASSAGES
+from gristmill.synth.rag.retrieve import GOLD, PASSAGES, listed
 from gristmill.synth.scorers.reward import REWARDS, one_reward
 from gristmill.verifiers.judges.asking import Asking
 from gristmill.verifiers.judges.base import bounds, needs_of, quoted
@@ -63,10 +63,15 @@ class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Rewards, or of a judge token probabilities if ``asking`` reads nothing else."""
         return REWARDS if self.by == "reward" else needs_of(self.asking.read)
 
+    @property
+    def places(self) -> dict[str, frozenset[str]]:
+        """What the prompts want of a row beside what the stage puts in itself, by option."""
+        return row_places(("passage", "problem", "answer_with", "fence"), prompt=self.prompt)
+
     async def __call__(self, record: Problem, context: Context) -> Sequence[Problem | Rejection]:
         """The question with its passages in order."""
         meta = fields(record.meta)
-        listed = _listed(meta)
+        held = listed(meta)
         seed = context.seed_for(record.id, _CALL)
 
         async def useful(one: Any) -> float:
@@ -78,9 +83,9 @@ class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
             share = ballot.share("yes")
             return 0.5 if share is None else share
 
-        shares = await asyncio.gather(*(useful(one) for one in listed))
-        order = sorted(range(len(listed)), key=lambda number: -shares[number])[: self.top_k]
-        kept = [listed[number] for number in order]
+        shares = await asyncio.gather(*(useful(one) for one in held))
+        order = sorted(range(len(held)), key=lambda number: -shares[number])[: self.top_k]
+        kept = [held[number] for number in order]
         if gold := meta.get(GOLD):
             have = {one.get("source") for one in kept}
             context.measure("recall of what is kept, in %", round(100 * len(have & set(gold)) / len(gold)))
@@ -90,20 +95,12 @@ class Rerank(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def estimate(self, record: Problem) -> Estimate:
         """A question for each passage, or its reward."""
         try:
-            listed = _listed(fields(record.meta))
+            held = listed(fields(record.meta))
         except RowRejected:
             return Estimate(0, 0, 0, 0, rows_max=0)
-        longest = max((passages([one]) for one in listed), key=len)
+        longest = max((passages([one]) for one in held), key=len)
         if self.by == "reward":
-            count = len(listed)
-            return Estimate(count, count, (len(record.problem) + len(longest)) // 4, 0, rows_max=1)
+            return Estimate(len(held), len(held), (len(record.problem) + len(longest)) // 4, 0, rows_max=1)
         tokens = self.asking.sampling.max_tokens
-        cost = bounds(len(listed), self.asking.votes, self.asking.read, tokens, record.problem, longest)
+        cost = bounds(len(held), self.asking.votes, self.asking.read, tokens, record.problem, longest)
         return replace(cost, rows_max=1)
-
-
-def _listed(meta: dict[str, Any]) -> list[dict[str, Any]]:
-    held = meta.get(PASSAGES)
-    if not isinstance(held, list) or not held or not all(isinstance(one, dict) for one in held):
-        raise RowRejected(f"has no {PASSAGES!r}", "the stage 'retrieve' puts them into meta")
-    return held

@@ -12,7 +12,7 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import fields
 from gristmill.core.stages import REJECTED_REASON, Relation, derive_seed
 from gristmill.filters.tables import key_column
-from gristmill.synth.rag.index import By, index
+from gristmill.synth.rag.index import By, NearPassage, index
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 PASSAGES, GOLD, RECALL = "passages", "gold", "recall"
 """The keys of ``meta`` under which a question's passages are, the ids of those that hold its answer, and the
 share of those that was found."""
+SCORE = "score"
+"""The key of a passage under which its score is."""
 _SHUFFLE, _DRAW = 0, 1
+
+
+def listed(meta: Mapping[str, Any], key: str = PASSAGES) -> list[dict[str, Any]]:
+    """The passages of a row's ``meta``, as ``retrieve`` wrote them. ``RowRejected`` where there are none."""
+    held = meta.get(key)
+    if not isinstance(held, list) or not held or not all(isinstance(one, dict) for one in held):
+        raise RowRejected(f"has no {key!r}", "the stage 'retrieve' puts them into meta")
+    return held
 
 
 class _Stock(NamedTuple):
@@ -73,6 +83,10 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``rank``: the nearest first. ``shuffled``: in an order by a seeded hash, so that the place of a passage
     tells nothing."""
 
+    scores: bool = False
+    """Whether each passage that the ranking has gets its ``score`` there, of which more is nearer: of BM25,
+    the cosine, or of the fusion. A passage that shares no word, or was drawn at random, has none."""
+
     def __post_init__(self) -> None:
         if (self.by == "bm25") != (self.embedding is None):
             raise RecipeError(
@@ -113,11 +127,12 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The places of the ranking that are read for distractors; some may be passages of the question."""
         return self.distractors + 100 if self.distractors and self.distractor_kind == "near" else 0
 
-    def _meta(self, row: Mapping[str, Any], ranking: list[int], stock: _Stock, seed: int) -> str:
+    def _meta(self, row: Mapping[str, Any], near: list[NearPassage], stock: _Stock, seed: int) -> str:
         """A question's ``meta`` with its passages."""
         meta = fields(row.get("meta") or "{}")
         named = self._named(row, meta, stock)
         gold = named or []
+        ranking = [number for number, _ in near]
         found = ranking[: self.top_k]
         recall = sum(number in found for number in gold) / len(gold) if gold else None
         if self.keep_gold:
@@ -127,7 +142,8 @@ class Retrieve(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RowRejected("retrieve: no passage has a word of the question")
         if self.order == "shuffled":
             found.sort(key=lambda n: (derive_seed(seed, f"{row['id']}\x1f{stock.ids[n]}", _SHUFFLE), n))
-        meta[PASSAGES] = [stock.shown[number] for number in found]
+        told = {number: {SCORE: score} for number, score in near} if self.scores else {}
+        meta[PASSAGES] = [{**stock.shown[number], **told.get(number, {})} for number in found]
         if named is not None:
             meta |= {GOLD: [stock.ids[number] for number in gold], RECALL: recall}
         return msgspec.json.encode(meta).decode()

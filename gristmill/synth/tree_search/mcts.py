@@ -138,7 +138,7 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
         """The tree of a problem."""
         messages = opening(RowValues(record), self.prompt, self.system, self.examples)
         tree = Growing(record.id, record.problem, record.answer, messages, self.algorithm)
-        return [await self._grow(tree, context)]
+        return [await self._grow(tree, context, record)]
 
     async def extend(self, tree: Tree, context: Context) -> Tree:
         """``tree`` grown on, until it has the iterations asked for here in all: the same tree as if they had
@@ -148,9 +148,24 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
                 f"the tree {tree.id!r} was grown by {tree.algorithm!r}, not by {self.algorithm!r}.",
                 remedy=f"Set algorithm to {tree.algorithm!r}.",
             )
-        return await self._grow(thaw(tree), context)
+        return await self._grow(thaw(tree), context, None)
 
-    async def _grow(self, tree: Growing, context: Context) -> Tree:
+    def expander(self, tree: Growing, context: Any, record: Problem | None) -> Expander:
+        """What draws the steps of ``tree``; ``record`` is its problem, ``None`` for a tree that was saved."""
+        return Expander(
+            context,
+            tree.id,
+            tree.problem,
+            tree.answer,
+            tree.messages,
+            self.plan,
+            self.evaluator,
+            self.sampling,
+            self.boundary,
+            self.answer_marks,
+        )
+
+    async def _grow(self, tree: Growing, context: Context, record: Problem | None) -> Tree:
         if tree.answer is None and self.plan.value in ("rollout", "verifier"):
             raise RowRejected(
                 "no reference answer",
@@ -158,7 +173,7 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
         if self.plan.value != "verifier":
             self.evaluator.asked(self.plan.value, context)  # what it cannot do is told before it costs
-        search = _Search(self, tree, counted(context, tree))
+        search = _Search(self, tree, self.expander(tree, counted(context, tree), record))
         return tree.freeze(await search.run())
 
     def estimate(self, record: Problem) -> Estimate:
@@ -168,7 +183,7 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
         except RowRejected:
             return Estimate(0, 0, 0, 0, rows_max=0)
         tree = Growing(record.id, record.problem, record.answer, (), self.algorithm)
-        most = self.plan.iterations * _expander(self, tree, None).cost(0)
+        most = self.plan.iterations * self.expander(tree, None, record).cost(0)
         chars = sum(len(m.content) for m in asked)
         # A prefix is on average half as long as a solution of a few steps.
         prompt = chars // _CHARS_PER_TOKEN + self.sampling.max_tokens * min(self.plan.depth, 4) // 2
@@ -181,29 +196,14 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
         )
 
 
-def _expander(options: TreeSearch, tree: Growing, context: Any) -> Expander:
-    return Expander(
-        context,
-        tree.id,
-        tree.problem,
-        tree.answer,
-        tree.messages,
-        options.plan,
-        options.evaluator,
-        options.sampling,
-        options.boundary,
-        options.answer_marks,
-    )
-
-
 class _Search:
     """One tree and what to do next. All that a decision rests on is in the tree."""
 
-    def __init__(self, options: TreeSearch, tree: Growing, context: Context) -> None:
+    def __init__(self, options: TreeSearch, tree: Growing, expander: Expander) -> None:
         self.options = options
         self.plan = options.plan
         self.tree = tree
-        self.expander = _expander(options, tree, context)
+        self.expander = expander
 
     async def run(self) -> str:
         """Grow until something ends it; what did."""

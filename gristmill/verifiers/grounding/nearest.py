@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from gristmill.verifiers.grounding.claims import content
 
-Rank = Callable[[str], list[int]]
-"""From a question to the numbers of the passages, the nearest first; those that have nothing to do with it
-are not in the list, where that can be told."""
+
+class NearPassage(NamedTuple):
+    """A passage by its number, and how near it is to a question; more is nearer."""
+
+    number: int
+    score: float
+
+
+Rank = Callable[[str], list[NearPassage]]
+"""From a question to the passages, the nearest first; those that have nothing to do with it are not in the
+list, where that can be told."""
 
 
 def by_words(texts: Sequence[str], most: int) -> Rank:
@@ -23,7 +31,7 @@ def by_words(texts: Sequence[str], most: int) -> Rank:
         found.index(terms, show_progress=False)
     known = frozenset(stem for own in terms for stem in own)
 
-    def rank(question: str) -> list[int]:
+    def rank(question: str) -> list[NearPassage]:
         asked = [stem for stem in content(question) if stem in known]
         if not asked:
             return []
@@ -32,10 +40,10 @@ def by_words(texts: Sequence[str], most: int) -> Rank:
     return rank
 
 
-def best_places(scores: Any, most: int, least: float | None = None) -> list[int]:
-    """The numbers of the highest scores above ``least``; equal ones in the order of the passages."""
+def best_places(scores: Any, most: int, least: float | None = None) -> list[NearPassage]:
+    """The passages with the highest scores above ``least``; equal ones in the order of the passages."""
     import numpy as np
 
     numbers = np.arange(len(scores)) if least is None else np.flatnonzero(scores > least)
     order = np.lexsort((numbers, -scores[numbers]))[:most]
-    return [int(number) for number in numbers[order]]
+    return [NearPassage(int(number), float(scores[number])) for number in numbers[order]]

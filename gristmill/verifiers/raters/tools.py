@@ -129,7 +129,7 @@ def read_texts(path: str) -> tuple[str, ...]:
 
 def search(passages: tuple[str, ...], query: str, count: int) -> list[int]:
     """The passages that have words of ``query``, best by BM25 first; equal ones in their own order."""
-    return _index(passages)(query)[:count]
+    return [near.number for near in _index(passages)(query)[:count]]
 
 
 @lru_cache(maxsize=8)

@@ -208,3 +208,12 @@ def test_a_later_prompt_may_name_what_retrieve_adds(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(json.dumps(told))
     with pytest.raises(RecipeError, match="pasages"):
         load(tmp_path / "recipe.yaml")
+
+
+def test_a_passage_has_its_score_where_that_is_wanted() -> None:
+    question = asked("How many kilometres does the Harrow flow?")
+    first, second = meta_of(Retrieve(scores=True), question)["passages"]
+    assert first["score"] > second["score"] > 0
+    drawn = meta_of(Retrieve(scores=True, distractors=1, distractor_kind="random"), question)["passages"]
+    assert ["score" in one for one in drawn] == [True, True, False]
+    assert all("score" not in one for one in meta_of(Retrieve(), question)["passages"])
