@@ -12,7 +12,8 @@ from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import fields
 from gristmill.core.stages import REJECTED_REASON, Relation, derive_seed
 from gristmill.filters.tables import key_column
-from gristmill.synth.rag.index import By, NearPassage, index
+from gristmill.synth.rag.index import By, index
+from gristmill.verifiers.grounding.nearest import NearPassage
 
 if TYPE_CHECKING:
     import polars as pl

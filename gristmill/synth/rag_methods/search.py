@@ -15,12 +15,13 @@ from gristmill.core.prompts import fields
 from gristmill.core.records import Problem
 from gristmill.core.stages import Context
 from gristmill.core.steps import Tree
-from gristmill.synth.rag.index import NearPassage, Rank, index
+from gristmill.synth.rag.index import index
 from gristmill.synth.rag.retrieve import listed
 from gristmill.synth.tree_search.expand import FAILED, Draft, Expander
 from gristmill.synth.tree_search.grow import Growing
 from gristmill.synth.tree_search.mcts import TreeSearch
 from gristmill.synth.tree_search.presets import Algorithm
+from gristmill.verifiers.grounding.nearest import NearPassage, Rank
 
 Action = Literal["Sub-question", "Search", "Thought", "Answer"]
 FOUND = "Found: "
