@@ -33,5 +33,5 @@ def test_one_call_registers_a_verifier_for_this_process() -> None:
 def test_an_unknown_name_suggests_the_nearest_and_says_of_what_kind_it_is() -> None:
     with pytest.raises(RecipeError, match=r"unknown engine 'opnai'\. Did you mean 'openai'\?"):
         registry.find("engines", "opnai")
-    with pytest.raises(RecipeError, match=r"Known: axolotl-chat, "):
+    with pytest.raises(RecipeError, match=r"Known: alpaca, axolotl-chat, "):
         registry.find("exports", "qqqq")

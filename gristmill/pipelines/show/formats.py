@@ -30,6 +30,8 @@ _VALUES: dict[str, Any] = {
     "reasoning": "",
     "chosen": [{"role": "assistant", "content": "2 + 3 = 5."}],
     "rejected": [{"role": "assistant", "content": "2 + 3 = 6."}],
+    "first": [{"role": "assistant", "content": "2 + 3 = 5."}],
+    "second": [{"role": "assistant", "content": "It is 5."}],
     "turns": [Turn("user", "What is 2 + 3?", False), Turn("assistant", "2 + 3 = 5.", True)],
     "scores": [Score("chosen", 0.9), Score("rejected", 0.2), Score("segments", verdict=_MARKED)],
     "steps": ["Add 2 and 3.", "So 5."],

@@ -37,9 +37,8 @@ class PlannerRewards(Relation, frozen=True, kw_only=True, forbid_unknown_fields=
     - ``front``: 1 where no other plan of the question is at least as good in right answers, in process and in
       the number of searches, and better in one of them; else 0.
 
-    Rejected: a plan whose verdict is not decided, and with ``process`` one without that score. The exact form
-    of the paper's rewards is not published as code; how they are put together is the text's, the scales are
-    this project's own.
+    Rejected: a plan whose verdict is not decided, and with ``process`` one without that score. The exact
+    form of the paper's rewards was not at hand: how they are put together and scaled is this project's own.
     """
 
     reads: ClassVar[type[Struct]] = Sampled
