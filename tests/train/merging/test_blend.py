@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from paths import ROOT, TESTS
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["The grass is green.", "The sky is blue.", "I am sure. I am unsure.", "red", "What is the colour?"]
 
 
