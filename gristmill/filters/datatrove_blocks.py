@@ -7,7 +7,8 @@ import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from msgspec import field
 
@@ -30,6 +31,8 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Rows stay as they are: a filter that also changes texts, as C4's does, only decides here. Needs
     ``pip install datatrove``, and for filters that count words what datatrove asks for besides (spacy).
     """
+
+    marks_only: ClassVar[bool] = True
 
     filter: str | None = None
     """The name of a class in ``datatrove.pipeline.filters``, such as ``GopherRepetitionFilter``."""
@@ -79,7 +82,8 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 if not keeps:
                     dropped[int(document.id)] = str(why or "")
             return dropped
-        assert (way := self.dedup) is not None
+        assert self.dedup is not None
+        way = self.dedup
         with tempfile.TemporaryDirectory(prefix="gristmill-") as folder:
             *first, last = self._run(lambda: _DEDUPS[way](self, folder, seed))
             if not documents:
@@ -87,8 +91,8 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
             for block, given, ranks in first:
                 for rank in range(ranks):
                     data = iter(documents) if given else None
-                    self._run(lambda b=block, d=data, r=rank, n=ranks: list(b.run(d, r, n) or ()))
-            kept = {document.id for document in self._run(lambda: list(last[0].run(iter(documents), 0, 1)))}
+                    self._run(partial(_through, block, data, rank, ranks))
+            kept = {document.id for document in self._run(partial(_through, last[0], iter(documents), 0, 1))}
         return {int(document.id): "" for document in documents if document.id not in kept}
 
     def _built(self, block: Callable[..., Any], options: dict[str, Any], seed: int) -> Any:
@@ -128,6 +132,11 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def language(self) -> dict[str, Any]:
         """The language, where one is given."""
         return {key: value for key, value in self.options.items() if key == "language"}
+
+
+def _through(block: Any, documents: Iterator[Any] | None, rank: int, ranks: int) -> list[Any]:
+    """What a block puts out."""
+    return list(block.run(documents, rank, ranks) or ())
 
 
 Block = tuple[Any, bool, int]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
@@ -24,7 +24,7 @@ _ROWS = 2_000
 
 
 class Quality(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Reject the rows whose text fails a check. Only checks that are named are made; ``{}`` takes the defaults.
+    """Reject the rows whose text fails a check. Only checks that are named are made, with ``{}`` as they are.
 
     The reason is the first check that fails, in the order of the options below; the detail says what was
     found and names further checks that fail. Each row is judged by itself. Which of these rules raise the
@@ -32,6 +32,8 @@ class Quality(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     (arXiv 2506.04178) found that the choice of questions by difficulty and by the length of answers helped,
     and that none of its filters of answers did.
     """
+
+    marks_only: ClassVar[bool] = True
 
     text: str = CONVERSATION
     """What is checked: ``problem``, ``completion``, ``conversation`` (all messages and the completion) or any
