@@ -16,7 +16,7 @@ _CUT = re.compile(
 )
 """What no text ends with."""
 _STOPPED = re.compile(r"[.!?。！？…:][\"'”’)\]}*_`$]*\Z")
-_SENTENCE = re.compile(r"[^\W\d_]{2,}[.!?][\"'”’)]*\s+[\"'“(]?[A-Z]")
+_SENTENCE = re.compile(r"[\w$)}\]][.!?][\"'”’)$]*\s+[\"'“(]?[A-Z$\\]")
 _WORD_LAST = re.compile(r"[^\W_]\Z")
 _AFTER_STOP = re.compile(r".*[.!?:][\"'”’)\]}$]*\s+", re.DOTALL)
 

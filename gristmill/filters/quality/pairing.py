@@ -11,7 +11,8 @@ _FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*$", re.MULTILINE)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\s*\{([A-Za-z]+\*?)\}")
 _BRACKETS = re.compile(r"(?<!\\)(?:\\\\)*(\\[()\[\]])")
 _SIDES = re.compile(r"\\(left|right)(?![a-zA-Z])")
-_CURRENCY = re.compile(r"(?<![\w$\\])\$(?:\s?\d[\d,]*(?:\.\d+)?)(?![\d^_\\{}$=+*/-])")
+_CURRENCY = re.compile(r"(?<![\w$\\])\$\s?\d[\d,]*(?:\.\d+)?(?!,?\d|\s*[\^_\\{}$=+*/<>-])")
+"""A price: no sign of a formula follows the number."""
 _FORMULA = re.compile(r"\\[a-zA-Z]{2,}|(?<!\w)\$[a-zA-Z]\$")
 """What is in a text that writes formulas between dollars; others write prices and names of variables."""
 _COMMAND = re.compile(r"\\[a-zA-Z]+\s*\{")

@@ -27,7 +27,7 @@ class Finding(NamedTuple):
 def _luhn(text: str) -> bool:
     digits = [int(c) for c in text if c.isdigit()]
     doubled = [sum(divmod(2 * d, 10)) for d in digits[-2::-2]]
-    return len(set(digits)) > 2 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
+    return len(set(digits)) > 1 and (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
 def _iban(text: str) -> bool:
@@ -79,7 +79,7 @@ _FORMS: dict[PersonalKind, tuple[re.Pattern[str], Callable[[str], bool]]] = {
     "phone": (
         re.compile(
             r"(?<![^\s(:,;\"'])\+[1-9]\d{0,2}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}"
-            r"(?:[ .-]\d{2,5}){1,4}(?![\d.])"
+            r"(?:[ .-]\d{2,8}){1,4}(?!\.?\d)"
             r"|(?<![\w.-])(?:1[-. ])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[-.])[2-9]\d\d[-.]\d{4}(?![\w-]|\.\d)"
             r"|(?i:\b(?:phone|tel|telephone|mobile|cell|fax|whatsapp)\b[^\d\n+(]{0,15})"
             r"(\+?\(?\d[\d ().-]{5,17}\d)(?!\d)"

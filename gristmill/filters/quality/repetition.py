@@ -27,7 +27,7 @@ class Repetition(TextCheck, frozen=True, kw_only=True):
 
     lines: Part = 0.4
     """The largest share of lines (of those that are not blank, of at least 20 characters) that may repeat an
-    earlier one. Fewer than three such repeats are always let pass."""
+    earlier one. A single such repeat is always let pass."""
     ngram: Annotated[int, Meta(ge=2, le=50)] = 8
     """Words in a row that ``ngrams`` counts."""
     ngrams: Part = 0.45
@@ -67,7 +67,7 @@ class Repetition(TextCheck, frozen=True, kw_only=True):
         lines = [line for raw in text.splitlines() if len(line := raw.strip()) >= 20]
         seen: set[str] = set()
         again = [line for line in lines if line in seen or seen.add(line)]  # type: ignore[func-returns-value]
-        if len(again) < 3 or len(again) <= self.lines * len(lines):
+        if len(again) < 2 or len(again) <= self.lines * len(lines):
             return None
         return f"{len(again)} of {len(lines)} lines repeat an earlier one, such as {excerpt(again[0])}"
 

@@ -27,6 +27,8 @@ _CLASSES = 12
 _NO_TEXT = frozenset(["id", "problem_id", "meta", "model", "kind", "finish_reason", "verdict"])
 """Columns of text in which nothing is said."""
 _NOT_CLASSES = frozenset(["id", "problem_id", "meta", "index", "finish_reason", "verdict", "answer"])
+_TOKENS = "tokens"
+"""What the names of columns end with that count them."""
 _SHOWN = 6
 
 
@@ -217,7 +219,7 @@ def _lengths(frame: pl.LazyFrame, schema: pl.Schema, text: pl.Expr | None) -> It
         columns["in all"] = text
     for name, column in columns.items():
         sizes = frame.select(size=column.str.len_chars()).drop_nulls().collect()["size"]
-        if len(sizes):
+        if len(sizes) and sizes.sum():
             half, high = (sizes.quantile(q, interpolation="nearest") for q in (0.5, 0.95))
             most = int(sizes.sort()[-1])
             yield name, Sizes(len(sizes), sizes.sum() / len(sizes), half or 0.0, high or 0.0, most)
@@ -229,7 +231,9 @@ def _classes(frame: pl.LazyFrame, schema: pl.Schema) -> dict[str, dict[str, int]
     names = [
         name
         for name, kind in schema.items()
-        if name not in _NOT_CLASSES and (kind in (pl.String, pl.Boolean) or kind.is_integer())
+        if name not in _NOT_CLASSES
+        and not name.endswith(_TOKENS)
+        and (kind in (pl.String, pl.Boolean) or kind.is_integer())
     ]
     few = frame.select(pl.col(names).n_unique()).collect() if names else pl.DataFrame()
     return {n: _counts(frame, pl.col(n)) for n in few.columns if 1 < few[n].item() <= _CLASSES}
@@ -288,11 +292,13 @@ def _lines(one: CorpusStats) -> Iterator[tuple[str, str]]:
         ("verdicts", one.verdicts),
         ("finish reasons", one.finish_reasons),
         *one.classes.items(),
-        (f"languages of {one.languages_of:,}", one.languages),
+        ("languages", one.languages),
     ]
     for title, counted in counts:
         if counted:
-            yield title, _listed(counted)
+            shown = _listed(counted)
+            few = counted is one.languages and one.languages_of < one.rows
+            yield title, shown + (f" (of {one.languages_of:,} rows)" if few else "")
 
 
 def _flow(stages: Sequence[StageFlow]) -> Iterator[tuple[str, str, str]]:
