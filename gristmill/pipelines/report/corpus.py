@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _JUDGED = 2_000
 """Texts whose language is looked at, of each table; a seeded hash of their places chooses them."""
 _CLASSES = 12
-"""A column of at most so many different values is one of classes."""
+"""A column of at most so many different values, each twice on average, is one of classes."""
 _NO_TEXT = frozenset(["id", "problem_id", "meta", "model", "kind", "finish_reason", "verdict"])
 """Columns of text in which nothing is said."""
 _NOT_CLASSES = frozenset(["id", "problem_id", "meta", "index", "finish_reason", "verdict", "answer"])
@@ -132,7 +132,7 @@ def _scan(path: Path) -> pl.LazyFrame:
     if path.suffix not in readers:
         raise InputError(
             f"its ending {path.suffix!r} is not one that can be read.",
-            path=path,
+            path=str(path),
             remedy=f"Give a file that ends in one of {', '.join(readers)}.",
         )
     try:
@@ -140,7 +140,7 @@ def _scan(path: Path) -> pl.LazyFrame:
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
         said = str(error).strip().partition("\n")[0]
-        raise InputError(f"it cannot be read: {said}.", path=path, remedy="Check the file.") from error
+        raise InputError(f"it cannot be read: {said}.", path=str(path), remedy="Check the file.") from error
     return frame
 
 
@@ -221,8 +221,8 @@ def _lengths(frame: pl.LazyFrame, schema: pl.Schema, text: pl.Expr | None) -> It
         sizes = frame.select(size=column.str.len_chars()).drop_nulls().collect()["size"]
         if len(sizes) and sizes.sum():
             half, high = (sizes.quantile(q, interpolation="nearest") for q in (0.5, 0.95))
-            most = int(sizes.sort()[-1])
-            yield name, Sizes(len(sizes), sizes.sum() / len(sizes), half or 0.0, high or 0.0, most)
+            most, characters = int(sizes.sort()[-1]), int(sizes.sum())
+            yield name, Sizes(len(sizes), characters / len(sizes), half or 0.0, high or 0.0, most)
 
 
 def _classes(frame: pl.LazyFrame, schema: pl.Schema) -> dict[str, dict[str, int]]:
@@ -236,7 +236,9 @@ def _classes(frame: pl.LazyFrame, schema: pl.Schema) -> dict[str, dict[str, int]
         and (kind in (pl.String, pl.Boolean) or kind.is_integer())
     ]
     few = frame.select(pl.col(names).n_unique()).collect() if names else pl.DataFrame()
-    return {n: _counts(frame, pl.col(n)) for n in few.columns if 1 < few[n].item() <= _CLASSES}
+    rows = frame.select(pl.len()).collect().item()
+    most = min(_CLASSES, rows // 2)
+    return {n: _counts(frame, pl.col(n)) for n in few.columns if 1 < few[n].item() <= most}
 
 
 def _duplicates(said: pl.Series) -> int:
