@@ -30,8 +30,8 @@ from gristmill.filters.quality import (
     PersonalData,
     RefusalCheck,
     Repetition,
+    RowFacts,
     TextCheck,
-    Told,
     Truncation,
     Unbalanced,
 )
@@ -49,26 +49,26 @@ CHECKS: dict[str, TextCheck] = {
 }
 
 
-def texts(data: Path, bank: Path | None) -> dict[str, list[tuple[str, Told]]]:
+def texts(data: Path, bank: Path | None) -> dict[str, list[tuple[str, RowFacts]]]:
     """The texts by where they are from, each with its prompt and answer where it has them."""
-    found: dict[str, list[tuple[str, Told]]] = {}
+    found: dict[str, list[tuple[str, RowFacts]]] = {}
     for path in sorted((data / "math").glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
         prompt = "problem" if "problem" in rows[0] else "question"
-        found[f"{path.stem} problems"] = [(row[prompt], Told(row[prompt], _answer(row))) for row in rows]
+        found[f"{path.stem} problems"] = [(row[prompt], RowFacts(row[prompt], _answer(row))) for row in rows]
         solution = next((name for name in ("solution", "answer") if name in rows[0]), "")
         said = ["\n".join(s) if isinstance(s := row.get(solution) or "", list) else str(s) for row in rows]
         if sum(map(len, said)) > 50 * len(said):
-            found[f"{path.stem} solutions"] = [(text, Told()) for text in said if text]
+            found[f"{path.stem} solutions"] = [(text, RowFacts()) for text in said if text]
     with (data / "truthfulqa" / "TruthfulQA.csv").open(encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
-    found["TruthfulQA questions"] = [(r["Question"], Told(r["Question"], r["Best Answer"])) for r in rows]
+    found["TruthfulQA questions"] = [(r["Question"], RowFacts(r["Question"], r["Best Answer"])) for r in rows]
     answers = [a.strip() for r in rows for a in f"{r['Correct Answers']};{r['Incorrect Answers']}".split(";")]
-    found["TruthfulQA answers"] = [(answer, Told()) for answer in answers if answer]
+    found["TruthfulQA answers"] = [(answer, RowFacts()) for answer in answers if answer]
     if bank is not None:
         with zipfile.ZipFile(bank) as wheel:
             names = [name for name in sorted(wheel.namelist()) if name.endswith((".md", ".txt"))]
-            found["bank"] = [(wheel.read(name).decode("utf-8", "replace"), Told()) for name in names]
+            found["bank"] = [(wheel.read(name).decode("utf-8", "replace"), RowFacts()) for name in names]
     return found
 
 
@@ -162,8 +162,8 @@ def main() -> None:
         draw = random.Random(fault_name)
         check = CHECKS[name]
         planted = [made for text in bases if len(text) > 80 and (made := plant(text, draw)) != text]
-        found = sum(check.find(text, Told()) is not None for text in planted)
-        some = sum(any(c.find(text, Told()) for c in CHECKS.values()) for text in planted[::4])
+        found = sum(check.find(text, RowFacts()) is not None for text in planted)
+        some = sum(any(c.find(text, RowFacts()) for c in CHECKS.values()) for text in planted[::4])
         share, by_any = found / len(planted), some / len(planted[::4])
         print(f"{name}: {fault_name}: {share:.3f} of {len(planted)} found, by any check {by_any:.3f}")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from gristmill.filters.quality.base import TextCheck, Told
+    from gristmill.filters.quality.base import RowFacts, TextCheck
     from gristmill.filters.quality.endings import LengthLimits, Truncation
     from gristmill.filters.quality.language import LanguageCheck, language_of
     from gristmill.filters.quality.leak import LeakedAnswer
@@ -29,8 +29,8 @@ __all__ = [
     "Redact",
     "RefusalCheck",
     "Repetition",
+    "RowFacts",
     "TextCheck",
-    "Told",
     "Truncation",
     "Unbalanced",
     "language_of",
@@ -51,7 +51,7 @@ __getattr__, __dir__ = lazily(
         "RefusalCheck": ".phrases",
         "Repetition": ".repetition",
         "TextCheck": ".base",
-        "Told": ".base",
+        "RowFacts": ".base",
         "Truncation": ".endings",
         "Unbalanced": ".pairing",
         "language_of": ".language",

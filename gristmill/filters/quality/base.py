@@ -11,7 +11,7 @@ from msgspec import Struct
 _SHOWN = 80
 
 
-class Told(NamedTuple):
+class RowFacts(NamedTuple):
     """What a row says besides its text; ``None`` for what its table does not have."""
 
     prompt: str | None = None
@@ -27,7 +27,7 @@ class TextCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ``None``: all texts are."""
 
     @abstractmethod
-    def find(self, text: str, told: Told, /) -> str | None:
+    def find(self, text: str, told: RowFacts, /) -> str | None:
         """What is wrong with ``text``, with an example from it; ``None`` where nothing is."""
         raise NotImplementedError
 

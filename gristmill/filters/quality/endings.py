@@ -8,7 +8,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
-from gristmill.filters.quality.base import TextCheck, Told, excerpt
+from gristmill.filters.quality.base import RowFacts, TextCheck, excerpt
 
 _CUT = re.compile(
     r"(?:\w,|[(\[{=+*/&]|\s[-–—]|(?<!\\)\\|\b(?:an?|the|and|or|but|because|if|than|our|its|their|your|into))\Z",
@@ -36,7 +36,7 @@ class Truncation(TextCheck, frozen=True, kw_only=True):
     least: Annotated[int, Meta(ge=1)] = 6
     """Words of a last sentence from which it counts as prose."""
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """How it ends."""
         if told.finish_reason == "length":
             return f"finish_reason is 'length'; it ends {_end(text)}"
@@ -80,7 +80,7 @@ class LengthLimits(TextCheck, frozen=True, kw_only=True):
                 remedy="Set min_chars, max_chars, min_words or max_words.",
             )
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """The length, and the limit."""
         said = text.strip()
         for unit, low, high in (

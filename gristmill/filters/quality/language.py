@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
-from gristmill.filters.quality.base import TextCheck, Told, excerpt
+from gristmill.filters.quality.base import RowFacts, TextCheck, excerpt
 from gristmill.filters.quality.phrases import without_code
 
 _NOT_WORDS = re.compile(
@@ -45,7 +45,7 @@ class LanguageCheck(TextCheck, frozen=True, kw_only=True):
                     remedy=f"{suggest(code, known)} They are: {', '.join(sorted(known))}.",
                 )
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """The language, and how sure it is."""
         found = language_of(text, self.least)
         if found is None or found[0] in self.keep or found[1] < self.sure:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gristmill.filters.quality.base import TextCheck, Told, excerpt
+from gristmill.filters.quality.base import RowFacts, TextCheck, excerpt
 
 _CUE = r"(?:\b(?:answer|solution|result)\b\W{0,3}(?:is|was|are|:|=|->|→)|####|=>)\W{0,6}"
 _OPTION = re.compile(r"^\W*(?:\(?[A-Za-z0-9][.):]|[-*•])\s", re.MULTILINE)
@@ -24,7 +24,7 @@ class LeakedAnswer(TextCheck, frozen=True, kw_only=True):
     words: Annotated[int, Meta(ge=1)] = 6
     """Words of an answer from which its mere occurrence is a leak."""
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """Where the prompt says it."""
         prompt, answer = told.prompt, (told.answer or "").strip()
         if not prompt or not answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gristmill.filters.quality.base import TextCheck, Told, excerpt
+from gristmill.filters.quality.base import RowFacts, TextCheck, excerpt
 from gristmill.filters.quality.phrases import without_code
 
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+)[^\n`]*$", re.MULTILINE)
@@ -32,7 +32,7 @@ class Unbalanced(TextCheck, frozen=True, kw_only=True):
     fences: bool = True
     """Whether code fences are."""
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """What is open, where."""
         if self.fences and (fault := _fences(text)):
             return fault

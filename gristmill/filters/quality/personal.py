@@ -10,13 +10,13 @@ from typing import Literal, NamedTuple, get_args
 from msgspec import field
 
 from gristmill.core.secrets import KEY_FORMS
-from gristmill.filters.quality.base import TextCheck, Told
+from gristmill.filters.quality.base import RowFacts, TextCheck
 
 PersonalKind = Literal["email", "phone", "iban", "card", "ssn", "ip", "key"]
 KINDS: tuple[PersonalKind, ...] = get_args(PersonalKind)
 
 
-class Finding(NamedTuple):
+class PersonalFinding(NamedTuple):
     """A place ``start:end`` of a text, and what kind of thing it holds."""
 
     kind: PersonalKind
@@ -95,16 +95,16 @@ _FORMS: dict[PersonalKind, tuple[re.Pattern[str], Callable[[str], bool]]] = {
 }
 
 
-def personal_data(text: str, kinds: tuple[PersonalKind, ...] = KINDS) -> Iterator[Finding]:
+def personal_data(text: str, kinds: tuple[PersonalKind, ...] = KINDS) -> Iterator[PersonalFinding]:
     """What of these kinds is in the text, in the order of the text; nothing twice."""
-    found: list[Finding] = []
+    found: list[PersonalFinding] = []
     for kind, (form, holds) in _FORMS.items():
         if kind not in kinds:
             continue
         for match in form.finditer(text):
             group = match.lastindex if kind == "phone" and match.lastindex else 0
             if holds(match[group]):
-                found.append(Finding(kind, *match.span(group)))
+                found.append(PersonalFinding(kind, *match.span(group)))
     until = 0
     for one in sorted(found, key=lambda f: (f.start, -f.end)):
         if one.start >= until:
@@ -131,7 +131,7 @@ class PersonalData(TextCheck, frozen=True, kw_only=True):
     kinds: list[PersonalKind] = field(default_factory=lambda: list(KINDS))
     """What is looked for."""
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """The kinds, each with the first two characters of the first one."""
         first: dict[str, str] = {}
         for kind, start, _ in personal_data(text, tuple(self.kinds)):

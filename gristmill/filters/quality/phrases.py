@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import field
 
 from gristmill.core.errors import RecipeError
-from gristmill.filters.quality.base import TextCheck, Told, excerpt
+from gristmill.filters.quality.base import RowFacts, TextCheck, excerpt
 from gristmill.verifiers.rules.formats import is_refusal
 
 _BOILERPLATE = (
@@ -56,7 +56,7 @@ class Boilerplate(TextCheck, frozen=True, kw_only=True):
     phrases: list[str] = field(default_factory=list)
     """Further phrases, as they are written, in any case."""
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """The phrase."""
         return _phrase(without_code(text), _all(_BOILERPLATE, tuple(self.phrases)))
 
@@ -67,7 +67,7 @@ class RefusalCheck(TextCheck, frozen=True, kw_only=True):
 
     suspect = r"(?i)\bI\W|\bmy |\bour "
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """How it begins."""
         return f"it declines: {excerpt(text)}" if is_refusal(text) else None
 
@@ -91,7 +91,7 @@ class Listed(TextCheck, frozen=True, kw_only=True):
                 remedy="Give a text file with one word or phrase on each line.",
             )
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """The word, in its place."""
         listed = tuple(self.words) + (() if self.file is None else _read(self.file))
         return _phrase(text, _all((), listed)) if listed else None

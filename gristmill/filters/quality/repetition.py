@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from gristmill.filters.quality.base import TextCheck, Told, excerpt
+from gristmill.filters.quality.base import RowFacts, TextCheck, excerpt
 
 Part = Annotated[float, Meta(ge=0, le=1)]
 
@@ -37,7 +37,7 @@ class Repetition(TextCheck, frozen=True, kw_only=True):
     loops: Annotated[int, Meta(ge=2)] = 5
     """So many times in a row the same words make a loop, if they are 15 words or more together."""
 
-    def find(self, text: str, told: Told) -> str | None:
+    def find(self, text: str, told: RowFacts) -> str | None:
         """The loop, the line or the run."""
         return self._loop(text) or self._lines(text) or self._ngrams(text)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
-from gristmill.filters.quality.base import TextCheck, Told
+from gristmill.filters.quality.base import RowFacts, TextCheck
 from gristmill.filters.quality.endings import LengthLimits, Truncation
 from gristmill.filters.quality.language import LanguageCheck
 from gristmill.filters.quality.leak import LeakedAnswer
@@ -118,10 +118,10 @@ def _found(rows: pl.DataFrame, check: TextCheck) -> list[tuple[int, str]]:
     looked = rows.with_columns(text).with_row_index("\x1fat").drop_nulls("text")
     if check.suspect is not None:
         looked = looked.filter(pl.col("text").str.contains(check.suspect))
-    columns = [name for name in Told._fields if name in looked.columns]
+    columns = [name for name in RowFacts._fields if name in looked.columns]
     found = []
     for piece in looked.iter_slices(_ROWS):
-        told = [Told(**row) for row in piece.select(columns).to_dicts()] or [Told()] * piece.height
+        told = [RowFacts(**row) for row in piece.select(columns).to_dicts()] or [RowFacts()] * piece.height
         for at, said, rest in zip(piece["\x1fat"].to_list(), piece["text"].to_list(), told, strict=True):
             if (fault := check.find(said, rest)) is not None:
                 found.append((at, fault))

@@ -16,8 +16,8 @@ from gristmill.filters.quality import (
     PersonalData,
     RefusalCheck,
     Repetition,
+    RowFacts,
     TextCheck,
-    Told,
     Truncation,
     Unbalanced,
     language_of,
@@ -84,19 +84,19 @@ FINE: list[tuple[TextCheck, str]] = [
 
 @pytest.mark.parametrize(("check", "text", "said"), FAULTS)
 def test_a_fault_is_found_and_shown(check: TextCheck, text: str, said: str) -> None:
-    found = check.find(text, Told())
+    found = check.find(text, RowFacts())
     assert found is not None
     assert said in found
 
 
 @pytest.mark.parametrize(("check", "text"), FINE)
 def test_what_only_looks_like_a_fault_passes(check: TextCheck, text: str) -> None:
-    assert check.find(text, Told()) is None
+    assert check.find(text, RowFacts()) is None
 
 
 def test_an_answer_that_was_cut_off_by_the_engine_is_truncated_whatever_it_ends_with() -> None:
-    assert Truncation().find("All is said.", Told(finish_reason="length")) is not None
-    assert Truncation().find("All is said.", Told(finish_reason="stop")) is None
+    assert Truncation().find("All is said.", RowFacts(finish_reason="length")) is not None
+    assert Truncation().find("All is said.", RowFacts(finish_reason="stop")) is None
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_an_answer_that_was_cut_off_by_the_engine_is_truncated_whatever_it_ends_
 )
 def test_personal_data_is_found_where_it_is_and_never_shown(text: str, kind: str, found: str) -> None:
     assert [(f.kind, text[f.start : f.end]) for f in personal_data(text)] == [(kind, found)]
-    said = PersonalData().find(text, Told())
+    said = PersonalData().find(text, RowFacts())
     assert said is not None
     assert kind in said
     assert found not in said
@@ -157,7 +157,7 @@ def test_what_no_checksum_or_form_holds_for_is_not_personal(text: str) -> None:
     ],
 )
 def test_a_prompt_that_says_the_answer(prompt: str, answer: str | None, leaks: bool) -> None:
-    found = LeakedAnswer().find("", Told(prompt, answer))
+    found = LeakedAnswer().find("", RowFacts(prompt, answer))
     assert (found is not None) is leaks
 
 
@@ -165,8 +165,8 @@ def test_a_list_can_come_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("acme corp\n\n  blurgh \n")
     check = Listed(words=[], file=str(path))
-    assert check.find("Then Acme  Corp came.", Told()) is not None
-    assert check.find("A blurghy day.", Told()) is None
+    assert check.find("Then Acme  Corp came.", RowFacts()) is not None
+    assert check.find("A blurghy day.", RowFacts()) is None
     with pytest.raises(RecipeError, match="does not exist"):
         Listed(file=str(tmp_path / "none.txt"))
 
