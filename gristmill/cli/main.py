@@ -32,6 +32,7 @@ from gristmill.cli.options import (
     run_path,
     status_of,
 )
+from gristmill.cli.stats import stats
 from gristmill.core.errors import GristmillError, RecipeError
 
 app = typer.Typer(
@@ -259,6 +260,7 @@ def show(
 
 app.command()(export)
 app.command()(formats)
+app.command()(stats)
 
 
 @app.command()

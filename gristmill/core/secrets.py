@@ -17,12 +17,13 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#]*:?[^\s/?#]*@\S*")
 _URL_KEY = re.compile(
     r"(?i)[a-z][a-z0-9+.-]*://[^\s#]*[?&](?:api[-_]?key|key|token|access_token|sig|signature)="
 )
-_KEY = re.compile(
-    r"(?:Bearer\s+)?(?:"
+KEY_FORMS = (
     r"sk-[\w.-]{12,}|sk_(?:live|test)_\w{12,}|gsk_\w{16,}|hf_[A-Za-z0-9]{20,}|gh[opsu]_\w{20,}|github_pat_\w{20,}"
     r"|AIza[\w-]{30,}|xai-\w{20,}|pplx-\w{20,}|nvapi-[\w-]{20,}|r8_\w{20,}|glpat-[\w-]{16,}|AKIA[A-Z0-9]{16}"
-    r"|xox[abprs]-[\w-]{10,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)"
+    r"|xox[abprs]-[\w-]{10,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*"
 )
+"""How keys of well-known services are written: a regular expression."""
+_KEY = re.compile(rf"(?:Bearer\s+)?(?:{KEY_FORMS})")
 _NAME = re.compile(
     r"(?i)(?:.*[-_])?(?:api[-_]?key|apikey|key|token|secret|password|passwd|authorization|auth|credentials?|cookie"
     r"|signature)"

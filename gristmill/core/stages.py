@@ -214,6 +214,10 @@ class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Filter(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A function of a table that keeps some of its rows; a subclass gives ``__call__``."""
 
+    marks_only: ClassVar[bool] = False
+    """Whether it leaves all columns as they are and only says which rows to reject. A run then holds no more
+    in memory than ids, reasons and the columns that it looks at, and copies the rows part by part."""
+
     @abstractmethod
     def __call__(self, frame: pl.LazyFrame, seed: int, /) -> pl.LazyFrame:
         """All rows of ``frame`` in order, with the reason in ``REJECTED_REASON`` for those to reject, and if

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from gristmill.filters.balance import Balance
     from gristmill.filters.combine import Concat, Mix
     from gristmill.filters.contamination import Decontaminate
+    from gristmill.filters.datatrove_blocks import Datatrove, datatrove_filter
     from gristmill.filters.derive import Derive
     from gristmill.filters.difficulty import (
         BalancedGroups,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         WeakSupervision,
     )
     from gristmill.filters.process_balance import ProcessBalance
+    from gristmill.filters.quality import Quality, Redact
     from gristmill.filters.rewards import ShapeRewards
     from gristmill.filters.sort import Sort
     from gristmill.filters.split import SplitParts
@@ -70,6 +72,7 @@ __all__ = [
     "Contradictions",
     "Curriculum",
     "Cycles",
+    "Datatrove",
     "Decontaminate",
     "Dedupe",
     "Derive",
@@ -84,7 +87,9 @@ __all__ = [
     "PassRate",
     "PeerReview",
     "ProcessBalance",
+    "Quality",
     "Recompose",
+    "Redact",
     "Ruling",
     "SamplingBudget",
     "SavedExpr",
@@ -98,6 +103,7 @@ __all__ = [
     "WeakAgainstStrong",
     "WeakLabels",
     "WeakSupervision",
+    "datatrove_filter",
     "evaluate",
     "mask",
     "near_duplicates",
@@ -119,6 +125,7 @@ __getattr__, __dir__ = lazily(
         "Band": ".difficulty",
         "BestOf": ".difficulty",
         "Concat": ".combine",
+        "Datatrove": ".datatrove_blocks",
         "Decontaminate": ".contamination",
         "Dedupe": ".duplicates",
         "Curriculum": ".difficulty",
@@ -137,6 +144,8 @@ __getattr__, __dir__ = lazily(
         "Mix": ".combine",
         "PassRate": ".difficulty",
         "ProcessBalance": ".process_balance",
+        "Quality": ".quality",
+        "Redact": ".quality",
         "Recompose": ".difficulty",
         "SamplingBudget": ".difficulty",
         "PeerReview": ".preferences",
@@ -152,6 +161,7 @@ __getattr__, __dir__ = lazily(
         "WeakAgainstStrong": ".preferences",
         "WeakLabels": ".preferences",
         "WeakSupervision": ".preferences",
+        "datatrove_filter": ".datatrove_blocks",
         "evaluate": ".expressions",
         "mask": ".expressions",
         "near_duplicates": ".duplicates",

@@ -21,6 +21,8 @@ class BalanceKinds(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True
     A model that is tuned on far more "unsure" than "sure" learns to say the former to everything.
     """
 
+    marks_only: ClassVar[bool] = True
+
     reads: ClassVar[type[Struct]] = Demonstration
     writes: ClassVar[type[Struct]] = Demonstration
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 class Take(Filter, frozen=True, forbid_unknown_fields=True):
     """Keep so many rows, in the order they had: the first, or some at random."""
+
+    marks_only: ClassVar[bool] = True
 
     rows: Annotated[int, Meta(ge=0)]
     """How many rows stay: of the table, or with ``per`` of each key."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 class Keep(Filter, frozen=True, forbid_unknown_fields=True):
     """Keep the rows for which ``condition`` is true; one that is false or null rejects the row."""
+
+    marks_only: ClassVar[bool] = True
 
     condition: Expression
     """The expression, as in ``verdict == 'correct' AND LENGTH(completion) < 2000``."""

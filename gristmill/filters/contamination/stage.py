@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -41,6 +41,8 @@ class Decontaminate(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     was shown in arXiv 2311.04850; its remedy, a model that is asked about each pair, is not used. Whether a
     row is dropped depends on itself and the references alone.
     """
+
+    marks_only: ClassVar[bool] = True
 
     references: Annotated[list[str], Meta(min_length=1)]
     """Names of shipped sets (``gsm8k``, ``math500``), files (``.jsonl``, ``.json``, ``.csv``,

@@ -25,6 +25,8 @@ class BestOf(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scores the first sample stays.
     """
 
+    marks_only: ClassVar[bool] = True
+
     reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = Sampled
 

@@ -151,6 +151,8 @@ class Band(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     problem of which none is decided has none.
     """
 
+    marks_only: ClassVar[bool] = True
+
     reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = Sampled
 

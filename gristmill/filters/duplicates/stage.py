@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import floor
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta
 
@@ -45,6 +45,8 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Texts and what they are made of are held in memory, about 400 bytes for 45 words besides the text.
     """
+
+    marks_only: ClassVar[bool] = True
 
     text: str = CONVERSATION
     """What is compared: ``problem``, ``completion``, ``conversation`` (all messages and the completion; of

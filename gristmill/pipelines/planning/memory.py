@@ -12,8 +12,9 @@ from gristmill.core.stages import Context, Rejection
 from gristmill.engines.log.store import CompletionLog, request_key
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.running.stream import first_error
+from gristmill.pipelines.running.tables import tabled
 from gristmill.pipelines.running.walk import N, Observer, Visit, carried
-from gristmill.pipelines.running.work import Verify, tabled
+from gristmill.pipelines.running.work import Verify
 
 WORKERS = 32
 

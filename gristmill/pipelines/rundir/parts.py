@@ -38,6 +38,8 @@ class Parts:
         self._part_rows = part_rows
         self._kept: list[Struct] = []
         self._kept_bytes = 0
+        self.rows = 0
+        """The rows of the frames that were added."""
         self._dropped: list[Rejection] = []
         self._parts = 0
         self._spills = 0
@@ -58,6 +60,7 @@ class Parts:
     def add_frame(self, kept: pl.DataFrame) -> None:
         """Write a frame as the next part."""
         self._write_part(kept)
+        self.rows += kept.height
 
     def add_dropped(self, dropped: Sequence[Rejection]) -> None:
         """Take rejected rows in, blocking."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gristmill.core.contracts import Ids, check_table, checked
+from gristmill.core.contracts import Ids, checked
 from gristmill.core.engine import BorrowedEngine, Completion, Engine, Request
 from gristmill.core.errors import (
     ContractError,
@@ -21,7 +21,7 @@ from gristmill.core.errors import (
     RunError,
     RunStopped,
 )
-from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Context, Refer, Rejection, Relation
+from gristmill.core.stages import Context, Refer, Rejection
 from gristmill.core.verdicts import Verdict
 from gristmill.pipelines.recipe.graph import Graph, GraphNode
 from gristmill.pipelines.rundir import parts
@@ -31,6 +31,7 @@ from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import ENGINE_ERROR, STAGE_ERROR, StageCounts
 from gristmill.pipelines.running.checks.limits import out_of_threads, stopped_by_limit
 from gristmill.pipelines.running.progress import label
+from gristmill.pipelines.running.tables import Table, write_table
 from gristmill.pipelines.running.walk import Observer, Visit, carried
 
 TIME_OVER = "not tried: the time was over"
@@ -344,9 +345,9 @@ class Work(Observer[None]):
         node, counts = self.graph.nodes[index], self.counts[index]
         counts.rows_in = sum(self.counts[i].rows_out for i in node.inputs)
         writer = Parts(self.folder(index), node.writes, self._part_rows)
-        frames = [parts.scan(self.folder(i).path, self.graph.nodes[i].writes) for i in node.inputs]
+        given = [Table(self.folder(i).path, self.graph.nodes[i].writes) for i in node.inputs]
         try:
-            kept, rejected = tabled(node, frames, self._seed)
+            rejected, measured = write_table(node, given, self._seed, writer, self._part_rows)
         except GristmillError:
             raise
         except Exception as error:
@@ -355,11 +356,8 @@ class Work(Observer[None]):
                 f"stage {node.name!r} failed: {type(error).__name__}: {error}.",
                 remedy=f"The traceback is in {self._rundir.path / 'log.txt'}.",
             ) from error
-        for piece in kept.iter_slices(self._part_rows):
-            writer.add_frame(piece)
-        counts.rows_out = kept.height
-        assert node.table_stage is not None
-        for name, values in node.table_stage.measured(kept).items():
+        counts.rows_out = writer.rows
+        for name, values in measured.items():
             if values:  # the mean of none is not 0
                 counts.measured[name] = len(values)
                 counts.totals[name] = sum(values)
@@ -369,28 +367,3 @@ class Work(Observer[None]):
             for rejection in dropped:
                 counts.reject(rejection)
         self._finish(index, writer)
-
-
-def tabled(node: GraphNode, frames: list[Any], seed: int) -> tuple[Any, Any]:
-    """What a filter or relation makes of lazy frames: the rows that it keeps, and of the others id, reason
-    and detail.
-
-    Raises what the stage raises, and ``RunStopped`` where its rows break the contract.
-    """
-    import polars as pl
-
-    stage = node.table_stage
-    assert stage is not None
-    # Not the streaming engine: it may add floats up in another order on every run.
-    if isinstance(stage, Relation):
-        frame = stage(frames, seed).collect(engine="in-memory")
-        if REJECTED_REASON not in frame.columns:
-            frame = frame.with_columns(pl.lit(None, pl.String).alias(REJECTED_REASON))
-        check_table(node.name, stage, None, frame)
-    else:
-        frame = stage(frames[0], seed).collect(engine="in-memory")
-        check_table(node.name, stage, frames[0].select("id").collect()["id"], frame)
-    kept = frame.filter(pl.col(REJECTED_REASON).is_null()).select(node.writes.__struct_fields__)
-    rejected = frame.filter(pl.col(REJECTED_REASON).is_not_null())
-    said = pl.col(REJECTED_DETAIL).fill_null("") if REJECTED_DETAIL in frame.columns else pl.lit("")
-    return kept, rejected.select("id", pl.col(REJECTED_REASON).alias("reason"), said.alias("detail"))
