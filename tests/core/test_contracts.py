@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 import pytest
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from gristmill.core.contracts import (
     check_filter,
@@ -376,7 +376,9 @@ def test_every_part_of_ours_keeps_its_contract() -> None:
         "disagreements": {"scorers": ["a"]},
         "balance_domains": {"by": "id"},
         "best_of": {"score": "verdict"},
+        "datatrove": {"dedup": "exact", "text": "id"},
         "dedupe": {"text": "id"},
+        "quality": {"text": "id", "repetition": {}},
         "decontaminate": {"references": ["math500"], "text": "id"},
     }
     needed |= {name: {"rows": 1} for name in ("head", "take")}
@@ -385,4 +387,4 @@ def test_every_part_of_ours_keeps_its_contract() -> None:
             part = find(group, name)
             check_part(group, name, part)
             if group == "stages" and issubclass(part, Filter):
-                check_filter(name, part(**needed.get(name, {})), part.reads)
+                check_filter(name, convert(needed.get(name, {}), part), part.reads)

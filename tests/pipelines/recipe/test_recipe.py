@@ -11,12 +11,12 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from recipe_schema import validator
 
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import Scripted
 from gristmill.pipelines.exports.base import TrlSft
 from gristmill.pipelines.recipe.recipe import Recipe, from_dict, load, make_export, to_dict
-from gristmill.pipelines.recipe.schema import json_schema
 from gristmill.synth.sampling import Sample
 
 GOOD = """\
@@ -83,7 +83,7 @@ def test_the_resolved_recipe_shows_every_default_and_is_the_same_recipe() -> Non
         "with_config": False,
     }
     assert to_dict(from_dict(yaml.safe_load(yaml.safe_dump(shown)))) == shown
-    jsonschema.validate(shown, json_schema())
+    validator().validate(shown)
 
 
 def change(place: str, value: Any) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def test_missing_keys_are_named(key: str) -> None:
     with pytest.raises(RecipeError, match=f"the key '{key}' is missing"):
         from_dict(recipe)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(recipe, json_schema())
+        validator().validate(recipe)
 
 
 def test_a_stage_out_of_order_is_refused() -> None:
@@ -279,11 +279,10 @@ def test_a_relative_source_is_looked_for_beside_the_recipe_first(
 
 
 def test_the_schema_knows_good_from_bad() -> None:
-    schema = json_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-    validator = jsonschema.Draft202012Validator(schema)
-    validator.validate(data())
-    text = json.dumps(schema)
+    known = validator()
+    known.check_schema(known.schema)
+    known.validate(data())
+    text = json.dumps(known.schema)
     for name in ("openai", "scripted", "sample", "balance", "trl-dpo", "axolotl-chat"):
         assert f'{{"const": "{name}"}}' in text
     refused_by_types = [
@@ -291,7 +290,7 @@ def test_the_schema_knows_good_from_bad() -> None:
     ]
     assert len(refused_by_types) > 25
     for place, value, _, _ in refused_by_types:
-        assert not validator.is_valid(change(place, value)), (place, value)
+        assert not known.is_valid(change(place, value)), (place, value)
 
 
 def test_an_export_can_be_made_by_name() -> None:
@@ -350,10 +349,10 @@ assert shown["exports"][0]["path"] == "mine.parquet" and shown["engine"]["shards
 for name in ("torch", "xllamacpp", "aiohttp", "polars", "datasets", "sympy", "pyarrow",
              "gristmill.engines.openai", "gristmill.engines.scripted", "gristmill.synth.sampling"):
     assert name not in loaded, name
-schema = schema.json_schema()
-jsonschema.validate(shown, schema)
+known = jsonschema.Draft202012Validator(schema.json_schema())
+known.validate(shown)
 shown["stages"][0]["strenght"] = 1
-for check in (lambda: recipe.from_dict(shown), lambda: jsonschema.validate(shown, schema)):
+for check in (lambda: recipe.from_dict(shown), lambda: known.validate(shown)):
     try:
         check()
     except (RecipeError, jsonschema.ValidationError) as e:

@@ -16,7 +16,7 @@ from gristmill.core.records import Judged, Pair, Sampled
 from gristmill.core.stages import Rejection
 from gristmill.core.steps import Node, ProcessRow, StepAction, Tree
 from gristmill.core.verdicts import Verdict
-from gristmill.pipelines.exports.base import TrlDpo
+from gristmill.pipelines.exports.preference import TrlDpo
 from gristmill.pipelines.exports.reasoning import ChatMessage
 from gristmill.synth.tree_search.harvest import TreeActions, TreeProcess, TreeTraces
 from gristmill.synth.tree_search.mcts import TreeSearch
