@@ -89,12 +89,8 @@ def transformers() -> Engine:
 ENGINES = [
     scripted,
     *(
-        pytest.param(make, marks=[pytest.mark.slow, pytest.mark.xdist_group(group)])
-        for group, makes in (
-            ("llamacpp", [llamacpp]),
-            ("vllm", [vllm_server, openai_on_vllm, vllm, transformers]),
-        )
-        for make in makes
+        pytest.param(make, marks=pytest.mark.slow)
+        for make in (llamacpp, vllm_server, openai_on_vllm, vllm, transformers)
     ),
 ]
 

@@ -68,7 +68,6 @@ def found(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(600)
 def test_only_the_models_own_words_carry_loss(found: dict[str, Any]) -> None:
     say, sure = f"green.{END}\n", f"I am sure.{END}\n"
@@ -82,7 +81,6 @@ def test_only_the_models_own_words_carry_loss(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(600)
 def test_the_loss_falls_and_what_is_saved_has_learnt(found: dict[str, Any]) -> None:
     for name in ("full", "seed", "accumulated", "lora", "narrow"):
@@ -98,7 +96,6 @@ def test_the_loss_falls_and_what_is_saved_has_learnt(found: dict[str, Any]) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(600)
 def test_a_row_that_is_too_long_is_left_out_and_named(found: dict[str, Any], folder: Path) -> None:
     assert found["full"]["metrics"]["rows_too_long"] == 1
@@ -107,21 +104,18 @@ def test_a_row_that_is_too_long_is_left_out_and_named(found: dict[str, Any], fol
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(600)
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(found: dict[str, Any]) -> None:
     assert found["full"]["weights"] == found["again"]["weights"] != found["seed"]["weights"]
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(600)
 def test_a_finished_training_is_not_done_again(found: dict[str, Any]) -> None:
     assert found["repeated"] == found["full"]["metrics"]
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(600)
 def test_errors_name_the_value_and_what_to_do(found: dict[str, Any]) -> None:
     errors = found["errors"]
@@ -138,7 +132,6 @@ def test_errors_name_the_value_and_what_to_do(found: dict[str, Any]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(900)
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     found: dict[str, Any], folder: Path, tmp_path: Path

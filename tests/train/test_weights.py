@@ -109,7 +109,6 @@ async def greedy(path: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(900)
 def test_a_changed_model_says_the_same_in_transformers_and_in_llama_cpp(tmp_path: Path) -> None:
     python = os.environ.get("GRISTMILL_TRAINER_PYTHON")

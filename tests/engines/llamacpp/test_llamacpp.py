@@ -35,7 +35,6 @@ def generate(engine: LlamaCppEngine, request: Request, first: int = 0) -> Awaita
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("llamacpp")
 @pytest.mark.usefixtures("model")
 class TestReal:
     def test_it_answers_and_says_how_it_ended(self) -> None:

@@ -26,7 +26,7 @@ from gristmill.engines.session import Session
 from gristmill.engines.vllm.engine import Vllm, VllmEngine
 from gristmill.engines.vllm.server import VllmServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("vllm")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 QUESTIONS = [ask(f"What is {i} + {i}?", temperature=0.0, max_tokens=40) for i in range(6)]
 
 

@@ -223,7 +223,6 @@ RAY = (
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
 def test_four_tasks_on_ray_are_one_machine(place: Any, ray_python: str) -> None:
     place.write_recipe(ENGINE, stages=STAGES, part_rows=7)
@@ -234,7 +233,6 @@ def test_four_tasks_on_ray_are_one_machine(place: Any, ray_python: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("whom", ["task", "actor"])
 def test_a_killed_process_of_a_ray_run_costs_what_was_in_flight(
@@ -255,7 +253,6 @@ def test_a_killed_process_of_a_ray_run_costs_what_was_in_flight(
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 @pytest.mark.timeout(600)
 def test_a_killed_ray_run_goes_on(place: Any, server: Any, ray_python: str) -> None:
     recipe_on(place, server)

@@ -309,7 +309,6 @@ END = "<|im_end|>"
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(300)
 def test_trl_trains_exactly_the_trained_turns(seen_by_trainers: dict[str, list[dict[str, Any]]]) -> None:
     rows = seen_by_trainers["trl-prompt-completion"]
@@ -326,7 +325,6 @@ def test_trl_trains_exactly_the_trained_turns(seen_by_trainers: dict[str, list[d
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(300)
 def test_trl_reads_conversations_and_pairs(seen_by_trainers: dict[str, list[dict[str, Any]]]) -> None:
     assert [r["id"] for r in seen_by_trainers["trl-sft"]] == ["d3", "whole"]
@@ -341,7 +339,6 @@ def test_trl_reads_conversations_and_pairs(seen_by_trainers: dict[str, list[dict
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("trainers")
 @pytest.mark.timeout(300)
 def test_axolotl_trains_exactly_the_marked_parts(seen_by_trainers: dict[str, list[dict[str, Any]]]) -> None:
     if "axolotl-chat" not in seen_by_trainers:

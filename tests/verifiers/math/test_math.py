@@ -218,7 +218,6 @@ STYLES = {
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("math")
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("name", ["aime24", "amc23", "gsm8k", "math500", "minerva_math", "olympiadbench"])
 def test_a_reference_equals_itself(pool: Pool, name: str, style: str) -> None:
@@ -233,7 +232,6 @@ def test_a_reference_equals_itself(pool: Pool, name: str, style: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("math")
 def test_only_equal_references_are_equal() -> None:
     """Every pair of different natural numbers of MATH-500."""
     golds = sorted({gold for gold in _golds("math500") if gold.isdecimal()}, key=int)
