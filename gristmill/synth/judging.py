@@ -17,7 +17,7 @@ from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Verdict
 from gristmill.synth.scoring import VERDICT, ScoreName, cut_off, said, with_verdict
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.judges.base import Comparison
+from gristmill.verifiers.judges.base import Comparison, with_row
 from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
 from gristmill.verifiers.rules.combine import merge
 
@@ -77,7 +77,7 @@ class JudgeSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """The model's verdict; undecided for a sample without the column that the verifier reads."""
         verifier: Any = load_model_verifier(*named(self.verifier))
         try:
-            verifier = verifier.for_row(RowValues(sample)) if hasattr(verifier, "for_row") else verifier
+            verifier = with_row(verifier, RowValues(sample))
         except RowRejected as error:
             return unparseable(error.reason, error.message)
         found: Verdict = await verifier(

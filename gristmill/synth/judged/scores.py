@@ -16,7 +16,7 @@ from gristmill.core.verdicts import unfinished
 from gristmill.synth.drawing import JUDGE_CALL
 from gristmill.synth.scorers.base import NOTHING, Answered, PairScorer, Scorer, unscored
 from gristmill.verifiers.evidence import decided, unparseable
-from gristmill.verifiers.judges.base import Comparer, ModelVerifier
+from gristmill.verifiers.judges.base import Comparer, ModelVerifier, with_row
 from gristmill.verifiers.judges.loading import load_comparer, load_model_verifier
 from gristmill.verifiers.judges.principles import BinaryPrinciples
 from gristmill.verifiers.judges.rubric import Checklist
@@ -86,8 +86,7 @@ class AskingScore(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True)
         cut = unfinished(Completion(answer.completion, cast(FinishReason, answer.finish_reason)))
         if cut is not None:
             return Rated(cut, parts)
-        if hasattr(judge, "for_row"):
-            judge = judge.for_row(answer.row)
+        judge = with_row(judge, answer.row)
         ask = getattr(judge, "rate", judge)
         found = await ask(
             answer.completion,
@@ -107,7 +106,7 @@ class AskingScore(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True)
         if answer.finish_reason != "stop":
             return NOTHING
         try:
-            judge = judge.for_row(answer.row) if hasattr(judge, "for_row") else judge
+            judge = with_row(judge, answer.row)
         except RowRejected:
             return NOTHING
         cost: Estimate = judge.estimate(answer.completion, self._reference(answer), problem=answer.problem)

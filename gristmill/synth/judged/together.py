@@ -18,7 +18,7 @@ from gristmill.synth.sampling import Sample
 from gristmill.synth.scorers.base import unscored
 from gristmill.synth.scoring import ScoreName
 from gristmill.verifiers.evidence import Check
-from gristmill.verifiers.judges.base import quoted
+from gristmill.verifiers.judges.base import quoted, with_row
 from gristmill.verifiers.judges.content import judged_part
 from gristmill.verifiers.judges.replies import Unread
 from gristmill.verifiers.judges.rubric import Checklist, share, tally
@@ -100,7 +100,7 @@ class RateTogether(SampledTogether, frozen=True, kw_only=True, forbid_unknown_fi
 
     async def __call__(self, problem: Problem, context: Context) -> Sequence[Sampled | Rejection]:
         """Every sample with its score. ``RowRejected`` for a problem that lacks what the rater reads."""
-        rater = self.found().for_row(RowValues(problem))
+        rater = with_row(self.found(), RowValues(problem))
         given = await self.sample(problem, context)
         samples = [s for s in given if isinstance(s, Sampled)]
         shown = {s.id: _shown(s) for s in samples}

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
-from collections.abc import Iterable
-from typing import Literal, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -26,6 +26,7 @@ _CHAT_TOKEN = re.compile(
 )
 
 
+V = TypeVar("V")
 Way = Literal["auto", "probabilities", "text", "json", "published"]
 Winner = Literal["first", "second", "tie"]
 _CHARS_PER_TOKEN = 4
@@ -55,6 +56,15 @@ class ModelVerifier(Protocol):
     ) -> Verdict:
         """Judge ``completion``, an answer to ``problem``; ``reference`` may be blank where none is needed."""
         ...
+
+
+def with_row(verifier: V, row: Mapping[str, Any]) -> V:
+    """``verifier`` with what it reads from a row (its method ``for_row``), or as it is if it reads nothing.
+
+    ``RowRejected`` for a row that lacks what it reads.
+    """
+    found: V = verifier.for_row(row) if hasattr(verifier, "for_row") else verifier
+    return found
 
 
 class Comparison(Struct, frozen=True):

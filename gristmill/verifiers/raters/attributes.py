@@ -7,9 +7,8 @@ attributes from 0 to 4, and a preference from -3 to 3 with the reason for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,7 +23,7 @@ from gristmill.verifiers.judges.base import bounds, quoted
 from gristmill.verifiers.judges.content import judged_part, judged_parts
 from gristmill.verifiers.judges.judge import SYSTEM
 from gristmill.verifiers.judges.rubric import Line
-from gristmill.verifiers.raters.base import Rated, ask_json, evidence
+from gristmill.verifiers.raters.base import PartRater, Rated, ask_json, evidence
 
 HELPSTEER: dict[str, str] = {
     "helpfulness": "how well it does what was asked, all in all",
@@ -50,7 +49,7 @@ _PREFER = Message(
 _JSON = Asking(read="json", sampling=Sampling(temperature=0.0, max_tokens=1024))
 
 
-class AttributeRatings(Struct, frozen=True, forbid_unknown_fields=True):
+class AttributeRatings(PartRater, frozen=True, forbid_unknown_fields=True):
     """Rates one answer by several attributes, with a justification; the reference is not used.
 
     The parts are the mean ratings over the votes, from 0 to ``highest``. The score is their mean over
@@ -89,20 +88,10 @@ class AttributeRatings(Struct, frozen=True, forbid_unknown_fields=True):
         """The attributes."""
         return tuple(self.attributes)
 
-    def for_row(self, row: Mapping[str, Any]) -> AttributeRatings:
-        """Itself: it reads nothing of the row."""
-        return self
-
     def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
         """One question a vote, with one repair each."""
         tokens = self.asking.sampling.max_tokens
         return bounds(1, self.asking.votes, "json", tokens, problem, completion, *self.attributes.values())
-
-    async def __call__(
-        self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
-    ) -> Verdict:
-        """The verdict of ``rate``."""
-        return (await self.rate(completion, reference, problem=problem, engine=engine, seed=seed)).verdict
 
     async def rate(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int

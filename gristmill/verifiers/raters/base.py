@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -15,7 +16,6 @@ from gristmill.core.prompts import fill_messages
 from gristmill.core.stages import Estimate
 from gristmill.core.verdicts import Verdict
 from gristmill.verifiers.judges.asking import Asking
-from gristmill.verifiers.judges.base import ModelVerifier
 from gristmill.verifiers.judges.loading import load_any
 from gristmill.verifiers.judges.replies import Unread
 
@@ -33,27 +33,28 @@ class Rated(Struct, frozen=True):
     value: float | None = None
 
 
-class Rater(ModelVerifier, Protocol):
-    """A model verifier whose verdict has parts, each with a number of its own.
+class PartRater(Struct, frozen=True, forbid_unknown_fields=True):
+    """A model verifier whose verdict has parts, each with a number of its own; a subclass gives ``rate``.
 
-    ``for_row`` gives a copy that has what it reads from a row (its rubric, its principle); ``RowRejected``
-    for a row without it.
+    As every model verifier it may have ``for_row``, for what it reads from a row (its rubric, its principle).
     """
 
     @property
+    @abstractmethod
     def part_names(self) -> tuple[str, ...]:
         """The names of the parts, in order."""
-        ...
 
-    def for_row(self, row: Mapping[str, Any]) -> Rater:
-        """This rater with what it takes from ``row``."""
-        ...
-
+    @abstractmethod
     async def rate(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
     ) -> Rated:
         """As a call, with the parts."""
-        ...
+
+    async def __call__(
+        self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
+    ) -> Verdict:
+        """The verdict of ``rate``."""
+        return (await self.rate(completion, reference, problem=problem, engine=engine, seed=seed)).verdict
 
 
 class ListRating(Struct, frozen=True):
@@ -70,10 +71,6 @@ class ListRating(Struct, frozen=True):
 
 class ListRater(Protocol):
     """What rates several answers to one problem together. Registered as model verifiers are."""
-
-    def for_row(self, row: Mapping[str, Any]) -> ListRater:
-        """This rater with what it takes from ``row``."""
-        ...
 
     @property
     def needs(self) -> frozenset[Ability]:

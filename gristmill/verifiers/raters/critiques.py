@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -89,10 +89,6 @@ class Critiques(Struct, frozen=True, forbid_unknown_fields=True):
     def needs(self) -> frozenset[Ability]:
         """To chat."""
         return frozenset({Ability.CHAT})
-
-    def for_row(self, row: Mapping[str, Any]) -> Critiques:
-        """Itself: it reads nothing of the row."""
-        return self
 
     def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
         """A reply per sample, and one question about each if they are filtered."""

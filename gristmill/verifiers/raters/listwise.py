@@ -165,10 +165,6 @@ class Bootstrapped(Struct, frozen=True, forbid_unknown_fields=True):
         """What the judge needs."""
         return self.judge.needs
 
-    def for_row(self, row: Mapping[str, Any]) -> Bootstrapped:
-        """Itself: it reads nothing of the row."""
-        return self
-
     def estimate_list(self, responses: Sequence[str], *, problem: str) -> Estimate:
         """A comparison of each answer but one."""
         one = self.judge.estimate_pair("", "", problem=problem)

@@ -87,15 +87,6 @@ class ReasonedJudge(Struct, frozen=True, forbid_unknown_fields=True):
         """To chat."""
         return frozenset({Ability.CHAT})
 
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        """The verdict has no parts."""
-        return ()
-
-    def for_row(self, row: Mapping[str, Any]) -> ReasonedJudge:
-        """Itself: it reads nothing of the row."""
-        return self
-
     def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
         """The samples."""
         return bounds(1, self.samples, "text", self.sampling.max_tokens, problem, completion)

@@ -6,9 +6,9 @@ A judge quotes what is wrong; the quote is looked for in the answer, and a span 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
@@ -24,7 +24,7 @@ from gristmill.verifiers.judges.base import bounds, quoted
 from gristmill.verifiers.judges.content import judged_part
 from gristmill.verifiers.judges.judge import SYSTEM
 from gristmill.verifiers.judges.rubric import Line
-from gristmill.verifiers.raters.base import Rated, ask_json, evidence
+from gristmill.verifiers.raters.base import PartRater, Rated, ask_json, evidence
 
 KINDS: dict[str, str] = {
     "irrelevant": "does not serve the question, repeats itself or hangs together with nothing",
@@ -52,7 +52,7 @@ class ErrorSpan(Struct, frozen=True):
     why: str = ""
 
 
-class Segments(Struct, frozen=True, forbid_unknown_fields=True):
+class Segments(PartRater, frozen=True, forbid_unknown_fields=True):
     """Marks what is wrong in an answer, by kinds of error.
 
     A part is the share of the answer's characters, without white space, that no span of its kind covers; the
@@ -83,19 +83,9 @@ class Segments(Struct, frozen=True, forbid_unknown_fields=True):
         """The kinds."""
         return tuple(self.kinds)
 
-    def for_row(self, row: Mapping[str, Any]) -> Segments:
-        """Itself: it reads nothing of the row."""
-        return self
-
     def estimate(self, completion: str, reference: str, *, problem: str) -> Estimate:
         """One question, with one repair."""
         return bounds(1, 1, "json", self.asking.sampling.max_tokens, problem, completion, reference)
-
-    async def __call__(
-        self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
-    ) -> Verdict:
-        """The verdict of ``rate``."""
-        return (await self.rate(completion, reference, problem=problem, engine=engine, seed=seed)).verdict
 
     async def rate(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int

@@ -84,11 +84,6 @@ class ToolJudge(Struct, frozen=True, forbid_unknown_fields=True):
         """To chat."""
         return frozenset({Ability.CHAT})
 
-    @property
-    def part_names(self) -> tuple[str, ...]:
-        """The verdict has no parts."""
-        return ()
-
     def for_row(self, row: Mapping[str, Any]) -> ToolJudge:
         """This judge with the row's passages."""
         return replace(self, passages=self.tools.texts(row))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Engine, Message
@@ -19,7 +19,7 @@ from gristmill.verifiers.judges.base import bounds, needs_of
 from gristmill.verifiers.judges.content import judged_part
 from gristmill.verifiers.judges.judge import SYSTEM
 from gristmill.verifiers.judges.rubric import Line, ask_each
-from gristmill.verifiers.raters.base import Rated, evidence, of_row
+from gristmill.verifiers.raters.base import PartRater, Rated, evidence, of_row
 
 _ASK_ITEM = Message(
     "user",
@@ -45,7 +45,7 @@ class RubricItem(Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
-class WeightedRubric(Struct, frozen=True, forbid_unknown_fields=True):
+class WeightedRubric(PartRater, frozen=True, forbid_unknown_fields=True):
     """Whether each item of a rubric is true of an answer, asked alone, and the sum of the weights.
 
     The points of a dimension are the weights of its true items, divided by the sum of its weights above 0,
@@ -62,7 +62,7 @@ class WeightedRubric(Struct, frozen=True, forbid_unknown_fields=True):
     ``dimension``."""
     dimensions: tuple[Line, ...] = ()
     """The dimensions whose points are parts of the score. Empty: those of ``items``."""
-    scenarios: dict[str, dict[str, Annotated[float, Meta(ge=0)]]] = {}
+    scenarios: dict[str, dict[str, Annotated[float, Meta(ge=0)]]] = field(default_factory=dict)
     """The weight of each dimension, at least 0, by scenario. A dimension that is not named counts 0."""
     scenario: str = "scenario"
     """The column that names the row's scenario. Read only if there are scenarios."""
@@ -73,7 +73,7 @@ class WeightedRubric(Struct, frozen=True, forbid_unknown_fields=True):
     ask: tuple[Message, ...] = (SYSTEM, _ASK_ITEM)
     """The prompt for one item, with ``{problem}``, ``{response}``, ``{question}`` (the item),
     ``{answer_with}`` and ``{fence}``."""
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = field(default_factory=dict)
     """The weights of the dimensions themselves, where every row has the same; ``scenarios`` take their
     place."""
 
@@ -131,12 +131,6 @@ class WeightedRubric(Struct, frozen=True, forbid_unknown_fields=True):
         asking = self.asking
         rows = len(self.items) or 12
         return bounds(rows, asking.votes, asking.read, asking.sampling.max_tokens, problem, completion)
-
-    async def __call__(
-        self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
-    ) -> Verdict:
-        """The verdict of ``rate``."""
-        return (await self.rate(completion, reference, problem=problem, engine=engine, seed=seed)).verdict
 
     async def rate(
         self, completion: str, reference: str, *, problem: str, engine: Engine, seed: int
