@@ -59,60 +59,19 @@ class _Later(TyperGroup):
         return typer.main.get_group(importlib.import_module(self.module).app)
 
 
-class _Evaluations(_Later):
-    module = "gristmill.cli.evaluate"
-
-
-class _Training(_Later):
-    module = "gristmill.cli.train"
-
-
-class _Log(_Later):
-    module = "gristmill.cli.log"
-
-
-class _Merging(_Later):
-    module = "gristmill.cli.merge"
-
-
-class _New(_Later):
-    module = "gristmill.cli.new"
-
-
-class _Reports(_Later):
-    module = "gristmill.cli.report"
-
-
-app.add_typer(
-    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what an engine can do."),
-    name="eval",
-    cls=_Evaluations,
-)
-app.add_typer(
-    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the completion log."),
-    name="log",
-    cls=_Log,
-)
-app.add_typer(
-    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model on exported rows."),
-    name="train",
-    cls=_Training,
-)
-app.add_typer(
-    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Merge models of one architecture."),
-    name="merge",
-    cls=_Merging,
-)
-app.add_typer(
-    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Say what rows are like."),
-    name="report",
-    cls=_Reports,
-)
-app.add_typer(
-    typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Write files to begin with."),
-    name="new",
-    cls=_New,
-)
+for _name, _module, _help in (
+    ("eval", "evaluate", "Measure what an engine can do."),
+    ("log", "log", "Look after the completion log."),
+    ("train", "train", "Train a model on exported rows."),
+    ("merge", "merge", "Merge models of one architecture."),
+    ("report", "report", "Say what rows are like."),
+    ("new", "new", "Write files to begin with."),
+):
+    app.add_typer(
+        typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=_help),
+        name=_name,
+        cls=type(f"_Later_{_name}", (_Later,), {"module": f"gristmill.cli.{_module}"}),
+    )
 
 
 @app.callback(invoke_without_command=True)

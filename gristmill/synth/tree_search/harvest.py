@@ -16,7 +16,7 @@ from gristmill.core.steps import Node, ProcessRow, StepAction, Tree
 from gristmill.synth.step_values.values import effective_reward, rest_value
 from gristmill.synth.tree_search.omega_harvest import labelled
 from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
-from gristmill.synth.tree_search.view import View, process_row, solution
+from gristmill.synth.tree_search.view import View, leaf_sample, process_row, solution
 from gristmill.verifiers.rules.arithmetic import sound
 
 
@@ -62,19 +62,7 @@ class TreeTraces(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
         if not texts:
             return [Rejection(record.id, *_none_kept(record, view, against))]
         return [
-            Sampled(
-                id=f"{record.id}/{leaf}",
-                problem_id=record.id,
-                index=rank,
-                problem=record.problem,
-                answer=record.answer,
-                messages=record.messages,
-                completion=text,
-                finish_reason="stop",
-                prompt_tokens=0,
-                completion_tokens=0,
-                verdict=record.nodes[leaf].verdict,
-            )
+            leaf_sample(record, leaf, rank, text)
             for rank, (text, leaf) in enumerate(list(texts.items())[: self.most])
         ]
 

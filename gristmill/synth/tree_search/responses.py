@@ -16,7 +16,7 @@ from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import Tree
 from gristmill.synth.tree_search.expand import FAILED
 from gristmill.synth.tree_search.omega_search import ALGORITHM as OMEGA
-from gristmill.synth.tree_search.view import solution
+from gristmill.synth.tree_search.view import leaf_sample, solution
 
 
 class TreeResponses(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,28 +52,17 @@ class TreeResponses(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
             return [Rejection(record.id, "fewer than two different answers", f"{len(ends)} in the tree")]
         shared = _shared([*ends])
         return [
-            Sampled(
-                id=f"{record.id}/{leaf}",
-                problem_id=record.id,
-                index=rank,
-                problem=record.problem,
-                answer=record.answer,
-                messages=record.messages,
-                completion=text,
-                finish_reason="stop",
-                prompt_tokens=0,
-                completion_tokens=0,
-                verdict=record.nodes[leaf].verdict,
-                meta=msgspec.json.encode(
-                    {"node": leaf, "steps": len(record.path(leaf)) - 1, "shared": shared[text]}
-                ).decode(),
-            )
+            leaf_sample(record, leaf, rank, text, _meta(leaf, len(record.path(leaf)) - 1, shared[text]))
             for rank, (text, leaf) in enumerate(ends.items())
         ]
 
     def estimate(self, record: Tree) -> Estimate:
         """Nothing: no engine is called."""
         return Estimate(0, 0, 0, 0, rows_max=sum(node.terminal for node in record.nodes))
+
+
+def _meta(node: int, steps: int, shared: int) -> str:
+    return msgspec.json.encode({"node": node, "steps": steps, "shared": shared}).decode()
 
 
 def _shared(texts: list[str]) -> dict[str, int]:

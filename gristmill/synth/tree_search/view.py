@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gristmill.core.errors import RowRejected
+from gristmill.core.records import Sampled
 from gristmill.core.shares import wilson
 from gristmill.core.steps import ROOT, Node, ProcessRow, Tree, tally
 from gristmill.core.verdicts import Outcome
@@ -137,6 +138,24 @@ def process_row(
 def solution(texts: Sequence[str]) -> str:
     """Steps as they are in data: without the boundary that ends the last of them."""
     return "".join(texts).rstrip()
+
+
+def leaf_sample(tree: Tree, leaf: int, index: int, text: str, meta: str = "{}") -> Sampled:
+    """A tree's whole answer as a sample, the ``index``-th of its problem: it was paid for by the search."""
+    return Sampled(
+        id=f"{tree.id}/{leaf}",
+        problem_id=tree.id,
+        index=index,
+        problem=tree.problem,
+        answer=tree.answer,
+        messages=tree.messages,
+        completion=text,
+        finish_reason="stop",
+        prompt_tokens=0,
+        completion_tokens=0,
+        verdict=tree.nodes[leaf].verdict,
+        meta=meta,
+    )
 
 
 def _is_wrong(node: Node) -> bool:
