@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -45,6 +46,7 @@ class AskingScore(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Whether the judge is given the row's reference answer, where it makes use of one."""
 
     @property
+    @abstractmethod
     def judge(self) -> ModelVerifier:
         """The model verifier that is asked."""
         raise NotImplementedError
