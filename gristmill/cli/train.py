@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 import typer
+from msgspec.structs import replace
 
+from gristmill.cli.options import RUNS, RunsOption
+from gristmill.core.errors import RecipeError
 from gristmill.pipelines.recipe.plain import convert, document, set_value
-from gristmill.train.sft import Sft, TrainingMetrics, train
+from gristmill.pipelines.training import training_file
+from gristmill.train.base.options import Training, TrainingMetrics
 from gristmill.train.weights import Precision, pack, unpack
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
+T = TypeVar("T", bound=Training)
+_Config = Annotated[
+    Path | None, typer.Argument(metavar="[CONFIG]", help="A YAML file with options of the training.")
+]
+_Data = Annotated[
+    str | None,
+    typer.Option("--data", metavar="RUN[:STAGE]|FILE", help="The rows: of a run, or a JSON lines file."),
+]
+_Model = Annotated[str | None, typer.Option("--model", metavar="DIR", help="The weights to begin with.")]
+_Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The folder for the results.")]
+_Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Another option, such as seed=1 or lora.r=8."),
+]
 _GGUF = "A .gguf file, or hf:OWNER/REPOSITORY/FILE.gguf. Default: the model of the embedded engine."
 
 
@@ -22,20 +42,30 @@ def _group() -> None:
     """Train a model on exported rows."""
 
 
-@app.command()
-def sft(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="The training configuration, a YAML file.")
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as seed=1 or lora.r=8."),
-    ] = None,
-) -> None:
-    """Fine-tune on rows of trl-sft, trl-prompt-completion or text. Stopped, the same command goes on."""
-    options = read(config, overrides or [])
-    typer.echo(table(train(options)))
-    typer.echo(f"\n{Path(options.output) / 'model'}")
+def _kind(name: str, help: str) -> None:
+    """Add the command of a kind of training: the module ``gristmill.train.NAME``."""
+
+    def command(
+        config: _Config = None,
+        data: _Data = None,
+        model: _Model = None,
+        out: _Out = None,
+        overrides: _Overrides = None,
+        runs: RunsOption = RUNS,
+    ) -> None:
+        module = import_module(f"gristmill.train.{name}")
+        given = {"data": data, "model": model, "output": str(out) if out else None}
+        options = read(config, module.OPTIONS, overrides or [], given)
+        file = training_file(options.data, name, Path(options.output), runs=runs)
+        typer.echo(table(module.train(replace(options, data=str(file)))))
+        typer.echo(f"\n{Path(options.output) / 'model'}")
+
+    app.command(name.replace("_", "-"), help=help)(command)
+
+
+_kind(
+    "sft", "Fine-tune on rows of trl-sft, trl-prompt-completion or text. Stopped, the same command goes on."
+)
 
 
 @app.command()
@@ -58,17 +88,30 @@ def gguf(
     typer.echo(pack(model, out, like=like, precision=precision))
 
 
-def read(config: Path, overrides: list[str]) -> Sft:
-    """The configuration in a YAML file, with overrides. Raises ``RecipeError``."""
-    data = document(config)
+def read(
+    config: Path | None,
+    kind: type[T],
+    overrides: Sequence[str],
+    given: Mapping[str, str | None] | None = None,
+) -> T:
+    """The options in a YAML file, with what else is ``given`` and overrides. Raises ``RecipeError``."""
+    options = document(config) if config else {}
+    options |= {key: value for key, value in (given or {}).items() if value is not None}
     for override in overrides:
-        set_value(data, override)
-    return convert(data, Sft, "")
+        set_value(options, override)
+    names = {"data": "--data", "model": "--model", "output": "--out"}
+    if missing := [option for key, option in names.items() if key not in options]:
+        raise RecipeError(
+            f"nothing says which {' and '.join(missing)} to use.",
+            remedy="Give them, or a configuration file that does.",
+        )
+    return convert(options, kind, "")
 
 
 def table(metrics: TrainingMetrics) -> str:
     """What a training run did, a line each."""
-    shown = {k: v for k, v in msgspec.to_builtins(metrics).items() if k != "fingerprint"}
+    shown = {k: v for k, v in msgspec.to_builtins(metrics).items() if k not in ("fingerprint", "measures")}
+    shown |= metrics.measures
     width = max(map(len, shown))
     return "\n".join(
         f"{name:<{width}}  {value:,}" if isinstance(value, int) else f"{name:<{width}}  {value:.4g}"

@@ -10,17 +10,19 @@ from paths import ROOT
 from typer.testing import CliRunner
 
 from gristmill.cli.train import app, read, table
-from gristmill.core.errors import MissingExtraError, RecipeError
-from gristmill.train.sft import Lora, TrainingMetrics
+from gristmill.core.errors import InputError, MissingExtraError, RecipeError
+from gristmill.train.base.options import Lora, TrainingMetrics
+from gristmill.train.base.rows import read_rows
+from gristmill.train.sft import Sft
 
 SHIPPED = ROOT / "data" / "training" / "refusal.yaml"
 
 
 def test_the_shipped_configuration_is_read_with_overrides() -> None:
-    options = read(SHIPPED, ["seed=7", "lora.r=4", "learning_rate=1e-3"])
+    options = read(SHIPPED, Sft, ["seed=7", "lora.r=4", "learning_rate=1e-3"])
     assert (options.seed, options.learning_rate, options.gpu) == (7, 1e-3, False)
     assert options.lora == Lora(r=4, alpha=32)
-    assert read(SHIPPED, ["lora=null"]).lora is None
+    assert read(SHIPPED, Sft, ["lora=null"]).lora is None
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_the_shipped_configuration_is_read_with_overrides() -> None:
 )
 def test_a_bad_option_is_refused_with_its_place(override: str, rule: str) -> None:
     with pytest.raises(RecipeError, match=rule):
-        read(SHIPPED, [override])
+        read(SHIPPED, Sft, [override])
 
 
 def test_a_folder_without_weights_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
@@ -62,3 +64,15 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
 def test_the_table_holds_every_number() -> None:
     shown = table(TrainingMetrics(1500, 2, 120_000, 30_000, 10**8, 10**6, 376, 2.5, 0.25, 61.5, "abc"))
     assert "120,000" in shown and "2.5" in shown and "0.25" in shown and "abc" not in shown
+
+
+def test_what_is_missing_is_said() -> None:
+    with pytest.raises(RecipeError, match="--model and --out"):
+        read(None, Sft, [], {"data": "rows.jsonl"})
+
+
+def test_rows_for_another_kind_of_training_are_refused_with_the_kind_that_takes_them(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"prompt": [], "chosen": [], "rejected": []}\n')
+    with pytest.raises(InputError, match=r"which sft does not take.*'gristmill train preference'"):
+        list(read_rows(file))

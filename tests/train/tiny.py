@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 
 from gristmill.core.errors import GristmillError
-from gristmill.train import rows as rows_of
 from gristmill.train import sft
+from gristmill.train.base import rows as rows_of
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gristmill.core.errors import InputError
+from gristmill.train.base.rows import IGNORED, TokenRow, encode, read_rows
 from gristmill.train.extras import need
 from gristmill.train.merging.averaging import Shares
 from gristmill.train.merging.checkpoints import Checkpoint, agreement, read
 from gristmill.train.merging.tensors import numbers
-from gristmill.train.rows import IGNORED, TokenRow, encode, read_rows
 
 
 class Blend:

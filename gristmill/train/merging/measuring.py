@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gristmill.core.errors import RecipeError
+from gristmill.train.base.rows import TokenRow
 from gristmill.train.merging.averaging import equal_shares
 from gristmill.train.merging.blend import Blend
 from gristmill.train.merging.checkpoints import read
 from gristmill.train.merging.choosing import Ratios, descend
 from gristmill.train.merging.coefficients import group_of, group_shares, layer_of
 from gristmill.train.merging.front import Measured
-from gristmill.train.rows import TokenRow
 
 
 def layer_count(folder: Path) -> int:

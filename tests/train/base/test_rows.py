@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gristmill.core.errors import InputError
 from gristmill.core.records import Turn
 from gristmill.pipelines.exports.base import TrlSft
-from gristmill.train.rows import IGNORED, TrainingRow, encode, read_rows
+from gristmill.train.base.rows import IGNORED, TrainingRow, encode, read_rows
 
 
 class Characters:

@@ -12,15 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import InputError
+from gristmill.train.base.data import read_as, remedy
 
 IGNORED = -100
 """The label of a token without loss, which PyTorch's cross-entropy ignores."""
-_REMEDY = "Write rows with 'gristmill export' as trl-sft or trl-prompt-completion."
 
 
 class TrainingRow(Struct, frozen=True):
@@ -48,25 +47,10 @@ class TokenRow(NamedTuple):
 
 def read_rows(path: Path) -> Iterator[tuple[int, TrainingRow]]:
     """The rows of a JSON lines file with their 1-based numbers. Raises ``InputError`` for a bad row."""
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, _row(line, path, number)
-    except OSError as error:
-        raise InputError(
-            f"it cannot be read ({error.strerror}).", path=str(path), remedy="Give a JSON lines file."
-        ) from error
-
-
-def _row(line: bytes, path: Path, number: int) -> TrainingRow:
-    try:
-        row = msgspec.json.decode(line, type=TrainingRow)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{error}.", path=str(path), row=number, remedy=_REMEDY) from error
-    if problem := _fault(row):
-        raise InputError(problem, path=str(path), row=number, remedy=_REMEDY)
-    return row
+    for number, row in read_as(path, TrainingRow, "sft"):
+        if problem := _fault(row):
+            raise InputError(problem, path=str(path), row=number, remedy=remedy("sft"))
+        yield number, row
 
 
 def _fault(row: TrainingRow) -> str:
