@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,9 @@ def stats(
         typer.Argument(metavar="FILE|RUN[:STAGE]", help="JSONL, CSV or Parquet, or a run: before and after."),
     ],
     json: Annotated[bool, typer.Option("--json", help="The report as JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page with plots.")
+    ] = None,
     partial: PartialOption = False,
     runs: RunsOption = RUNS,
 ) -> None:
@@ -22,4 +26,9 @@ def stats(
     from gristmill.pipelines.report.corpus import as_json, report, table
 
     found = report(what, runs=runs, partial=partial)
+    if html is not None:
+        from gristmill.pipelines.report.corpus_page import write
+
+        write(found, html, what)
+        typer.echo(f"Wrote {html}.", err=True)
     typer.echo(as_json(found) if json else table(found))

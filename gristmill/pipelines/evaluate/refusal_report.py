@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gristmill.core.errors import MissingExtraError
 from gristmill.core.shares import wilson
 from gristmill.pipelines.evaluate.refusal import RefusalReport, tables
+from gristmill.pipelines.report.sheet import grid, sheet
 from gristmill.pipelines.rundir.directory import disk_errors, write_file
 from gristmill.pipelines.rundir.summary import printable
 from gristmill.synth.refusal.compare import METRICS, SystemsComparison
@@ -26,32 +26,9 @@ _DRAWN = 6
 # Told apart by those who see few colours (Okabe and Ito), and by their marks.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _MARKS = ("o", "s", "^", "D", "v", "P")
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
-<title>Gristmill: refusal</title>
-<style>
-:root {{ color-scheme: light dark; --ink: #1c2024; --dim: #646b73; --back: #ffffff; --line: #c9ced4; }}
-@media (prefers-color-scheme: dark) {{
-  :root {{ --ink: #e8eaed; --dim: #9aa1a9; --back: #15181b; --line: #444b52; }} }}
-body {{ margin: 2rem auto; max-width: 76rem; padding: 0 1rem; font: 15px/1.5 system-ui, sans-serif;
-  color: var(--ink); background: var(--back); }}
-h1 {{ font-size: 1.4rem; }} h2 {{ font-size: 1.1rem; margin-top: 2rem; }}
-p.dim {{ color: var(--dim); }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; }}
-th:first-child, td:first-child {{ text-align: left; white-space: normal; min-width: 18rem; }}
-figure {{ margin: 1rem 0; display: flex; flex-wrap: wrap; gap: 1rem; }}
-img {{ width: 35rem; max-width: 100%; background: #ffffff; border-radius: 4px; }}
-</style></head><body>
-<h1>Refusal: what is answered, what is declined</h1>
-<p class="dim">{settings}</p>
-{groups}
-</body></html>
+_STYLE = """
+figure { margin: 1rem 0; display: flex; flex-wrap: wrap; gap: 1rem; }
+img { width: 35rem; max-width: 100%; background: #ffffff; border-radius: 4px; }
 """
 
 
@@ -64,7 +41,7 @@ def write(report: RefusalReport, out: Path) -> list[Path]:
     everything = report.groups[0].comparison
     files = {
         "refusal.json": report.encode(),
-        "refusal.html": html(report).encode("utf-8", "backslashreplace"),
+        "refusal.html": html(report),
         RELIABILITY: reliability(everything),
         RISK_COVERAGE: risk_coverage(everything),
     }
@@ -85,7 +62,7 @@ def check() -> None:
         ) from None
 
 
-def html(report: RefusalReport) -> str:
+def html(report: RefusalReport) -> bytes:
     """The report as a page that asks no network for anything. All texts in it are escaped."""
     s = report.settings
     told = (
@@ -98,7 +75,7 @@ def html(report: RefusalReport) -> str:
     told += f"{left_out['undecided']:,} without a verdict."
     blocks = []
     for i, ((title, rows), group) in enumerate(zip(tables(report), report.groups, strict=True)):
-        blocks.append(f"<h2>{escape(title)}</h2>\n<div class='wide'>{_table(rows)}</div>")
+        blocks.append(f"<h2>{escape(title)}</h2>\n{grid(rows)}")
         if i < _DRAWN:
             images = (reliability(group.comparison), risk_coverage(group.comparison))
             names = ("Reliability diagram", "Risk-coverage curve")
@@ -106,14 +83,8 @@ def html(report: RefusalReport) -> str:
             blocks.append(f"<figure>{shown}</figure>")
     meanings = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in METRICS.items())
     blocks.append(f"<h2>Measures</h2><ul>{meanings}</ul>")
-    return _PAGE.format(settings=escape(told), groups="\n".join(blocks))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = rows
-    lines = ["<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in body]
-    return "<table>" + "\n".join(lines) + "</table>"
+    title = "Refusal: what is answered, what is declined"
+    return sheet("refusal", title, told, "\n".join(blocks), style=_STYLE, first="18rem")
 
 
 def _image(data: bytes, name: str) -> str:

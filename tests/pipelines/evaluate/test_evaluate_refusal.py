@@ -236,7 +236,7 @@ def test_hostile_names_stay_text_in_page_and_table(tmp_path: Path) -> None:
     hostile = [replace(r, part="<img src=x>") if i % 2 else r for i, r in enumerate(responses(20, 0, 0.1))]
     found = evaluate({name: hostile, "_b": hostile}, MeasureSettings(draws=5))
     assert "\x1b" not in table(found)
-    page = refusal_report.html(found)
+    page = refusal_report.html(found).decode()
     assert "<script" not in page
     assert "<img src=x" not in page
 
@@ -244,7 +244,7 @@ def test_hostile_names_stay_text_in_page_and_table(tmp_path: Path) -> None:
 def test_a_system_without_scores_has_a_page_too() -> None:
     pytest.importorskip("matplotlib")
     bare = [replace(r, confidence=None, sure=None) for r in responses(10, 0, 0.1)]
-    assert "<td>aurc</td>" not in refusal_report.html(evaluate({"bare": bare}, MeasureSettings(draws=5)))
+    assert b"<td>aurc</td>" not in refusal_report.html(evaluate({"bare": bare}, MeasureSettings(draws=5)))
 
 
 def test_without_matplotlib_the_extra_is_named_before_anything_is_asked(
