@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
 from gristmill.cli.exporting import export, formats
+from gristmill.cli.loop import loop
 from gristmill.cli.options import (
     INTERRUPTED,
     NONE,
@@ -166,6 +167,7 @@ def run(
         raise typer.Exit({"all": 0, "some": SOME, "none": NONE}[done.summary.made])
 
 
+app.command()(loop)
 app.command()(planning.plan)
 app.command()(planning.explain)
 

@@ -140,7 +140,7 @@ def set_value(data: dict[str, Any], override: str) -> None:
 
 def _index(items: list[Any], step: str, place: str) -> int:
     by_name = {
-        str(item.get("as") or item.get("stage") or item.get("format")): i
+        str(item.get("as") or item.get("stage") or item.get("format") or item.get("name")): i
         for i, item in enumerate(items)
         if isinstance(item, dict)
     }

@@ -117,15 +117,20 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     data = document(path)
     for override in overrides:
         set_value(data, override)
+    look_beside(data, path.parent)
+    return from_dict(data)
+
+
+def look_beside(data: dict[str, Any], folder: Path) -> None:
+    """Put ``folder`` before the relative paths of a recipe's sources and prices that are there."""
     several = data.get("sources")
     for source in (data.get("source"), *(several.values() if isinstance(several, dict) else ())):
         if isinstance(source, dict) and isinstance(source.get("path"), str):
-            beside = path.parent / source["path"]
+            beside = folder / source["path"]
             if beside.exists():
                 source["path"] = str(beside)
-    if isinstance(prices := data.get("prices"), str) and (path.parent / prices).exists():
-        data["prices"] = str(path.parent / prices)
-    return from_dict(data)
+    if isinstance(prices := data.get("prices"), str) and (folder / prices).exists():
+        data["prices"] = str(folder / prices)
 
 
 def from_dict(data: Mapping[str, Any]) -> Recipe:

@@ -31,8 +31,8 @@ FORMS = (
     RowForm(
         "labelled answers", frozenset({"completion", "label"}), "trl-kto", ("preference", "process_reward")
     ),
-    RowForm("conversations", frozenset({"messages"}), "trl-sft", ("sft",)),
     RowForm("prompts with answers", frozenset({"prompt", "completion"}), "trl-prompt-completion", ("sft",)),
+    RowForm("conversations", frozenset({"messages"}), "trl-sft", ("sft",)),
     RowForm("problems", frozenset({"prompt", "solution"}), "trl-prompts", ("policy",)),
     RowForm("text", frozenset({"text"}), "text", ("sft",)),
 )

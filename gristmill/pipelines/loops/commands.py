@@ -1,0 +1,43 @@
+"""Trainings and merges as processes of their own, which give their memory back and may use another Python."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gristmill.core.errors import RunError
+
+PYTHON = "GRISTMILL_TRAINER_PYTHON"
+"""Names the Python that has torch and TRL, where that is not the one at work."""
+_ROOT = Path(__file__).parents[3]
+_TOLD = 15
+
+
+def gristmill(words: Sequence[str], log: Path) -> None:
+    """Run a command of Gristmill's own, with what it says in the file ``log``.
+
+    Raises ``RunError`` with the last lines that it said where it fails.
+    """
+    python = os.environ.get(PYTHON) or sys.executable
+    code = "from gristmill.cli.main import main; main()"
+    paths = os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with log.open("ab") as said:
+        done = subprocess.run(
+            [python, "-c", code, *words],
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": paths},
+            check=False,
+        )
+    if done.returncode:
+        ended = f"gristmill {' '.join(words[:2])} ended with status {done.returncode}:"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        raise RunError(
+            "\n".join([ended, *lines[-_TOLD:]]),
+            remedy=f"All that it said is in {log}. Once that is put right, give the same command again: the "
+            "loop continues at this step.",
+        )

@@ -1,0 +1,232 @@
+"""A loop at work: rounds of steps, each done once, and all of them taken up where they were stopped.
+
+The folder of a loop (or, of several seeds, of each seed) holds ``loop.json`` (what it is), ``round-K`` with a
+folder for each step and ``done.json`` (what the finished steps made), ``rounds.json``, ``rounds.md`` and
+``rounds.svg``. A step that was stopped is done again and continues by its own means: a run by the completion
+log, a training by its checkpoints with the optimiser's state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from gristmill.core.errors import RecipeError, RunError
+from gristmill.core.files import write_whole
+from gristmill.engines.llamacpp.engine import find_model
+from gristmill.pipelines.loops.commands import gristmill
+from gristmill.pipelines.loops.measuring import Measured, measured
+from gristmill.pipelines.loops.options import Loop, LoopStep, Measure
+from gristmill.pipelines.loops.places import Places
+from gristmill.pipelines.recipe import recipe as recipes
+from gristmill.pipelines.recipe.plain import document, set_value
+from gristmill.pipelines.rundir.directory import hold
+from gristmill.pipelines.rundir.results import open_run
+from gristmill.pipelines.running import runner
+from gristmill.pipelines.training import training_file
+
+Say = Callable[[str], object]
+_BEFORE = 1000
+"""By how much the seeds of two repetitions differ: more than a loop has rounds."""
+_EVALUATE = "evaluate"
+
+
+class Round(Struct):
+    """What a round has come to: where its steps' results are, the model after it, and the measures."""
+
+    number: int
+    model: str
+    made: dict[str, str] = {}
+    measures: dict[str, Measured] = {}
+    finished: bool = False
+
+
+class Rounds(Struct, frozen=True):
+    """The rounds of one seed, the state before them first."""
+
+    seed: int
+    rounds: list[Round]
+
+
+def run_loop(
+    loop: Loop, out: Path, *, beside: Path = Path(), log: Path | None = None, say: Say = print
+) -> list[Rounds]:
+    """Do all rounds in the folder ``out``, or what of them is not done yet, and give what came of them.
+
+    ``beside`` is the folder whose files recipes name first, ``log`` the completion log. Raises ``RunError``
+    for a folder of another loop and for a step that failed, ``RecipeError`` for what cannot be run, and
+    ``Interrupted`` where the user stops it.
+    """
+    done = []
+    for repetition in range(loop.seeds):
+        seed = loop.seed + repetition * _BEFORE
+        folder = out if loop.seeds == 1 else out / f"seed-{seed}"
+        with hold(folder):
+            _claim(folder, loop, seed)
+            done.append(_Work(loop, seed, folder, beside, log, say).rounds())
+    return done
+
+
+def _claim(folder: Path, loop: Loop, seed: int) -> None:
+    """Refuse a folder of another loop; more rounds and other measures are no other loop."""
+    plain = msgspec.to_builtins(replace(loop, rounds=1, seeds=1, seed=seed, measures={}))
+    digest = hashlib.blake2b(msgspec.json.encode(plain, order="deterministic"), digest_size=16).hexdigest()
+    known = folder / "loop.json"
+    if known.exists():
+        if msgspec.json.decode(known.read_bytes()).get("fingerprint") != digest:
+            raise RunError(
+                f"{folder} belongs to a loop with other steps, model or seed.",
+                remedy="Choose another folder with --out, or remove this one.",
+            )
+        return
+    write_whole(known, msgspec.json.format(msgspec.json.encode({"fingerprint": digest, **plain})))
+
+
+class _Work:
+    """The rounds of one seed."""
+
+    def __init__(self, loop: Loop, seed: int, folder: Path, beside: Path, log: Path | None, say: Say) -> None:
+        self._loop, self._seed, self._folder = loop, seed, folder
+        self._beside, self._log, self._say = beside, log, say
+        self._base = str(self._model(loop.model))
+
+    def rounds(self) -> Rounds:
+        """All rounds, in order."""
+        before = self._round(0, None)
+        found = [before]
+        for number in range(1, self._loop.rounds + 1):
+            before = self._round(number, before)
+            found.append(before)
+        return Rounds(self._seed, found)
+
+    def _round(self, number: int, before: Round | None) -> Round:
+        """A round, of which the finished steps are not done again. Round 0 is the model as it is given."""
+        folder = self._folder / f"round-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "done.json"
+        state = Round(number, before.model if before else self._base)
+        if kept.exists():
+            state = msgspec.json.decode(kept.read_bytes(), type=Round)
+        for step in self._loop.steps if number else ():
+            if step.name in state.made:
+                continue
+            self._say(f"round {number} of {self._loop.rounds}: {step.name}")
+            state.made[step.name] = self._step(step, state, before, folder)
+            if step.leads and not step.run:
+                state.model = state.made[step.name]
+            write_whole(kept, msgspec.json.encode(state))
+        if self._loop.evaluate is not None and _EVALUATE not in state.made:
+            self._say(f"round {number} of {self._loop.rounds}: evaluate")
+            evaluation = self._loop.evaluate
+            places = self._places(state, before)
+            state.made[_EVALUATE] = self._run(evaluation.run, evaluation.set, places, folder / _EVALUATE)
+        state.measures = {
+            name: found for name, m in self._loop.measures.items() if (found := _told(state, m, name))
+        }
+        state.finished = True
+        write_whole(kept, msgspec.json.encode(state))
+        return state
+
+    def _step(self, step: LoopStep, state: Round, before: Round | None, folder: Path) -> str:
+        """Do a step; the folder of the run or of the model that it made."""
+        places = self._places(state, before)
+        if step.run is not None:
+            return self._run(step.run, step.set, places, folder / step.name)
+        out = folder / step.name
+        if step.train is None:
+            gristmill(["merge", *places.fill(step.merge), "--out", str(out)], folder / f"{step.name}.log")
+            return str(out)
+        data = self._data(step, state, before, folder)
+        options = {"model": state.model, "seed": self._seed + state.number, **places.fill(step.options)}
+        config = folder / f"{step.name}.json"
+        write_whole(
+            config,
+            msgspec.json.format(msgspec.json.encode({**options, "data": str(data), "output": str(out)})),
+        )
+        words = ["train", step.train.replace("_", "-"), str(config)]
+        gristmill(words, folder / f"{step.name}.log")
+        return str(out / "model")
+
+    def _run(
+        self, given: str | dict[str, Any], overrides: tuple[str, ...], places: Places, place: Path
+    ) -> str:
+        """Run a recipe in ``place``; continued where it was stopped."""
+        beside = self._beside
+        if isinstance(given, str):
+            file = beside / given if (beside / given).exists() else Path(given)
+            data, beside = document(file), file.parent
+        else:
+            data = msgspec.json.decode(msgspec.json.encode(given))
+        for override in overrides:
+            set_value(data, override)
+        data = places.fill(data)
+        data["name"] = place.name
+        data["seed"] = data.get("seed", 0) + int(places.fill("${seed}"))
+        recipes.look_beside(data, beside)
+        runner.run(recipes.from_dict(data), runs=place.parent, log=self._log, resume=True, quiet=True)
+        return str(place)
+
+    def _data(self, step: LoopStep, state: Round, before: Round | None, folder: Path) -> Path:
+        """The rows to train on, in one file."""
+        assert step.train is not None
+        out = folder / f"{step.name}.jsonl"
+        pieces = []
+        for i, given in enumerate(step.data):
+            name, _, stage = given.partition(":")
+            from_before = name.startswith("previous.")
+            source = before if from_before else state
+            if from_before and (before is None or not before.number):
+                continue  # the first round has no round before it
+            run = (source.made if source else {}).get(name.removeprefix("previous."))
+            if run is None:
+                where = self._beside / given if (self._beside / given).exists() else Path(given)
+                pieces.append(where.read_bytes() if where.is_file() else _unknown(step, given, state))
+                continue
+            what = f"{run}:{stage}" if stage else run
+            pieces.append(training_file(what, step.train, folder / f".{step.name}-{i}").read_bytes())
+        write_whole(out, b"".join(pieces))
+        return out
+
+    def _places(self, state: Round, before: Round | None) -> Places:
+        values = {"model": state.model, "base": self._base, "round": str(state.number)}
+        values |= {"seed": str(self._seed + state.number), **state.made}
+        models = {"model", "base"} | {s.name for s in self._loop.steps if not s.run}
+        if before is not None and before.number:
+            values |= {f"previous.{name}": made for name, made in before.made.items()}
+            models |= {f"previous.{s.name}" for s in self._loop.steps if not s.run}
+        return Places(values, frozenset(models), self._packed)
+
+    def _packed(self, model: str) -> str:
+        """The model as a GGUF file, beside its folder or, of a model from elsewhere, in the loop's."""
+        folder = Path(model)
+        own = folder.resolve().is_relative_to(self._folder.resolve())
+        out = folder.with_name(f"{folder.name}.gguf") if own else self._folder / "base.gguf"
+        if not out.exists():
+            like = str(find_model(self._loop.like))  # by this Python: the trainer's may lack the model
+            words = ["train", "gguf", "--model", model, "--like", like, "--out", str(out)]
+            gristmill(words, out.with_suffix(".log"))
+        return str(out)
+
+    def _model(self, given: str) -> Path:
+        beside = self._beside / given
+        return beside if beside.exists() else Path(given)
+
+
+def _unknown(step: LoopStep, given: str, state: Round) -> bytes:
+    raise RecipeError(
+        f"the step {step.name!r}: data: {given!r} is neither a step's rows nor a file.",
+        remedy=f"Steps before it: {', '.join(state.made) or 'none'}. Rows are named as STEP:STAGE.",
+    )
+
+
+def _told(state: Round, measure: Measure, name: str) -> Measured | None:
+    """The measure of a round; ``None`` where the round has no such run."""
+    if (place := state.made.get(measure.of)) is None:
+        return None
+    return measured(open_run(Path(place)), measure, name)

@@ -1,0 +1,214 @@
+"""Loops: what a round does, in which order, with which model, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gristmill.core.errors import RecipeError, RunError
+from gristmill.pipelines.loops import Loop, Measure, Rounds, run_loop
+from gristmill.pipelines.loops import rounds as at_work
+from gristmill.pipelines.loops.measuring import mean_of
+from gristmill.pipelines.loops.places import Places
+from gristmill.pipelines.loops.table import markdown, write
+from gristmill.pipelines.recipe.plain import convert
+
+RIGHT = {"kind": "scripted", "replies": [{"texts": [r"It is \boxed{2}.", r"It is \boxed{3}."]}]}
+SAMPLED = {"stage": "sample", "samples": 2}
+SAMPLE = {
+    "name": "any",
+    "engine": RIGHT,
+    "source": {"path": "problems.jsonl"},
+    "stages": [SAMPLED, {"stage": "where", "as": "right", "condition": "verdict == 'correct'"}],
+}
+LOOP: dict[str, Any] = {
+    "name": "raft",
+    "model": "base",
+    "rounds": 2,
+    "steps": [
+        {"name": "made", "run": SAMPLE},
+        {"name": "reward", "train": "reward", "data": ["pairs.jsonl"]},
+        {
+            "name": "tuned",
+            "train": "sft",
+            "data": ["rows.jsonl"],
+            "with": {"epochs": 2, "note": "${base} ${round} ${reward}"},
+        },
+        {"name": "mixed", "merge": ["average", "${base}", "${tuned}"], "next": False},
+    ],
+    "evaluate": {"run": {**SAMPLE, "stages": [SAMPLED]}},
+    "measures": {
+        "accuracy": {"value": "verdict == 'correct'"},
+        "kept": {"of": "made", "stage": "right"},
+    },
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the files that the loop names, at work in it."""
+    monkeypatch.chdir(tmp_path)
+    problems = [{"problem": "1 + 1?", "answer": "2"}, {"problem": "3 - 1?", "answer": "2"}]
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "pairs.jsonl").write_text('{"chosen": "a", "rejected": "b"}\n')
+    (tmp_path / "base").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that a loop gives, none of which is carried out."""
+    words: list[list[str]] = []
+    monkeypatch.setattr(at_work, "gristmill", lambda given, log: words.append(list(given)))
+    return words
+
+
+def loop(**changes: Any) -> Loop:
+    return convert({**LOOP, **changes}, Loop, "")
+
+
+def done(given: Loop, place: Path, out: str = "out") -> list[Rounds]:
+    return run_loop(given, place / out, log=place / "log.sqlite", say=lambda _: None)
+
+
+def options(place: Path, number: int, step: str = "tuned") -> dict[str, Any]:
+    """What a training was told."""
+    told: dict[str, Any] = json.loads((place / f"round-{number}" / f"{step}.json").read_text())
+    return told
+
+
+def test_each_round_trains_the_model_of_the_one_before(place: Path, asked: list[list[str]]) -> None:
+    [found] = done(loop(), place)
+    assert [words[0] for words in asked] == ["train", "train", "merge"] * 2
+    out = place / "out"
+    first, second = options(out, 1), options(out, 2)
+    models = [f"{one['output']}/model" for one in (first, second)]
+    assert (first["model"], first["seed"], first["epochs"]) == ("base", 1, 2)
+    assert (second["model"], second["seed"]) == (models[0], 2)
+    # Neither the reward model nor a merge that is told not to lead is what the loop goes on with.
+    assert second["note"] == f"base 2 {out / 'round-2' / 'reward' / 'model'}"
+    assert asked[2] == ["merge", "average", "base", models[0], "--out", str(out / "round-1" / "mixed")]
+    assert [r.model for r in found.rounds] == ["base", *models]
+
+
+def test_the_table_has_the_model_as_it_was_and_every_round(place: Path, asked: list[list[str]]) -> None:
+    [found] = done(loop(), place)
+    before, _, after = found.rounds
+    assert before.measures.keys() == {"accuracy"} and after.measures.keys() == {"accuracy", "kept"}
+    accuracy = after.measures["accuracy"].value
+    assert accuracy is not None and 0 < accuracy < 1 and after.measures["accuracy"].rows == 4
+    assert after.measures["kept"].value in range(5)
+    write([found], place / "out", "raft")
+    lines = markdown([found]).splitlines()
+    assert lines[0] == "| round | accuracy | kept |" and lines[2].endswith("| - |") and len(lines) == 5
+    page = (place / "out" / "rounds.html").read_text()
+    assert page.count("<svg") == 2 and "accuracy" in page
+
+
+def test_what_is_done_is_not_done_again_and_more_rounds_go_on(place: Path, asked: list[list[str]]) -> None:
+    once = done(loop(), place)
+    count = len(asked)
+    assert done(loop(), place) == once and len(asked) == count
+    more = done(loop(rounds=3), place)
+    assert more[0].rounds[:3] == once[0].rounds and len(asked) == count * 3 // 2
+
+
+def test_a_loop_that_was_stopped_continues_at_the_step(
+    place: Path, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = msgspec.to_builtins(done(loop(), place, "whole"))
+    expected = [words[:2] for words in asked]
+    for stop in (0, 2, 4):
+        asked.clear()
+
+        def command(words: list[str], log: Path, stop: int = stop) -> None:
+            if len(asked) == stop:
+                raise RunError("killed.", remedy="Again.")
+            asked.append(list(words))
+
+        with monkeypatch.context() as patched:
+            patched.setattr(at_work, "gristmill", command)
+            with pytest.raises(RunError, match="killed"):
+                done(loop(), place, f"out{stop}")
+        again = json.dumps(msgspec.to_builtins(done(loop(), place, f"out{stop}")))
+        assert [words[:2] for words in asked] == expected
+        assert json.loads(again.replace(f"out{stop}", "whole")) == whole
+
+
+def test_another_loop_does_not_take_the_folder(place: Path, asked: list[list[str]]) -> None:
+    done(loop(), place)
+    with pytest.raises(RunError, match=r"out belongs to a loop with other steps"):
+        done(loop(model="rows.jsonl"), place)
+    done(loop(measures={}), place)
+
+
+def test_several_seeds_are_a_loop_each(place: Path, asked: list[list[str]]) -> None:
+    found = done(loop(seeds=2, rounds=1), place)
+    assert [one.seed for one in found] == [0, 1000]
+    assert "0.500 (0.500 0.500)" in markdown(found)
+    assert [options(place / "out" / f"seed-{n}", 1)["seed"] for n in (0, 1000)] == [1, 1001]
+
+
+def test_rows_of_the_round_before_are_trained_too(place: Path, asked: list[list[str]]) -> None:
+    stages = [SAMPLED, {"stage": "demonstrations", "outcomes": []}]
+    made = {"name": "made", "run": {**SAMPLE, "stages": stages}}
+    step = {"name": "tuned", "train": "sft", "data": ["made", "previous.made:demonstrations"]}
+    done(loop(steps=[made, step], measures={}), place)
+    first, second = ((place / "out" / f"round-{n}" / "tuned.jsonl").read_text().splitlines() for n in (1, 2))
+    assert len(first) == 4 and len(second) == 8 and second[4:] == first
+
+
+@pytest.mark.parametrize(
+    ("step", "rule"),
+    [
+        ({"name": "a"}, "it must have one of run, train and merge, but has none"),
+        ({"name": "a", "run": "x.yaml", "train": "sft", "data": ["b:c"]}, "has run and train"),
+        ({"name": "a", "train": "sft"}, "does not say what to train on"),
+        ({"name": "model", "run": "x.yaml"}, "a loop uses that name itself"),
+        ({"name": "a", "train": "sfd", "data": ["b:c"]}, "sfd"),
+    ],
+)
+def test_a_step_that_says_too_much_or_too_little_is_refused(step: dict[str, Any], rule: str) -> None:
+    with pytest.raises(RecipeError, match=rule):
+        loop(steps=[step], measures={})
+
+
+def test_rows_and_places_that_are_not_known_are_refused(place: Path, asked: list[list[str]]) -> None:
+    unknown = [{"name": "t", "train": "sft", "data": ["nothing:x"]}]
+    with pytest.raises(RecipeError, match="'nothing:x' is neither a step's rows nor a file"):
+        done(loop(steps=unknown, measures={}), place)
+    wrong = [{"name": "m", "merge": ["average", "${modl}"]}]
+    with pytest.raises(RecipeError, match=r"\$\{modl\} is not known here.*'model'"):
+        done(loop(steps=wrong, measures={}), place, "b")
+    with pytest.raises(RecipeError, match=r"measures\.a\.of: 'mde'.*'made'"):
+        loop(measures={"a": {"of": "mde"}})
+
+
+def test_rows_for_another_training_are_refused(place: Path, asked: list[list[str]]) -> None:
+    steps = [
+        {"name": "made", "run": {**SAMPLE, "stages": [SAMPLED, {"stage": "pairs"}]}},
+        {"name": "t", "train": "process_reward", "data": ["made:pairs"]},
+    ]
+    with pytest.raises(RecipeError, match=r"process_reward takes .*gristmill train preference"):
+        done(loop(steps=steps, measures={}), place)
+
+
+def test_a_place_is_packed_only_where_it_is_a_model() -> None:
+    places = Places({"model": "m", "made": "runs/made"}, frozenset({"model"}), lambda model: f"{model}!")
+    assert places.fill({"a": ["${model.gguf}", "{problem}", 3]}) == {"a": ["m!", "{problem}", 3]}
+    with pytest.raises(RecipeError, match="'made' is not a model"):
+        places.fill("${made.gguf}")
+
+
+def test_a_mean_has_the_interval_of_its_kind() -> None:
+    share = mean_of([1.0, 1.0, 0.0, 1.0])
+    assert share.value == 0.75 and share.low == pytest.approx(0.300636, abs=1e-5)
+    mean = mean_of([1.0, 2.0, 3.0])
+    assert mean.low == pytest.approx(2 - 1.959964 / 3**0.5, abs=1e-6)
+    assert mean_of([]).value is None and mean_of([5.0]).low is None
+    assert Measure().of == "evaluate"
