@@ -149,3 +149,68 @@ def refusal(
     typer.echo("\n" + measuring.table(report))
     for path in refusal_report.write(report, out) if out is not None else ():
         typer.echo(str(path))
+
+
+@app.command("best-of-n")
+def best_of_n(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run, by name or directory.")],
+    stage: Annotated[str | None, typer.Option(help="A stage with samples. Default: the last.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="A score, by name. Default: all.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the subsets that vote.")] = 0,
+    partial: PartialOption = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Choose one of 1, 2, 4, ... samples by scores, beside votes, weighted votes and the best possible."""
+    from gristmill.pipelines.evaluate import best_of_n as choosing
+    from gristmill.pipelines.rundir.results import open_run
+
+    found = open_run(run_path(run, runs), partial=partial)
+    if found.mark:
+        typer.echo(f"{found.mark}\n")
+    typer.echo(choosing.table(choosing.evaluate_best_of_n(found, stage=stage, by=by or (), seed=seed)))
+
+
+@app.command()
+def rewards(
+    what: Annotated[
+        str, typer.Argument(metavar="RUN[:STAGE]|FILE", help="Pairs with scores of both of their sides.")
+    ],
+    by: Annotated[
+        str | None, typer.Option(help="Group by 'kind' or a key of the pairs' meta: subset, language, ...")
+    ] = None,
+    scorer: Annotated[list[str] | None, typer.Option(help="A scorer, by name. Default: all.")] = None,
+    partial: PartialOption = False,
+    runs: RunsOption = RUNS,
+) -> None:
+    """How often a scorer puts the chosen side first: over pairs, by group, one above many, and with ties."""
+    from gristmill.pipelines.evaluate import rewards as measuring
+    from gristmill.pipelines.report.reading import PairsRead
+
+    pairs = PairsRead(what, runs=runs, partial=partial)
+    typer.echo(measuring.table(measuring.evaluate_rewards(pairs, scorers=scorer or (), by=by)))
+    for reason, count in pairs.rejected.most_common():
+        typer.echo(f"{count:,} rows rejected: {reason}", err=True)
+
+
+@app.command()
+def compare(
+    systems: Annotated[
+        list[str], typer.Argument(metavar="[NAME=]RUN[,RUN]...", help="The first is what others are held to.")
+    ],
+    value: Annotated[str, typer.Option(help="An expression of each row.")] = "verdict == 'correct'",
+    by: Annotated[str | None, typer.Option(help="Group by an expression, such as meta.subset.")] = None,
+    stage: Annotated[str | None, typer.Option(help="The stage. Default: the last.")] = None,
+    draws: Annotated[int, typer.Option(min=100, help="Draws of the bootstrap.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Before and after: a measure of several systems, of one run or several seeds each, on the same problems.
+
+    By group it shows what a training gained and what it cost elsewhere.
+    """
+    from gristmill.pipelines.evaluate import compare as comparing
+
+    found = comparing.compare_systems(
+        comparing.read_systems(systems, runs), value=value, by=by, stage=stage, draws=draws, seed=seed
+    )
+    typer.echo(comparing.table(found))

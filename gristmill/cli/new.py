@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from gristmill.cli.shipped import copy
+from gristmill.cli.shipped import LOOPS, copy
 from gristmill.cli.skeleton import SKELETONS, write_plugin
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
@@ -31,6 +31,18 @@ def recipe(
     for path in written:
         typer.echo(path)
     typer.echo(f"Run it with: {shlex.join(['gristmill', 'run', str(written[0])])}")
+
+
+@app.command()
+def loop(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A loop that comes with Gristmill.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The directory to write it to.")] = Path(),
+) -> None:
+    """Copy a loop that comes with Gristmill, and the data that it reads, to edit them."""
+    written = copy(name, out, LOOPS)
+    for path in written:
+        typer.echo(path)
+    typer.echo(f"Start it with: {shlex.join(['gristmill', 'loop', str(written[0])])} --model DIR")
 
 
 @app.command()

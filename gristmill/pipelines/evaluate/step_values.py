@@ -12,18 +12,22 @@ from msgspec import Struct
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Sampled
 from gristmill.core.shares import logistic
-from gristmill.core.stages import derive_seed
 from gristmill.core.steps import ProcessRow, ValuedSolution, tally
 from gristmill.core.verdicts import Verdict
+from gristmill.pipelines.evaluate.choices import (
+    ChoiceOfN,
+    answer_classes,
+    choice_of_n,
+    choice_table,
+    most_common_size,
+)
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import align, printable
 from gristmill.synth.step_values import measures
-from gristmill.synth.step_values.aggregate import RULES
 from gristmill.synth.step_values.labels import settled
 from gristmill.synth.step_values.measures import Locations
-from gristmill.synth.step_values.selection import Candidate, best_of, majority, pass_at
-from gristmill.verifiers.rules.votes import vote
+from gristmill.synth.step_values.selection import Candidate
 
 R = TypeVar("R", bound=Struct)
 
@@ -48,25 +52,6 @@ class Values(Struct, frozen=True):
     auc: float | None
     auc_within: float | None
     positions: tuple[tuple[int, int], ...]
-
-
-class Line(Struct, frozen=True):
-    """A way to choose: the mean over problems at each size, and the interval of the last."""
-
-    name: str
-    means: tuple[float, ...]
-    interval: tuple[float, float] | None
-
-
-class ChoiceOfN(Struct, frozen=True):
-    """Ways to choose one of so many solutions (``sizes``) by one kind of values, on ``problems`` problems;
-    ``left_out`` have fewer solutions than the last size."""
-
-    name: str
-    problems: int
-    left_out: int
-    sizes: tuple[int, ...]
-    lines: tuple[Line, ...]
 
 
 class JudgeReport(Struct, frozen=True):
@@ -216,39 +201,15 @@ def _choice(name: str, rows: Sequence[_Row], verdicts: Mapping[str, Verdict], se
     counts = Counter(len(found) for found in problems.values() if len(found) > 1)
     if not counts:
         return None
-    most = max(counts, key=lambda n: (counts[n], n))
+    most = most_common_size(counts)
     enough = {p: _candidates(found, verdicts) for p, found in problems.items() if len(found) >= most}
-    sizes = (*(2**i for i in range(most.bit_length()) if 2**i < most), most)
-    ways: dict[str, list[list[float]]] = defaultdict(list)
-    voted = any(c.answer is not None for found in enough.values() for c in found)
-    for problem, found in enough.items():
-        draw = derive_seed(seed, problem)
-        ways["pass@N"].append([pass_at(found, n) for n in sizes])
-        if voted:
-            ways["majority"].append([majority(found, n, seed=draw) for n in sizes])
-        for rule in RULES:
-            ways[f"best of N, {rule}"].append([best_of(found, rule, n) for n in sizes])
-        for rule in RULES if voted else ():
-            ways[f"weighted majority, {rule}"].append(
-                [majority(found, n, seed=draw, rule=rule) for n in sizes]
-            )
-    lines = [_line(way, scores) for way, scores in ways.items()]
-    return ChoiceOfN(name, len(enough), len(problems) - len(enough), sizes, tuple(lines))
-
-
-def _line(name: str, scores: Sequence[Sequence[float]]) -> Line:
-    means = tuple(sum(column) / len(column) for column in zip(*scores, strict=True))
-    return Line(name, means, measures.interval([row[-1] for row in scores]))
+    return choice_of_n(name, enough, most, seed, left_out=len(problems) - len(enough))
 
 
 def _candidates(rows: Sequence[_Row], verdicts: Mapping[str, Verdict]) -> list[Candidate]:
     """The solutions of one problem. All right answers are one class, and wrong ones are of one if they are
     equal as mathematics. Values outside [0, 1] (implicit rewards) go through the logistic function, all."""
-    texts = [None if (v := verdicts.get(r.solution)) is None or r.solved else v.extracted for r in rows]
-    classes: dict[int, str] = {
-        i: f"wrong {number}" for number, members in enumerate(vote(texts).classes) for i in members
-    }
-    classes |= {i: "right" for i, r in enumerate(rows) if r.solved and r.solution in verdicts}
+    classes = answer_classes([(verdicts.get(r.solution), bool(r.solved)) for r in rows])
     inside = all(0 <= v <= 1 for r in rows for v in r.values)
     return [
         Candidate(r.values if inside else tuple(map(logistic, r.values)), bool(r.solved), classes.get(i))
@@ -296,18 +257,14 @@ def _positions_table(found: Sequence[Values]) -> str:
 
 
 def _choice_table(choice: ChoiceOfN) -> str:
-    rows = [(f"{printable(choice.name)}: N =", *map(str, choice.sizes), "95 % interval")]
-    for line in choice.lines:
-        low, high = line.interval or (0.0, 0.0)
-        rows.append((line.name, *(f"{m:.3f}" for m in line.means), f"{low:.3f} to {high:.3f}"))
-    notes = [f"{choice.problems:,} problems; {choice.left_out:,} with fewer solutions are left out."]
+    notes = []
     if _kind(choice.name).startswith(_SAMPLED):
         notes.append(
             "These values come from rollouts judged by the reference answer: no model could choose so."
         )
     if _kind(choice.name).startswith(_SEARCHED):
         notes.append("These values hold the verdicts of the solutions themselves: no model could choose so.")
-    return "\n".join([*align(rows), *notes])
+    return "\n".join([choice_table(choice), *notes])
 
 
 def _judge_table(judge: JudgeReport) -> str:
