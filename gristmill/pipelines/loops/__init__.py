@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from gristmill.pipelines.loops.measuring import Measured
-    from gristmill.pipelines.loops.options import Evaluation, Loop, LoopStep, Measure
+    from gristmill.pipelines.loops.measuring import RoundMeasure
+    from gristmill.pipelines.loops.options import Loop, LoopEvaluation, LoopMeasure, LoopStep
     from gristmill.pipelines.loops.rounds import Round, Rounds, run_loop
 
 __all__ = [
-    "Evaluation",
     "Loop",
+    "LoopEvaluation",
+    "LoopMeasure",
     "LoopStep",
-    "Measure",
-    "Measured",
     "Round",
+    "RoundMeasure",
     "Rounds",
     "run_loop",
 ]
@@ -25,11 +25,11 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "Evaluation": ".options",
+        "LoopEvaluation": ".options",
         "Loop": ".options",
         "LoopStep": ".options",
-        "Measure": ".options",
-        "Measured": ".measuring",
+        "LoopMeasure": ".options",
+        "RoundMeasure": ".measuring",
         "Round": ".rounds",
         "Rounds": ".rounds",
         "run_loop": ".rounds",

@@ -63,7 +63,7 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return (bool(self.merge) or self.train in _POLICIES) if self.next is None else self.next
 
 
-class Measure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LoopMeasure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A number of each round: the mean of an expression over the rows of a stage."""
 
     of: str = "evaluate"
@@ -77,7 +77,7 @@ class Measure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Only rows that meet this condition."""
 
 
-class Evaluation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LoopEvaluation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A recipe that is run before the first round and after each one."""
 
     run: str | dict[str, Any]
@@ -109,9 +109,9 @@ class Loop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What ``model`` was written from, if ``.gguf`` is used: a GGUF file; by default the embedded model."""
     steps: Annotated[tuple[LoopStep, ...], Meta(min_length=1)]
     """The steps of a round, in order."""
-    evaluate: Evaluation | None = None
+    evaluate: LoopEvaluation | None = None
     """What is measured of the models; ``null`` for nothing."""
-    measures: Mapping[str, Measure] = field(default_factory=dict)
+    measures: Mapping[str, LoopMeasure] = field(default_factory=dict)
     """The columns of the table of rounds."""
 
     def __post_init__(self) -> None:

@@ -21,8 +21,8 @@ from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.files import write_whole
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.pipelines.loops.commands import gristmill
-from gristmill.pipelines.loops.measuring import Measured, measured
-from gristmill.pipelines.loops.options import Loop, LoopStep, Measure
+from gristmill.pipelines.loops.measuring import RoundMeasure, measured
+from gristmill.pipelines.loops.options import Loop, LoopMeasure, LoopStep
 from gristmill.pipelines.loops.places import Places
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.plain import document, set_value
@@ -43,7 +43,7 @@ class Round(Struct):
     number: int
     model: str
     made: dict[str, str] = {}
-    measures: dict[str, Measured] = {}
+    measures: dict[str, RoundMeasure] = {}
     finished: bool = False
 
 
@@ -225,7 +225,7 @@ def _unknown(step: LoopStep, given: str, state: Round) -> bytes:
     )
 
 
-def _told(state: Round, measure: Measure, name: str) -> Measured | None:
+def _told(state: Round, measure: LoopMeasure, name: str) -> RoundMeasure | None:
     """The measure of a round; ``None`` where the round has no such run."""
     if (place := state.made.get(measure.of)) is None:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from gristmill.core.files import write_whole
-from gristmill.pipelines.loops.measuring import Measured
+from gristmill.pipelines.loops.measuring import RoundMeasure
 from gristmill.pipelines.loops.rounds import Rounds
 from gristmill.pipelines.report.plots import STYLE, lines
 from gristmill.pipelines.report.sheet import grid, sheet
@@ -52,7 +52,7 @@ def _names(done: Sequence[Rounds]) -> list[str]:
     return list(dict.fromkeys(name for one in done for r in one.rounds for name in r.measures))
 
 
-def _cell(found: Sequence[Measured | None]) -> str:
+def _cell(found: Sequence[RoundMeasure | None]) -> str:
     values = [m.value for m in found if m is not None and m.value is not None]
     if not values:
         return "-"

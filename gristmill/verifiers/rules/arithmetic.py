@@ -59,6 +59,11 @@ _END = re.compile(r"(?<=[\d)])\.(?=\s|\Z)")  # a sentence ends here, and a state
 # A run of nothing but numbers, operators, brackets and relations, with at least one relation.
 # Bounded, so that no text makes the search more than linear.
 _RUN = re.compile(r"(?<![\w.\\{}^])[-(\d.][\d .+\-*/()^]{0,100}(?:[=≠<>][\d .+\-*/()^]{1,100}){1,20}")
+# A number behind such a word is a part of something that is not calculated here (5 mod 3, 9 choose 2, gcd of 4),
+# and so is what is in front of one, and the argument of a function or its derivative: f(1), f'(1).
+_OPERATION = r"(?:p?mod|modulo|choose|gcd|lcm|log|ln|sqrt|base|[CP])"
+_OPENED = re.compile(rf"(?:\\|\b){_OPERATION}\s*\Z|['’]\Z")
+_CONTINUED = re.compile(rf"\s*\\?{_OPERATION}\b|\s*\(\s*\\?p?mod\b")
 _TOKEN = re.compile(r"\s*(?:(\d+(?:\.\d+)?|\.\d+)|([-+*/()^]))")
 _RELATION = re.compile(r"([=≠<>])")
 _WORD = re.compile(r"[A-Za-z]+(?:[- ][A-Za-z]+)*")
@@ -109,6 +114,8 @@ def statements(text: str) -> list[tuple[str, bool]]:
             continue  # a question states nothing
         if before in tuple("+-*/^=≠<>") or (before.isalnum() and run[0][0] == "-"):
             continue  # the left side began earlier, with something that is not a number
+        if _OPENED.search(text, max(0, run.start() - 12), run.start()) or _CONTINUED.match(text, run.end()):
+            continue
         parts = _RELATION.split(run[0])
         # "= 5 apples" ends in a number, "= 5x" and "= 5^2" do not.
         if (after.isalpha() or after in tuple("^_{\\%!")) and not parts[-1].endswith(" "):

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gristmill.core.errors import RecipeError, RunError
-from gristmill.pipelines.loops import Loop, Measure, Rounds, run_loop
+from gristmill.pipelines.loops import Loop, LoopMeasure, Rounds, run_loop
 from gristmill.pipelines.loops import rounds as at_work
 from gristmill.pipelines.loops.measuring import mean_of
 from gristmill.pipelines.loops.places import Places
@@ -211,4 +211,4 @@ def test_a_mean_has_the_interval_of_its_kind() -> None:
     mean = mean_of([1.0, 2.0, 3.0])
     assert mean.low == pytest.approx(2 - 1.959964 / 3**0.5, abs=1e-6)
     assert mean_of([]).value is None and mean_of([5.0]).low is None
-    assert Measure().of == "evaluate"
+    assert LoopMeasure().of == "evaluate"

@@ -72,3 +72,21 @@ def test_every_sum_is_decided_rightly(a: int, b: int, off: int) -> None:
 @given(st.text(alphabet="0123456789+-*/()=.<> \\x", max_size=300))
 def test_no_text_breaks_it(text: str) -> None:
     assert all(isinstance(t, bool) for _, t in statements(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4^0 mod 9 = 1",
+        r"\((3^5)^{21} \mod 11 = 1^{21} \mod 11 = 1\)",
+        "2 + 3 = 0 (mod 5), or 7 = 2 mod 5",
+        r"7 = 1 \pmod 3",
+        "101 choose 2 = 5050, (99+3-1) choose (3-1) = 101",
+        "f'(1) = 0",
+        "5 C 2 = 10 and log 100 = 2",
+    ],
+)
+def test_a_part_of_an_operation_that_is_not_calculated_is_no_statement(text: str) -> None:
+    assert statements(text) == []
+    # What stands beside it is still looked at.
+    assert statements(f"{text}; so 2 + 3 = 6")[-1:] == [("2 + 3 = 6", False)]
