@@ -16,6 +16,7 @@ import argparse
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,10 @@ def annotated(wheel: Path) -> Iterator[dict[str, Any]]:
     for name, problem in problems.items():
         for model, note in (problem["fws_annotations"] or {}).items():
             steps = Split()(note["text"])
-            label, end = -1, 0
-            if note["start_idx"] is not None:
-                for label, step in enumerate(steps):
-                    end += len(step)
-                    if end > note["start_idx"]:
-                        break
+            label, at = -1, note["start_idx"]
+            if at is not None:
+                ends = accumulate(map(len, steps))
+                label = next(i for i, end in enumerate(ends) if end > at)
             yield {"id": f"{name} {model}", "problem": problem["_text"], "steps": steps, "label": label}
 
 

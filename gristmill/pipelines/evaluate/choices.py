@@ -1,4 +1,4 @@
-"""Choosing one of N solutions, by values or scores, beside votes and beside what could be had (pass@N)."""
+"""Choosing one of N solutions, by values or scores, beside votes and the best that is possible (pass@N)."""
 
 from __future__ import annotations
 

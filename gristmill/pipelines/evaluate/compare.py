@@ -2,7 +2,7 @@
 
 Each system is one run or several (seeds). A problem's value is the mean over its rows and over the seeds;
 changes are paired by problem, and their interval is a bootstrap over problems. So a gain on what was trained
-and what it cost elsewhere (the alignment tax) stand in one table, by group.
+and what it cost elsewhere (the alignment tax) are in one table, by group.
 """
 
 from __future__ import annotations

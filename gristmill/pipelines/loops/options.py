@@ -37,7 +37,7 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     merge: tuple[str, ...] = ()
     """The words of a ``gristmill merge`` command without ``--out``: ``[average, ${base}, ${tuned}]``."""
     next: bool | None = None
-    """Whether the next step and the next round go on with this step's model. By default so of ``sft``,
+    """Whether the next step and the next round continue with this step's model. By default so of ``sft``,
     ``preference``, ``policy`` and ``merge``, and not of reward models."""
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def leads(self) -> bool:
-        """Whether the loop goes on with this step's model."""
+        """Whether the loop continues with this step's model."""
         return (bool(self.merge) or self.train in _POLICIES) if self.next is None else self.next
 
 
@@ -100,7 +100,7 @@ class Loop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     model: Annotated[str, Meta(min_length=1)]
     """The folder of weights to begin with."""
     rounds: Annotated[int, Meta(ge=1)] = 1
-    """How many rounds. A finished loop goes on when it is given more."""
+    """How many rounds. A finished loop continues when it is given more."""
     seed: int = 0
     """The seed of the first round; each round has the next one."""
     seeds: Annotated[int, Meta(ge=1)] = 1

@@ -74,7 +74,7 @@ def run_loop(
 
 
 def _claim(folder: Path, loop: Loop, seed: int) -> None:
-    """Refuse a folder of another loop; more rounds and other measures are no other loop."""
+    """Refuse a folder of another loop; more rounds and other measures do not make another one."""
     plain = msgspec.to_builtins(replace(loop, rounds=1, seeds=1, seed=seed, measures={}))
     digest = hashlib.blake2b(msgspec.json.encode(plain, order="deterministic"), digest_size=16).hexdigest()
     known = folder / "loop.json"

@@ -59,8 +59,8 @@ _END = re.compile(r"(?<=[\d)])\.(?=\s|\Z)")  # a sentence ends here, and a state
 # A run of nothing but numbers, operators, brackets and relations, with at least one relation.
 # Bounded, so that no text makes the search more than linear.
 _RUN = re.compile(r"(?<![\w.\\{}^])[-(\d.][\d .+\-*/()^]{0,100}(?:[=≠<>][\d .+\-*/()^]{1,100}){1,20}")
-# A number behind such a word is a part of something that is not calculated here (5 mod 3, 9 choose 2, gcd of 4),
-# and so is what is in front of one, and the argument of a function or its derivative: f(1), f'(1).
+# A number behind such a word is a part of something that is not calculated here (5 mod 3, 9 choose 2, gcd
+# of 4), and so is what is in front of one, and the argument of a function or its derivative: f(1), f'(1).
 _OPERATION = r"(?:p?mod|modulo|choose|gcd|lcm|log|ln|sqrt|base|[CP])"
 _OPENED = re.compile(rf"(?:\\|\b){_OPERATION}\s*\Z|['’]\Z")
 _CONTINUED = re.compile(rf"\s*\\?{_OPERATION}\b|\s*\(\s*\\?p?mod\b")
