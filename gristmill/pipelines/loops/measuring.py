@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
+from gristmill.core.records import Exploration
+from gristmill.core.schema import from_frame
 from gristmill.core.shares import wilson
 from gristmill.filters.expressions import evaluate, mask
 from gristmill.pipelines.loops.options import LoopMeasure
 from gristmill.pipelines.rundir.results import Run
+from gristmill.synth.self_correction.trial import CorrectionMetrics, measure, triple
 
 if TYPE_CHECKING:
     import polars as pl
 
+_OF_TRIALS = CorrectionMetrics.__struct_fields__
+_SHARES = ("turn1", "final", "i_to_c", "c_to_i", "no_verdict")
+"""Metrics of trials that are shares of all problems."""
 _Z = 1.959964
 """The 0.975 quantile of the normal distribution."""
 
@@ -33,30 +40,39 @@ class RoundMeasure(Struct, frozen=True):
     high: float | None = None
 
 
-def measured(run: Run, measure: LoopMeasure, name: str) -> RoundMeasure:
+def measured(run: Run, wanted: LoopMeasure, name: str) -> RoundMeasure:
     """A measure of a run. ``RecipeError`` where its expression does not fit the rows."""
     import polars as pl
 
-    if measure.stage is not None and measure.stage not in run.stages:
-        run.folder(measure.stage)  # raises for a stage that there is not
-    if not run.stages or (measure.stage or run.stages[-1]) not in run.stages:
-        return RoundMeasure(
-            0.0 if measure.value is None else None, 0
-        )  # a stage that kept no row has no files
-    frame: pl.LazyFrame = run.rows(measure.stage)
+    if wanted.stage is not None and wanted.stage not in run.stages:
+        run.folder(wanted.stage)  # raises for a stage that there is not
+    if not run.stages or (wanted.stage or run.stages[-1]) not in run.stages:
+        return RoundMeasure(0.0 if wanted.value is None else None, 0)  # a stage that kept no row has no files
+    frame: pl.LazyFrame = run.rows(wanted.stage)
+    if wanted.value in _OF_TRIALS and set(Exploration.__struct_fields__) <= set(frame.collect_schema()):
+        return _of_trials(from_frame(frame.collect(), Exploration), wanted.value)
     place = f"measures.{name}"
-    if measure.where is not None:
-        frame = mask(frame, measure.where, "_kept", f"{place}.where").filter(pl.col("_kept"))
-    if measure.value is None:
+    if wanted.where is not None:
+        frame = mask(frame, wanted.where, "_kept", f"{place}.where").filter(pl.col("_kept"))
+    if wanted.value is None:
         rows = frame.select("id").collect().height
         return RoundMeasure(float(rows), rows)
-    found = evaluate(frame, {"_value": measure.value}, f"{place}.value").select("_value").collect()["_value"]
+    found = evaluate(frame, {"_value": wanted.value}, f"{place}.value").select("_value").collect()["_value"]
     if not (found.dtype.is_numeric() or found.dtype == pl.Boolean):
         raise RecipeError(
-            f"{place}.value: {measure.value!r} is neither a number nor true or false.",
+            f"{place}.value: {wanted.value!r} is neither a number nor true or false.",
             remedy="Compare it with something: verdict == 'correct'.",
         )
     return mean_of(found.cast(pl.Float64).drop_nulls().drop_nans().to_list())
+
+
+def _of_trials(trials: Sequence[Exploration], name: str) -> RoundMeasure:
+    """A metric of self-correction, of one trial for each problem; a difference of shares has no interval."""
+    found = measure(triple(trial) for trial in trials)
+    value = getattr(found, name)
+    if value is None or name not in _SHARES:
+        return RoundMeasure(value, found.problems)
+    return RoundMeasure(value, found.problems, *wilson(round(value * found.problems), found.problems))
 
 
 def mean_of(values: list[float]) -> RoundMeasure:

@@ -72,7 +72,8 @@ class LoopMeasure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The stage; ``null`` is the last."""
     value: str | None = None
     """An expression that gives a number or a truth value, such as ``verdict == 'correct'``. Rows for which it
-    is null are not counted. ``null`` counts the rows."""
+    is null are not counted. ``null`` counts the rows. Of a stage ``self_correction_trial`` it is a metric of
+    self-correction: ``turn1``, ``final``, ``delta``, ``i_to_c``, ``c_to_i``, ..."""
     where: str | None = None
     """Only rows that meet this condition."""
 
