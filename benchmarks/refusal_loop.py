@@ -64,7 +64,7 @@ def arguments() -> argparse.Namespace:
 
 def train_command(python: str, *words: str | Path) -> None:
     """``gristmill train ...`` in the Python that can."""
-    code = "from gristmill.cli.train import app; app()"
+    code = "from gristmill.cli.models.train import app; app()"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}
     subprocess.run([python, "-c", code, *map(str, words)], check=True, env=env)
 

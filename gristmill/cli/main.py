@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
 from gristmill.cli.exporting import export, formats
-from gristmill.cli.loop import loop
+from gristmill.cli.models.loop import loop
 from gristmill.cli.options import (
     INTERRUPTED,
     NONE,
@@ -63,8 +63,8 @@ class _Later(TyperGroup):
 for _name, _module, _help in (
     ("eval", "evaluate", "Measure what an engine can do."),
     ("log", "log", "Look after the completion log."),
-    ("train", "train", "Train a model on exported rows."),
-    ("merge", "merge", "Merge models of one architecture."),
+    ("train", "models.train", "Train a model on exported rows."),
+    ("merge", "models.merge", "Merge models of one architecture."),
     ("report", "report", "Say what rows are like."),
     ("new", "new", "Write files to begin with."),
 ):

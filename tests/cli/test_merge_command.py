@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from gristmill.cli.merge import app
+from gristmill.cli.models.merge import app
 from gristmill.core.errors import GristmillError, MissingExtraError, RunError
 
 LAYERS = [f"model.layers.{n}.mlp.up_proj.weight" for n in range(3)]

@@ -9,7 +9,7 @@ import pytest
 from paths import ROOT
 from typer.testing import CliRunner
 
-from gristmill.cli.train import app, read, table
+from gristmill.cli.models.train import app, read, table
 from gristmill.core.errors import InputError, MissingExtraError, RecipeError
 from gristmill.train.base.options import Lora, TrainingMetrics
 from gristmill.train.base.rows import read_rows

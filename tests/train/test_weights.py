@@ -17,7 +17,7 @@ from gristmill.core.engine import Message, Request, Sampling
 from gristmill.core.errors import MissingExtraError, RecipeError, RunError
 from gristmill.train import weights
 
-CODE = "from gristmill.cli.train import app; app()"
+CODE = "from gristmill.cli.models.train import app; app()"
 QUESTIONS = (
     "What is the capital of France?",
     "In which country is Mount Fuji?",

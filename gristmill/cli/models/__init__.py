@@ -1,0 +1,1 @@
+"""Commands on models: trainings, merges, and loops of both."""
