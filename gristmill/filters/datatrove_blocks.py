@@ -28,7 +28,8 @@ DedupName = Literal["exact", "minhash", "sentence", "bloom"]
 class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Reject what a filter of datatrove drops, or one of its ways to find duplicates.
 
-    Rows stay as they are: a filter that also changes texts, as C4's does, only decides here. Needs
+    Rows stay as they are: a filter that also changes texts, as C4's does, only decides here. It sees the
+    row's ``meta`` as the document's metadata. Needs
     ``pip install datatrove``, and for filters that count words what datatrove asks for besides (spacy).
     """
 
@@ -57,11 +58,15 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
         import polars as pl
 
         text = compared(frame.collect_schema(), self.text, "datatrove")
-        rows = frame.select(text=text).collect().with_row_index("at").drop_nulls()
+        meta = pl.col("meta") if frame.collect_schema().get("meta") == pl.String else pl.lit("{}")
+        rows = frame.select(text=text, meta=meta).collect().with_row_index("at").drop_nulls("text")
         with _quiet():
             from datatrove.data import Document
 
-            documents = [Document(text=said, id=str(at)) for at, said in rows.iter_rows()]
+            documents = [
+                Document(text=said, id=str(at), metadata=json.loads(meta or "{}"))
+                for at, said, meta in rows.iter_rows()
+            ]
             dropped = self._dropped(documents, seed)
         name = self.filter or f"{self.dedup} duplicate"
         height = frame.select(pl.len()).collect().item()
@@ -115,6 +120,18 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return work()
         except ImportError as error:
             raise self._missing(error) from error
+        except OSError as error:
+            raise RecipeError(
+                f"datatrove: {self.filter or self.dedup} cannot read or fetch a file that it needs: {error}.",
+                remedy="Word lists and models are fetched once and then kept in the cache of huggingface_hub: "
+                "run it where there is a network, or give a file's path where an option asks for an address.",
+            ) from error
+        except (ValueError, AssertionError) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise RecipeError(
+                f"datatrove: {self.filter or self.dedup} cannot work with these rows and options: {said}.",
+                remedy="A language has three letters, such as eng; URLFilter reads 'url' in a row's meta.",
+            ) from error
 
     def _missing(self, error: ImportError) -> RecipeError:
         said = " ".join(str(error).split())

@@ -59,6 +59,30 @@ def test_what_cannot_be_run_is_refused_on_an_empty_table(options: dict[str, obje
         Datatrove(**options)(passages(), 0)  # type: ignore[arg-type]
 
 
+def test_a_filter_sees_what_a_row_s_meta_says() -> None:
+    rows = to_frame([Passage("p0", "x", meta='{"url": "a"}'), Passage("p1", "x")], Passage).lazy()
+    options = {"filter_function": lambda document: document.metadata == {"url": "a"}}
+    assert rejected(Datatrove(filter="LambdaFilter", options=options), rows) == {
+        "p1": "datatrove: LambdaFilter"
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("no route to the host"), "LambdaFilter cannot read or fetch a file .* no route to the host"),
+        (AssertionError("no url"), "LambdaFilter cannot work with these rows and options: no url"),
+        (ValueError("language 'x'"), "these rows and options: language 'x'"),
+    ],
+)
+def test_what_datatrove_fails_with_is_an_error_of_the_stage(error: Exception, said: str) -> None:
+    def fail(document: object) -> bool:
+        raise error
+
+    with pytest.raises(RecipeError, match=said):
+        Datatrove(filter="LambdaFilter", options={"filter_function": fail})(passages("x"), 0)
+
+
 def test_without_datatrove_the_stage_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datatrove.data", None)
     monkeypatch.setitem(sys.modules, "datatrove", None)
