@@ -12,6 +12,7 @@ from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.core.records import Passage
 from gristmill.core.schema import to_frame
 from gristmill.filters import Datatrove, Dedupe, Quality, datatrove_filter
+from gristmill.filters.datatrove_blocks import DedupName
 from gristmill.filters.quality import LengthLimits
 
 TEXTS = ["a mill by a brook", "the mill of the town", "a mill by a brook", "x"]
@@ -31,6 +32,30 @@ def test_its_exact_deduplication_keeps_one_of_equal_texts() -> None:
     stage = Datatrove(dedup="exact")
     assert rejected(stage, passages(*TEXTS)) == {"p2": "datatrove: exact duplicate"}
     assert rejected(stage, out(stage, passages(*TEXTS)).lazy()) == {}
+
+
+class BySpace:
+    """A tokenizer of words between spaces, in place of spacy's."""
+
+    def word_tokenize(self, text: str) -> list[str]:
+        return text.split()
+
+
+@pytest.mark.parametrize("way", ["minhash", "bloom"])
+def test_its_ways_to_count_words_find_what_was_there_before(
+    way: DedupName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("bloom_filter", "minhash"):
+        name = f"datatrove.pipeline.dedup.{module}.load_word_tokenizer"
+        monkeypatch.setattr(name, lambda language: BySpace())
+    texts = [" ".join(f"{name}{i}" for i in range(40)) for name in "abcdef"]
+    stage = Datatrove(dedup=way)
+    assert rejected(stage, passages(*texts, texts[2])) == {"p6": f"datatrove: {way} duplicate"}
+
+
+def test_a_size_of_which_its_bloom_filter_uses_two_places_is_refused() -> None:
+    with pytest.raises(RecipeError, match="m_bytes is 1024, of which"):
+        Datatrove(dedup="bloom", options={"m_bytes": 1024})(passages("x"), 0)
 
 
 def test_what_is_random_follows_the_seed() -> None:
