@@ -49,6 +49,13 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_f
     """Whether it looks at lengths."""
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """The scores that it reads by name: those that its options ``of``, ``first`` and ``judge`` give."""
+        given = [getattr(self, option, None) for option in ("of", "first", "judge")]
+        names = [(one,) if isinstance(one, str) else tuple(one) for one in given if one is not None]
+        return tuple(name for some in names for name in some)
+
+    @property
     def lowest(self) -> float | None:
         """The least that an answer can be worth; ``None`` where that has no bound."""
         return 0.0

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     )
     from gristmill.filters.process_balance import ProcessBalance
     from gristmill.filters.quality import Quality, Redact
-    from gristmill.filters.rewards import ShapeRewards
+    from gristmill.filters.rewards import ShapeRewards, ShapeSteps
     from gristmill.filters.sort import Sort
     from gristmill.filters.split import SplitParts
     from gristmill.filters.take import Take
@@ -94,6 +94,7 @@ __all__ = [
     "SamplingBudget",
     "SavedExpr",
     "ShapeRewards",
+    "ShapeSteps",
     "Sides",
     "Sort",
     "SplitParts",
@@ -152,6 +153,7 @@ __getattr__, __dir__ = lazily(
         "Ruling": ".preferences",
         "SavedExpr": ".expressions",
         "ShapeRewards": ".rewards",
+        "ShapeSteps": ".rewards",
         "Sides": ".join",
         "Sort": ".sort",
         "SplitParts": ".split",

@@ -28,7 +28,8 @@ DedupName = Literal["exact", "minhash", "sentence", "bloom"]
 class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Reject what a filter of datatrove drops, or one of its ways to find duplicates.
 
-    Rows stay as they are: a filter that also changes texts, as C4's does, only decides here. Needs
+    Rows stay as they are: a filter that also changes texts, as C4's does, only decides here. It sees the
+    row's ``meta`` as the document's metadata. Needs
     ``pip install datatrove``, and for filters that count words what datatrove asks for besides (spacy).
     """
 
@@ -57,11 +58,15 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
         import polars as pl
 
         text = compared(frame.collect_schema(), self.text, "datatrove")
-        rows = frame.select(text=text).collect().with_row_index("at").drop_nulls()
+        meta = pl.col("meta") if frame.collect_schema().get("meta") == pl.String else pl.lit("{}")
+        rows = frame.select(text=text, meta=meta).collect().with_row_index("at").drop_nulls("text")
         with _quiet():
             from datatrove.data import Document
 
-            documents = [Document(text=said, id=str(at)) for at, said in rows.iter_rows()]
+            documents = [
+                Document(text=said, id=str(at), metadata=json.loads(meta or "{}"))
+                for at, said, meta in rows.iter_rows()
+            ]
             dropped = self._dropped(documents, seed)
         name = self.filter or f"{self.dedup} duplicate"
         height = frame.select(pl.len()).collect().item()
@@ -104,6 +109,8 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return block(**options)
         except ImportError as error:
             raise self._missing(error) from error
+        except OSError as error:
+            raise self._not_reached(error) from error
         except (TypeError, ValueError, AssertionError) as error:
             raise RecipeError(
                 f"datatrove: {getattr(block, '__name__', block)} refuses its options: {error}.",
@@ -115,6 +122,21 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
             return work()
         except ImportError as error:
             raise self._missing(error) from error
+        except OSError as error:
+            raise self._not_reached(error) from error
+        except (ValueError, AssertionError) as error:
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise RecipeError(
+                f"datatrove: {self.filter or self.dedup} cannot work with these rows and options: {said}.",
+                remedy="A language has three letters, such as eng; URLFilter reads 'url' in a row's meta.",
+            ) from error
+
+    def _not_reached(self, error: OSError) -> RecipeError:
+        return RecipeError(
+            f"datatrove: {self.filter or self.dedup} cannot read or fetch a file that it needs: {error}.",
+            remedy="Word lists and models are fetched once and kept in the cache of huggingface_hub: run it "
+            "where there is a network, or give the path of a file where an address is asked for.",
+        )
 
     def _missing(self, error: ImportError) -> RecipeError:
         said = " ".join(str(error).split())
@@ -137,6 +159,13 @@ class Datatrove(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def _through(block: Any, documents: Iterator[Any] | None, rank: int, ranks: int) -> list[Any]:
     """What a block puts out."""
     return list(block.run(documents, rank, ranks) or ())
+
+
+def _hashes(precision: int) -> Any:
+    """SHA-1: datatrove's own choice, xxhash, is given texts, which xxhash 4 refuses."""
+    from datatrove.utils.hashing import HashConfig
+
+    return HashConfig(precision=precision, hash_fc="sha1")
 
 
 Block = tuple[Any, bool, int]
@@ -171,7 +200,7 @@ def _minhash(stage: Datatrove, folder: str, seed: int) -> list[Block]:
         MinhashDedupSignature,
     )
 
-    config = stage.config("minhash", MinhashConfig, seed)
+    config = stage.config("minhash", MinhashConfig, seed, hash_config=_hashes(64))
     signatures, buckets, removed = (f"{folder}/{name}" for name in ("signatures", "buckets", "removed"))
     return [
         (MinhashDedupSignature(signatures, config, **stage.language), True, 1),
@@ -189,7 +218,7 @@ def _sentence(stage: Datatrove, folder: str, seed: int) -> list[Block]:
         SentenceFindDedups,
     )
 
-    config = stage.config("sentence", SentDedupConfig, seed)
+    config = stage.config("sentence", SentDedupConfig, seed, hash_config=_hashes(64))
     signatures, found = f"{folder}/signatures", f"{folder}/found"
     return [
         (SentenceDedupSignature(signatures, config=config, **stage.language), True, 1),
@@ -202,7 +231,15 @@ def _bloom(stage: Datatrove, folder: str, seed: int) -> list[Block]:
     from datatrove.pipeline.dedup import SingleBloomFilter
     from datatrove.pipeline.dedup.bloom_filter import BloomFilterConfig
 
-    config = stage.config("bloom", BloomFilterConfig, seed, m_bytes=1 << 24, expected_elements=1 << 22)
+    # It takes places by "hash & m_bytes": of a power of two only two places would ever be used, and all texts
+    # be duplicates. Its own choice of k is eight times too large, since it multiplies by 8 twice.
+    size = (1 << 24) - 1
+    config = stage.config("bloom", BloomFilterConfig, seed, m_bytes=size, k=7, hash_config=_hashes(32))
+    if config.m_bytes & (config.m_bytes + 1):
+        raise RecipeError(
+            f"datatrove: m_bytes is {config.m_bytes}, of which its Bloom filter would use a few places only.",
+            remedy="Give a power of two less one, such as 16777215 or 134217727.",
+        )
     return [(SingleBloomFilter(folder, config, **stage.language), True, 1)]
 
 

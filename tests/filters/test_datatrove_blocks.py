@@ -12,6 +12,7 @@ from gristmill.core.errors import MissingExtraError, RecipeError
 from gristmill.core.records import Passage
 from gristmill.core.schema import to_frame
 from gristmill.filters import Datatrove, Dedupe, Quality, datatrove_filter
+from gristmill.filters.datatrove_blocks import DedupName
 from gristmill.filters.quality import LengthLimits
 
 TEXTS = ["a mill by a brook", "the mill of the town", "a mill by a brook", "x"]
@@ -31,6 +32,30 @@ def test_its_exact_deduplication_keeps_one_of_equal_texts() -> None:
     stage = Datatrove(dedup="exact")
     assert rejected(stage, passages(*TEXTS)) == {"p2": "datatrove: exact duplicate"}
     assert rejected(stage, out(stage, passages(*TEXTS)).lazy()) == {}
+
+
+class BySpace:
+    """A tokenizer of words between spaces, in place of spacy's."""
+
+    def word_tokenize(self, text: str) -> list[str]:
+        return text.split()
+
+
+@pytest.mark.parametrize("way", ["minhash", "bloom"])
+def test_its_ways_to_count_words_find_what_was_there_before(
+    way: DedupName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("bloom_filter", "minhash"):
+        name = f"datatrove.pipeline.dedup.{module}.load_word_tokenizer"
+        monkeypatch.setattr(name, lambda language: BySpace())
+    texts = [" ".join(f"{name}{i}" for i in range(40)) for name in "abcdef"]
+    stage = Datatrove(dedup=way)
+    assert rejected(stage, passages(*texts, texts[2])) == {"p6": f"datatrove: {way} duplicate"}
+
+
+def test_a_size_of_which_its_bloom_filter_uses_two_places_is_refused() -> None:
+    with pytest.raises(RecipeError, match="m_bytes is 1024, of which"):
+        Datatrove(dedup="bloom", options={"m_bytes": 1024})(passages("x"), 0)
 
 
 def test_what_is_random_follows_the_seed() -> None:
@@ -57,6 +82,30 @@ def test_rows_without_text_are_kept() -> None:
 def test_what_cannot_be_run_is_refused_on_an_empty_table(options: dict[str, object], said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         Datatrove(**options)(passages(), 0)  # type: ignore[arg-type]
+
+
+def test_a_filter_sees_what_a_row_s_meta_says() -> None:
+    rows = to_frame([Passage("p0", "x", meta='{"url": "a"}'), Passage("p1", "x")], Passage).lazy()
+    options = {"filter_function": lambda document: document.metadata == {"url": "a"}}
+    assert rejected(Datatrove(filter="LambdaFilter", options=options), rows) == {
+        "p1": "datatrove: LambdaFilter"
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("no route to the host"), "LambdaFilter cannot read or fetch a file .* no route to the host"),
+        (AssertionError("no url"), "LambdaFilter cannot work with these rows and options: no url"),
+        (ValueError("language 'x'"), "these rows and options: language 'x'"),
+    ],
+)
+def test_what_datatrove_fails_with_is_an_error_of_the_stage(error: Exception, said: str) -> None:
+    def fail(document: object) -> bool:
+        raise error
+
+    with pytest.raises(RecipeError, match=said):
+        Datatrove(filter="LambdaFilter", options={"filter_function": fail})(passages("x"), 0)
 
 
 def test_without_datatrove_the_stage_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ class BestOf(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = Sampled
 
     score: Annotated[str, Meta(min_length=1)]
-    """The name of the score. A sample without it is rejected."""
+    """The name of the score; ``verdict`` is a sample's own. A sample without it is rejected."""
     draws: Annotated[int, Meta(ge=1)] | None = 4
     """How many samples of a problem are compared, the first ones; ``null`` compares all."""
     by: str = PROBLEM

@@ -24,15 +24,25 @@ OWN = "verdict"
 
 def outcome_of(verdict: str) -> pl.Expr:
     """The outcome of a sample's own verdict, or of the one in the score of that name."""
-    import polars as pl
 
-    own = pl.col("verdict") if verdict == OWN else _named(verdict, "verdict")
-    return own.struct.field("outcome")
+    return _verdict(verdict).struct.field("outcome")
 
 
 def value_of(score: str) -> pl.Expr:
-    """The value of the score of that name; null where there is none."""
-    return _named(score, "value")
+    """The value of the score of that name; of a verdict, such as a sample's own, its score, or else 1 and 0.
+    Null where there is none, or it is not decided."""
+    import polars as pl
+
+    outcome = outcome_of(score)
+    right = pl.when(outcome.is_in(["correct", "incorrect"])).then((outcome == "correct").cast(pl.Float64))
+    judged = pl.when(right.is_not_null()).then(pl.coalesce(_verdict(score).struct.field("score"), right))
+    return judged if score == OWN else pl.coalesce(_named(score, "value"), judged)
+
+
+def _verdict(name: str) -> pl.Expr:
+    import polars as pl
+
+    return pl.col("verdict") if name == OWN else _named(name, "verdict")
 
 
 def _named(score: str, field: str) -> pl.Expr:

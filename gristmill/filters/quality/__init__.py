@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gristmill.filters.quality.pairing import Unbalanced
     from gristmill.filters.quality.personal import PersonalData, personal_data
     from gristmill.filters.quality.phrases import Boilerplate, Listed, RefusalCheck
+    from gristmill.filters.quality.presidio import Presidio
     from gristmill.filters.quality.redact import Redact
     from gristmill.filters.quality.repetition import Repetition
     from gristmill.filters.quality.stage import Quality
@@ -25,6 +26,7 @@ __all__ = [
     "LengthLimits",
     "Listed",
     "PersonalData",
+    "Presidio",
     "Quality",
     "Redact",
     "RefusalCheck",
@@ -46,6 +48,7 @@ __getattr__, __dir__ = lazily(
         "LengthLimits": ".endings",
         "Listed": ".phrases",
         "PersonalData": ".personal",
+        "Presidio": ".presidio",
         "Quality": ".stage",
         "Redact": ".redact",
         "RefusalCheck": ".phrases",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from msgspec import Struct
 
@@ -22,9 +22,9 @@ class RowFacts(NamedTuple):
 class TextCheck(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One check of ``quality``: of a text whether it is at fault, and what shows that."""
 
-    suspect: ClassVar[str | None] = None
+    suspect: ClassVar[Any] = None
     """A regular expression (of Rust's ``regex``) that every text at fault matches; others are not looked at.
-    ``None``: all texts are."""
+    ``None``: all texts are. A property where options decide it."""
 
     @abstractmethod
     def find(self, text: str, told: RowFacts, /) -> str | None:

@@ -11,15 +11,16 @@ from msgspec import field
 
 from gristmill.core.secrets import KEY_FORMS
 from gristmill.filters.quality.base import RowFacts, TextCheck
+from gristmill.filters.quality.presidio import Presidio
 
 PersonalKind = Literal["email", "phone", "iban", "card", "ssn", "ip", "key"]
 KINDS: tuple[PersonalKind, ...] = get_args(PersonalKind)
 
 
 class PersonalFinding(NamedTuple):
-    """A place ``start:end`` of a text, and what kind of thing it holds."""
+    """A place ``start:end`` of a text, and what kind of thing it holds: one of ``KINDS``, or Presidio's."""
 
-    kind: PersonalKind
+    kind: str
     start: int
     end: int
 
@@ -95,9 +96,11 @@ _FORMS: dict[PersonalKind, tuple[re.Pattern[str], Callable[[str], bool]]] = {
 }
 
 
-def personal_data(text: str, kinds: tuple[PersonalKind, ...] = KINDS) -> Iterator[PersonalFinding]:
-    """What of these kinds is in the text, in the order of the text; nothing twice."""
-    found: list[PersonalFinding] = []
+def personal_data(
+    text: str, kinds: tuple[PersonalKind, ...] = KINDS, presidio: Presidio | None = None
+) -> Iterator[PersonalFinding]:
+    """What of these kinds, and of Presidio's, is in the text, in the order of the text; nothing twice."""
+    found = [] if presidio is None else [PersonalFinding(*one) for one in presidio(text)]
     for kind, (form, holds) in _FORMS.items():
         if kind not in kinds:
             continue
@@ -106,16 +109,21 @@ def personal_data(text: str, kinds: tuple[PersonalKind, ...] = KINDS) -> Iterato
             if holds(match[group]):
                 found.append(PersonalFinding(kind, *match.span(group)))
     until = 0
-    for one in sorted(found, key=lambda f: (f.start, -f.end)):
+    for one in sorted(found, key=lambda f: (f.start, -f.end, f.kind not in KINDS, f.kind)):
         if one.start >= until:
             yield one
             until = one.end
 
 
-SUSPECT = (
+_SUSPECT = (
     r"\w@\w|\d[ ().-]?\d{2,}[ ().-]?\d{2,}|\d\.\d{1,3}\.\d|[A-Z]{2}\d\d|[0-9a-fA-F]:[0-9a-fA-F:]"
     r"|PRIVATE KEY|sk[-_]|gsk_|hf_|gh[opsu]_|github_pat_|AIza|xai-|pplx-|nvapi-|r8_|glpat-|AKIA|xox|eyJ"
 )
+
+
+def suspects(presidio: Presidio | None) -> str | None:
+    """A regular expression that every text with personal data matches; ``None`` where Presidio looks too."""
+    return _SUSPECT if presidio is None else None
 
 
 class PersonalData(TextCheck, frozen=True, kw_only=True):
@@ -126,14 +134,19 @@ class PersonalData(TextCheck, frozen=True, kw_only=True):
     use the stage ``redact``.
     """
 
-    suspect = SUSPECT
-
     kinds: list[PersonalKind] = field(default_factory=lambda: list(KINDS))
     """What is looked for."""
+    presidio: Presidio | None = None
+    """Further kinds, by the recognisers of ``presidio-analyzer``; ``{}`` for those without a model."""
+
+    @property
+    def suspect(self) -> str | None:
+        """What every text with personal data has."""
+        return suspects(self.presidio)
 
     def find(self, text: str, told: RowFacts) -> str | None:
         """The kinds, each with the first two characters of the first one."""
         first: dict[str, str] = {}
-        for kind, start, _ in personal_data(text, tuple(self.kinds)):
+        for kind, start, _ in personal_data(text, tuple(self.kinds), self.presidio):
             first.setdefault(kind, f"{kind} ({text[start : start + 2]!r}...)")
         return ", ".join(first.values()) or None

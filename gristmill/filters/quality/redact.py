@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from msgspec import field
 
 from gristmill.core.stages import Relation
-from gristmill.filters.quality.personal import KINDS, SUSPECT, PersonalKind, personal_data
+from gristmill.filters.quality.personal import KINDS, PersonalKind, personal_data, suspects
+from gristmill.filters.quality.presidio import Presidio
 from gristmill.filters.tables import key_column
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Redact(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The columns; by default all that hold text, or lists of messages or turns."""
     kinds: list[PersonalKind] = field(default_factory=lambda: list(KINDS))
     """What is taken out."""
+    presidio: Presidio | None = None
+    """Further kinds, by the recognisers of ``presidio-analyzer``; ``{}`` for those without a model."""
 
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The same rows with other texts. ``RecipeError`` for a column that is not there."""
@@ -57,13 +60,15 @@ class Redact(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         def clean(text: str) -> str:
             made, until = [], 0
-            for kind, start, end in personal_data(text, kinds):
+            for kind, start, end in personal_data(text, kinds, self.presidio):
                 made += [text[until:start], f"[{kind.upper()}]"]
                 until = end
             return "".join([*made, text[until:]])
 
-        suspects = pl.when(texts.str.contains(SUSPECT)).then(texts)
-        return suspects.map_elements(clean, return_dtype=pl.String).fill_null(texts)
+        if (form := suspects(self.presidio)) is None:
+            return texts.map_elements(clean, return_dtype=pl.String)
+        looked = pl.when(texts.str.contains(form)).then(texts)
+        return looked.map_elements(clean, return_dtype=pl.String).fill_null(texts)
 
     def rows_max(self, rows: Sequence[int]) -> int:
         """As many as come in."""

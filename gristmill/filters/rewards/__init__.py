@@ -53,15 +53,19 @@ if TYPE_CHECKING:
         rank_weights,
     )
     from gristmill.filters.rewards.stage import ShapeRewards
+    from gristmill.filters.rewards.step_shapes import ClipSteps, DeltaSteps, GatedSteps, ShapeSteps
 
 __all__ = [
+    "ClipSteps",
     "Component",
     "Composite",
     "Conciseness",
     "Copo",
+    "DeltaSteps",
     "DifficultyScaled",
     "Drpo",
     "ExplorationReward",
+    "GatedSteps",
     "GrpoLambda",
     "Hypervolume",
     "KimiLength",
@@ -75,6 +79,7 @@ __all__ = [
     "PolicyFiltration",
     "Scored",
     "ShapeRewards",
+    "ShapeSteps",
     "TwoTurn",
     "answer_entropy",
     "centred",
@@ -101,13 +106,16 @@ __all__ = [
 __getattr__, __dir__ = lazily(
     __name__,
     {
+        "ClipSteps": ".step_shapes",
         "Component": ".scored",
         "Composite": ".scored",
         "Conciseness": ".length",
         "Copo": ".outcomes",
+        "DeltaSteps": ".step_shapes",
         "DifficultyScaled": ".outcomes",
         "Drpo": ".length",
         "ExplorationReward": ".length",
+        "GatedSteps": ".step_shapes",
         "GrpoLambda": ".length",
         "Hypervolume": ".objectives",
         "KimiLength": ".length",
@@ -121,6 +129,7 @@ __getattr__, __dir__ = lazily(
         "PolicyFiltration": ".scored",
         "Scored": ".scored",
         "ShapeRewards": ".stage",
+        "ShapeSteps": ".step_shapes",
         "TwoTurn": ".outcomes",
         "answer_entropy": ".outcomes",
         "centred": ".scored",

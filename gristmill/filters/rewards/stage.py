@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta, Struct
 
+from gristmill.core.errors import RecipeError
 from gristmill.core.records import Sampled
+from gristmill.core.registry import suggest
 from gristmill.core.shaping import VERDICT, Attempt
 from gristmill.core.stages import Relation
 from gristmill.filters.rewards.length import (
@@ -85,6 +87,7 @@ class ShapeRewards(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         places: dict[Any, list[int]] = {}
         for at, value in enumerate(rows[key].to_list()):
             places.setdefault(value, []).append(at)
+        self._check(rows)
         answers = list(self._answers(rows))
         groups = [[answers[at] for at in group] for group in places.values()]
         order = [at for group in places.values() for at in group]
@@ -96,6 +99,17 @@ class ShapeRewards(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 made[at] = None if reward is None else float(reward)
             columns[name] = pl.Series(made, dtype=pl.Float64)
         return with_values(frame, columns)
+
+    def _check(self, rows: pl.DataFrame) -> None:
+        """Refuses the name of a score that no sample has: it would give no reward at all."""
+        there = {score["name"] for scores in rows["scores"].to_list() for score in scores} | {VERDICT}
+        for reward, shape in self.scores.items():
+            for name in shape.named if rows.height else ():
+                if name not in there:
+                    raise RecipeError(
+                        f"shape_rewards: {reward} reads the score {name!r}, which none of the samples has.",
+                        remedy=suggest(name, there),
+                    )
 
     def _answers(self, rows: pl.DataFrame) -> Iterator[Attempt]:
         for row in rows.iter_rows(named=True):

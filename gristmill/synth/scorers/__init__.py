@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gristmill.synth.scorers.likelihood import DensityRatio, Implicit, Likelihood
     from gristmill.synth.scorers.loading import load_scorer
     from gristmill.synth.scorers.preferences import InternalJudge, Logits
+    from gristmill.synth.scorers.process_rows import ProcessRewards
     from gristmill.synth.scorers.relevance import Relevance
     from gristmill.synth.scorers.reward import ProcessReward, RewardModel
     from gristmill.synth.scorers.stages import ScorePairs, ScoreSamples
@@ -40,6 +41,7 @@ __all__ = [
     "Logits",
     "PairScorer",
     "ProcessReward",
+    "ProcessRewards",
     "Relevance",
     "RewardModel",
     "ScorePairs",
@@ -70,6 +72,7 @@ __getattr__, __dir__ = lazily(
         "Logits": ".preferences",
         "PairScorer": ".base",
         "ProcessReward": ".reward",
+        "ProcessRewards": ".process_rows",
         "Relevance": ".relevance",
         "RewardModel": ".reward",
         "ScorePairs": ".stages",

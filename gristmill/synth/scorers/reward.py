@@ -110,8 +110,15 @@ class ProcessReward(RewardScorer, frozen=True, kw_only=True, forbid_unknown_fiel
     sigmoid of one)."""
 
     async def __call__(self, answer: Answered, context: Context, score: str) -> Sequence[Score]:
-        """The score. ``RowRejected`` where there are not as many rows as steps, or values out of range."""
-        steps = [step.strip() for step in self.split(answer.completion)]
+        """The score. ``RowRejected`` where the steps have no values."""
+        _, values = await self.values(answer, context)
+        return [Score(score, aggregate(values, self.rule))]
+
+    async def values(self, answer: Answered, context: Context) -> tuple[list[str], list[float]]:
+        """The steps, byte for byte, and the value of each. ``RowRejected`` where there are not as many rows
+        as steps, or values out of range."""
+        cut = self.split(answer.completion)
+        steps = [step.strip() for step in cut]
         if not steps:
             raise RowRejected("no steps", "the completion is empty")
         if any(self.tag in step for step in steps):
@@ -123,7 +130,7 @@ class ProcessReward(RewardScorer, frozen=True, kw_only=True, forbid_unknown_fiel
         values = [self._value(row) for row in rows]
         if not all(0 <= v <= 1 for v in values):
             raise RowRejected("a value out of range", f"{values[:5]}; set read to logits, or check the model")
-        return [Score(score, aggregate(values, self.rule))]
+        return cut, values
 
     def _value(self, row: Sequence[float]) -> float:
         if self.read == "probabilities":

@@ -31,6 +31,8 @@ Tolerance = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 class Math(Struct, frozen=True, forbid_unknown_fields=True):
     r"""Judge the final answer of a completion against a reference, plain text or LaTeX, boxed or not.
 
+    A reference that is a whole solution counts by its last box, or by what follows ``####`` as in GSM8K.
+
     Exact answers are compared exactly. If either side is a decimal fraction or in scientific notation,
     numbers may differ by ``tolerance_relative`` of the larger or by ``tolerance_absolute``.
 
@@ -160,7 +162,8 @@ def _judged(options: Math, answer: str, reference: str, how: str) -> Verdict:
 
 def _theirs(options: Math, reference: str) -> Reading | str:
     """The reference as it is read, or why nothing can be judged by it."""
-    gold = extract(reference) if "boxed" in reference or "fbox" in reference else None
+    marked = any(mark in reference for mark in ("boxed", "fbox", "####"))
+    gold = extract(reference) if marked else None
     wanted = gold.text if gold else reference.strip()
     try:
         theirs = decide.reading(wanted, options.limits, options.readings)

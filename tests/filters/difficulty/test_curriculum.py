@@ -138,6 +138,16 @@ def test_the_best_of_a_few_by_an_external_reward() -> None:
     assert out(BestOf(score="rm", draws=None), rows)["id"].to_list() == ["a/4", "b/0"]
 
 
+def test_the_best_can_be_by_a_verdict_which_is_a_number_only_if_it_is_decided() -> None:
+    rows = samples(
+        sample("a", 0, verdict=None), sample("a", 1, verdict=WRONG), sample("a", 2, verdict=RIGHT),
+        sample("b", 0, verdict=WRONG, scores=(Score("judge", None, RIGHT),)), sample("b", 1, verdict=RIGHT),
+    )  # fmt: skip
+    assert out(BestOf(score="verdict"), rows)["id"].to_list() == ["a/2", "b/1"]
+    assert rejected(BestOf(score="verdict"), rows)["a/0"] == "best_of: no score 'verdict'"
+    assert out(BestOf(score="judge"), rows)["id"].to_list() == ["b/0"]
+
+
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.none() | st.integers(-2, 2)), max_size=10))
 def test_one_of_each_problem_that_has_a_score(rows: list[tuple[str, int | None]]) -> None:

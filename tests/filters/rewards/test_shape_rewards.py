@@ -44,6 +44,12 @@ def test_rewards_become_scores_beside_and_in_place_of_others() -> None:
     assert score_of(made[3], "short") is None  # undecided: no reward at all
 
 
+def test_the_name_of_a_score_that_no_sample_has_is_an_error() -> None:
+    with pytest.raises(RecipeError, match=r"par reads the score 'rn', which none of .* Known: rm"):
+        out(ShapeRewards(scores={"par": Par(of="rn")}), ROWS)
+    assert out(ShapeRewards(scores={"par": Par(of="rn")}), ROWS.head(0)).height == 0
+
+
 def test_a_recipe_names_kinds_and_columns_that_come_along_stay() -> None:
     stage = msgspec.convert(
         {"scores": {"k": {"kind": "kimi"}, "n": {"kind": "noisy", "rate": 0}}, "length": "characters"},

@@ -93,3 +93,19 @@ def test_values_that_are_not_the_steps_own_are_no_score(
     with pytest.raises(RowRejected) as raised:
         values(ProcessReward(split=Split(by="line")), model(*rows), completion=completion)
     assert raised.value.reason == reason
+
+
+def test_a_process_reward_model_s_values_become_a_process_row() -> None:
+    from gristmill.synth.scorers import ProcessRewards
+
+    stage = ProcessRewards(scorer=ProcessReward(split=Split(by="line")))
+    engine = model([0.1, 0.9], [0.7, 0.3], [0.4, 0.6])
+    [row] = asyncio.run(stage(sampled(completion=STEPS), context(engine)))
+    assert "".join(row.steps) == STEPS
+    assert (row.values, row.kind, row.solved) == ((0.9, 0.3, 0.6), "reward", True)
+    assert (stage.needs, ProcessRewards(scorer=ProcessReward(engine="prm")).uses) == (
+        {Ability.REWARD},
+        {"prm": {Ability.REWARD}},
+    )
+    with pytest.raises(RowRejected, match="3 steps, but 2 values came"):
+        asyncio.run(stage(sampled(completion=STEPS), context(model([0.1], [0.2]))))

@@ -217,6 +217,12 @@ STYLES = {
 }
 
 
+def test_a_reference_that_is_a_solution_of_gsm8k_counts_by_its_answer() -> None:
+    reference = "She has 16 - 3 = <<16-3=13>>13 eggs.\n13 x 1,000 = 13,000\n#### 13,000"
+    assert verify(r"\boxed{13000}", reference).correct
+    assert verify(r"\boxed{16}", reference).outcome is Outcome.INCORRECT
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("name", ["aime24", "amc23", "gsm8k", "math500", "minerva_math", "olympiadbench"])
