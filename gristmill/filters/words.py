@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -74,12 +74,16 @@ def words(texts: pl.Series, pattern: str) -> Iterator[tuple[pl.Series, WordColum
         )
 
 
-def hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+def digest(text: str) -> bytes:
+    """Eight bytes that stand for a text, the same on every machine."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def hashes(texts: Iterable[str]) -> NDArray[np.uint64]:
     """A 64-bit hash of each text, the same on every machine."""
     import numpy as np
 
-    digests = (hashlib.blake2b(t.encode("utf-8", "surrogatepass"), digest_size=8).digest() for t in texts)
-    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+    return np.frombuffer(b"".join(map(digest, texts)), dtype="<u8").astype(np.uint64)
 
 
 def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
