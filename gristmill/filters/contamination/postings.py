@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gristmill.filters.words import spread
+from gristmill.filters.words import ascending, spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +56,9 @@ class KnownFeatures:
         """Known features by their places, in texts."""
         import numpy as np
 
-        keyed = np.sort(text * len(self.values) + at)
-        if len(keyed):
-            keyed = keyed[np.concatenate([[True], keyed[1:] != keyed[:-1]])]
-        return SeenFeatures(*np.divmod(keyed, len(self.values)), texts)
+        keyed = ascending(text * len(self.values) + at)
+        own, at = np.divmod(keyed, len(self.values))
+        return SeenFeatures(own, at, texts)
 
     def table(self, seen: SeenFeatures) -> Any:
         """Of each text, for each known feature, whether it has it: an array of texts by features."""

@@ -43,6 +43,7 @@ class Decontaminate(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     marks_only: ClassVar[bool] = True
+    row_by_row: ClassVar[bool] = True
 
     references: Annotated[list[str], Meta(min_length=1)]
     """Names of shipped sets (``gsm8k``, ``math500``), files (``.jsonl``, ``.json``, ``.csv``,
