@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
+from gristmill.core.stages import Filter
 from gristmill.filters.duplicates.features import FeatureSets, feature_sets
 from gristmill.filters.duplicates.minhash import PairSearch, SimilarPairs
 from gristmill.filters.duplicates.semantic import same_meaning
 from gristmill.filters.expressions import evaluate
-from gristmill.filters.tables import CONVERSATION, compared, key_column
+from gristmill.filters.tables import CONVERSATION, compared, key_column, marked
 from gristmill.filters.words import lowered, mixed, pieces
 
 if TYPE_CHECKING:
@@ -89,16 +89,8 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
         twins = self._twins(rows)
         named = pl.Series([twin.place for twin in twins.values()], dtype=rows["place"].dtype).unique()
         ids = dict(rows.filter(pl.col("place").is_in(named.implode())).select("place", "id").rows())
-        lost = sorted(twins)
-        said = {
-            REJECTED_REASON: [f"dedupe: {twins[place].reason}" for place in lost],
-            REJECTED_DETAIL: [_told(twins[place], twins, ids) for place in lost],
-        }
-        marked = [
-            pl.Series(name, [None], pl.String).new_from_index(0, rows.height).scatter(lost, texts)
-            for name, texts in said.items()
-        ]
-        return pl.concat([frame, pl.LazyFrame(marked)], how="horizontal")
+        said = {place: (f"dedupe: {twin.reason}", _told(twin, twins, ids)) for place, twin in twins.items()}
+        return marked(frame, rows.height, said)
 
     def _rows(self, frame: pl.LazyFrame) -> pl.DataFrame:
         """The place, id, text and key of each row, the best first."""
