@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.stages import REJECTED_REASON
+from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON
 
 if TYPE_CHECKING:
     import polars as pl
@@ -93,6 +93,18 @@ def with_unique_ids(frame: pl.LazyFrame) -> pl.LazyFrame:
         return ids if ids.is_unique().all() else pl.Series(ids.name, unique_ids(ids.to_list()), pl.String)
 
     return frame.with_columns(pl.col("id").map_batches(rename, return_dtype=pl.String))
+
+
+def marked(frame: pl.LazyFrame, height: int, said: Mapping[int, tuple[str, str]]) -> pl.LazyFrame:
+    """The frame, which has ``height`` rows, with the reason and detail of each row to reject by its place."""
+    import polars as pl
+
+    lost = sorted(said)
+    columns = []
+    for part, name in enumerate((REJECTED_REASON, REJECTED_DETAIL)):
+        none = pl.Series(name, [None], dtype=pl.String).new_from_index(0, height)
+        columns.append(none.scatter(lost, [said[place][part] for place in lost]))
+    return pl.concat([frame, pl.LazyFrame(columns)], how="horizontal")
 
 
 def with_rejected(kept: pl.LazyFrame, rejected: pl.LazyFrame) -> pl.LazyFrame:

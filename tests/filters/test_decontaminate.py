@@ -20,8 +20,9 @@ from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON
 from gristmill.filters import Decontaminate
 from gristmill.filters.contamination import ItemSearch, load, save_hashed
 from gristmill.filters.contamination.candidates import windows
+from gristmill.filters.contamination.matching import text_of, way
 from gristmill.filters.contamination.reference import answer_hash
-from gristmill.filters.contamination.tokens import plain, stem
+from gristmill.filters.contamination.tokens import pieces, plain, stem
 
 BAKER = (
     "A baker fills 48 trays with rye rolls, sells 31 of them to the harbour canteen and drops 5 on the "
@@ -272,6 +273,31 @@ def test_every_word_is_in_a_window_with_those_around_it() -> None:
     inside = [sorted((at[window == w] % 400).tolist()) for w in range(6)]
     assert inside[0] == [] and inside[1] == list(range(5))
     assert [(i[0] - 5, i[-1] - 5) for i in inside[2:]] == [(0, 159), (80, 239), (160, 319), (240, 394)]
+
+
+def test_a_table_in_pieces_is_judged_as_the_whole_is(reference: str) -> None:
+    texts = [BAKER, *OTHERS, REWORDED, KITES]
+    stage, frame = Decontaminate(references=[reference]), asked(*texts)
+    assert stage.row_by_row
+    pieces = [stage(frame.slice(at, 3), 0).collect() for at in range(0, len(texts), 3)]
+    assert pl.concat(pieces).equals(stage(frame, 0).collect())
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_what_is_ruled_out_early_would_not_have_been_found(reference: str, answered: bool) -> None:
+    search = ItemSearch(load([reference]))
+    far = " and then nobody said a word about the lighthouse" * 40
+    texts = [text + more for text in (BAKER, KITES, REWORDED, *OTHERS) for more in ("", far)]
+    answers = ["12" if answered else None] * len(texts)
+    found = search.find(pl.Series(texts), answers)
+    (piece,) = pieces(pl.Series(texts))
+    said = [text_of(piece, at, answers[at]) for at in range(len(texts))]
+    compared = [
+        any(way(search.index.evidence(text, item), item, text) for item in search.index.items)
+        for text in said
+    ]
+    assert [one is not None for one in found] == compared
+    assert 4 <= sum(compared) < len(texts)
 
 
 TEXTS = st.lists(

@@ -106,10 +106,23 @@ def test_what_is_found_is_what_comparing_every_pair_finds() -> None:
 def test_the_result_does_not_depend_on_the_size_of_the_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"What is the capital of {p} and of {q}?" for p in PLACES for q in PLACES]
     whole = near_duplicates(texts, 0.6)
-    monkeypatch.setattr(words, "CHUNK", 7)
     monkeypatch.setattr(minhash, "_CHUNK", 7)
-    assert near_duplicates(texts, 0.6) == whole
+    for limit, value in (("CHUNK", 7), ("BYTES", 900)):
+        monkeypatch.setattr(words, limit, value)
+        assert near_duplicates(texts, 0.6) == whole
+    monkeypatch.setattr(words, "BYTES", 1)
+    assert [len(piece) for piece in words.pieces(words.series(texts[:3]))] == [1, 1, 1]
     assert len(set(whole)) < len(whole)
+
+
+def test_a_search_among_fewer_texts_finds_what_a_new_one_does() -> None:
+    features = feature_sets([f"What is the capital of {p} and of {q}?" for p in PLACES for q in PLACES])
+    search = minhash.PairSearch(features, 0.6)
+    for step in (1, 2, 3, 7):  # weights change with every step
+        left = np.arange(0, len(features), step)
+        found, new = search.among(left), similar_pairs(features.taken(left), 0.6)
+        assert [part.tolist() for part in found] == [part.tolist() for part in new]
+    assert len(search.among(np.arange(0)).first) == 0
 
 
 @settings(max_examples=20, deadline=None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
 from math import log2
 from typing import Any, NamedTuple
 
 from gristmill.filters.contamination.matching import GRAMS, Index
+from gristmill.filters.contamination.postings import KnownFeatures, Postings
 from gristmill.filters.contamination.tokens import TokenPiece
-from gristmill.filters.words import spread
 
 WORDS = 0.3
 """The least share of an item's rare words and numbers, by weight, that a window of a text must have. Of the
@@ -19,56 +21,11 @@ HALF = 80
 MOST = 3
 """A text is compared closely with so many items at most, those with the largest shares."""
 _CELLS = 1 << 19
-"""Texts times items that are counted at a time: so many numbers stay near the processor."""
-_SPARSE = 16
-"""Where so many times fewer cells are met than there are, they are sorted, not counted in a table."""
+"""Windows times items that are counted at a time: so many numbers stay near the processor."""
 _COMMON = 0.1
 """A word that more than this share of the items have finds nothing."""
-
-
-class Postings:
-    """Of each feature the items that have it, with its weight as a share of the item's features."""
-
-    def __init__(self, sets: list[frozenset[int]], weights: dict[int, float]) -> None:
-        import numpy as np
-
-        pairs = [(value, at) for at, one in enumerate(sets) for value in one if weights.get(value, 0) > 0]
-        value = np.array([value for value, _ in pairs], np.uint32)
-        item = np.array([at for _, at in pairs], np.int64)
-        weight = np.array([weights[value] for value, _ in pairs])
-        order = np.lexsort((item, value))
-        total = np.bincount(item, weight, minlength=len(sets))
-        self.values, counts = np.unique(value, return_counts=True)
-        self.starts = np.concatenate([[0], np.cumsum(counts)])
-        self.item = item[order]
-        self.share = weight[order] / total[self.item] if len(item) else weight
-        self.total = total
-        self.items = len(sets)
-
-    def shared(self, text: Any, value: Any, texts: int, least: Any) -> tuple[Any, Any, Any]:
-        """The texts and items of which a text's distinct features are at least ``least`` of the item's, and
-        that share, in the order of texts and items. ``least`` is a number or one for each item."""
-        import numpy as np
-
-        if not len(self.values):
-            return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
-        at = np.minimum(np.searchsorted(self.values, value), len(self.values) - 1)
-        known = self.values[at] == value
-        # Each feature once for each text.
-        text, at = np.divmod(np.unique(text[known] * len(self.values) + at[known]), len(self.values))
-        counts = self.starts[at + 1] - self.starts[at]
-        place = spread(self.starts[at], counts)
-        cell, share = np.repeat(text, counts) * self.items + self.item[place], self.share[place]
-        if len(cell) * _SPARSE < texts * self.items:
-            cell, inverse = np.unique(cell, return_inverse=True)
-            share = np.bincount(inverse, share, minlength=len(cell))
-            found = np.flatnonzero(share >= np.broadcast_to(least, self.items)[cell % self.items])
-            cell, share = cell[found], share[found]
-        else:
-            dense = np.bincount(cell, share, minlength=texts * self.items).reshape(texts, self.items)
-            cell = np.flatnonzero(dense >= least)
-            share = dense.reshape(-1)[cell]
-        return *np.divmod(cell, self.items), share
+_ROUNDING = 1e-9
+"""Sums of the same weights in another order differ by less."""
 
 
 class PossibleItem(NamedTuple):
@@ -80,49 +37,88 @@ class PossibleItem(NamedTuple):
 
 
 class Finder:
-    """Finds the items of an index that texts may hold."""
+    """Finds the items of an index that texts may hold.
+
+    Most items are ruled out by the rare words of a window, most others by all that a text has of an item;
+    only what is left is compared closely.
+    """
 
     def __init__(self, index: Index) -> None:
         import numpy as np
 
         self.index = index
-        least = log2(1 / _COMMON) + log2(index.total / max(len(index.items), 1))
-        known = index.words | index.numbers
-        rare = {word: weight for word, weight in known.items() if weight >= min(least, index.unknown)}
-        self.words = Postings([item.words | frozenset(item.numbers) for item in index.items], rare)
+        weights = index.words | index.numbers
+        least = min(log2(1 / _COMMON) + log2(index.total / max(len(index.items), 1)), index.unknown)
+        numbers = [frozenset(item.numbers) for item in index.items]
+        own = [item.words | some for item, some in zip(index.items, numbers, strict=True)]
+        rare = [[word for word in words if weights[word] >= least] for words in own]
+        self._known = KnownFeatures(weights)
+        self._rare = Postings(self._known, rare, weights)
+        self._all = Postings(self._known, own, weights)
+        self._numbers = Postings(self._known, numbers, index.numbers)
         # A share, and so many bits that a rewording is possible at all.
-        self._least = np.maximum(WORDS, BITS / np.maximum(self.words.total, 1e-9))
-        self.grams = Postings([item.grams for item in index.items], index.grams)
+        self._least = np.maximum(WORDS, BITS / np.maximum(self._rare.total, 1e-9))
+        self._known_grams = KnownFeatures(index.grams)
+        self._grams = Postings(self._known_grams, [item.grams for item in index.items], index.grams)
 
-    def candidates(self, piece: TokenPiece) -> list[PossibleItem]:
-        """The items that each text of the piece may hold, in the order of the texts."""
-        items, texts = len(self.index.items), len(piece.texts)
-        step = max(_CELLS // max(items, 1), 1)
-        found: list[PossibleItem] = []
-        for start in range(0, texts, step):
-            found += self._among(piece, start, min(start + step, texts))
-        return found
+    def candidates(self, piece: TokenPiece, answered: Any) -> list[PossibleItem]:
+        """The items that each text of the piece may hold, in the order of the texts.
 
-    def _among(self, piece: TokenPiece, start: int, end: int) -> list[PossibleItem]:
+        ``answered`` is an array that tells of each text whether it has an answer.
+        """
+        return [
+            found for start, end in self._steps(piece) for found in self._among(piece, answered, start, end)
+        ]
+
+    def _steps(self, piece: TokenPiece) -> Iterator[tuple[int, int]]:
+        """The texts of a piece, as many at a time as have some hundred windows."""
+        import numpy as np
+
+        most = max(_CELLS // max(len(self.index.items), 1), 1)
+        before = np.cumsum(_number(np.diff(piece.cuts))) // most
+        cuts = [0, *(np.flatnonzero(np.diff(before)) + 1).tolist(), len(piece.texts)]
+        return pairwise(cuts)
+
+    def _among(self, piece: TokenPiece, answered: Any, start: int, end: int) -> Iterator[PossibleItem]:
         import numpy as np
 
         runs = slice(int(piece.gram_cuts[start]), int(piece.gram_cuts[end]))
-        run_text = piece.gram_text[runs] - start
-        text, by_runs, of_runs = self.grams.shared(run_text, piece.grams[runs], end - start, GRAMS)
-        own = slice(int(piece.cuts[start]), int(piece.cuts[end]))
+        grams = self._known_grams.seen(piece.gram_text[runs] - start, piece.grams[runs], end - start)
+        text, by_runs, of_runs = self._grams.at_least(grams, GRAMS - _ROUNDING)
         at, window, first = windows(piece.cuts[start : end + 1])
-        word = np.tile(piece.word[own], 2)[at]
-        window, by_words, of_words = self.words.shared(window, word, int(first[-1]), self._least)
-        texts = np.concatenate([text, np.searchsorted(first, window, side="right") - 1])
+        own = piece.word[int(piece.cuts[start]) : int(piece.cuts[end])]
+        seen = self._known.seen(window, np.tile(own, 2)[at], int(first[-1]))
+        window, by_words, of_words = self._rare.at_least(seen, self._least)
+        text_of = np.repeat(np.arange(end - start), np.diff(first))
+        texts = np.concatenate([text, text_of[window]])
         items = np.concatenate([by_runs, by_words])
-        places = np.concatenate([np.full(len(text), -1), (window - first[texts[len(text) :]]) * HALF])
+        places = np.concatenate([np.full(len(text), -1), (window - first[text_of[window]]) * HALF])
         # By what is shared, not by its share alone: a short item of usual words is soon shared.
-        totals = np.concatenate([self.grams.total[by_runs], self.words.total[by_words]])
+        totals = np.concatenate([self._grams.total[by_runs], self._rare.total[by_words]])
         rank = np.concatenate([of_runs, of_words]) * np.sqrt(totals)
-        return [
-            PossibleItem(start + int(texts[at]), int(items[at]), int(places[at]) if places[at] >= 0 else None)
-            for at in _largest(texts, items, places >= 0, rank)
-        ]
+        chosen = _largest(texts, items, places >= 0, rank)
+        texts, items, places = texts[chosen], items[chosen], places[chosen]
+        # Where only words are shared, a rewording can be there: no stretch holds more of it than the text.
+        if first[-1] > end - start:
+            seen = self._known.once(text_of[seen.text], seen.at, end - start)
+        table = self._known.table(seen)
+        possible = self.index.possible(
+            items,
+            np.diff(piece.cuts)[start + texts],
+            answered[start + texts],
+            self._numbers.share(table, texts, items) + _ROUNDING,
+            self._all.share(table, texts, items) + _ROUNDING,
+        )
+        for one in np.flatnonzero((places < 0) | possible).tolist():
+            place = int(places[one])
+            yield PossibleItem(start + int(texts[one]), int(items[one]), place if place >= 0 else None)
+
+
+def _number(sizes: Any) -> Any:
+    """How many windows texts of so many words have."""
+    import numpy as np
+
+    return np.maximum(-(-sizes // HALF) - 1, 1)
 
 
 def windows(cuts: Any) -> tuple[Any, Any, Any]:
@@ -135,7 +131,7 @@ def windows(cuts: Any) -> tuple[Any, Any, Any]:
 
     sizes = np.diff(cuts)
     halves = np.maximum(-(-sizes // HALF), 1)
-    first = np.concatenate([[0], np.cumsum(np.maximum(halves - 1, 1))])
+    first = np.concatenate([[0], np.cumsum(_number(sizes))])
     text = np.repeat(np.arange(len(sizes)), sizes)
     half = (np.arange(len(text)) - np.repeat(cuts[:-1] - cuts[0], sizes)) // HALF
     last = np.maximum(halves - 2, 0)[text]
@@ -154,4 +150,4 @@ def _largest(texts: Any, items: Any, by_words: Any, rank: Any) -> Any:
     order = order[np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]]))] if len(order) else order
     order = order[np.lexsort((-rank[order], texts[order]))]
     own = texts[order]
-    return order[np.arange(len(own)) - np.searchsorted(own, own) < MOST].tolist()
+    return order[np.arange(len(own)) - np.searchsorted(own, own) < MOST]

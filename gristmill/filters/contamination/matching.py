@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress, zip_longest
 from math import log2
 from operator import not_
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from gristmill.core.verdicts import Outcome
 from gristmill.filters.contamination.reference import ReferenceItem, answer_hash, bare
@@ -70,6 +70,8 @@ class Index:
     """Items with the rarity of what they are made of."""
 
     def __init__(self, items: Sequence[ReferenceItem]) -> None:
+        import numpy as np
+
         self.items = items
         self.total = max(len(items), _BACKGROUND)
         self.words = self._rarity(item.words for item in items)
@@ -80,7 +82,11 @@ class Index:
                 self.words[word] = 0.5
         self.unknown = log2(self.total)
         # By the identity of an item, which is held here: to hash what it holds would take longer than to sum.
-        self._whole = {id(item): self._weights(item) for item in items}
+        whole = [self._weights(item) for item in items]
+        self._whole = {id(item): own for item, own in zip(items, whole, strict=True)}
+        self._total = np.array([own.words + own.numbers for own in whole])
+        self._length = np.array([item.length for item in items])
+        self._several = np.array([len(item.numbers) > 1 for item in items], bool)
 
     def _weights(self, item: ReferenceItem) -> ItemWeights:
         return ItemWeights(
@@ -121,12 +127,25 @@ class Index:
             things,
         )
 
-    def possible(self, numbers: set[int], item: ReferenceItem, *, answered: bool) -> bool:
-        """Whether a text with these numbers, and with an answer or not, can be a rewording of the item."""
-        if len(item.numbers) < 2:
-            return True
-        shared = sum(self.numbers[n] for n in numbers.intersection(item.numbers))
-        return shared / self._whole[id(item)].numbers >= (0.3 if answered else 0.5)
+    def possible(self, item: Any, length: Any, answered: Any, numbers: Any, all: Any) -> Any:
+        """Which texts can be rewordings of items: no stretch of a text holds more of an item than all of it.
+
+        Each is an array: the positions of the items, the words of the texts, whether they have an answer, and
+        the shares of the item's numbers and of all that it is made of that they have.
+        """
+        import numpy as np
+
+        several, long = self._several[item], length > _LONG * self._length[item]
+
+        def least(part: Callable[[LeastShared], float]) -> Any:
+            reworded = np.where(answered, part(REWORDED[True]), part(REWORDED[None]))
+            asked = np.where(several, reworded, part(WORDLESS))
+            return np.maximum(asked, np.where(long, part(INSIDE), 0))
+
+        enough = (all >= least(lambda one: one.both)) & (
+            all * self._total[item] >= least(lambda one: one.bits)
+        )
+        return enough & (~several | (numbers >= np.where(answered, 0.3, 0.5)))
 
     def _figures(self, same: Counter[int], either: Counter[int]) -> float:
         total = sum(self.numbers.get(n, self.unknown) * count for n, count in either.items())

@@ -11,7 +11,6 @@ from gristmill.filters.contamination.candidates import HALF, Finder, PossibleIte
 from gristmill.filters.contamination.matching import (
     Evidence,
     Index,
-    TextWords,
     Way,
     same_answer,
     text_of,
@@ -57,28 +56,34 @@ class ItemSearch:
     def find(self, texts: pl.Series, answers: Sequence[str | None]) -> list[HeldItem | None]:
         """Of each text the item that it holds, the surest where there are several."""
         found: list[HeldItem | None] = []
-        both = ((piece, self._finder.candidates(piece)) for piece in _ahead(pieces(texts)))
-        for piece, candidates in _ahead(both):
+        for piece, candidates in _ahead(self._searched(texts, answers)):
             start = len(found)
             found += [None] * len(piece.texts)
             for text, several in groupby(candidates, key=lambda candidate: candidate.text):
                 found[start + text] = self._held(piece, text, answers[start + text], several)
         return found
 
+    def _searched(
+        self, texts: pl.Series, answers: Sequence[str | None]
+    ) -> Iterator[tuple[TokenPiece, list[PossibleItem]]]:
+        """The texts in pieces, each with the items that its texts may hold."""
+        import numpy as np
+
+        answered = np.array([answer is not None for answer in answers], bool)
+        start = 0
+        for piece in _ahead(pieces(texts)):
+            end = start + len(piece.texts)
+            yield piece, self._finder.candidates(piece, answered[start:end])
+            start = end
+
     def _held(
         self, piece: TokenPiece, at: int, answer: str | None, candidates: Iterable[PossibleItem]
     ) -> HeldItem | None:
         """The surest of the candidates that a text holds."""
-        own = piece.span(at)
-        numbers = set(piece.word[own][piece.number[own]].tolist())
-        text: TextWords | None = None
+        text = text_of(piece, at, answer)
         best: HeldItem | None = None
         for _, position, place in candidates:
             item = self.index.items[position]
-            # Where only words are shared, a rewording can be there, and about there.
-            if place is not None and not self.index.possible(numbers, item, answered=answer is not None):
-                continue
-            text = text or text_of(piece, at, answer)
             part = text if place is None else text.part(place - item.length, place + 2 * HALF + item.length)
             evidence = self.index.evidence(part, item)
             kind = way(evidence, item, text)

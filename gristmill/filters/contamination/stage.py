@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
+from gristmill.core.stages import Filter
 from gristmill.filters.contamination.matching import Way
 from gristmill.filters.contamination.reference import load
 from gristmill.filters.contamination.search import ItemSearch
-from gristmill.filters.tables import CONVERSATION, compared, key_column
+from gristmill.filters.tables import CONVERSATION, compared, key_column, marked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,6 +43,7 @@ class Decontaminate(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     marks_only: ClassVar[bool] = True
+    row_by_row: ClassVar[bool] = True
 
     references: Annotated[list[str], Meta(min_length=1)]
     """Names of shipped sets (``gsm8k``, ``math500``), files (``.jsonl``, ``.json``, ``.csv``,
@@ -94,12 +95,9 @@ class Decontaminate(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             )
             for at, one in zip(open_, meant, strict=True):
                 found[at] = one
-        reasons: list[str | None] = [None] * rows.height
-        details: list[str | None] = [None] * rows.height
-        for at, one in enumerate(found):
-            if one is not None and (self.ways is None or one.way in self.ways):
-                reasons[at] = f"decontaminate: {one.way}"
-                details[at] = one.told(texts[at])
-        columns = {REJECTED_REASON: reasons, REJECTED_DETAIL: details}
-        said = pl.LazyFrame({name: pl.Series(v, dtype=pl.String) for name, v in columns.items()})
-        return pl.concat([frame, said], how="horizontal")
+        said = {
+            at: (f"decontaminate: {one.way}", one.told(texts[at]))
+            for at, one in enumerate(found)
+            if one is not None and (self.ways is None or one.way in self.ways)
+        }
+        return marked(frame, rows.height, said)

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from gristmill.filters.words import LETTERS, WordColumns, grams, hashes, words
+from gristmill.filters.words import LETTERS, WordColumns, digest, grams, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,6 @@ FUNCTION_WORDS = frozenset(_FUNCTION.split())
 """Words that tell next to nothing of what a text is about, whatever the reference."""
 
 
-@lru_cache(maxsize=1 << 16)
 def plain(word: str) -> tuple[str, bool]:
     """A word in the one notation, and whether it is a number; empty for a word that is left out."""
     word = word.removeprefix("\\")
@@ -83,6 +82,19 @@ def stem(word: str) -> str:
 
 
 FUNCTION_STEMS = frozenset(plain(word)[0] for word in FUNCTION_WORDS)
+_MASK_CODE = int.from_bytes(digest(MASK)[:4], "little")
+_NUMBER, _TELLS_NOTHING, _KEPT = 1 << 32, 1 << 33, 1 << 34
+
+
+@lru_cache(maxsize=1 << 16)
+def _coded(word: str) -> int:
+    """The 32-bit hash of a word in the one notation, and above it the bits for what it is; 0 if left out."""
+    said, number = plain(word)
+    if not said:
+        return 0
+    code = int.from_bytes(digest(MASK + said if number else said)[:4], "little")
+    function = said in FUNCTION_STEMS and not number
+    return code | _KEPT | _NUMBER * number | _TELLS_NOTHING * function
 
 
 class TokenPiece(NamedTuple):
@@ -121,17 +133,16 @@ def pieces(texts: pl.Series) -> Iterator[TokenPiece]:
 def _piece(own: pl.Series, found: WordColumns) -> TokenPiece:
     import numpy as np
 
-    known = [plain(word) for word in found.vocabulary]
-    code = hashes([(MASK if number else "") + word for word, number in known]).astype(np.uint32)
-    kept = np.array([bool(word) for word, _ in known], bool)[found.word]
-    text, word = found.text[kept], found.word[kept]
-    number = np.array([number for _, number in known], bool)[word]
-    function = np.array([word in FUNCTION_STEMS for word, _ in known], bool)[word]
-    masked = np.where(number, hashes([MASK]).astype(np.uint32), code[word])
+    known = np.fromiter(map(_coded, found.vocabulary), np.int64, len(found.vocabulary))
+    coded = known[found.word]
+    kept = np.flatnonzero(coded)
+    text, coded = found.text[kept], coded[kept]
+    word, number = coded.astype(np.uint32), (coded & _NUMBER) != 0
+    masked = np.where(number, np.uint32(_MASK_CODE), word)
     runs, first = grams(masked.astype(np.uint64), text, SIZE)
     places = np.arange(len(own) + 1)
     inside = text[first]
     cuts = np.searchsorted(text, places)
     gram_cuts = np.searchsorted(inside, places)
     run = (runs >> np.uint64(32)).astype(np.uint32)
-    return TokenPiece(own, text, code[word], number, function & ~number, cuts, inside, run, gram_cuts)
+    return TokenPiece(own, text, word, number, (coded & _TELLS_NOTHING) != 0, cuts, inside, run, gram_cuts)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gristmill.filters.words import LETTERS, WordColumns, grams, hashes, mixed, series, spread, words
+from gristmill.filters.words import (
+    LETTERS,
+    WordColumns,
+    ascending,
+    grams,
+    hashes,
+    mixed,
+    series,
+    spread,
+    words,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +88,7 @@ def feature_sets(texts: Sequence[str] | pl.Series, shingle: int = 1) -> FeatureS
     column = texts if isinstance(texts, pl.Series) else series(texts)
     found = [_sets(piece, own, shingle) for own, piece in words(column, _PATTERN)]
     known = [table for table, _, _ in found]
-    distinct = pl.Series(np.concatenate([np.empty(0, np.uint64), *known])).unique().sort().to_numpy()
+    distinct = ascending(np.concatenate([np.empty(0, np.uint64), *known]))
     ids = [np.searchsorted(distinct, table).astype(np.int32)[codes] for table, codes, _ in found]
     sizes = [np.zeros(1, np.int64), *(sizes for _, _, sizes in found)]
     return FeatureSets(
@@ -92,7 +102,6 @@ def _sets(piece: WordColumns, texts: pl.Series, shingle: int) -> tuple[Any, Any,
     """The features of a piece of the texts: the hashes that occur, ascending; of each text the places of its
     features among those, ascending; and how many each text has."""
     import numpy as np
-    import polars as pl
 
     known = hashes(piece.vocabulary)
     counts = np.array([word not in _ARTICLES for word in piece.vocabulary], dtype=bool)
@@ -101,19 +110,17 @@ def _sets(piece: WordColumns, texts: pl.Series, shingle: int) -> tuple[Any, Any,
     lengths = np.bincount(text, minlength=len(texts))
     if shingle > 1:
         text, made = _shingles(text, known[word], lengths, shingle)
-        known = pl.Series(made).unique().to_numpy()
+        known = made
         word = None
     none = np.flatnonzero(lengths == 0)
     if len(none):
         said = texts.gather(none).str.to_lowercase().str.strip_chars().to_list()
         made = np.concatenate([known[word] if word is not None else made, hashes(said)])
         text, known, word = np.concatenate([text, none]), np.concatenate([known, hashes(said)]), None
-    table = np.unique(known)
+    table = ascending(known)
     codes = np.searchsorted(table, known)[word] if word is not None else np.searchsorted(table, made)
-    keyed = np.sort(text * len(table) + codes)
-    keyed = keyed[np.concatenate([[True], keyed[1:] != keyed[:-1]])] if len(keyed) else keyed
-    text, codes = np.divmod(keyed, max(len(table), 1))
-    return table, codes, np.bincount(text, minlength=len(texts))
+    text, codes = np.divmod(ascending(text * len(table) + codes), max(len(table), 1))
+    return table, codes.astype(np.uint32), np.bincount(text, minlength=len(texts))
 
 
 def _shingles(text: Any, word: Any, lengths: Any, size: int) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gristmill.filters.duplicates.features import FeatureSets
-from gristmill.filters.words import spread
+from gristmill.filters.words import ascending, spread
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +24,8 @@ RECALL = 0.99
 """A pair at the threshold is a candidate with at least this probability (one further above, with more)."""
 LEADERS = 16
 """A text is compared with so many of its bucket, the first in order: a full bucket costs linear time."""
-_CHUNK = 2_000
-"""Texts whose hashes, and four times as many pairs that are compared, at a time."""
+_CHUNK = 1_000
+"""Texts whose hashes, and twice as many pairs that are compared, at a time."""
 _GOLDEN = 0x9E3779B97F4A7C15
 _SEED = 1
 
@@ -55,6 +55,52 @@ class SimilarPairs(NamedTuple):
     similarity: NDArray[np.float64]
 
 
+class PairSearch:
+    """The search for similar pairs among fewer and fewer of some texts, as ``similar_pairs`` has it.
+
+    What a text is made of is hashed again only where a weight of it has changed.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSets,
+        threshold: float,
+        *,
+        even: bool = False,
+        keys: NDArray[np.uint64] | None = None,
+    ) -> None:
+        import numpy as np
+
+        self._features, self._threshold, self._even, self._keys = features, threshold, even, keys
+        self._banding = bands(threshold)
+        self._weights = np.zeros(len(features.hashes), np.int64)
+        self._made = np.empty((self._banding.number, len(features)), np.uint64)
+
+    def among(self, texts: NDArray[np.int64]) -> SimilarPairs:
+        """The similar pairs of these texts, by their positions among them; rarity is counted among them."""
+        import numpy as np
+
+        features = self._features.taken(texts)
+        weights = features.weights(self._even)
+        changed = (weights != self._weights)[features.ids]
+        hashed = np.flatnonzero(np.maximum.reduceat(changed, features.starts[:-1])) if len(texts) else texts
+        self._weights = weights
+        for start in range(0, len(hashed), _CHUNK):
+            own = hashed[start : start + _CHUNK]
+            self._made[:, texts[own]] = _band_keys(features.taken(own), weights, self._banding)
+        made = self._made[:, texts]
+        if (keys := self._keys) is not None:
+            keys = keys[texts]
+            made ^= keys * np.uint64(_GOLDEN)
+        first, second = _candidates(made)
+        if keys is not None:
+            same = keys[first] == keys[second]
+            first, second = first[same], second[same]
+        alike = similarities(features, weights, first, second)
+        found = alike >= self._threshold
+        return SimilarPairs(first[found], second[found], alike[found])
+
+
 def similar_pairs(
     features: FeatureSets, threshold: float, *, even: bool = False, keys: NDArray[np.uint64] | None = None
 ) -> SimilarPairs:
@@ -64,14 +110,9 @@ def similar_pairs(
     Of more than ``LEADERS`` texts that a band takes for alike, each is compared with the first ones. With
     ``keys``, one for each text, only texts with equal keys are compared; ``even`` is as in ``weights``.
     """
-    weights = features.weights(even)
-    first, second = _candidates(_band_keys(features, weights, bands(threshold), keys))
-    if keys is not None:
-        same = keys[first] == keys[second]
-        first, second = first[same], second[same]
-    alike = similarities(features, weights, first, second)
-    found = alike >= threshold
-    return SimilarPairs(first[found], second[found], alike[found])
+    import numpy as np
+
+    return PairSearch(features, threshold, even=even, keys=keys).among(np.arange(len(features)))
 
 
 def similarities(features: FeatureSets, weights: Any, first: Any, second: Any) -> Any:
@@ -80,13 +121,13 @@ def similarities(features: FeatureSets, weights: Any, first: Any, second: Any) -
 
     total = np.add.reduceat(weights[features.ids], features.starts[:-1]) if len(features) else np.empty(0)
     common = np.zeros(len(first), np.int64)
-    sizes, many = features.sizes(), 4 * _CHUNK
+    sizes, many = features.sizes(), 2 * _CHUNK
     for start in range(0, len(first), many):
         one, other = first[start : start + many], second[start : start + many]
         left = _keyed(features, one, sizes)
         right = _keyed(features, other, sizes)
-        at = np.minimum(np.searchsorted(right, left), len(right) - 1)
-        shared = left[right[at] == left]
+        both = np.sort(np.concatenate([left, right]), kind="stable")  # which merges two that are in order
+        shared = both[1:][both[1:] == both[:-1]]
         pair, feature = np.divmod(shared, len(features.hashes))
         common[start : start + many] = np.bincount(pair, weights[feature], minlength=len(one))
     union = total[first] + total[second] - common
@@ -102,28 +143,22 @@ def _keyed(features: FeatureSets, texts: Any, sizes: Any) -> Any:
     return np.repeat(np.arange(len(texts)), own) * len(features.hashes) + ids
 
 
-def _band_keys(features: FeatureSets, weights: Any, banding: Bands, keys: Any) -> Any:
+def _band_keys(features: FeatureSets, weights: Any, banding: Bands) -> Any:
     """Of each text, one number for each band, made of the band's hashes: an array of bands by texts."""
     import numpy as np
     from rensa import RMinHash
 
-    made = np.empty((banding.number, len(features)), np.uint64)
     odd = (np.arange(1, banding.width + 1, dtype=np.uint64) * np.uint64(2 * (_GOLDEN >> 1))) | np.uint64(1)
-    for start in range(0, len(features), _CHUNK):
-        end = min(start + _CHUNK, len(features))
-        ids = features.ids[features.starts[start] : features.starts[end]]
-        copies = weights[ids]
-        # A hash for every unit of a feature's weight: plain MinHash over the units is MinHash by weight.
-        unit = spread(np.zeros(len(ids), np.int64), copies).astype(np.uint64) * np.uint64(_GOLDEN)
-        units = np.repeat(features.hashes[ids], copies) + unit
-        ends = np.concatenate([[0], np.cumsum(copies)])
-        offsets = ends[features.starts[start : end + 1] - features.starts[start]].astype(np.uint64)
-        count = banding.number * banding.width
-        matrix = RMinHash.digest_matrix_from_flat_token_hashes(units, offsets, count, _SEED)
-        rows = b"".join([array("I", row).tobytes() for row in matrix.to_rows()])
-        least = np.frombuffer(rows, np.uint32).reshape(end - start, banding.number, banding.width)
-        made[:, start:end] = (least * odd).sum(axis=2, dtype=np.uint64).T
-    return made if keys is None else made ^ (keys * np.uint64(_GOLDEN))
+    copies = weights[features.ids]
+    # A hash for every unit of a feature's weight: plain MinHash over the units is MinHash by weight.
+    unit = spread(np.zeros(len(copies), np.int64), copies).astype(np.uint64) * np.uint64(_GOLDEN)
+    units = np.repeat(features.hashes[features.ids], copies) + unit
+    offsets = np.concatenate([[0], np.cumsum(copies)])[features.starts].astype(np.uint64)
+    count = banding.number * banding.width
+    matrix = RMinHash.digest_matrix_from_flat_token_hashes(units, offsets, count, _SEED)
+    rows = b"".join([array("I", row).tobytes() for row in matrix.to_rows()])
+    least = np.frombuffer(rows, np.uint32).reshape(len(features), banding.number, banding.width)
+    return (least * odd).sum(axis=2, dtype=np.uint64).T
 
 
 def _candidates(band_keys: Any) -> tuple[Any, Any]:
@@ -135,8 +170,7 @@ def _candidates(band_keys: Any) -> tuple[Any, Any]:
     for band in band_keys:
         for low, high in _in_buckets(band):
             found.append(low * texts + high)
-    pairs = np.unique(np.concatenate(found))
-    return np.divmod(pairs, max(texts, 1))
+    return np.divmod(ascending(np.concatenate(found)), max(texts, 1))
 
 
 def _in_buckets(band: Any) -> Iterator[tuple[Any, Any]]:
@@ -148,8 +182,9 @@ def _in_buckets(band: Any) -> Iterator[tuple[Any, Any]]:
     begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else order
     place = np.arange(len(order)) - np.repeat(begins, np.diff(np.append(begins, len(order))))
     begin = np.arange(len(order)) - place
+    later = np.arange(len(order))
     for leader in range(LEADERS):
-        later = np.flatnonzero(place > leader)
+        later = later[place[later] > leader]
         if not len(later):
             return
         yield order[begin[later] + leader], order[later]

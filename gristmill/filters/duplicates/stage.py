@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
+from gristmill.core.stages import Filter
 from gristmill.filters.duplicates.features import FeatureSets, feature_sets
-from gristmill.filters.duplicates.minhash import SimilarPairs, similar_pairs
+from gristmill.filters.duplicates.minhash import PairSearch, SimilarPairs
 from gristmill.filters.duplicates.semantic import same_meaning
 from gristmill.filters.expressions import evaluate
-from gristmill.filters.tables import CONVERSATION, compared, key_column
-from gristmill.filters.words import lowered, mixed
+from gristmill.filters.tables import CONVERSATION, compared, key_column, marked
+from gristmill.filters.words import lowered, mixed, pieces
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,7 +43,7 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weights depend on which rows there are, they are counted again on the rows that are left until none is
     dropped: the stage applied to what it kept drops nothing.
 
-    Texts and what they are made of are held in memory, about 400 bytes for 45 words besides the text.
+    Texts and what they are made of are held in memory, about 600 bytes for 45 words besides the text.
     """
 
     marks_only: ClassVar[bool] = True
@@ -87,15 +87,10 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
         rows = self._rows(frame)
         twins = self._twins(rows)
-        ids = rows.sort("place")["id"].to_list()
-        reasons: list[str | None] = [None] * len(ids)
-        details: list[str | None] = [None] * len(ids)
-        for place, twin in twins.items():
-            reasons[place] = f"dedupe: {twin.reason}"
-            details[place] = _told(twin, twins, ids)
-        columns = {REJECTED_REASON: reasons, REJECTED_DETAIL: details}
-        said = pl.LazyFrame({name: pl.Series(v, dtype=pl.String) for name, v in columns.items()})
-        return pl.concat([frame, said], how="horizontal")
+        named = pl.Series([twin.place for twin in twins.values()], dtype=rows["place"].dtype).unique()
+        ids = dict(rows.filter(pl.col("place").is_in(named.implode())).select("place", "id").rows())
+        said = {place: (f"dedupe: {twin.reason}", _told(twin, twins, ids)) for place, twin in twins.items()}
+        return marked(frame, rows.height, said)
 
     def _rows(self, frame: pl.LazyFrame) -> pl.DataFrame:
         """The place, id, text and key of each row, the best first."""
@@ -132,9 +127,9 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
         import polars as pl
 
         twins: dict[int, Twin] = {}
-        rows = rows.drop_nulls("text")
-        said = lowered(rows["text"]).str.replace_all(r"\s+", " ").str.strip_chars().alias("said")
-        first = pl.col("place").first().over("key", said)
+        if (rows := rows.drop_nulls("text")).is_empty():
+            return twins
+        first = pl.col("place").first().over("key", *_marks(rows["text"]))
         rows = rows.with_columns(first=first)
         for place, best in rows.filter(pl.col("first") != pl.col("place")).select("place", "first").rows():
             twins[place] = Twin(best, "exact duplicate", 1.0)
@@ -161,14 +156,27 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
         # Equal sets go first, so that copies have no say in what is rare.
         gone = _equal_sets(found, keys)
         left = np.arange(rows.height)
+        search = PairSearch(found, self.near, even=self.weights == "even", keys=keys)
         while True:
             rows = _without(rows, gone, "near duplicate", twins)
             left = np.delete(left, list(gone))
             if self.near == 1:
                 return rows
-            alike = similar_pairs(found.taken(left), self.near, even=self.weights == "even", keys=keys[left])
-            if not (gone := _greedy(alike)):
+            if not (gone := _greedy(search.among(left))):
                 return rows
+
+
+def _marks(texts: pl.Series) -> list[pl.Series]:
+    """Of each text two numbers, equal for texts that are equal except for case and white space; 128 bits, by
+    which no two others of any table can be expected to be equal. The texts themselves are not held again."""
+    import polars as pl
+
+    made: list[list[pl.Series]] = [[], []]
+    for piece in pieces(texts):
+        said = lowered(piece).str.replace_all(r"\s\s+|[^ \S]", " ").str.strip_chars()
+        for seed, hashed in enumerate(made):
+            hashed.append(said.hash(seed))
+    return [pl.concat(hashed).alias(f"mark{seed}") for seed, hashed in enumerate(made)]
 
 
 def _without(rows: pl.DataFrame, gone: dict[int, Match], reason: str, twins: dict[int, Twin]) -> pl.DataFrame:
@@ -203,7 +211,7 @@ def _greedy(pairs: SimilarPairs) -> dict[int, Match]:
     return gone
 
 
-def _told(twin: Twin, twins: dict[int, Twin], ids: list[str]) -> str:
+def _told(twin: Twin, twins: dict[int, Twin], ids: dict[int, str]) -> str:
     """The kept row, and the similarity; where the row it is similar to was itself dropped, both."""
     like = best = twin.place
     while best in twins:
