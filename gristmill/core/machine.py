@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_MOST_MEMORY = Path("/sys/fs/cgroup/memory.max")
 
 
 def cores() -> int:
@@ -20,3 +21,13 @@ def cores() -> int:
         return max(1, min(bound, int(quota) // int(period)))
     except (OSError, ValueError):  # no such file, or "max": no quota
         return bound
+
+
+def memory() -> int:
+    """How many bytes of memory this process may use: what the machine has, and no more than its container
+    (cgroup v2) allows."""
+    has = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(has, int(_MOST_MEMORY.read_text()))
+    except (OSError, ValueError):  # no such file, or "max": no limit
+        return has

@@ -136,12 +136,32 @@ def mask(
     marked = _with(frame, {column: condition}, where, truth=True)
     if row_by_row:
         bound = _bind(plain(condition), tuple(frame.collect_schema().items()), True)
-        if _OTHER_ROWS.search(bound.expr.meta.serialize(format="json")):
+        if _of_other_rows(bound.expr):
             raise RecipeError(
                 f"{where}: {shown(condition)!r} looks at other rows, and here there is one at a time.",
                 remedy="Use the stage 'where', which has the whole table.",
             )
     return marked
+
+
+def looks_at_other_rows(expression: Expression) -> bool:
+    """Whether the value of an expression for a row may depend on other rows too (AVG, COUNT, OVER).
+
+    True as well for one of Polars' own, which has more such functions than SQL, and for text that only makes
+    sense with a table's columns at hand.
+    """
+    import polars as pl
+
+    if not isinstance(expression, str):
+        return True
+    try:
+        return _of_other_rows(_expr(expression))
+    except (pl.exceptions.PolarsError, UnicodeError):
+        return True
+
+
+def _of_other_rows(expr: pl.Expr) -> bool:
+    return _OTHER_ROWS.search(expr.meta.serialize(format="json")) is not None
 
 
 def _with(frame: pl.LazyFrame, columns: Mapping[str, Expression], where: str, *, truth: bool) -> pl.LazyFrame:
