@@ -219,9 +219,10 @@ class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return None
 
     def measured(self, kept: pl.DataFrame, /) -> Mapping[str, Sequence[int]]:
-        """Whole numbers that ``kept``, the rows that came out, show: by a name, for each row that has one.
+        """Whole numbers that ``kept``, rows that came out, show: by a name, for each row that has one.
 
-        The summary shows their means, as of what a row stage measures.
+        Of large tables it is called for some rows at a time. The summary shows the means of all, as of what a
+        row stage measures.
         """
         return {}
 

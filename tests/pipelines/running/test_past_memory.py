@@ -93,7 +93,7 @@ def written(folder: Path, stage: Filter | Relation, tables: list[Table], share: 
 
 
 @pytest.mark.parametrize("stage", [*STAGES, *PAIRS], ids=lambda stage: type(stage).__name__)
-@settings(max_examples=12, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(first=NOTES, second=NOTES, part=st.integers(1, 5), share=st.sampled_from([1, 700, 3000]))
 def test_the_same_bytes_come_by_way_of_memory_and_past_it(
     stage: Filter | Relation, first: Any, second: Any, part: int, share: int
