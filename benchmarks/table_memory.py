@@ -10,8 +10,8 @@ evenly over the table, and one row in ten says what the row before says. Each st
 own, whose highest resident memory is printed.
 
 ``disk`` gives table stages ``--memory``, and ``memory`` all that there is. ``polars`` is the same by its
-streaming engine into a file, and ``duckdb`` by DuckDB (``pip install duckdb``) with ``--memory`` as its limit;
-both write one file, and keep the order of rows.
+streaming engine into a file, and ``duckdb`` by DuckDB (``pip install duckdb``) with ``--memory`` as its
+limit; both write one file, and keep the order of rows.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from gristmill.core.schema import record_of, to_frame
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter, Relation
 from gristmill.filters import Concat, Dedupe, Derive, GroupBy, Keep, Mix, Quality, Redact, Sort, SplitParts
 from gristmill.filters.quality import LengthLimits
+from gristmill.pipelines import Pipeline
 from gristmill.pipelines.rundir.directory import StageDir
 from gristmill.pipelines.rundir.parts import Parts, encode, part_files
 from gristmill.pipelines.running.gathering import Table, gathered
@@ -171,3 +172,17 @@ def test_a_stage_that_does_not_keep_its_word_stops_the_run(
     tables = [table(tmp_path / "a", [("a", 1.0, None, ())] * 4, 2)]
     with pytest.raises(RunStopped, match=said):
         written(tmp_path, stage, tables, 1)
+
+
+def test_a_run_says_in_its_log_which_stage_went_by_way_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"id": f"p{i}", "problem": f"What is {i}?", "answer": "1"} for i in range(5)]
+    monkeypatch.setenv("GRISTMILL_TABLE_MEMORY", "100")
+    done = Pipeline(rows, [Sort("id", descending=True), GroupBy(by="answer")]).run("runs/x", quiet=True)
+    said = (done.path / "log.txt").read_text()
+    assert "sort: its tables would take" in said
+    assert "group: its tables would take" in said
+    assert [row["id"] for row in done.rows().collect()["rows"][0]] == ["p4", "p3", "p2", "p1", "p0"]
+    assert not list(done.path.rglob(".rows"))
