@@ -49,22 +49,29 @@ else:
 
 _NAME = r"(?:[^\W\d]\w*|\"(?:[^\"]|\"\")*\")"
 _TOKEN = re.compile(rf"'(?:[^']|'')*'|`[^`]*`|(?P<chain>{_NAME}(?:\.{_NAME})*)|\d[\w.]*|.", re.DOTALL)
-_KEYWORDS = frozenset(
-    ["and", "or", "not", "in", "is", "null", "like", "ilike", "rlike", "regexp", "between", "case", "when"]
-) | {
-    "then",
-    "else",
-    "end",
-    "as",
-    "true",
-    "false",
-    "cast",
-    "distinct",
-    "over",
-    "partition",
-    "from",
-    "interval",
-}
+_KEYWORDS = (
+    frozenset(
+        [
+            "and",
+            "or",
+            "not",
+            "in",
+            "is",
+            "null",
+            "like",
+            "ilike",
+            "rlike",
+            "regexp",
+            "between",
+            "case",
+            "when",
+        ]
+    )
+    | frozenset(
+        ["then", "else", "end", "as", "true", "false", "cast", "distinct", "over", "partition", "interval"]
+    )
+    | frozenset(["from"])
+)
 """Words that are SQL's own even where a column has their name; in double quotes they are the column."""
 _RUNS_CODE = re.compile(r"Anonymous|Plugin|Python|SubPlan")
 """Parts of Polars' JSON that call Python, load a library, or read other tables."""

@@ -15,13 +15,13 @@ from msgspec import Struct
 
 from gristmill.core.contracts import check_table
 from gristmill.core.errors import RunStopped
+from gristmill.core.machine import shown_bytes, table_memory
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter, Relation
 from gristmill.filters.tables import unique_ids
 from gristmill.pipelines.recipe.graph import GraphNode
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.running.gathering import Table, gathered
-from gristmill.pipelines.running.memory import shown_bytes, table_memory
 
 if TYPE_CHECKING:
     import polars as pl

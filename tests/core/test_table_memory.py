@@ -8,7 +8,7 @@ import pytest
 
 from gristmill.core import machine
 from gristmill.core.errors import GristmillError
-from gristmill.pipelines.running.memory import VARIABLE, shown_bytes, table_memory
+from gristmill.core.machine import VARIABLE, shown_bytes, table_memory
 
 
 @pytest.mark.parametrize(
