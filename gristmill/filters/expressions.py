@@ -49,28 +49,10 @@ else:
 
 _NAME = r"(?:[^\W\d]\w*|\"(?:[^\"]|\"\")*\")"
 _TOKEN = re.compile(rf"'(?:[^']|'')*'|`[^`]*`|(?P<chain>{_NAME}(?:\.{_NAME})*)|\d[\w.]*|.", re.DOTALL)
-_KEYWORDS = (
-    frozenset(
-        [
-            "and",
-            "or",
-            "not",
-            "in",
-            "is",
-            "null",
-            "like",
-            "ilike",
-            "rlike",
-            "regexp",
-            "between",
-            "case",
-            "when",
-        ]
-    )
-    | frozenset(
-        ["then", "else", "end", "as", "true", "false", "cast", "distinct", "over", "partition", "interval"]
-    )
-    | frozenset(["from"])
+_KEYWORDS = frozenset[str]().union(
+    ["and", "or", "not", "in", "is", "null", "like", "ilike", "rlike", "regexp", "between", "case", "when"],
+    ["then", "else", "end", "as", "true", "false", "cast", "distinct", "over", "partition", "from"],
+    ["interval"],
 )
 """Words that are SQL's own even where a column has their name; in double quotes they are the column."""
 _RUNS_CODE = re.compile(r"Anonymous|Plugin|Python|SubPlan")
