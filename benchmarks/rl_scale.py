@@ -3,9 +3,9 @@
     python benchmarks/rl_scale.py [--rows 500000 1000000 2000000 5000000] [--each 10]
 
 Each size is made anew as a Parquet file and read by a process of its own, which prints the time of each step
-and its highest resident memory. Votes and pairs are what any table can say with Polars: the most frequent
-answer of a problem, and its first right with its first wrong sample. The others are the stages as a recipe
-runs them.
+and its highest resident memory. Pairs are what any table can say with Polars: the first right with the first
+wrong sample of a problem. The others are the stages as a recipe runs them; ``vote`` counts the answers that
+the verifier extracted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gristmill.core.records import Sampled
 from gristmill.core.schema import schema
 from gristmill.core.stages import REJECTED_REASON
 from gristmill.filters import BalancedGroups, Band, PassRate
+from gristmill.synth.agreement import Voting
 
 
 def make(path: Path, rows: int, each: int) -> None:
@@ -75,18 +76,6 @@ def make(path: Path, rows: int, each: int) -> None:
         frame.cast(dict(whole)).write_parquet(path / f"part-{number:03}.parquet")  # type: ignore[arg-type]
 
 
-def votes(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """The most frequent answer of each problem; of equally frequent ones the least."""
-    counts = (
-        frame.select("problem_id", pl.col("verdict").struct.field("extracted"))
-        .drop_nulls()
-        .group_by("problem_id", "extracted")
-        .len()
-    )
-    ordered = counts.sort("len", "extracted", descending=[True, False])
-    return ordered.group_by("problem_id").first()
-
-
 def pairs(frame: pl.LazyFrame) -> pl.LazyFrame:
     """The first right sample of each problem with its first wrong one."""
     outcome = pl.col("verdict").struct.field("outcome")
@@ -102,7 +91,7 @@ def kept(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 STEPS: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
-    "votes": votes,
+    "vote": lambda frame: kept(Voting(answers="verdict")([frame], 0)),
     "pass_rate": lambda frame: PassRate(pass_at=(1, 4))([frame], 0),
     "band": lambda frame: kept(Band()(frame, 0)),
     "pairs": pairs,
@@ -110,11 +99,11 @@ STEPS: dict[str, Callable[[pl.LazyFrame], pl.LazyFrame]] = {
 }
 
 
-def measure(path: Path) -> None:
-    """Every step once, its result written to Parquet; prints seconds, rows out and the highest memory."""
+def measure(path: Path, steps: list[str]) -> None:
+    """Each of the steps once, its result written to Parquet; prints seconds, rows and the highest memory."""
     seconds, rows = {}, {}
-    for name, step in STEPS.items():
-        begun = time.perf_counter()
+    for name in steps:
+        step, begun = STEPS[name], time.perf_counter()
         made = step(pl.scan_parquet(path / "part-*.parquet")).collect(engine="in-memory")
         made.write_parquet(path / f"out-{name}.parquet")
         seconds[name], rows[name] = time.perf_counter() - begun, made.height
@@ -131,23 +120,26 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, nargs="+", default=[500_000, 1_000_000, 2_000_000, 5_000_000])
     parser.add_argument("--each", type=int, default=10)
+    parser.add_argument("--steps", nargs="+", choices=list(STEPS), default=list(STEPS))
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        return measure(args.measure)
+        return measure(args.measure, args.steps)
     print(
-        "| rows |", " | ".join(f"{name}, s" for name in STEPS), "| all, s | processor, s | peak, GB | load |"
+        "| rows |",
+        " | ".join(f"{name}, s" for name in args.steps),
+        "| all, s | processor, s | peak, GB | load |",
     )
-    print("|---|" + "---|" * (len(STEPS) + 4))
+    print("|---|" + "---|" * (len(args.steps) + 4))
     for count in args.rows:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "samples"
             make(path, count, args.each)
             load = os.getloadavg()[0]
-            command = [sys.executable, __file__, "--measure", str(path)]
+            command = [sys.executable, __file__, "--measure", str(path), "--steps", *args.steps]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         found = json.loads(done.stdout)
-        times = " | ".join(f"{found['seconds'][name]:.1f}" for name in STEPS)
+        times = " | ".join(f"{found['seconds'][name]:.1f}" for name in args.steps)
         total = sum(found["seconds"].values())
         rest = f"{total:.1f} | {found['cpu']:.1f} | {found['peak'] / 1e9:.2f} | {load:.1f}"
         print(f"| {count:,} | {times} | {rest} |", flush=True)

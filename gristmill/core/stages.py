@@ -202,11 +202,27 @@ class TableStage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     frames shows."""
     adds: ClassVar[frozenset[str]] = frozenset()
     """The keys that it puts into ``meta``, which prompts of later stages may name."""
+    row_by_row: ClassVar[Any] = False
+    """Whether what becomes of a row depends on this row alone; a property where options decide it. A run then
+    gives it the table part by part and holds one part in memory. A relation that says so gives all rows that
+    it gets, in order, with their ids."""
+
+    def keyed(self, frame: pl.LazyFrame, /) -> pl.LazyFrame | None:
+        """Of each row, in order, its ``id`` and what this stage decides by, made of this row alone. ``None``,
+        the default: that is no less than the rows.
+
+        Called with such tables in place of the whole ones, the stage decides the same. Of a filter a run then
+        holds these in memory. A relation has this where its rows are rows of its tables (all of the same
+        columns), in another order, not all or some twice: it carries along a column that it does not know, by
+        which the run finds the rows again. A column that it gives besides is taken in place of the row's own.
+        """
+        return None
 
     def measured(self, kept: pl.DataFrame, /) -> Mapping[str, Sequence[int]]:
-        """Whole numbers that ``kept``, the rows that came out, show: by a name, for each row that has one.
+        """Whole numbers that ``kept``, rows that came out, show: by a name, for each row that has one.
 
-        The summary shows their means, as of what a row stage measures.
+        Of large tables it is called for some rows at a time. The summary shows the means of all, as of what a
+        row stage measures.
         """
         return {}
 
@@ -243,6 +259,16 @@ class Relation(TableStage, frozen=True, kw_only=True, forbid_unknown_fields=True
     def for_inputs(self, names: Sequence[str]) -> Relation:
         """This stage for inputs of these names, where its options name them."""
         return self
+
+    def apart_by(self, schema: pl.Schema, /) -> str | None:
+        """The column of its one table by whose values rows are treated apart from all others; ``None``, the
+        default: there is none.
+
+        Its result is then that for the rows of each value, one after another in the order of their first rows
+        in the table, with ids that are unique. It rejects no rows but those in which the value is null.
+        A run of a large table gives it some values at a time.
+        """
+        return None
 
     def rows_max(self, rows: Sequence[int]) -> int | None:
         """The most rows that come of tables of so many ``rows``; ``None`` where that has no bound."""

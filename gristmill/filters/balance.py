@@ -47,6 +47,8 @@ class Balance(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     error, or with ``missing: ignore`` the other parts are balanced without it.
     """
 
+    marks_only: ClassVar[bool] = True
+
     reads: ClassVar[type[Struct]] = Trajectory
     writes: ClassVar[type[Struct]] = Trajectory
 

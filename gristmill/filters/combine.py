@@ -31,6 +31,10 @@ class Concat(Relation, frozen=True, forbid_unknown_fields=True):
 
     inputs: ClassVar[tuple[int, int | None]] = (2, None)
 
+    def keyed(self, frame: pl.LazyFrame) -> pl.LazyFrame | None:
+        """The ids."""
+        return frame.select("id")
+
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The rows. ``RecipeError`` for a table that lacks a column of the first."""
         import polars as pl
@@ -72,6 +76,10 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
                 remedy="Give each table a weight, by its name.",
             )
         return msgspec.structs.replace(self, weights=[self.weights[name] for name in names])
+
+    def keyed(self, frame: pl.LazyFrame) -> pl.LazyFrame | None:
+        """The ids."""
+        return frame.select("id")
 
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The mixture, then the rows left over with their reason; ids are held in memory.

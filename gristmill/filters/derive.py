@@ -10,7 +10,7 @@ import msgspec
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import REJECTED_REASON, Relation
-from gristmill.filters.expressions import Expression, evaluate, plain
+from gristmill.filters.expressions import Expression, evaluate, looks_at_other_rows, plain
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,6 +32,11 @@ class Derive(Relation, frozen=True, forbid_unknown_fields=True):
                 )
         kept = {name: plain(expression) for name, expression in self.columns.items()}
         msgspec.structs.force_setattr(self, "columns", kept)
+
+    @property
+    def row_by_row(self) -> bool:
+        """Unless an expression looks at other rows."""
+        return not any(map(looks_at_other_rows, self.columns.values()))
 
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The rows in order, with the columns."""

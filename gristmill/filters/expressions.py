@@ -49,22 +49,11 @@ else:
 
 _NAME = r"(?:[^\W\d]\w*|\"(?:[^\"]|\"\")*\")"
 _TOKEN = re.compile(rf"'(?:[^']|'')*'|`[^`]*`|(?P<chain>{_NAME}(?:\.{_NAME})*)|\d[\w.]*|.", re.DOTALL)
-_KEYWORDS = frozenset(
-    ["and", "or", "not", "in", "is", "null", "like", "ilike", "rlike", "regexp", "between", "case", "when"]
-) | {
-    "then",
-    "else",
-    "end",
-    "as",
-    "true",
-    "false",
-    "cast",
-    "distinct",
-    "over",
-    "partition",
-    "from",
-    "interval",
-}
+_KEYWORDS = frozenset[str]().union(
+    ["and", "or", "not", "in", "is", "null", "like", "ilike", "rlike", "regexp", "between", "case", "when"],
+    ["then", "else", "end", "as", "true", "false", "cast", "distinct", "over", "partition", "from"],
+    ["interval"],
+)
 """Words that are SQL's own even where a column has their name; in double quotes they are the column."""
 _RUNS_CODE = re.compile(r"Anonymous|Plugin|Python|SubPlan")
 """Parts of Polars' JSON that call Python, load a library, or read other tables."""
@@ -136,12 +125,32 @@ def mask(
     marked = _with(frame, {column: condition}, where, truth=True)
     if row_by_row:
         bound = _bind(plain(condition), tuple(frame.collect_schema().items()), True)
-        if _OTHER_ROWS.search(bound.expr.meta.serialize(format="json")):
+        if _of_other_rows(bound.expr):
             raise RecipeError(
                 f"{where}: {shown(condition)!r} looks at other rows, and here there is one at a time.",
                 remedy="Use the stage 'where', which has the whole table.",
             )
     return marked
+
+
+def looks_at_other_rows(expression: Expression) -> bool:
+    """Whether the value of an expression for a row may depend on other rows too (AVG, COUNT, OVER).
+
+    True as well for one of Polars' own, which has more such functions than SQL, and for text that only makes
+    sense with a table's columns at hand.
+    """
+    import polars as pl
+
+    if not isinstance(expression, str):
+        return True
+    try:
+        return _of_other_rows(_expr(expression))
+    except (pl.exceptions.PolarsError, UnicodeError):
+        return True
+
+
+def _of_other_rows(expr: pl.Expr) -> bool:
+    return _OTHER_ROWS.search(expr.meta.serialize(format="json")) is not None
 
 
 def _with(frame: pl.LazyFrame, columns: Mapping[str, Expression], where: str, *, truth: bool) -> pl.LazyFrame:

@@ -32,6 +32,10 @@ class GroupBy(Relation, frozen=True, forbid_unknown_fields=True):
     first row's value does. By default those of a problem (``problem``, ``answer``, ``level``, ``meta``) when
     rows are grouped by problem, and none otherwise."""
 
+    def apart_by(self, schema: pl.Schema) -> str | None:
+        """The key."""
+        return key_column(schema, self.by, "group")
+
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The groups, then the rows that have no key."""
         import polars as pl

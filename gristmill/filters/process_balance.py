@@ -32,6 +32,8 @@ class ProcessBalance(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``cap_per_problem``.
     """
 
+    marks_only: ClassVar[bool] = True
+
     reads: ClassVar[type[Struct]] = ProcessRow
     writes: ClassVar[type[Struct]] = ProcessRow
 

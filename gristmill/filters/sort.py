@@ -9,7 +9,7 @@ import msgspec
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.stages import Relation
-from gristmill.filters.expressions import Expression, evaluate, plain, shown
+from gristmill.filters.expressions import Expression, evaluate, looks_at_other_rows, plain, shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,13 +32,24 @@ class Sort(Relation, frozen=True, forbid_unknown_fields=True):
             )
         msgspec.structs.force_setattr(self, "by", keys)
 
+    def _keys(self) -> dict[str, Expression]:
+        by = self.by if isinstance(self.by, list) else [self.by]
+        return {f"\x1fkey{i}": key for i, key in enumerate(by)}
+
+    def keyed(self, frame: pl.LazyFrame) -> pl.LazyFrame | None:
+        """The keys, unless one looks at other rows."""
+        keys = self._keys()
+        if any(map(looks_at_other_rows, keys.values())):
+            return None
+        return evaluate(frame, keys, "sort").select("id", *keys)
+
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The rows in their new order. ``RecipeError`` for a key that holds lists or records."""
         import polars as pl
 
-        by = self.by if isinstance(self.by, list) else [self.by]
-        keys = {f"\x1fkey{i}": key for i, key in enumerate(by)}
-        keyed = evaluate(frames[0], keys, "sort")
+        keys, keyed = self._keys(), frames[0]
+        if not keys.keys() <= set(keyed.collect_schema()):
+            keyed = evaluate(keyed, keys, "sort")
         schema = keyed.collect_schema()
         for name, key in keys.items():
             if isinstance(schema[name], pl.List | pl.Struct):

@@ -55,6 +55,12 @@ class SplitParts(Relation, frozen=True, forbid_unknown_fields=True):
                 remedy="Use letters, digits and '_', and not 'id'.",
             )
 
+    def keyed(self, frame: pl.LazyFrame) -> pl.LazyFrame | None:
+        """The keys, with the texts where those are compared."""
+        key = key_column(frame.collect_schema(), self.by, "split")
+        text = () if self.near_duplicates is None else (self.text,)
+        return frame.select(*dict.fromkeys(["id", key, *text]))
+
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The rows in order, with the column."""
         import polars as pl

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 import msgspec
 
 from gristmill.core.stages import REJECTED_REASON, Filter
-from gristmill.filters.expressions import Expression, mask, plain, shown
+from gristmill.filters.expressions import Expression, looks_at_other_rows, mask, plain, shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,6 +23,11 @@ class Keep(Filter, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "condition", plain(self.condition))
+
+    @property
+    def row_by_row(self) -> bool:
+        """Unless the condition looks at other rows."""
+        return not looks_at_other_rows(self.condition)
 
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         """All rows, with the condition as the reason for those where it is false or null."""

@@ -57,7 +57,7 @@ def pieces(texts: pl.Series) -> Iterator[pl.Series]:
     """The texts in order, so many at a time that what is made of them stays small."""
     import numpy as np
 
-    ends = np.cumsum(texts.str.len_bytes().to_numpy(), dtype=np.int64)
+    ends = np.cumsum(texts.str.len_bytes().fill_null(0).to_numpy(), dtype=np.int64)
     start = 0
     while start < len(texts):
         before = int(ends[start - 1]) if start else 0

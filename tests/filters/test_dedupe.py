@@ -200,3 +200,20 @@ def test_a_run_writes_the_detail_of_each_dropped_row(tmp_path: Path, monkeypatch
     assert lost.select("id", "reason", "detail").rows() == [
         ("b", "dedupe: exact duplicate", "duplicates a (similarity 1.000)")
     ]
+
+
+def test_what_is_kept_of_exact_duplicates_is_decided_by_hashes_of_the_texts_as_by_the_texts() -> None:
+    rows = samples(
+        sample("a", 0, completion="Equal  text", verdict=WRONG),
+        sample("a", 1, completion="another"),
+        sample("b", 0, completion="equal text"),
+        sample("b", 1, completion="EQUAL\ttext", verdict=WRONG),
+    )
+    for stage in (Dedupe(near=None), Dedupe(near=None, keep=["shortest"]), Dedupe(near=None, per="problem")):
+        keys = stage.keyed(rows)
+        assert keys is not None
+        assert "completion" not in keys.collect_schema()
+        said = stage(keys, 0).select(REJECTED_REASON, REJECTED_DETAIL).collect()
+        assert said.equals(stage(rows, 0).select(REJECTED_REASON, REJECTED_DETAIL).collect())
+    assert Dedupe().keyed(rows) is None
+    assert Dedupe(near=None, keep=["index - AVG(index)"]).keyed(rows) is None

@@ -9,7 +9,15 @@ from table_rows import RIGHT, WRONG, counted, sample, samples
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Score
-from gristmill.filters.expressions import Expression, SavedExpr, evaluate, mask, plain, shown
+from gristmill.filters.expressions import (
+    Expression,
+    SavedExpr,
+    evaluate,
+    looks_at_other_rows,
+    mask,
+    plain,
+    shown,
+)
 
 META = '{"level": 3, "subject": "algebra", "hard": true, "source": {"name": "web", "year": "2024"}}'
 ROWS = samples(
@@ -219,3 +227,10 @@ def test_an_expression_of_several_columns_is_refused() -> None:
 def test_a_column_of_verdicts_by_any_name_is_read_as_its_outcome() -> None:
     rows = samples(sample("a", verdict=RIGHT)).rename({"verdict": "theirs"})
     assert holds("theirs == 'correct'", rows) == [True]
+
+
+def test_an_expression_that_may_look_at_other_rows_says_so() -> None:
+    alone = ["LENGTH(completion) > 2", "verdict == 'correct' AND scores.length < 4", "meta.level IS NULL"]
+    others = ["index > AVG(index)", "COUNT(*) > 2", "SUM(index) OVER (PARTITION BY problem_id) > 1"]
+    assert not any(map(looks_at_other_rows, alone))
+    assert all(map(looks_at_other_rows, [*others, plain(pl.col("index").shift(1) == 1), "(((", "order > 1"]))

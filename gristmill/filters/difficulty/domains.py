@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -91,6 +91,8 @@ class BalanceDomains(Filter, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``measured_weights``: ``equal`` is the balance of categories of DR-IRL (arXiv 2503.18991). The domain that
     is scarcest for its share is kept whole. Which rows of a domain stay follows a seeded hash of ids.
     """
+
+    marks_only: ClassVar[bool] = True
 
     by: Expression
     """What a domain is: a column, or an expression such as ``meta.subject``. Rows where it is null are

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
-from gristmill.core.stages import Filter
+from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter
+from gristmill.filters.duplicates.exact import MARKS, firsts, marks, with_marks
 from gristmill.filters.duplicates.features import FeatureSets, feature_sets
 from gristmill.filters.duplicates.minhash import PairSearch, SimilarPairs
 from gristmill.filters.duplicates.semantic import same_meaning
-from gristmill.filters.expressions import evaluate
+from gristmill.filters.expressions import evaluate, looks_at_other_rows
 from gristmill.filters.tables import CONVERSATION, compared, key_column, marked
-from gristmill.filters.words import lowered, mixed, pieces
+from gristmill.filters.words import mixed
 
 if TYPE_CHECKING:
     import polars as pl
 
+_EXACT = "exact duplicate"
+_TEXT, _KEY, _RULE = "\x1ftext", "\x1fkey", "\x1frule"
 _LENGTH, _SHORTEST, _FIRST, _VERDICT = "length", "shortest", "first", "verdict"
 
 
@@ -43,7 +46,8 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weights depend on which rows there are, they are counted again on the rows that are left until none is
     dropped: the stage applied to what it kept drops nothing.
 
-    Texts and what they are made of are held in memory, about 600 bytes for 45 words besides the text.
+    Texts and what they are made of are held in memory, about 600 bytes for 45 words besides the text. With
+    ``near: null`` a hash of each text is held and no text.
     """
 
     marks_only: ClassVar[bool] = True
@@ -81,10 +85,22 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 "model, or leave both out.",
             )
 
+    @property
+    def _exact(self) -> bool:
+        return self.near is None and self.semantic is None
+
+    def keyed(self, frame: pl.LazyFrame) -> pl.LazyFrame | None:
+        """Where exact duplicates are looked for: hashes of the texts, and what decides which row is kept."""
+        own = (_FIRST, _LENGTH, _SHORTEST, _VERDICT)
+        rules = [rule for rule in self.keep or () if rule not in own]
+        return self._marked(frame) if self._exact and not any(map(looks_at_other_rows, rules)) else None
+
     def __call__(self, frame: pl.LazyFrame, seed: int) -> pl.LazyFrame:
         """All rows, with the reason and in the detail the row that it duplicates for each one to drop."""
         import polars as pl
 
+        if self._exact:
+            return pl.concat([frame, self._exact_duplicates(frame).lazy()], how="horizontal")
         rows = self._rows(frame)
         twins = self._twins(rows)
         named = pl.Series([twin.place for twin in twins.values()], dtype=rows["place"].dtype).unique()
@@ -92,35 +108,59 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
         said = {place: (f"dedupe: {twin.reason}", _told(twin, twins, ids)) for place, twin in twins.items()}
         return marked(frame, rows.height, said)
 
+    def _marked(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """The id, the hash of the text, the key and the rules of each row."""
+        return with_marks(self._chosen(frame), _TEXT).drop(_TEXT)
+
+    def _exact_duplicates(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """Reason and detail for each row of a table, or of what ``keyed`` made of it."""
+        import polars as pl
+
+        made = frame if MARKS[0] in frame.collect_schema() else self._marked(frame)
+        rows = made.collect().with_row_index("place")
+        ids = rows["id"]
+        rows = self._best_first(rows.drop("id")).select("place", _KEY, *MARKS)
+        rows = rows.select("place", first=firsts(rows, [_KEY, *MARKS])).sort("place")
+        twin = pl.when(pl.col("first") != pl.col("place"))
+        like = rows.select(like=ids.gather(rows["first"])).to_series()
+        return rows.select(
+            twin.then(pl.lit(f"dedupe: {_EXACT}")).alias(REJECTED_REASON),
+            twin.then(pl.format("duplicates {} (similarity 1.000)", like)).alias(REJECTED_DETAIL),
+        )
+
     def _rows(self, frame: pl.LazyFrame) -> pl.DataFrame:
         """The place, id, text and key of each row, the best first."""
+        rows = self._chosen(frame).collect().with_row_index("place")
+        return self._best_first(rows).select("place", "id", text=_TEXT, key=_KEY)
+
+    def _chosen(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """The id, text and key of each row, and what the rules say of it."""
         import polars as pl
 
         schema = frame.collect_schema()
         key = pl.lit(0) if self.per is None else pl.col(key_column(schema, self.per, "dedupe: per"))
-        chosen = frame.with_columns(
-            compared(schema, self.text, "dedupe").alias("\x1ftext"), key.alias("\x1fkey")
-        )
-        by: list[pl.Expr] = []
-        down: list[bool] = []
+        chosen = frame.with_columns(compared(schema, self.text, "dedupe").alias(_TEXT), key.alias(_KEY))
+        names = []
         rules = self.keep if self.keep is not None else [_VERDICT] * (_VERDICT in schema)
         for number, rule in enumerate(rules):
             if rule == _FIRST:
                 break
-            name = f"\x1frule{number}"
+            name = f"{_RULE}{number}"
             if rule in (_LENGTH, _SHORTEST):
-                chosen = chosen.with_columns(pl.col("\x1ftext").str.len_chars().alias(name))
+                chosen = chosen.with_columns(pl.col(_TEXT).str.len_chars().alias(name))
             elif rule == _VERDICT:
                 chosen = chosen.with_columns(_rank_of_verdict(schema).alias(name))
             else:
                 chosen = evaluate(chosen, {name: rule}, "dedupe: keep")
-            by.append(pl.col(name))
-            down.append(rule != _SHORTEST)
-        names = ["id", "\x1ftext", "\x1fkey", *(expr.meta.output_name() for expr in by)]
-        rows = chosen.select(names).collect().with_row_index("place")
-        order = [*by, pl.col("place")]
-        rows = rows.sort(order, descending=[*down, False], nulls_last=True)
-        return rows.select("place", "id", text="\x1ftext", key="\x1fkey")
+            names.append(name)
+        return chosen.select("id", _TEXT, _KEY, *names)
+
+    def _best_first(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with their places ordered by the rules; by their places where those do not tell them apart."""
+        names = [name for name in rows.columns if name.startswith(_RULE)]
+        rules = [_VERDICT] if self.keep is None else self.keep
+        down = [rules[int(name.removeprefix(_RULE))] != _SHORTEST for name in names]
+        return rows.sort([*names, "place"], descending=[*down, False], nulls_last=True)
 
     def _twins(self, rows: pl.DataFrame) -> dict[int, Twin]:
         """Of each row to drop, by its place, what it duplicates."""
@@ -129,10 +169,10 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
         twins: dict[int, Twin] = {}
         if (rows := rows.drop_nulls("text")).is_empty():
             return twins
-        first = pl.col("place").first().over("key", *_marks(rows["text"]))
+        first = pl.col("place").first().over("key", *marks(rows["text"]))
         rows = rows.with_columns(first=first)
         for place, best in rows.filter(pl.col("first") != pl.col("place")).select("place", "first").rows():
-            twins[place] = Twin(best, "exact duplicate", 1.0)
+            twins[place] = Twin(best, _EXACT, 1.0)
         rows = rows.filter(pl.col("first") == pl.col("place"))
         while True:
             rows = self._without_near(rows, twins)
@@ -164,19 +204,6 @@ class Dedupe(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 return rows
             if not (gone := _greedy(search.among(left))):
                 return rows
-
-
-def _marks(texts: pl.Series) -> list[pl.Series]:
-    """Of each text two numbers, equal for texts that are equal except for case and white space; 128 bits, by
-    which no two others of any table can be expected to be equal. The texts themselves are not held again."""
-    import polars as pl
-
-    made: list[list[pl.Series]] = [[], []]
-    for piece in pieces(texts):
-        said = lowered(piece).str.replace_all(r"\s\s+|[^ \S]", " ").str.strip_chars()
-        for seed, hashed in enumerate(made):
-            hashed.append(said.hash(seed))
-    return [pl.concat(hashed).alias(f"mark{seed}") for seed, hashed in enumerate(made)]
 
 
 def _without(rows: pl.DataFrame, gone: dict[int, Match], reason: str, twins: dict[int, Twin]) -> pl.DataFrame:

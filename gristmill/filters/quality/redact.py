@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import field
 
@@ -25,6 +25,8 @@ class Redact(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     The rules are those of ``quality: personal``. No row is rejected; ids, names of models and such stay as
     they are.
     """
+
+    row_by_row: ClassVar[bool] = True
 
     columns: list[str] | None = None
     """The columns; by default all that hold text, or lists of messages or turns."""

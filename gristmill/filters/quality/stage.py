@@ -34,6 +34,7 @@ class Quality(Filter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     marks_only: ClassVar[bool] = True
+    row_by_row: ClassVar[bool] = True
 
     text: str = CONVERSATION
     """What is checked: ``problem``, ``completion``, ``conversation`` (all messages and the completion) or any

@@ -30,8 +30,9 @@ from gristmill.pipelines.rundir.ledger import Ledger
 from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import ENGINE_ERROR, STAGE_ERROR, StageCounts
 from gristmill.pipelines.running.checks.limits import out_of_threads, stopped_by_limit
+from gristmill.pipelines.running.gathering import Table
 from gristmill.pipelines.running.progress import label
-from gristmill.pipelines.running.tables import Table, write_table
+from gristmill.pipelines.running.tables import write_table
 from gristmill.pipelines.running.walk import Observer, Visit, carried
 
 TIME_OVER = "not tried: the time was over"
@@ -347,7 +348,9 @@ class Work(Observer[None]):
         writer = Parts(self.folder(index), node.writes, self._part_rows)
         given = [Table(self.folder(i).path, self.graph.nodes[i].writes) for i in node.inputs]
         try:
-            rejected, measured = write_table(node, given, self._seed, writer, self._part_rows)
+            rejected, measured = write_table(
+                node, given, self._seed, writer, self._part_rows, note=self._rundir.note
+            )
         except GristmillError:
             raise
         except Exception as error:
