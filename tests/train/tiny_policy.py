@@ -22,6 +22,7 @@ from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.train import policy
 from gristmill.train.online.process import ProcessModel
 
+OWN = {"function": "tiny_policy:letters"}
 CALLS: list[dict[str, Any]] = []
 
 
@@ -42,7 +43,9 @@ def judge(completion: str, reference: str) -> Verdict:
 
 def letters(completions: Sequence[Any], **columns: Any) -> list[float | None]:
     """A user's reward, as TRL calls it; keeps what it is called with."""
-    said = [completion if isinstance(completion, str) else completion[-1]["content"] for completion in completions]
+    said = [
+        completion if isinstance(completion, str) else completion[-1]["content"] for completion in completions
+    ]
     CALLS.append({"said": said, **{key: columns[key] for key in ("level", "solution", "completion_ids")}})
     return [number(text) / 256 for text in said]
 
@@ -51,7 +54,7 @@ def options(folder: Path, name: str, **changes: Any) -> policy.Policy:
     base = {"model": str(folder / "model"), "data": str(folder / "data.jsonl"), "gpu": False, "log_every": 1}
     base |= {"output": str(folder / name), "batch": 2, "generations": 4, "max_tokens": 6, "epochs": 2}
     base |= {"learning_rate": 0.01, "warmup": 0.0, "max_length": 60}
-    return msgspec.convert({**base, "rewards": [{"function": "tiny_policy:letters"}], **changes}, policy.Policy)
+    return msgspec.convert({**base, "rewards": [OWN], **changes}, policy.Policy)
 
 
 def entries(folder: Path) -> list[dict[str, Any]]:
@@ -169,7 +172,7 @@ def trials(folder: Path) -> dict[str, Any]:
         "plain": options(folder, "plain", max_steps=1, rewards=[], lora={"r": 2}),
         "shaped": options(
             folder, "shaped", max_steps=1, beta=0.1, verifier={"kind": "tiny_policy:judge"},
-            rewards=[{"shape": {"kind": "laser", "target": 5}}, {"function": "tiny_policy:letters", "weight": 0.5}],
+            rewards=[{"shape": {"kind": "laser", "target": 5}}, {**OWN, "weight": 0.5}],
         ),
     }  # fmt: skip
     found: dict[str, Any] = {name: trained(one) for name, one in made.items()}

@@ -30,13 +30,18 @@ class Judging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The verifier's own options."""
     reference: str = "solution"
     """The column with the reference answers; "" for a verifier that needs none."""
+    workers: Annotated[int, Meta(ge=1)] | None = None
+    """The processes in which it decides; ``null`` is one a core, at most 4. None where an engine is asked."""
+    deadline: Annotated[float, Meta(gt=0)] = 2.0
+    """Seconds of processor time after which one decision is given up, with the verdict ``timeout``."""
     engine: dict[str, Any] | None = None
     """For a verifier that asks a model: the engine, by ``kind`` and options as in recipes."""
 
     def reward(self, undecided: Undecided = None, shape: Shaped | None = None) -> Function:
         """TRL's reward function. Raises ``RecipeError`` as of ``as_trl_reward``."""
-        engine = None
+        engine, settings = None, {"workers": self.workers, "deadline": self.deadline}
         if self.engine is not None:
+            settings = {}  # it is asked from this process
             kind = self.engine.get("kind")
             if not isinstance(kind, str):
                 raise RecipeError(
@@ -52,6 +57,7 @@ class Judging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             engine=engine,
             problem="problem",
             options=self.options,
+            **settings,
         )
 
 
