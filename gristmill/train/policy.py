@@ -15,7 +15,7 @@ from gristmill.train.base.models import adapters, arguments, history, language_m
 from gristmill.train.base.options import Training, TrainingMetrics
 from gristmill.train.base.running import Prepared, run_training
 from gristmill.train.online.process import ImplicitReward, ProcessModel
-from gristmill.train.online.prompts import Prompts, read_prompts
+from gristmill.train.online.prompts import PolicyPrompts, read_prompts
 from gristmill.train.online.rewards import Judging, PolicyReward, make_rewards
 from gristmill.train.online.turns import SelfCorrection, rollout
 
@@ -127,7 +127,7 @@ def _prepared(options: Policy) -> Prepared:
     return Prepared(trainer, len(prompts.rows), prompts.too_long, prompts.tokens, 0)
 
 
-def _check(options: Policy, prompts: Prompts) -> None:
+def _check(options: Policy, prompts: PolicyPrompts) -> None:
     """Raise ``RecipeError`` for what the rows and options do not allow together."""
     if len(prompts.rows) < options.batch:
         raise RecipeError(

@@ -23,7 +23,7 @@ class PolicyRow(Struct, frozen=True):
     verifier: str | None = None
 
 
-class Prompts(Struct, frozen=True):
+class PolicyPrompts(Struct, frozen=True):
     """The rows that are short enough, each with all its columns, and how many were left out.
 
     ``tokens`` counts those of the prompts.
@@ -43,7 +43,7 @@ class Prompts(Struct, frozen=True):
         return Dataset.from_list([{"prompt": row["prompt"], "row": i} for i, row in enumerate(self.rows)])
 
 
-def read_prompts(options: Training, tokenizer: Any) -> Prompts:
+def read_prompts(options: Training, tokenizer: Any) -> PolicyPrompts:
     """The prompts of ``options.data``.
 
     One that is longer than ``max_length`` tokens is left out, and listed in ``rejected.jsonl``. Raises
@@ -85,7 +85,7 @@ def read_prompts(options: Training, tokenizer: Any) -> Prompts:
             f"{options.data}: the rows name several verifiers: {', '.join(sorted(verifiers))}.",
             remedy="Say which one judges all of them: --set verifier.kind=NAME ('combine' asks several).",
         )
-    return Prompts(rows, len(long), tokens, next(iter(verifiers), None))
+    return PolicyPrompts(rows, len(long), tokens, next(iter(verifiers), None))
 
 
 def _row(options: Training, number: int, line: bytes) -> tuple[dict[str, Any], PolicyRow]:
