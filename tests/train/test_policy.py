@@ -307,8 +307,9 @@ def test_a_killed_training_goes_on_with_the_same_losses_and_weights(found: dict[
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_checkpoints_are_only_where_new_answers_are_drawn(found: dict[str, Any]) -> None:
+    # Asked for after every step, of which two are on the same answers.
     kept = [name for name in found["grpo-killed"]["left"] if name.startswith("checkpoint-")]
-    assert kept == ["checkpoint-3", "checkpoint-6"] or all(int(n.rpartition("-")[2]) % 2 == 0 for n in kept)
+    assert kept == ["checkpoint-2", "checkpoint-4"]
 
 
 @pytest.mark.slow
@@ -336,9 +337,7 @@ def test_a_second_turn_is_trained_and_the_users_words_between_are_not(found: dic
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_dense_rewards_are_those_of_the_outcomes_where_the_process_model_knows_nothing_more(
-    found: dict[str, Any],
-) -> None:
+def test_the_process_model_learns_from_outcomes_and_rewards_every_token(found: dict[str, Any]) -> None:
     [first, *_] = found["prime"]["process"]
     assert first["loss"] == pytest.approx(0.693147, abs=1e-5), "before it has learnt, log 2"
     assert any(later["loss"] != pytest.approx(0.693147, abs=1e-3) for later in found["prime"]["process"])

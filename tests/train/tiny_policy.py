@@ -161,7 +161,7 @@ def resumed(one: policy.Policy, after: int) -> dict[str, Any]:
 def trials(folder: Path) -> dict[str, Any]:
     judged = {"rewards": [], "verifier": {"kind": "tiny_policy:judge"}}
     made = {
-        "grpo": options(folder, "grpo", save_every=2, iterations=2),
+        "grpo": options(folder, "grpo", save_every=1, iterations=2),
         "none": options(folder, "none", scale="none", epochs=1, **judged),
         "rloo": options(folder, "rloo", algorithm="rloo", save_every=3, **judged),
         "prime": options(folder, "prime", save_every=1, process_reward={"learning_rate": 0.01}, **judged),
