@@ -39,7 +39,8 @@ class Judging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def reward(self, undecided: Undecided = None, shape: Shaped | None = None) -> Function:
         """TRL's reward function. Raises ``RecipeError`` as of ``as_trl_reward``."""
-        engine, settings = None, {"workers": self.workers, "deadline": self.deadline}
+        engine = None
+        settings: dict[str, Any] = {"workers": self.workers, "deadline": self.deadline}
         if self.engine is not None:
             settings = {}  # it is asked from this process
             kind = self.engine.get("kind")
