@@ -195,7 +195,7 @@ def _trainer(base: Any, options: Policy) -> Any:
 
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             made = super()._get_train_sampler(dataset)
-            made.__class__ = Sampler
+            made.__class__ = Sampler  # made by TRL, with what it needs; only the method is new
             return made
 
         def _calculate_rewards(self, *given: Any) -> Any:
