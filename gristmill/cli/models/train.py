@@ -66,6 +66,7 @@ def _kind(name: str, help: str) -> None:
 _kind(
     "sft", "Fine-tune on rows of trl-sft, trl-prompt-completion or text. Stopped, the same command goes on."
 )
+_kind("policy", "Train on the model's own answers to trl-prompts (GRPO, RLOO), which a verifier rewards.")
 
 
 @app.command()
