@@ -14,6 +14,7 @@ from gristmill.core.errors import InputError, RecipeError
 from gristmill.filters.order import seeded_order
 from gristmill.filters.quality import language_of
 from gristmill.filters.tables import CONVERSATION, PROBLEM, compared, key_column
+from gristmill.pipelines.report.plots import counted
 from gristmill.pipelines.rundir.results import open_run
 from gristmill.pipelines.rundir.summary import align, printable
 
@@ -32,23 +33,34 @@ _TOKENS = "tokens"
 _SHOWN = 6
 
 
+RATE_EDGES = tuple(n / 10 for n in range(11))
+"""Pass rates are counted by tenths; 1 belongs to the last."""
+_TENTHS = (10, 12.5, 16, 20, 25, 31.5, 40, 50, 63, 80)
+SIZE_EDGES = (*map(float, range(10)), *(n * 10.0**k for k in range(8) for n in _TENTHS), 1e9)
+"""Lengths are counted in equal steps of their logarithm, ten for a factor of ten (ISO 3, R10), from 10 on."""
+
+
 class Sizes(Struct, frozen=True):
-    """Characters of a column of text: of the rows that have one."""
+    """Characters of a column of text: of the rows that have one. ``bins`` are counts by ``SIZE_EDGES``, up to
+    the last that is not 0."""
 
     rows: int
     mean: float
     median: float
     p95: float
     most: int
+    bins: list[int]
 
 
 class PassRates(Struct, frozen=True):
-    """Right answers of those that are decided. ``problems`` have one decided answer or more."""
+    """Right answers of those that are decided. ``problems`` have one decided answer or more; ``bins`` count
+    them by ``RATE_EDGES``."""
 
     mean: float | None
     problems: int
     all_right: int
     none_right: int
+    bins: list[int]
 
 
 class CorpusStats(Struct, frozen=True):
@@ -95,7 +107,7 @@ def report(what: str, *, runs: Path = Path("runs"), partial: bool = False) -> Co
     """
     path = Path(what)
     if path.is_file():
-        return CorpusReport([table_stats(path.name, _scan(path))], [], {})
+        return CorpusReport([table_stats(path.name, scan(path))], [], {})
     name, _, stage = what.rpartition(":")
     name, stage = (name, stage) if name else (what, "")
     place = Path(name) if Path(name).is_dir() else runs / name
@@ -121,13 +133,15 @@ def report(what: str, *, runs: Path = Path("runs"), partial: bool = False) -> Co
     )
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def scan(path: Path) -> pl.LazyFrame:
+    """The rows of a Parquet, CSV, JSONL or JSON file. ``InputError`` for one that cannot be read."""
     import polars as pl
 
     readers: dict[str, Any] = {
         ".parquet": pl.scan_parquet,
         ".csv": pl.scan_csv,
         ".jsonl": lambda p: pl.scan_ndjson(p, infer_schema_length=None),
+        ".json": lambda p: pl.read_json(p, infer_schema_length=None).lazy(),
     }
     if path.suffix not in readers:
         raise InputError(
@@ -149,7 +163,7 @@ def table_stats(name: str, frame: pl.LazyFrame) -> CorpusStats:
     import polars as pl
 
     schema = frame.collect_schema()
-    text = _conversation(schema)
+    text, outcome = all_said(schema), outcome_column(schema)
     key = key_column(schema, PROBLEM, "stats") if {"id", "problem_id"} & set(schema) else None
     counted = frame.select(
         pl.len().alias("rows"), (pl.col(key).n_unique() if key else pl.len()).alias("problems")
@@ -162,8 +176,8 @@ def table_stats(name: str, frame: pl.LazyFrame) -> CorpusStats:
         rows,
         problems,
         dict(_lengths(frame, schema, text)),
-        _counts(frame, _outcome(schema)),
-        None if _outcome(schema) is None or key is None else _pass_rates(frame, _outcome(schema), key),
+        _counts(frame, outcome),
+        None if outcome is None or key is None else _pass_rates(frame, outcome, key),
         _counts(frame, pl.col("finish_reason") if "finish_reason" in schema else None),
         _classes(frame, schema),
         None if said is None else _duplicates(said),
@@ -172,7 +186,7 @@ def table_stats(name: str, frame: pl.LazyFrame) -> CorpusStats:
     )
 
 
-def _conversation(schema: pl.Schema) -> pl.Expr | None:
+def all_said(schema: pl.Schema) -> pl.Expr | None:
     """What a row says: its conversation, or its columns of text together."""
     import polars as pl
 
@@ -183,7 +197,8 @@ def _conversation(schema: pl.Schema) -> pl.Expr | None:
         return pl.concat_str(texts, separator="\n", ignore_nulls=True) if texts else None
 
 
-def _outcome(schema: pl.Schema) -> pl.Expr | None:
+def outcome_column(schema: pl.Schema) -> pl.Expr | None:
+    """The outcome of the rows' verdicts; ``None`` for rows without any."""
     import polars as pl
 
     kind = schema.get("verdict")
@@ -208,7 +223,7 @@ def _pass_rates(frame: pl.LazyFrame, outcome: pl.Expr | None, key: str) -> PassR
     rates = decided.group_by("key").agg((pl.col("value") == "correct").mean().alias("rate")).collect()["rate"]
     values = sorted(rates.to_list())  # in an order of its own, so that the mean is the same in every run
     mean = sum(values) / len(values) if values else None
-    return PassRates(mean, len(values), values.count(1.0), values.count(0.0))
+    return PassRates(mean, len(values), values.count(1.0), values.count(0.0), counted(values, RATE_EDGES))
 
 
 def _lengths(frame: pl.LazyFrame, schema: pl.Schema, text: pl.Expr | None) -> Iterator[tuple[str, Sizes]]:
@@ -222,7 +237,11 @@ def _lengths(frame: pl.LazyFrame, schema: pl.Schema, text: pl.Expr | None) -> It
         if len(sizes) and sizes.sum():
             half, high = (sizes.quantile(q, interpolation="nearest") for q in (0.5, 0.95))
             most, characters = int(sizes.sort()[-1]), int(sizes.sum())
-            yield name, Sizes(len(sizes), characters / len(sizes), half or 0.0, high or 0.0, most)
+            times = sizes.value_counts(sort=True)
+            bins = counted(times["size"].to_list(), SIZE_EDGES, times["count"].to_list())
+            last = max(i for i, n in enumerate(bins) if n)
+            mean = characters / len(sizes)
+            yield name, Sizes(len(sizes), mean, half or 0.0, high or 0.0, most, bins[: last + 1])
 
 
 def _classes(frame: pl.LazyFrame, schema: pl.Schema) -> dict[str, dict[str, int]]:
@@ -262,19 +281,24 @@ def as_json(found: CorpusReport) -> str:
 
 def table(found: CorpusReport) -> str:
     """The report as text: a column for each table, then the stages of a run."""
-    columns = [dict(_lines(one)) for one in found.tables]
-    names = list(dict.fromkeys(name for column in columns for name in column))
-    rows = [["", *(printable(one.name) for one in found.tables)]]
-    rows += [[printable(name), *(column.get(name, "-") for column in columns)] for name in names]
+    rows = stats_rows(found.tables)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     if found.stages:
-        lines += ["", *align([("stage", "rows in", "rows out"), *_flow(found.stages)])]
+        lines += ["", *align([("stage", "rows in", "rows out"), *flow_rows(found.stages)])]
         for stage in found.stages:
             lines += [f"{n:>9,}  {printable(why)}" for why, n in _most(stage.rejected)]
     if found.contaminated:
         lines += ["", f"contaminated: {_listed(found.contaminated)}"]
     return "\n".join(lines)
+
+
+def stats_rows(tables: Sequence[CorpusStats]) -> list[list[str]]:
+    """A head with the tables' names, then a row for each thing that is said of any of them."""
+    columns = [dict(_lines(one)) for one in tables]
+    names = list(dict.fromkeys(name for column in columns for name in column))
+    rows = [["", *(printable(one.name) for one in tables)]]
+    return rows + [[printable(name), *(column.get(name, "-") for column in columns)] for name in names]
 
 
 def _lines(one: CorpusStats) -> Iterator[tuple[str, str]]:
@@ -296,14 +320,15 @@ def _lines(one: CorpusStats) -> Iterator[tuple[str, str]]:
         *one.classes.items(),
         ("languages", one.languages),
     ]
-    for title, counted in counts:
-        if counted:
-            shown = _listed(counted)
-            few = counted is one.languages and one.languages_of < one.rows
+    for title, named in counts:
+        if named:
+            shown = _listed(named)
+            few = named is one.languages and one.languages_of < one.rows
             yield title, shown + (f" (of {one.languages_of:,} rows)" if few else "")
 
 
-def _flow(stages: Sequence[StageFlow]) -> Iterator[tuple[str, str, str]]:
+def flow_rows(stages: Sequence[StageFlow]) -> Iterator[tuple[str, str, str]]:
+    """Name, rows in and rows out of each stage."""
     for stage in stages:
         yield printable(stage.name), f"{stage.rows_in:,}", f"{stage.rows_out:,}"
 

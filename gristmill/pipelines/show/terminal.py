@@ -5,15 +5,15 @@ All that a model or a data set wrote is shown as text: never as markup, and cont
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from colorsys import hls_to_rgb
 from typing import TYPE_CHECKING, Any
 
 from gristmill.core.steps import ROOT
-from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.exports.by_hand import hand_exports
 from gristmill.pipelines.rundir.results import Run
 from gristmill.pipelines.rundir.summary import printable, table
+from gristmill.pipelines.show.claims import unsupported_in
 from gristmill.pipelines.show.drawing import Drawing, Mark, drawable, drawing, goodness
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def render(row: Mapping[str, Any]) -> Text:
             text.append(f"\n{part}", style)
             verdicts = [s["verdict"] for s in row.get("scores") or () if s["name"].startswith(f"{part}_")]
             for message in row[part]:
-                _turn(text, message, unsupported=_unsupported(message["content"], verdicts))
+                _turn(text, message, unsupported=unsupported_in(message["content"], verdicts))
     elif {"messages", "completion"} <= row.keys():
         hidden |= {"messages", "completion", "verdict", "reasoning"}
         _fields(text, row, hidden)
@@ -93,7 +93,7 @@ def render(row: Mapping[str, Any]) -> Text:
             _turn(text, message)
         said = {"role": "assistant", "content": row["completion"], "reasoning": row.get("reasoning")}
         verdicts = [row.get("verdict"), *(score["verdict"] for score in row.get("scores") or ())]
-        _turn(text, said, unsupported=_unsupported(row["completion"], verdicts))
+        _turn(text, said, unsupported=unsupported_in(row["completion"], verdicts))
         _verdict(text, row.get("verdict"))
     else:
         _fields(text, row, hidden)
@@ -154,20 +154,6 @@ def _fields(text: Text, row: Mapping[str, Any], hidden: set[str]) -> None:
             shown = str(value)
             shown = shown if len(shown) <= _CELL else f"{shown[: _CELL - 3]}..."
             text.append(f"\n{name}: ", "dim").append(_clean(shown))
-
-
-def _unsupported(content: str, verdicts: Iterable[Mapping[str, Any] | None]) -> tuple[UnsupportedSpan, ...]:
-    """The parts of an answer that no passage supports, by the first of its verdicts that says so."""
-    from gristmill.verifiers.grounding import unsupported_spans
-
-    for held in verdicts:
-        verdict = None if held is None else Verdict(Outcome(held["outcome"]), detail=held["detail"] or "")
-        try:
-            if verdict is not None and (found := unsupported_spans(content, verdict)):
-                return found
-        except ValueError:  # it is on another text: on several turns together
-            continue
-    return ()
 
 
 def _turn(

@@ -28,6 +28,7 @@ from gristmill.pipelines.show.terminal import render
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 RIGHT, WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)
 HOSTILE = "</script><img src=x onerror=window.hurt=1><!-- & ‮ ]]>"
+SHOWN = HOSTILE.replace("\N{RIGHT-TO-LEFT OVERRIDE}", "U+202E")
 ASK = (Message("user", "What is 3 * 4 + 2?"),)
 
 
@@ -104,7 +105,7 @@ def test_keys_move_along_the_tree_and_the_list_changes_the_problem(tmp_path: Pat
 def test_a_hostile_text_stays_text(tmp_path: Path) -> None:
     async def look(page: Page) -> None:
         await page.click("[data-node='4']")
-        assert await page.ask("document.getElementById('prefix').lastChild.textContent") == HOSTILE
+        assert await page.ask("document.getElementById('prefix').lastChild.textContent") == SHOWN
         assert await page.ask("[document.images.length, typeof window.hurt]") == [0, "undefined"]
 
     on_page(tmp_path, look)
