@@ -6,7 +6,7 @@ cut here into pieces ``[text, kind, why]``, since Python and JavaScript count ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,12 +24,18 @@ _HEAD = 140
 KINDS = ("subset", "kind", "part", "certain", "scheme", "algorithm", "style", "label", "model")
 """Columns that tell rows of one table apart, the first that it has."""
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
+_SUBSETS = {
+    "D1": "a wrong first answer, judged wrong by the model itself, then corrected.",
+    "D2": "a right first answer, judged wrong by the model itself, then right again.",
+    "D3": "a right first answer, judged correct by the model itself: it stops.",
+}
+"""What the subsets of self-correction trajectories hold (arXiv 2502.19613, section 3.1)."""
 _SIDES = {"prompt", "chosen", "rejected"}
 
 
 def kind_of(row: Row) -> str:
-    """The value of the first of ``KINDS`` that the row has, as text; empty where it has none."""
-    return next((_plain(row[name]) for name in KINDS if row.get(name) is not None), "")
+    """The first of ``KINDS`` that the row has, with its value; empty where it has none."""
+    return next((f"{name}: {_plain(row[name])}" for name in KINDS if row.get(name) is not None), "")
 
 
 def verdict_of(row: Row) -> str:
@@ -49,15 +55,17 @@ def head(row: Row) -> str:
         held = row.get(name)
         if isinstance(held, str) and held.strip():
             return _line(held)
-        said = [_content(m) for m in _messages(held) if _role(m) != "system"]
-        if said:
-            return _line(said[0])
+        said = [_content(m) for m in _messages(held) if _role(m) == "user"]
+        if said:  # before the last question there may be worked examples
+            return _line(said[0] if name in ("turns", "conversations") else said[-1])
     return _line(next((v for k, v in row.items() if isinstance(v, str) and k != "id" and v.strip()), ""))
 
 
 def blocks(row: Row) -> list[Block]:
     """What is shown of a row, most telling first; ``fields`` is last and has what no other block shows."""
     found, used = _main(row)
+    if meaning := _SUBSETS.get(str(row.get("subset"))) if "turns" in row else None:
+        found.insert(0, {"is": "note", "text": f"{row['subset']}: {meaning}"})
     used |= {"id"}
     if judged := _judged(row):
         found.append({"is": "judged", "rows": judged})
@@ -80,6 +88,14 @@ def _main(row: Row) -> tuple[list[Block], set[str]]:
         return [{"is": "drawing", "drawing": msgspec.to_builtins(drawn)}], shown
     if _SIDES - {"prompt"} <= names:
         return [_pair(row)], set(_SIDES)
+    if groups := list(_groups(row)):
+        return [_asked(row), {"is": "answers", "groups": groups}], {
+            "bases",
+            "samples",
+            "greedy",
+            "problem",
+            "messages",
+        }
     for name in ("turns", "messages", "conversations"):
         if turns := [_turn(m) for m in _messages(row.get(name))]:
             if isinstance(row.get("completion"), str):
@@ -95,25 +111,19 @@ def _main(row: Row) -> tuple[list[Block], set[str]]:
         asked = "\n\n".join(filter(None, (row["instruction"], row.get("input"))))
         sides = [_made("user", asked, False), _made("assistant", row["output"], True)]
         return [{"is": "turns", "turns": sides}], {"instruction", "input", "output"}
-    return _sampled_groups(row)
-
-
-def _sampled_groups(row: Row) -> tuple[list[Block], set[str]]:
-    """Explorations and probes (several answers with their verdicts), and else the long texts of a row."""
-    if isinstance(row.get("bases"), list):
-        groups = [group for base in row["bases"] for group in _base(base)]
-        return [_asked(row), {"is": "answers", "groups": groups}], {"bases", "problem"}
-    if isinstance(row.get("samples"), list):
-        greedy = [_answer(row["greedy"])] if row.get("greedy") else []
-        groups = [
-            {"title": "The answer drawn greedily", "answers": greedy},
-            {"title": "Sampled answers", "answers": [_answer(one) for one in row["samples"]]},
-        ]
-        told = {"is": "answers", "groups": [g for g in groups if g["answers"]]}
-        return [_asked(row), told], {"samples", "greedy", "problem", "messages"}
     texts = [name for name in ("problem", "question", "text", "completion", "response") if _text(row, name)]
-    made = [{"is": "text", "title": name, "text": cut(row[name])} for name in texts]
-    return made, set(texts)
+    return [{"is": "text", "title": name, "text": cut(row[name])} for name in texts], set(texts)
+
+
+def _groups(row: Row) -> Iterator[Block]:
+    """Answers with their verdicts, by what they were drawn for: of explorations and of probes."""
+    for base in row["bases"] if isinstance(row.get("bases"), list) else ():
+        yield from _base(base)
+    if isinstance(row.get("samples"), list):
+        if row.get("greedy"):
+            yield {"title": "The answer drawn greedily", "answers": [_answer(row["greedy"])]}
+        if row["samples"]:
+            yield {"title": "Sampled answers", "answers": [_answer(one) for one in row["samples"]]}
 
 
 def _asked(row: Row) -> Block:
@@ -124,7 +134,7 @@ def _text(row: Row, name: str) -> bool:
     return isinstance(row.get(name), str) and bool(row[name])
 
 
-def _base(base: Row) -> Iterable[Block]:
+def _base(base: Row) -> Iterator[Block]:
     """A first attempt with its self-evaluations and corrections."""
     number = base.get("index", 0) + 1
     yield {"title": f"First attempt {number}", "answers": [_answer(base["attempt"])]}
@@ -317,7 +327,10 @@ def _number(value: Any) -> str:
 
 
 def _line(text: str) -> str:
+    """The text in one line; of a long one the last paragraph, since a question follows what it is about."""
     line = " ".join(text.split())
+    if len(line) > _HEAD and (last := " ".join(text.strip().split("\n\n")[-1].split())):
+        line = last
     return line if len(line) <= _HEAD else f"{line[: _HEAD - 1]}…"
 
 

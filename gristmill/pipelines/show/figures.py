@@ -87,7 +87,10 @@ def _lengths(tables: Tables) -> Iterator[Figure]:
         for name, text in columns.items():
             sizes = frame.select(n=text.str.len_chars()).collect()["n"].drop_nulls().to_list()
             values[f"{run}: {name}" if run else name] = sizes
-    yield from _histogram(values, "Length", "characters", "How long the texts are that a trainer will read.")
+    told = "Characters of what a row holds, all of its text together."
+    if {"chosen", "rejected", "completion"} & {name.rpartition(": ")[2] for name in values}:
+        told = "Characters of the answers."
+    yield from _histogram(values, "Length", "characters", told)
 
 
 def _tokens(tables: Tables) -> Iterator[Figure]:

@@ -13,7 +13,7 @@ from gristmill.pipelines.rundir.summary import Spent, StageCounts, Summary, clos
 from gristmill.pipelines.show.document import document
 from gristmill.pipelines.show.figures import agreement, figures
 from gristmill.pipelines.show.picked import BYTES, ROWS, SEED, picked
-from gristmill.pipelines.show.subject import Subject, open_subject
+from gristmill.pipelines.show.subject import StageEntry, Subject, open_subject
 
 _SCRIPTS = ("base.js", "words.js", "tree.js", "row.js", "overview.js", "browser.js", "report.js")
 _STYLES = ("report.css", "tree.css")
@@ -78,7 +78,7 @@ def _run(subject: Subject, name: str) -> dict[str, Any]:
         return told | {"files": list(subject.files)}
     told["said"] = list(_headline(summary))
     told["facts"] = list(_facts(summary, subject))
-    told["funnel"] = [_stage(stage) for stage in summary.stages]
+    told["funnel"] = [_stage(stage, subject) for stage in summary.stages]
     told["cost"] = list(_cost(summary))
     return told | {"recipe": subject.recipe}
 
@@ -89,10 +89,20 @@ def _headline(summary: Summary) -> Iterator[str]:
         first, last = summary.stages[0], summary.stages[-1]
         came = first.rows_in or first.rows_out
         yield f"{came:,} {'row' if came == 1 else 'rows'} came in at {first.name!r}."
-        if last is not first:
+        if summary.exports:
+            made = ", ".join(f"{rows:,} in {name}" for name, rows in sorted(summary.exports.items()))
+            yield f"Rows for training, in files: {made}."
+        elif summary.unfinished:
+            reached = next((s for s in reversed(summary.stages) if s.rows_out), first)
+            yield f"So far {reached.name!r} was reached, which has {reached.rows_out:,}."
+        elif last is not first:
             yield f"The last stage, {last.name!r}, kept {last.rows_out:,}."
         lost = sum(sum(stage.rejected.values()) for stage in summary.stages)
-        yield f"{lost:,} were rejected on the way, each with a reason." if lost else "None was rejected."
+        yield (
+            f"On the way, {lost:,} {'row was' if lost == 1 else 'rows were'} rejected, each with a reason."
+            if lost
+            else "No row was rejected."
+        )
     yield from closing(summary)
 
 
@@ -111,10 +121,13 @@ def _facts(summary: Summary, subject: Subject) -> Iterator[list[str]]:
     yield ["made with", f"gristmill {summary.gristmill}"]
 
 
-def _stage(stage: StageCounts) -> dict[str, Any]:
+def _stage(stage: StageCounts, subject: Subject) -> dict[str, Any]:
     reasons = sorted(stage.rejected.items(), key=lambda one: (-one[1], one[0]))
+    entry = subject.stages.get(stage.name, StageEntry((), ""))
     return {
         "stage": stage.name,
+        "reads": entry.reads,
+        "does": entry.does,
         "in": stage.rows_in,
         "out": stage.rows_out,
         "rejected": [[why, n, stage.examples.get(why, "")] for why, n in reasons],

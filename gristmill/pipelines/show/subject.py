@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
 from gristmill.core.errors import InputError
+from gristmill.core.options_doc import summary
+from gristmill.core.registry import find, names
+from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.report.corpus import scan
 from gristmill.pipelines.rundir.directory import EXPORTS, RECIPE, half_made
 from gristmill.pipelines.rundir.parts import REJECTED_FILE, part_files
@@ -31,9 +35,16 @@ class Table(Struct, frozen=True):
     state: str = ""
 
 
+class StageEntry(Struct, frozen=True):
+    """A stage of a recipe: which tables it reads, and what stages of its kind do."""
+
+    reads: tuple[str, ...]
+    does: str
+
+
 class Subject(Struct, frozen=True):
     """A run or file. ``summary`` and ``recipe`` are a run's; ``mark`` is of one that has not come to its end.
-    ``files`` are a run's exports, and those of a file the file itself."""
+    ``files`` are a run's exports, and those of a file the file itself. ``stages`` are a run's by name."""
 
     name: str
     tables: tuple[Table, ...]
@@ -41,6 +52,7 @@ class Subject(Struct, frozen=True):
     summary: Summary | None = None
     recipe: str = ""
     files: tuple[str, ...] = ()
+    stages: Mapping[str, StageEntry] = {}
 
     def kept(self) -> list[Table]:
         """The tables of kept rows, in the order of the stages."""
@@ -61,9 +73,22 @@ def open_subject(what: str, runs: Path = Path("runs")) -> Subject:
     run = open_run(place, partial=True)
     recipe = run.path / RECIPE
     text = recipe.read_text(encoding="utf-8", errors="replace") if recipe.is_file() else ""
+    stages = dict(_stages(recipe)) if text else {}
     exports = run.path / EXPORTS
     files = tuple(sorted(p.name for p in exports.iterdir())) if exports.is_dir() else ()
-    return Subject(run.path.name, tuple(_tables(run)), run.mark, run.summary, text, files)
+    return Subject(run.path.name, tuple(_tables(run)), run.mark, run.summary, text, files, stages)
+
+
+def _stages(recipe: Path) -> Iterator[tuple[str, StageEntry]]:
+    """The stages of a resolved recipe; of one whose plug-in is gone it is not known what it does."""
+    known = names("stages")
+    for entry in document(recipe).get("stages") or ():
+        reads = entry.get("from") or ()
+        does = summary(find("stages", entry["stage"])).replace("``", "") if entry["stage"] in known else ""
+        yield (
+            entry.get("as") or entry["stage"],
+            StageEntry((reads,) if isinstance(reads, str) else tuple(reads), does),
+        )
 
 
 def _tables(run: Run) -> list[Table]:

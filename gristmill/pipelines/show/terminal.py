@@ -85,7 +85,8 @@ def render(row: Mapping[str, Any]) -> Text:
             text.append(f"\n{part}", style)
             verdicts = [s["verdict"] for s in row.get("scores") or () if s["name"].startswith(f"{part}_")]
             for message in row[part]:
-                _turn(text, message, unsupported=unsupported_in(message["content"], verdicts))
+                trained = part != "prompt" and message["role"] == "assistant"
+                _turn(text, message, trained, unsupported=unsupported_in(message["content"], verdicts))
     elif {"messages", "completion"} <= row.keys():
         hidden |= {"messages", "completion", "verdict", "reasoning"}
         _fields(text, row, hidden)

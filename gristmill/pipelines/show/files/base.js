@@ -50,7 +50,7 @@ const one = text => text.replace(/\s+/g, " ").trim();
 const clip = (text, n) => [...text].length > n ? [...text].slice(0, n - 1).join("") + "…" : text;
 
 function grid(head, rows, attributes = {}) {
-  const cells = (row, kind) => el("tr", {}, row.map((cell, i) => el(i ? kind : "th", i ? {} : { scope: kind === "th" ? "col" : "row" }, cell)));
+  const cells = (row, kind) => el("tr", {}, row.map((cell, i) => el(i ? kind : "th", i ? {} : { scope: kind === "th" ? "col" : "row" }, Array.isArray(cell) ? cell.flat(2) : cell)));
   return el("div", { class: "wide", tabindex: 0, role: "region", "aria-label": head[0] || "table" },
     el("table", attributes, el("thead", {}, cells(head, "th")), el("tbody", {}, rows.map(row => cells(row, "td")))));
 }

@@ -7,8 +7,8 @@ function overview(report, show) {
   const parts = [el("div", { class: "runs" }, sections)];
   if (several) parts.push(...compared(report.runs));
   if (report.runs.some(run => run.funnel)) parts.push(el("h2", {}, "What each stage did"),
-    el("p", { class: "told" }, "A stage takes rows in and passes on those that it keeps or makes. It may make several rows of one. Click a name or a reason to see the rows."),
-    el("div", { class: "runs" }, report.runs.map((run, at) => run.funnel ? el("section", {}, several ? el("h3", {}, run.name) : "", funnel(run, at, report, show)) : "")));
+    el("p", { class: "told" }, "A stage takes rows in and passes on those that it keeps or makes. It may make several rows of one, and two stages may read the same rows. Click a name or a reason to see the rows."),
+    ...report.runs.map((run, at) => run.funnel ? el("section", {}, several ? el("h3", {}, run.name) : "", funnel(run, at, report, show)) : ""));
   else parts.push(el("p", {}, el("button", { type: "button", on: { click: () => show({}) } }, "Look at the rows")));
   parts.push(...distributions(report));
   parts.push(...agreements(report.runs));
@@ -31,7 +31,12 @@ function compared(runs) {
     const change = has(a) && has(b) ? (b >= a ? "+" : "−") + count(Math.abs(b - a)) : "–";
     return [name, has(a) ? count(a) : "no such stage", has(b) ? count(b) : "no such stage", change];
   });
-  return [el("h2", {}, "The two beside each other"), el("p", { class: "told" }, "Rows that each stage kept."), grid(["stage", ...runs.map(run => run.name), "difference"], rows)];
+  const whole = (name, value, shown = count) => [name, ...runs.map(run => shown(value(run))), ""];
+  const sum = (run, value) => run.funnel.reduce((n, s) => n + value(s), 0);
+  const right = run => { const [a, b] = ["correct", "incorrect"].map(o => sum(run, s => s.verdicts[o] ?? 0)); return a + b ? `${(100 * a / (a + b)).toFixed(1)} % of ${count(a + b)}` : "–"; };
+  rows.push(whole("rejected in all", run => sum(run, s => s.rejected.reduce((n, r) => n + r[1], 0))), whole("right answers of those decided", right, text => text),
+    whole("tokens in", run => sum(run, s => s.tokens[0])), whole("tokens out", run => sum(run, s => s.tokens[1])));
+  return [el("h2", {}, "The two beside each other"), el("p", { class: "told" }, "Rows that each stage kept, and sums over all stages."), grid(["stage", ...runs.map(run => run.name), "difference"], rows)];
 }
 
 function funnel(run, at, report, show) {
@@ -41,8 +46,9 @@ function funnel(run, at, report, show) {
   return grid(["stage", "rows in", "rows kept", "", "rejected, and why"], run.funnel.map(s => {
     const bar = el("i");
     bar.style.width = `${100 * s.out / most}%`;
-    const lost = s.rejected.length ? el("ul", { class: "reasons" }, s.rejected.map(([why, n, example]) => el("li", {}, link(`${count(n)} ${why}`, table(s.stage, "rejected"), why), example ? el("small", {}, `such as ${example}`) : ""))) : "none";
-    return [link(s.stage, table(s.stage, "kept")), count(s.in), count(s.out), el("span", { class: "bar", title: `${count(s.out)} of at most ${count(most)}` }, bar), [lost, ...verdicts(s)]];
+    const lost = s.rejected.length ? el("ul", { class: "reasons" }, s.rejected.map(([why, n, example]) => el("li", {}, link(`${count(n)} ${why}`, table(s.stage, "rejected"), why), example ? el("small", {}, `such as ${example}`) : ""))) : run.mark && !s.in && !s.out ? "not begun" : "none";
+    const name = [link(s.stage, table(s.stage, "kept")), s.does ? el("small", {}, s.does) : "", s.reads.length ? el("small", {}, `Reads ${s.reads.join(", ")}.`) : ""];
+    return [name, count(s.in), count(s.out), el("span", { class: "bar", title: `${count(s.out)} of at most ${count(most)}` }, bar), [lost, ...verdicts(s)]];
   }), { class: "funnel" });
 }
 
@@ -52,14 +58,15 @@ function verdicts(stage) {
   const open = ["unparseable", "timeout", "error"];
   if (Object.keys(stage.verdicts).length) lines.push(el("small", {}, `Verdicts on its answers: ${list(stage.verdicts, key => open.includes(key) ? `${key} (undecided)` : key)}.`));
   if (Object.keys(stage.undecided).length) lines.push(el("small", {}, ` Undecided because: ${list(stage.undecided)}.`));
-  for (const [name, mean, n] of stage.measured) lines.push(el("small", {}, ` ${name}: ${number(mean)} (mean of ${count(n)}).`));
+  if (stage.measured.length) lines.push(el("details", {}, el("summary", {}, "Measured"), stage.measured.map(([name, mean, n]) => el("small", {}, `${name}: ${number(mean)}, the mean of ${count(n)}`))));
   return lines;
 }
 
 function distributions(report) {
   const drawn = report.figures.filter(f => f.figures.length);
   if (!drawn.length) return [];
-  if (!drawn.some(f => f.stage === stageShown)) stageShown = drawn.at(-1).stage;
+  const inAll = f => report.runs.every((_, at) => report.tables.some(t => t.run === at && t.stage === f.stage));
+  if (!drawn.some(f => f.stage === stageShown)) stageShown = (drawn.findLast(inAll) ?? drawn.at(-1)).stage;
   const holder = el("div", { class: "plots", id: "plots" });
   const choose = el("select", { id: "figures-of" }, drawn.map(f => el("option", { value: f.stage }, f.stage)));
   const draw = () => {

@@ -6,7 +6,7 @@ const WORDS = [
   ["kept, rejected", "Rows that a stage passed on, and rows that it left out. Rejected rows are never deleted; each says why."],
   ["completion", "A text that a model wrote as an answer."],
   ["verdict", "What a verifier says of an answer: correct or incorrect; or undecided, which is unparseable (no answer could be read), timeout or error. Undecided is never counted as wrong."],
-  ["trained", "Text on which a model is trained carries loss: the model learns to write it. Text that is not trained is only read."],
+  ["trained, trained against", "Text on which a model is trained carries loss: the model learns to write it. Text that is not trained is only read. The rejected side of a pair is trained against: it is made less likely."],
   ["score", "A number that a scorer or judge gave a row."],
   ["rollout", "An answer that was finished from a step, to find out how often that step leads to a right answer."],
   ["pair", "Two answers to one prompt, of which the chosen one is the better."],

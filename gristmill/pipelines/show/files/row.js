@@ -1,11 +1,12 @@
 // One row, block by block. Each maker takes a block of the data and gives elements.
 const makers = {
+  note: block => el("p", { class: "told" }, block.text),
   text: block => [el("h3", {}, block.title), el("div", { class: "text" }, block.text)],
-  turns: block => [lossKey(block.turns), ...block.turns.map(turn)],
+  turns: block => [lossKey(block.turns), ...folded(block.turns)],
   pair,
   drawing,
   answers: block => block.groups.flatMap(group => [el("h3", {}, group.title + (group.answers.length > 1 ? `: ${group.answers.length}` : "")), ...group.answers.map(answer)]),
-  judged: block => [el("h3", {}, "What was said of it"),
+  judged: block => [el("h3", {}, "What verifiers and scorers said"), el("p", { class: "told" }, "Values are as each of them defines them: a verifier's is 1 for right and 0 for wrong. Of a pair, names that begin with chosen_ or rejected_ are of that side."),
     grid(["by", "value", "outcome", "why"], block.rows.map(([by, value, outcome, why]) => [by, value || "–", outcomeTag(outcome), el("div", { class: "text" }, why)]))],
   passages: block => [el("h3", {}, `Passages that the answer may use (${block.passages.length})`), ...block.passages.map(([title, text], i) =>
     el("details", { open: i < 3 }, el("summary", {}, `[${i + 1}] ${title}`), el("div", { class: "text" }, text)))],
@@ -16,9 +17,17 @@ const makers = {
 const rowBlocks = row => (row.blocks ?? []).map(block => el("section", { class: "block" }, makers[block.is](block)));
 const outcomeTag = outcome => outcome ? el("span", { class: `tag ${outcome}` }, outcome + (["unparseable", "timeout", "error"].includes(outcome) ? " (undecided)" : "")) : "–";
 
+// Turns, of which a prompt's worked examples are folded: all before the last question that nobody trains on.
+function folded(turns) {
+  const last = turns.findLastIndex(t => t.role === "user"), first = turns[0]?.role === "system" ? 1 : 0;
+  if (last - first < 2 || turns.slice(0, last).some(t => t.train) || turns.slice(last).some(t => t.train === false && t.role === "assistant")) return turns.map(t => turn(t));
+  const before = turns.slice(first, last);
+  return [...turns.slice(0, first).map(t => turn(t)), el("details", {}, el("summary", {}, `${before.length} earlier turns of the prompt, such as worked examples`), before.map(t => turn(t))), ...turns.slice(last).map(t => turn(t))];
+}
+
 function lossKey(turns) {
   if (turns.some(t => t.train !== null))
-    return el("p", { class: "key" }, el("span", { class: "text" }, el("mark", { class: "loss" }, "Marked text is trained")), "the model learns to write it. Grey text is not trained: the model only reads it.");
+    return el("p", { class: "key" }, el("span", { class: "text" }, el("mark", { class: "loss" }, "Marked text is trained:")), "the model learns to write it. Grey text is not trained: the model only reads it.");
   return el("p", { class: "key" }, "This row does not say which turns are trained; that is settled when it is exported.");
 }
 
@@ -28,10 +37,10 @@ function piece([text, kind, why]) {
   return el("span", {}, text);
 }
 
-function turn(t, inside = null) {
+function turn(t, inside = null, against = false) {
   const part = t.pieces.some(p => p[1] === "loss");
   const state = t.train === null ? "" : !t.train ? "untrained" : part ? "trained part" : "trained";
-  const tag = t.train === null ? "" : el("span", { class: t.train ? "tag loss" : "tag plain" }, !t.train ? "not trained" : part ? "trained in part" : "trained");
+  const tag = t.train === null ? "" : el("span", { class: t.train ? "tag loss" : "tag plain" }, !t.train ? "not trained" : against ? "trained against" : part ? "trained in part" : "trained");
   return el("div", { class: `turn ${state}` + (["user", "assistant", "system", "developer"].includes(t.role) ? ` ${t.role}` : "") }, el("b", {}, t.role), tag, thought(t.thought),
     el("div", { class: "text" }, Array.isArray(inside) ? inside : t.pieces.map(piece)));
 }
@@ -58,24 +67,25 @@ function pair(block) {
     note.textContent = on && !alike ? " The sides have different numbers of turns: not compared." : found.includes(null) ? " Too long to compare word by word." : "";
     holder.replaceChildren(...["chosen", "rejected"].map((side, which) => el("div", { class: side },
       el("h3", {}, side === "chosen" ? "Chosen: the better answer, to be made likelier" : "Rejected: the worse answer, to be made less likely"),
-      block[side].map((t, i) => turn(t, found[i] ? found[i][which].map(([text, shared]) => el(shared ? "span" : which ? "del" : "ins", {}, text)) : null)))));
+      block[side].map((t, i) => turn(t, found[i] ? found[i][which].map(([text, shared]) => el(shared ? "span" : which ? "del" : "ins", {}, text)) : null, which === 1)))));
   };
   button.addEventListener("click", () => show(button.getAttribute("aria-pressed") !== "true"));
   show(!marked);
-  return [el("h3", {}, "Prompt, which both sides answer"), ...block.prompt.map(t => turn(t)), el("p", { class: "key" }, button, note), holder];
+  return [el("h3", {}, "Prompt, which both sides answer"), ...folded(block.prompt), el("p", { class: "key" }, button, note), holder];
 }
 
 // Steps as a list from top to bottom, or a tree of them to click through.
 function drawing(block) {
   const d = block.drawing, marks = d.marks;
-  const key = el("p", { class: "key" }, `Value of a step: ${number(d.scale[0])}`, el("span", { class: "ramp", id: "ramp" }), `${number(d.scale[1])}. How likely a right answer is after it; the share of right rollouts where some were drawn.`);
+  const key = el("p", { class: "key" }, `Value of a step: ${number(d.scale[0])}`, el("span", { class: "ramp", id: "ramp" }), `${number(d.scale[1])}. How likely a right answer is after it; where rollouts were drawn, the share of right ones, and below it the 95 % interval.`);
   key.querySelector("#ramp").style.background = ramp();
-  const top = [el("p", { class: "told" }, d.title), el("h3", {}, "Problem"), el("div", { class: "text" }, d.problem), d.answer ? el("p", {}, `Reference answer: ${d.answer}`) : "", key];
-  if (marks.every((m, i) => m.parent === i - 1)) return [...top, el("ol", { class: "steps" }, marks.map(step(d)))];
+  const problem = [el("h3", {}, "Problem"), el("div", { class: "text" }, d.problem), d.answer ? el("p", {}, `Reference answer: ${d.answer}`) : ""];
+  const top = [el("p", { class: "told" }, d.title), key];
+  if (marks.every((m, i) => m.parent === i - 1)) return [...problem, ...top, el("ol", { class: "steps" }, marks.map(step(d)))];
   const map = el("div", { id: "map", tabindex: -1 }), detail = el("div", { id: "node" });
   const view = new TreeView(map, d, index => detail.replaceChildren(...nodeDetail(d, index)));
   queueMicrotask(() => view.pick(0));
-  return [...top, el("p", { class: "told" }, "Click a node, or use the arrow keys in the tree. The dark line leads to the best answer; 3/4 is right rollouts of those decided, n the visits."), map, detail];
+  return [...top, el("p", { class: "told" }, "Click a node, or use the arrow keys in the tree. The thick line leads to the best answer; 3/4 is right rollouts of those decided, n the visits."), map, detail];
 }
 
 const step = d => (m, i) => {
@@ -85,6 +95,6 @@ const step = d => (m, i) => {
   const counts = m.decided ? `${m.correct ?? 0} of ${m.decided} right` : "";
   return el("li", { class: "step" }, el("div", {}, el("span", { class: "value" }, has(m.value) ? m.value.toFixed(2) : "no value"), swatch, el("small", {}, counts),
     has(m.low) ? el("small", {}, `${m.low.toFixed(2)} to ${m.high.toFixed(2)}`) : ""),
-    el("div", {}, m.note ? el("span", { class: "tag rejected" }, m.note) : "", m.outcome ? outcomeTag(m.outcome) : "", el("div", { class: "text" }, m.text || (i ? "(blank)" : "(before the first step)")),
+    el("div", {}, m.note ? el("span", { class: `tag ${m.note.includes("error") ? "rejected" : "plain"}` }, m.note) : "", m.outcome ? outcomeTag(m.outcome) : "", el("div", { class: "text" }, m.text || (i ? "(blank)" : "")),
       (m.rollouts ?? []).length ? el("details", {}, el("summary", {}, counted(m.rollouts.length, "rollout") + " from here"), rolloutList(m.rollouts)) : ""));
 };
