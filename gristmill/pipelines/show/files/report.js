@@ -48,7 +48,7 @@ const acts = { j: () => go(1), k: () => go(-1), "/": () => { view("rows"); $("se
 
 document.addEventListener("keydown", event => {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
-  if (event.key === "Escape" && typing) return event.target.blur();
+  if (event.key === "Escape" && typing) { event.preventDefault(); return event.target.blur(); }
   if (event.ctrlKey || event.metaKey || event.altKey || typing || $("help").open) return;
   if (event.target.closest?.("#list") && ["ArrowDown", "ArrowUp"].includes(event.key)) { event.preventDefault(); return pick(at + (event.key === "ArrowDown" ? 1 : -1), true); }
   if (acts[event.key]) { event.preventDefault(); acts[event.key](); }
@@ -83,9 +83,9 @@ async function poll() {
 
 // The first rows to see are those that the last stage kept.
 const last = data.tables.findLastIndex(t => t.kind === "kept" && t.shown);
-if (last >= 0 && !location.hash.startsWith("#row/")) filters.table = String(last);
-render();
 const [part, table, id] = location.hash.slice(1).split("/");
+if (last >= 0 && part !== "row") filters.table = String(last);
+render();
 if (part === "row" && id) { refresh(`${table} ${decodeURIComponent(id)}`); view("rows"); }
 else view(part === "rows" ? "rows" : "overview", false);
 if (data.live) poll();
