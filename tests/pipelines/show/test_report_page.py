@@ -59,7 +59,7 @@ def test_the_overview_leads_to_the_rows(look: Callable[..., None]) -> None:
         assert page.locator("#plots svg").count() > 1
         page.select_option("#figures-of", "kept")
         assert "Score: It is 6." in page.inner_text("#plots")
-        page.click("text=1 It is 6.")
+        page.click("button:text('1 It is 6.')")
         assert page.inner_text("#matching") == "1 row of 8 on this page."
         assert "Rejected: It is 6." in page.inner_text(
             "#row"
