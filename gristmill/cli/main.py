@@ -232,9 +232,9 @@ def view(
     runs: RunsOption = RUNS,
 ) -> None:
     """Serve the report of a run to this machine; the page follows the run while it goes on."""
-    from gristmill.pipelines.show.live import Live, LiveServer
+    from gristmill.pipelines.show.live import LiveReport, LiveServer
 
-    with LiveServer(Live(compared(what), runs), port) as server:
+    with LiveServer(LiveReport(compared(what), runs), port) as server:
         typer.echo(f"{server.url}  (Ctrl-C ends it)")
         try:
             server.serve_forever()

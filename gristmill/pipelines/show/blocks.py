@@ -30,6 +30,8 @@ _SUBSETS = {
     "D3": "a right first answer, judged correct by the model itself: it stops.",
 }
 """What the subsets of self-correction trajectories hold (arXiv 2502.19613, section 3.1)."""
+_TEXTS = ("problem", "question", "text", "prefix", "action", "completion", "response", "solution")
+"""Columns that are shown as texts in rows of no kind that is known."""
 _SIDES = {"prompt", "chosen", "rejected"}
 
 
@@ -46,8 +48,11 @@ def verdict_of(row: Row) -> str:
     return held if isinstance(held, str) else ""
 
 
-def head(row: Row) -> str:
-    """What the row is about, in one line: its problem, question or first words."""
+def head(row: Row, place: int = 0) -> str:
+    """What the row is about, in one line: its problem or question, or what the user says.
+
+    ``place`` is 0 for the first of the user's turns and -1 for the last: see ``telling``.
+    """
     for name in ("problem", "question", "query", "instruction", "title", "text"):
         if isinstance(row.get(name), str) and row[name].strip():
             return _line(row[name])
@@ -56,9 +61,17 @@ def head(row: Row) -> str:
         if isinstance(held, str) and held.strip():
             return _line(held)
         said = [_content(m) for m in _messages(held) if _role(m) == "user"]
-        if said:  # before the last question there may be worked examples
-            return _line(said[0] if name in ("turns", "conversations") else said[-1])
+        if said:
+            # A question follows the passages that it is about.
+            return _line(said[place] if len(said[place]) <= _HEAD else said[place].strip().split("\n\n")[-1])
     return _line(next((v for k, v in row.items() if isinstance(v, str) and k != "id" and v.strip()), ""))
+
+
+def telling(rows: Sequence[Row]) -> int:
+    """Which of the user's turns tells these rows apart: the first (0), or the last (-1) after worked examples
+    that are the same for all."""
+    first, last = ({head(row, place) for row in rows} for place in (0, -1))
+    return -1 if len(last) > len(first) else 0
 
 
 def blocks(row: Row) -> list[Block]:
@@ -111,8 +124,11 @@ def _main(row: Row) -> tuple[list[Block], set[str]]:
         asked = "\n\n".join(filter(None, (row["instruction"], row.get("input"))))
         sides = [_made("user", asked, False), _made("assistant", row["output"], True)]
         return [{"is": "turns", "turns": sides}], {"instruction", "input", "output"}
-    texts = [name for name in ("problem", "question", "text", "completion", "response") if _text(row, name)]
-    return [{"is": "text", "title": name, "text": cut(row[name])} for name in texts], set(texts)
+    texts = [name for name in _TEXTS if isinstance(row.get(name), str) and row[name]]
+    made = [{"is": "text", "title": name, "text": cut(row[name])} for name in texts]
+    if prompt := _side(row.get("prompt"), "user", False):
+        return [{"is": "turns", "turns": prompt}, *made], {"prompt", *texts}
+    return made, set(texts)
 
 
 def _groups(row: Row) -> Iterator[Block]:
@@ -128,10 +144,6 @@ def _groups(row: Row) -> Iterator[Block]:
 
 def _asked(row: Row) -> Block:
     return {"is": "text", "title": "problem", "text": cut(str(row.get("problem") or ""))}
-
-
-def _text(row: Row, name: str) -> bool:
-    return isinstance(row.get(name), str) and bool(row[name])
 
 
 def _base(base: Row) -> Iterator[Block]:
@@ -319,6 +331,8 @@ def _plain(value: Any) -> str:
         return value
     if isinstance(value, float):
         return _number(value)
+    if value and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return "\n\n".join(value)
     return msgspec.json.encode(value, enc_hook=str).decode()
 
 
@@ -327,10 +341,7 @@ def _number(value: Any) -> str:
 
 
 def _line(text: str) -> str:
-    """The text in one line; of a long one the last paragraph, since a question follows what it is about."""
     line = " ".join(text.split())
-    if len(line) > _HEAD and (last := " ".join(text.strip().split("\n\n")[-1].split())):
-        line = last
     return line if len(line) <= _HEAD else f"{line[: _HEAD - 1]}…"
 
 

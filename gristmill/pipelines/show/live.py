@@ -33,7 +33,7 @@ _HEADERS = {
 }
 
 
-class Live:
+class LiveReport:
     """The data of a report, made anew whenever the files that it is of have changed."""
 
     def __init__(self, what: Sequence[str], runs: Path = Path("runs"), rows: int = ROWS) -> None:
@@ -81,7 +81,7 @@ class LiveServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, live: Live, port: int = 0) -> None:
+    def __init__(self, live: LiveReport, port: int = 0) -> None:
         """``RunError`` where the port is taken."""
         self.live = live
         try:

@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Struct
 
 from gristmill.filters.order import seeded_places
-from gristmill.pipelines.show.blocks import Block, blocks, cut, head, kind_of, verdict_of
-from gristmill.pipelines.show.subject import Subject, Table
+from gristmill.pipelines.show.blocks import Block, blocks, cut, head, kind_of, telling, verdict_of
+from gristmill.pipelines.show.subject import StageRows, Subject
 
 if TYPE_CHECKING:
     import polars as pl
@@ -90,11 +90,13 @@ def _some(frame: pl.LazyFrame, n: int, height: int) -> pl.DataFrame:
 
 
 def _views(
-    table: Table, place: int, frame: pl.DataFrame, lost: Mapping[str, Mapping[str, Any]], size: int
+    table: StageRows, place: int, frame: pl.DataFrame, lost: Mapping[str, Mapping[str, Any]], size: int
 ) -> Iterator[tuple[int, bytes]]:
     """Rows as JSON with their places in the table, in the order of the hash, as many as fit in ``size``."""
-    for row in frame.sort(_ORDER).iter_rows(named=True):
-        view = msgspec.json.encode(_view(table, place, row, lost))
+    rows = frame.sort(_ORDER).rows(named=True)
+    first = telling([lost.get(row["id"], row) for row in rows])
+    for row in rows:
+        view = msgspec.json.encode(_view(table, place, row, lost, first))
         size -= len(view)
         if size < 0:
             return
@@ -107,7 +109,7 @@ def _within(views: Sequence[tuple[int, bytes]], size: int) -> list[bytes]:
     return [view for _, view in sorted(views[:fitting])]
 
 
-def _lost(subject: Subject, table: Table, frame: pl.DataFrame) -> Mapping[str, Mapping[str, Any]]:
+def _lost(subject: Subject, table: StageRows, frame: pl.DataFrame) -> Mapping[str, Mapping[str, Any]]:
     """The rows that a stage rejected as they were before it, by id, from the nearest stage that had them."""
     import polars as pl
 
@@ -122,16 +124,17 @@ def _lost(subject: Subject, table: Table, frame: pl.DataFrame) -> Mapping[str, M
     return found
 
 
-def _view(table: Table, place: int, row: dict[str, Any], lost: Mapping[str, Mapping[str, Any]]) -> Block:
+def _view(
+    table: StageRows, place: int, row: dict[str, Any], lost: Mapping[str, Mapping[str, Any]], first: int
+) -> Block:
     """What the page knows of a row. ``table`` is the place of its table."""
     row = {name: value for name, value in row.items() if name not in (_PLACE, _ORDER)}
-    if table.kind == "kept":
-        view = {"table": place, "id": row["id"], "head": head(row)}
-        told = {"kind": kind_of(row), "verdict": verdict_of(row), "blocks": blocks(row)}
-        return view | {name: value for name, value in told.items() if value}
-    was = lost.get(row["id"])
-    view = {"table": place, "id": row["id"], "reason": row["reason"], "detail": cut(row.get("detail") or "")}
+    view: Block = {"table": place, "id": row["id"]}
+    was: Mapping[str, Any] | None = row
+    if table.kind == "rejected":
+        view |= {"reason": row["reason"], "detail": cut(row.get("detail") or "")}
+        was = lost.get(row["id"])
     if was is None:
-        return view | {"head": row.get("detail") or ""}
-    told = {"head": head(was), "kind": kind_of(was), "verdict": verdict_of(was), "blocks": blocks(was)}
+        return view | {"head": cut(row.get("detail") or "")}
+    told = {"head": head(was, first), "kind": kind_of(was), "verdict": verdict_of(was), "blocks": blocks(was)}
     return view | {name: value for name, value in told.items() if value}

@@ -79,7 +79,7 @@ def _run(subject: Subject, name: str) -> dict[str, Any]:
     told["said"] = list(_headline(summary))
     told["facts"] = list(_facts(summary, subject))
     told["funnel"] = [_stage(stage, subject) for stage in summary.stages]
-    told["cost"] = list(_cost(summary))
+    told["cost"] = list(_cost(summary)) if summary.total.requests or summary.total.from_log else []
     return told | {"recipe": subject.recipe}
 
 
@@ -107,7 +107,7 @@ def _headline(summary: Summary) -> Iterator[str]:
 
 
 def _facts(summary: Summary, subject: Subject) -> Iterator[list[str]]:
-    if summary.model:
+    if summary.model not in ("", "none"):
         yield ["model", summary.model]
     yield from (["model of " + name, model] for name, model in sorted(summary.models.items()))
     yield ["seed", str(summary.seed)]

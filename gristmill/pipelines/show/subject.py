@@ -25,7 +25,7 @@ _WHOLE = b"PAR1"
 """What a Parquet file ends with once all of it is written."""
 
 
-class Table(Struct, frozen=True):
+class StageRows(Struct, frozen=True):
     """Rows of one stage or file: those that it kept, or those that it rejected with the reason. ``state``
     says what is to be known of them, such as that more are being written; empty for rows that are whole."""
 
@@ -47,14 +47,14 @@ class Subject(Struct, frozen=True):
     ``files`` are a run's exports, and those of a file the file itself. ``stages`` are a run's by name."""
 
     name: str
-    tables: tuple[Table, ...]
+    tables: tuple[StageRows, ...]
     mark: str = ""
     summary: Summary | None = None
     recipe: str = ""
     files: tuple[str, ...] = ()
     stages: Mapping[str, StageEntry] = {}
 
-    def kept(self) -> list[Table]:
+    def kept(self) -> list[StageRows]:
         """The tables of kept rows, in the order of the stages."""
         return [table for table in self.tables if table.kind == "kept"]
 
@@ -66,7 +66,7 @@ def open_subject(what: str, runs: Path = Path("runs")) -> Subject:
     """
     path = Path(what)
     if path.is_file():
-        return Subject(path.name, (Table(path.name, "kept", scan(path)),), files=(path.name,))
+        return Subject(path.name, (StageRows(path.name, "kept", scan(path)),), files=(path.name,))
     place = path if path.is_dir() else runs / what
     if path.suffix and not place.exists():
         raise InputError("there is no such file.", path=what, remedy="Name a file, or a run.")
@@ -91,12 +91,12 @@ def _stages(recipe: Path) -> Iterator[tuple[str, StageEntry]]:
         )
 
 
-def _tables(run: Run) -> list[Table]:
+def _tables(run: Run) -> list[StageRows]:
     """A run's tables, those that are being written included."""
     import polars as pl
 
     states = run.summary.unfinished.stages if run.summary.unfinished else {}
-    found: dict[str, list[Table]] = {}
+    found: dict[str, list[StageRows]] = {}
     for folder in run.folders:
         name = folder.name[3:]
         state = states.get(name)
@@ -107,14 +107,14 @@ def _tables(run: Run) -> list[Table]:
             told = "rows of an earlier run"
         tables = found.setdefault(folder.name, [])
         if parts := part_files(folder):
-            tables.append(Table(name, "kept", pl.scan_parquet(parts), told))
+            tables.append(StageRows(name, "kept", pl.scan_parquet(parts), told))
         if (dropped := folder / REJECTED_FILE).exists():
-            tables.append(Table(name, "rejected", pl.scan_parquet(dropped), told))
+            tables.append(StageRows(name, "rejected", pl.scan_parquet(dropped), told))
     for folder in half_made(run.path):
         name = folder.name.removeprefix(".").removesuffix(".new")
         whole = [part for part in part_files(folder) if _is_whole(part)]
         if whole and name not in found:
-            table = Table(name[3:], "kept", pl.scan_parquet(whole), "more rows are being written")
+            table = StageRows(name[3:], "kept", pl.scan_parquet(whole), "more rows are being written")
             found[name] = [table]
     return [table for name in sorted(found) for table in found[name]]
 

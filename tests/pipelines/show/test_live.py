@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from gristmill.cli.main import app
 from gristmill.core.errors import RunError
-from gristmill.pipelines.show.live import Live, LiveServer
+from gristmill.pipelines.show.live import LiveReport, LiveServer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def served(*what: str) -> Iterator[LiveServer]:
-    with LiveServer(Live(what)) as server:
+    with LiveServer(LiveReport(what)) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
@@ -79,7 +79,7 @@ def test_a_run_that_cannot_be_read_is_told_and_is_there_again_afterwards(tmp_pat
 def test_a_port_that_is_taken_and_a_run_that_is_not_there(tmp_path: Path) -> None:
     path = str(a_run(tmp_path / "r"))
     with served(path) as server, pytest.raises(RunError, match="cannot be used"):
-        LiveServer(Live([path]), server.server_port)
+        LiveServer(LiveReport([path]), server.server_port)
     result = CliRunner().invoke(app, ["view", "gone", "--runs", str(tmp_path)])
     assert "holds no complete run" in str(result.exception)
 

@@ -7,7 +7,7 @@ function overview(report, show) {
   const parts = [el("div", { class: "runs" }, sections)];
   if (several) parts.push(...compared(report.runs));
   if (report.runs.some(run => run.funnel)) parts.push(el("h2", {}, "What each stage did"),
-    el("p", { class: "told" }, "A stage takes rows in and passes on those that it keeps or makes. It may make several rows of one, and two stages may read the same rows. Click a name or a reason to see the rows."),
+    el("p", { class: "told" }, "A stage takes rows in and passes on those that it keeps or makes. It may make several rows of one, and two stages may read the same rows. The bar draws the rows kept. Click a name or a reason to see the rows."),
     ...report.runs.map((run, at) => run.funnel ? el("section", {}, several ? el("h3", {}, run.name) : "", funnel(run, at, report, show)) : ""));
   else parts.push(el("p", {}, el("button", { type: "button", on: { click: () => show({}) } }, "Look at the rows")));
   parts.push(...distributions(report));
@@ -95,7 +95,7 @@ function costs(runs) {
   const paid = runs.filter(run => run.cost);
   return paid.length ? [el("h2", {}, "What it cost"),
     el("p", { class: "told" }, "Tokens are the pieces of text that a model reads and writes, and is paid by. Completions are kept in a log, so that a run that is repeated pays for none of them again."),
-    el("div", { class: "runs" }, paid.map(run => el("section", {}, runs.length > 1 ? el("h3", {}, run.name) : "", grid(["", "the last run", "all runs in this directory"], run.cost), usage(run))))] : [];
+    el("div", { class: "runs" }, paid.map(run => el("section", {}, runs.length > 1 ? el("h3", {}, run.name) : "", run.cost.length ? [grid(["", "the last run", "all runs in this directory"], run.cost), usage(run)].flat() : el("p", {}, "No model was asked."))))] : [];
 }
 
 function usage(run) {

@@ -20,7 +20,7 @@ const outcomeTag = outcome => outcome ? el("span", { class: `tag ${outcome}` }, 
 // Turns, of which a prompt's worked examples are folded: all before the last question that nobody trains on.
 function folded(turns) {
   const last = turns.findLastIndex(t => t.role === "user"), first = turns[0]?.role === "system" ? 1 : 0;
-  if (last - first < 2 || turns.slice(0, last).some(t => t.train) || turns.slice(last).some(t => t.train === false && t.role === "assistant")) return turns.map(t => turn(t));
+  if (last - first < 5 || turns.slice(0, last).some(t => t.train) || turns.slice(last).some(t => t.train === false && t.role === "assistant")) return turns.map(t => turn(t));
   const before = turns.slice(first, last);
   return [...turns.slice(0, first).map(t => turn(t)), el("details", {}, el("summary", {}, `${before.length} earlier turns of the prompt, such as worked examples`), before.map(t => turn(t))), ...turns.slice(last).map(t => turn(t))];
 }
