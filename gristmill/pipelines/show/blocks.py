@@ -30,7 +30,7 @@ _SUBSETS = {
     "D3": "a right first answer, judged correct by the model itself: it stops.",
 }
 """What the subsets of self-correction trajectories hold (arXiv 2502.19613, section 3.1)."""
-_TEXTS = ("problem", "question", "text", "prefix", "action", "completion", "response", "solution")
+_TEXTS = ("problem", "question", "text", "prefix", "action", "completion", "response", "solution", "answer")
 """Columns that are shown as texts in rows of no kind that is known."""
 _SIDES = {"prompt", "chosen", "rejected"}
 
@@ -53,9 +53,8 @@ def head(row: Row, place: int = 0) -> str:
 
     ``place`` is 0 for the first of the user's turns and -1 for the last: see ``telling``.
     """
-    for name in ("problem", "question", "query", "instruction", "title", "text"):
-        if isinstance(row.get(name), str) and row[name].strip():
-            return _line(row[name])
+    for _, text in _named(row, ("problem", "question", "query", "instruction", "title", "text")):
+        return _line(text)
     for name in ("prompt", "messages", "turns", "conversations", "chosen", "completion"):
         held = row.get(name)
         if isinstance(held, str) and held.strip():
@@ -124,11 +123,19 @@ def _main(row: Row) -> tuple[list[Block], set[str]]:
         asked = "\n\n".join(filter(None, (row["instruction"], row.get("input"))))
         sides = [_made("user", asked, False), _made("assistant", row["output"], True)]
         return [{"is": "turns", "turns": sides}], {"instruction", "input", "output"}
-    texts = [name for name in _TEXTS if isinstance(row.get(name), str) and row[name]]
-    made = [{"is": "text", "title": name, "text": cut(row[name])} for name in texts]
+    texts = dict(_named(row, _TEXTS))
+    made = [{"is": "text", "title": name, "text": cut(text)} for name, text in texts.items()]
     if prompt := _side(row.get("prompt"), "user", False):
         return [{"is": "turns", "turns": prompt}, *made], {"prompt", *texts}
     return made, set(texts)
+
+
+def _named(row: Row, names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The columns of text with these names, in any case, in the order of the names."""
+    own = {name.lower(): name for name in row}
+    for name in names:
+        if name in own and isinstance(text := row[own[name]], str) and text.strip():
+            yield own[name], text
 
 
 def _groups(row: Row) -> Iterator[Block]:

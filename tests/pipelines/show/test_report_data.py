@@ -128,6 +128,8 @@ def test_any_other_row_has_its_columns_and_a_long_text_is_cut_and_says_so() -> N
     assert the_block(row, "fields")["fields"] == [["n", "3"], ["deep", '{"b":[1]}']]
     assert the_block(row, "text")["text"].endswith("x… (5 more characters are in the file)")
     assert (kind_of(row), verdict_of(row)) == ("", "")
+    table = {"id": "row 1", "Type": "Adversarial", "Question": "Why?", "Best Answer": "So."}
+    assert head(table) == "Why?" and the_block(table, "text")["title"] == "Question"
 
 
 def test_what_one_does_not_want_goes_to_the_others() -> None:
