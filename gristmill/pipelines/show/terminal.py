@@ -86,7 +86,8 @@ def render(row: Mapping[str, Any]) -> Text:
             verdicts = [s["verdict"] for s in row.get("scores") or () if s["name"].startswith(f"{part}_")]
             for message in row[part]:
                 trained = part != "prompt" and message["role"] == "assistant"
-                _turn(text, message, trained, unsupported=unsupported_in(message["content"], verdicts))
+                spans = unsupported_in(message["content"], verdicts)
+                _turn(text, message, trained, unsupported=spans, against=part == "rejected")
     elif {"messages", "completion"} <= row.keys():
         hidden |= {"messages", "completion", "verdict", "reasoning"}
         _fields(text, row, hidden)
@@ -163,13 +164,15 @@ def _turn(
     train: bool | None = None,
     spans: Any = (),
     unsupported: Sequence[UnsupportedSpan] = (),
+    against: bool = False,
 ) -> None:
-    """A turn: the role, whether it is trained (and which parts), what was thought before it, and the content
+    """A turn: the role, whether it is trained (in which parts, or ``against``), what was thought before it, and the content
     with those parts in bold, or with those that no passage supports in brackets and red, each with why."""
     role, content = turn["role"], turn["content"]
     text.append(f"\n[{role}]", f"bold {_ROLES.get(role, 'white')}")
     if train:
-        text.append(" trained" if not spans else " trained in part", "bold yellow")
+        how = " against" if against else " in part" if spans else ""
+        text.append(f" trained{how}", "bold yellow")
     elif train is not None:
         text.append(" not trained", "dim")
     if turn.get("reasoning"):
