@@ -166,9 +166,9 @@ def _turn(
     unsupported: Sequence[UnsupportedSpan] = (),
     against: bool = False,
 ) -> None:
-    """A turn: the role, whether it is trained (in which parts, or ``against``), what was thought before it, and
-    the content with those parts in bold, or with those that no passage supports in brackets and red, each with
-    why."""
+    """A turn: the role, whether it is trained (in which parts, or ``against``), what was thought before it,
+    and the content with those parts in bold, or with those that no passage supports in brackets and red, each
+    with why."""
     role, content = turn["role"], turn["content"]
     text.append(f"\n[{role}]", f"bold {_ROLES.get(role, 'white')}")
     if train:
