@@ -29,6 +29,7 @@ from gristmill.cli.options import (
     RunsOption,
     SetOption,
     asking,
+    compared,
     printed,
     run_path,
     status_of,
@@ -56,6 +57,13 @@ class _Later(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         return self._group().get_command(ctx, cmd_name)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What is not the name of a command is for the group's ``DEFAULT``, where its module has one."""
+        default = getattr(importlib.import_module(self.module), "DEFAULT", None)
+        if default and args and args[0] not in {*self.list_commands(ctx), *ctx.help_option_names}:
+            args = [default, *args]
+        return super().parse_args(ctx, args)
+
     def _group(self) -> TyperGroup:
         return typer.main.get_group(importlib.import_module(self.module).app)
 
@@ -65,7 +73,7 @@ for _name, _module, _help in (
     ("log", "log", "Look after the completion log."),
     ("train", "models.train", "Train a model on exported rows."),
     ("merge", "models.merge", "Merge models of one architecture."),
-    ("report", "report", "Say what rows are like."),
+    ("report", "reports.report", "Say what a run or its rows are like: gristmill report RUN."),
     ("new", "new", "Write files to begin with."),
 ):
     app.add_typer(
@@ -217,6 +225,23 @@ def show(
 
     console = Console(highlight=False, markup=False, emoji=False)
     print_run(found, console, stage=stage, n=3 if n is None else n, rejected=rejected)
+
+
+@app.command()
+def view(
+    what: Annotated[list[str], typer.Argument(metavar="RUN|FILE [OTHER]", help="One, or two to compare.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: one that is free.")] = 0,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Serve the report of a run to this machine; the page follows the run while it goes on."""
+    from gristmill.pipelines.show.live import LiveReport, LiveServer
+
+    with LiveServer(LiveReport(compared(what), runs), port) as server:
+        typer.echo(f"{server.url}  (Ctrl-C ends it)")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            typer.echo("ended.")
 
 
 app.command()(export)

@@ -43,6 +43,16 @@ PayAgainOption = Annotated[
 RUNS = Path("runs")
 
 
+def compared(what: list[str]) -> list[str]:
+    """One or two runs or files. ``RecipeError`` for more."""
+    if len(what) > 2:
+        raise RecipeError(
+            f"{len(what)} runs or files are given, and two at most can be compared.",
+            remedy="Name one or two.",
+        )
+    return what
+
+
 def run_path(run: str, runs: Path) -> Path:
     """A run given by its directory or by its name."""
     path = Path(run)

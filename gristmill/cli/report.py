@@ -1,21 +1,45 @@
-"""``gristmill report``: what rows are like before they are trained on."""
+"""``gristmill report``: what a run or its rows are like before they are trained on."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gristmill.cli.options import RUNS, PartialOption, RunsOption
+from gristmill.cli.options import RUNS, PartialOption, RunsOption, compared
 from gristmill.cli.report_votes import votes
 from gristmill.core.errors import RecipeError
+
+DEFAULT = "page"
+"""The command that is meant where the first word is the name of none."""
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def _group() -> None:
-    """Say what rows are like before they are trained on."""
+    """Say what a run or its rows are like: 'gristmill report RUN' writes a page."""
+
+
+@app.command()
+def page(
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN|FILE [OTHER]", help="A run in any state, or a file; two are compared."),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Default: NAME-report.html.")
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Rows that the page holds, at most; more are sampled.")
+    ] = 2000,
+    runs: RunsOption = RUNS,
+) -> None:
+    """Write one HTML file with the run's funnel, distributions, cost and rows. It needs no network."""
+    from gristmill.pipelines.show.report import write
+
+    typer.echo(f"written: {write(compared(what), out=out, runs=runs, rows=rows)}")
 
 
 app.command()(votes)

@@ -156,9 +156,12 @@ def test_a_pair_shows_both_sides() -> None:
         (Message("assistant", "b"),),
     )
     text, colours = shown(Pair("x", "p", "M-D1", prompt, chosen, rejected))
-    assert (
-        text.index("prompt") < text.index("chosen\n[assistant]\na") < text.index("rejected\n[assistant]\nb")
+    sides = (
+        "[user] not trained\nq",
+        "chosen\n[assistant] trained\na",
+        "rejected\n[assistant] trained against\nb",
     )
+    assert text.index(sides[0]) < text.index(sides[1]) < text.index(sides[2])
     assert "\x1b[1;31mrejected" in colours
 
 

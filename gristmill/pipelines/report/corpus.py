@@ -107,7 +107,7 @@ def report(what: str, *, runs: Path = Path("runs"), partial: bool = False) -> Co
     """
     path = Path(what)
     if path.is_file():
-        return CorpusReport([table_stats(path.name, _scan(path))], [], {})
+        return CorpusReport([table_stats(path.name, scan(path))], [], {})
     name, _, stage = what.rpartition(":")
     name, stage = (name, stage) if name else (what, "")
     place = Path(name) if Path(name).is_dir() else runs / name
@@ -133,13 +133,15 @@ def report(what: str, *, runs: Path = Path("runs"), partial: bool = False) -> Co
     )
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def scan(path: Path) -> pl.LazyFrame:
+    """The rows of a Parquet, CSV, JSONL or JSON file. ``InputError`` for one that cannot be read."""
     import polars as pl
 
     readers: dict[str, Any] = {
         ".parquet": pl.scan_parquet,
         ".csv": pl.scan_csv,
         ".jsonl": lambda p: pl.scan_ndjson(p, infer_schema_length=None),
+        ".json": lambda p: pl.read_json(p, infer_schema_length=None).lazy(),
     }
     if path.suffix not in readers:
         raise InputError(
@@ -161,7 +163,7 @@ def table_stats(name: str, frame: pl.LazyFrame) -> CorpusStats:
     import polars as pl
 
     schema = frame.collect_schema()
-    text = _conversation(schema)
+    text, outcome = all_said(schema), outcome_column(schema)
     key = key_column(schema, PROBLEM, "stats") if {"id", "problem_id"} & set(schema) else None
     counted = frame.select(
         pl.len().alias("rows"), (pl.col(key).n_unique() if key else pl.len()).alias("problems")
@@ -174,8 +176,8 @@ def table_stats(name: str, frame: pl.LazyFrame) -> CorpusStats:
         rows,
         problems,
         dict(_lengths(frame, schema, text)),
-        _counts(frame, _outcome(schema)),
-        None if _outcome(schema) is None or key is None else _pass_rates(frame, _outcome(schema), key),
+        _counts(frame, outcome),
+        None if outcome is None or key is None else _pass_rates(frame, outcome, key),
         _counts(frame, pl.col("finish_reason") if "finish_reason" in schema else None),
         _classes(frame, schema),
         None if said is None else _duplicates(said),
@@ -184,7 +186,7 @@ def table_stats(name: str, frame: pl.LazyFrame) -> CorpusStats:
     )
 
 
-def _conversation(schema: pl.Schema) -> pl.Expr | None:
+def all_said(schema: pl.Schema) -> pl.Expr | None:
     """What a row says: its conversation, or its columns of text together."""
     import polars as pl
 
@@ -195,7 +197,8 @@ def _conversation(schema: pl.Schema) -> pl.Expr | None:
         return pl.concat_str(texts, separator="\n", ignore_nulls=True) if texts else None
 
 
-def _outcome(schema: pl.Schema) -> pl.Expr | None:
+def outcome_column(schema: pl.Schema) -> pl.Expr | None:
+    """The outcome of the rows' verdicts; ``None`` for rows without any."""
     import polars as pl
 
     kind = schema.get("verdict")

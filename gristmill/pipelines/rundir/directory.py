@@ -190,6 +190,11 @@ def stage_folders(path: Path) -> list[Path]:
     return sorted(folder for folder in path.glob("[0-9][0-9]-*") if folder.is_dir())
 
 
+def half_made(path: Path) -> list[Path]:
+    """The hidden folders of stages that are being written, or were when a run was killed, in order."""
+    return sorted(path.glob(".[0-9][0-9]-*.new"))
+
+
 def _tidy(path: Path) -> None:
     """Undo what a killed run left: half-made folders, and a former folder on its way out."""
     for place in (*path.glob("[0-9][0-9]-*"), *path.glob(".[0-9][0-9]-*")):
@@ -205,7 +210,7 @@ def _tidy(path: Path) -> None:
             shutil.rmtree(old)
         else:
             old.rename(place)
-    for new in path.glob(".[0-9][0-9]-*.new"):
+    for new in half_made(path):
         shutil.rmtree(new)
 
 

@@ -35,11 +35,11 @@ class Run(Struct, frozen=True):
     @property
     def stages(self) -> list[str]:
         """The stages that have rows, in order."""
-        return [f.name[3:] for f in self._folders() if part_files(f)]
+        return [f.name[3:] for f in self.folders if part_files(f)]
 
     def folder(self, stage: str | None = None) -> Path:
         """A stage's folder; ``None`` is the last stage's."""
-        folders = {f.name[3:]: f for f in self._folders()}
+        folders = {f.name[3:]: f for f in self.folders}
         stage = self.stages[-1] if stage is None and self.stages else stage or ""
         if stage not in folders:
             remedy = suggest(stage, folders) if folders else "It stopped before it had made rows of any."
@@ -69,7 +69,9 @@ class Run(Struct, frozen=True):
         """What a notebook shows: the closing table, as text that can do no harm."""
         return f"<p>{escape(str(self.path))}</p><pre>{escape(table(self.summary))}</pre>"
 
-    def _folders(self) -> list[Path]:
+    @property
+    def folders(self) -> list[Path]:
+        """The folders of its sources and stages, in order."""
         return stage_folders(self.path)
 
 
@@ -83,7 +85,7 @@ def open_run(path: Path, *, partial: bool = False) -> Run:
     except FileNotFoundError:
         pass
     folders = stage_folders(path)
-    if partial and folders:
+    if partial and (folders or (path / PARTIAL).exists()):
         try:
             found = _summary(path / PARTIAL)
         except FileNotFoundError:

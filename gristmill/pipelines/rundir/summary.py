@@ -241,7 +241,7 @@ def table(summary: Summary) -> str:
         lines += ["", "exports: " + ", ".join(f"{e} {n:,}" for e, n in sorted(summary.exports.items()))]
         for export, notes in sorted(summary.notes.items()):
             lines += [f"  {n:>8,}  {export}: {printable(why)}" for why, n in sorted(notes.items())]
-    lines += ["", *_closing(summary)]
+    lines += ["", *closing(summary)]
     lines.append(spent_line(summary.spent, summary.timing.get("seconds", 0.0)))
     if summary.total.requests != summary.spent.requests:
         total = summary.total
@@ -285,7 +285,7 @@ def _rejected(stages: Sequence[StageCounts]) -> list[str]:
     return lines
 
 
-def _closing(summary: Summary) -> list[str]:
+def closing(summary: Summary) -> list[str]:
     """What a reader must not miss: what is empty or lost, and whether every row was tried."""
     lines = [f"{s.name}: no row was kept." for s in summary.stages if s.rows_in and not s.rows_out]
     lines += [f"{name}: the export has no row." for name, n in summary.exports.items() if not n]

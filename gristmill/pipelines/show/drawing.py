@@ -100,7 +100,7 @@ def _of_solution(record: ValuedSolution) -> Drawing:
             value = certain if mark.value is None else mark.value
             mark = msgspec.structs.replace(mark, terminal=True, outcome=outcome, value=value)
         marks.append(mark)
-    title = f"{record.scheme}, {record.stopped}; the answer is {outcome}"
+    title = f"the answer is {outcome}; scheme {record.scheme}, ended: {record.stopped}"
     return Drawing(record.id, title, record.problem, record.answer, record.messages, tuple(marks))
 
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from html import escape
-from importlib.resources import files
 from pathlib import Path
-
-import msgspec
 
 from gristmill.core.errors import RunError
 from gristmill.core.registry import suggest
 from gristmill.pipelines.rundir.directory import disk_errors, write_file
 from gristmill.pipelines.rundir.results import Run
+from gristmill.pipelines.show.document import document
 from gristmill.pipelines.show.drawing import Drawing, drawable, drawing
-
-_TEMPLATE = "page.html"
 
 
 def html(drawings: list[Drawing], mark: str = "") -> str:
-    """The page, with its data inside. No text of ``drawings`` can end the element that holds it. ``mark`` is
-    of an unfinished run."""
-    data = msgspec.json.encode(drawings).decode()
-    for sign in "<>&":
-        data = data.replace(sign, f"\\u{ord(sign):04x}")
-    template = files("gristmill.pipelines.show").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    return template.replace("__MARK__", escape(mark), 1).replace("__DATA__", data, 1)
+    """The page, with its data inside. ``mark`` is of an unfinished run."""
+    return document(
+        "trees.html",
+        drawings,
+        styles=("tree.css", "trees.css"),
+        scripts=("base.js", "tree.js", "trees.js"),
+        title="Gristmill: steps and trees",
+        mark=mark,
+    )
 
 
 def write(run: Run, out: Path, *, stage: str | None = None, n: int = 100) -> int:

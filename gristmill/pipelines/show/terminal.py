@@ -5,15 +5,15 @@ All that a model or a data set wrote is shown as text: never as markup, and cont
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from colorsys import hls_to_rgb
 from typing import TYPE_CHECKING, Any
 
 from gristmill.core.steps import ROOT
-from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.exports.by_hand import hand_exports
 from gristmill.pipelines.rundir.results import Run
 from gristmill.pipelines.rundir.summary import printable, table
+from gristmill.pipelines.show.claims import unsupported_in
 from gristmill.pipelines.show.drawing import Drawing, Mark, drawable, drawing, goodness
 
 if TYPE_CHECKING:
@@ -85,7 +85,9 @@ def render(row: Mapping[str, Any]) -> Text:
             text.append(f"\n{part}", style)
             verdicts = [s["verdict"] for s in row.get("scores") or () if s["name"].startswith(f"{part}_")]
             for message in row[part]:
-                _turn(text, message, unsupported=_unsupported(message["content"], verdicts))
+                trained = part != "prompt" and message["role"] == "assistant"
+                spans = unsupported_in(message["content"], verdicts)
+                _turn(text, message, trained, unsupported=spans, against=part == "rejected")
     elif {"messages", "completion"} <= row.keys():
         hidden |= {"messages", "completion", "verdict", "reasoning"}
         _fields(text, row, hidden)
@@ -93,7 +95,7 @@ def render(row: Mapping[str, Any]) -> Text:
             _turn(text, message)
         said = {"role": "assistant", "content": row["completion"], "reasoning": row.get("reasoning")}
         verdicts = [row.get("verdict"), *(score["verdict"] for score in row.get("scores") or ())]
-        _turn(text, said, unsupported=_unsupported(row["completion"], verdicts))
+        _turn(text, said, unsupported=unsupported_in(row["completion"], verdicts))
         _verdict(text, row.get("verdict"))
     else:
         _fields(text, row, hidden)
@@ -156,33 +158,22 @@ def _fields(text: Text, row: Mapping[str, Any], hidden: set[str]) -> None:
             text.append(f"\n{name}: ", "dim").append(_clean(shown))
 
 
-def _unsupported(content: str, verdicts: Iterable[Mapping[str, Any] | None]) -> tuple[UnsupportedSpan, ...]:
-    """The parts of an answer that no passage supports, by the first of its verdicts that says so."""
-    from gristmill.verifiers.grounding import unsupported_spans
-
-    for held in verdicts:
-        verdict = None if held is None else Verdict(Outcome(held["outcome"]), detail=held["detail"] or "")
-        try:
-            if verdict is not None and (found := unsupported_spans(content, verdict)):
-                return found
-        except ValueError:  # it is on another text: on several turns together
-            continue
-    return ()
-
-
 def _turn(
     text: Text,
     turn: Mapping[str, Any],
     train: bool | None = None,
     spans: Any = (),
     unsupported: Sequence[UnsupportedSpan] = (),
+    against: bool = False,
 ) -> None:
-    """A turn: the role, whether it is trained (and which parts), what was thought before it, and the content
-    with those parts in bold, or with those that no passage supports in brackets and red, each with why."""
+    """A turn: the role, whether it is trained (in which parts, or ``against``), what was thought before it,
+    and the content with those parts in bold, or with those that no passage supports in brackets and red, each
+    with why."""
     role, content = turn["role"], turn["content"]
     text.append(f"\n[{role}]", f"bold {_ROLES.get(role, 'white')}")
     if train:
-        text.append(" trained" if not spans else " trained in part", "bold yellow")
+        how = " against" if against else " in part" if spans else ""
+        text.append(f" trained{how}", "bold yellow")
     elif train is not None:
         text.append(" not trained", "dim")
     if turn.get("reasoning"):

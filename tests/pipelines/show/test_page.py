@@ -2,123 +2,89 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from browser import CHROMIUM, Page, opened
+from browser import Chromium, needs_browser
+from pages_of import ASK, HOSTILE, solution, tree
 from rich.console import Console
 from typer.testing import CliRunner
 from written_runs import Stages, write_run
 
 from gristmill.cli.main import app
-from gristmill.core.engine import Completion, Message
 from gristmill.core.errors import RunError
-from gristmill.core.records import Judged, Problem
+from gristmill.core.records import Problem
 from gristmill.core.schema import from_frame, to_frame
-from gristmill.core.steps import ROOT, Node, ProcessRow, Step, Tree, ValuedSolution
-from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.core.steps import ProcessRow, Tree, ValuedSolution
 from gristmill.pipelines.rundir.results import open_run
 from gristmill.pipelines.show.drawing import drawing, goodness
 from gristmill.pipelines.show.page import html, write
 from gristmill.pipelines.show.terminal import render
 
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-RIGHT, WRONG = Verdict(Outcome.CORRECT, 1.0), Verdict(Outcome.INCORRECT, 0.0)
-HOSTILE = "</script><img src=x onerror=window.hurt=1><!-- & ‮ ]]>"
-ASK = (Message("user", "What is 3 * 4 + 2?"),)
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+SHOWN = HOSTILE.replace("\N{RIGHT-TO-LEFT OVERRIDE}", "U+202E")
 
 
-def rolls(right: int, wrong: int) -> tuple[Judged, ...]:
-    return tuple(Judged(Completion(f"so {i}"), RIGHT if i < right else WRONG) for i in range(right + wrong))
-
-
-def tree() -> Tree:
-    nodes = (
-        Node(0, ROOT, "", visits=9, value=0.5, rollouts=rolls(2, 2)),
-        Node(1, 0, "3 * 4 = 12.\n", visits=6, value=0.8, prior=0.7),
-        Node(2, 0, "3 * 4 = 7.\n", visits=3, value=0.1, rollouts=rolls(0, 4), note="first error"),
-        Node(3, 1, "12 + 2 = 14.\n", visits=4, value=1.0, terminal=True, verdict=RIGHT),
-        Node(4, 1, HOSTILE, visits=2, value=0.3, terminal=True, verdict=WRONG),
-    )
-    return Tree("p1", "What is 3 * 4 + 2?", "14", ASK, nodes, "puct", "budget", 9, 20, 200)
-
-
-def solution() -> ValuedSolution:
-    steps = (Step("3 * 4 = 12.\n", rolls(7, 1)), Step("12 + 2 = 15.\n", rolls(0, 8)), Step("It is 15."))
-    return ValuedSolution(
-        "p1/0", "p1", "What is 3 * 4 + 2?", "14", ASK, steps, WRONG, "fixed", "done", rolls(4, 4), (), 1
-    )
-
-
-def on_page(tmp_path: Path, look: Callable[[Page], Awaitable[None]]) -> None:
+def on_page(browser: Chromium, tmp_path: Path, look: Callable[[Page], None]) -> None:
     file = tmp_path / "page.html"
     rows = [to_frame([r], type(r)).row(0, named=True) for r in (tree(), solution())]
     file.write_text(html([d for d in map(drawing, rows) if d is not None]))
-
-    async def main() -> None:
-        async with opened(file.as_uri(), tmp_path / "profile") as page:
-            await look(page)
-            assert page.errors == []
-            assert [r for r in page.requests if not r.startswith("file:")] == []
-
-    asyncio.run(main())
+    browser.look(file.as_uri(), look)
 
 
 @needs_browser
-def test_a_click_on_a_node_shows_its_prefix_rollouts_and_statistics(tmp_path: Path) -> None:
-    async def look(page: Page) -> None:
-        assert await page.ask("document.querySelectorAll('g.node').length") == 5
-        await page.click("[data-node='2']")
-        assert await page.ask("document.getElementById('prefix').textContent") == "3 * 4 = 7.\n"
-        statistics = await page.ask("document.getElementById('statistics').innerText")
+def test_a_click_on_a_node_shows_its_prefix_rollouts_and_statistics(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    def look(page: Page) -> None:
+        assert page.locator("g.node").count() == 5
+        page.click("[data-node='2']")
+        assert page.locator("#prefix").text_content() == "3 * 4 = 7.\n"
+        statistics = page.inner_text("#statistics")
         assert "0 of 4" in statistics and "first error" in statistics and "0.1" in statistics
-        assert await page.ask("document.querySelectorAll('#rollouts details').length") == 4
-        await page.click("[data-node='3']")
-        assert await page.ask("document.getElementById('prefix').textContent") == (
-            "3 * 4 = 12.\n12 + 2 = 14.\n"
-        )
-        assert await page.ask("location.hash") == "#0.3"
+        assert page.locator("#rollouts details").count() == 4
+        page.click("[data-node='3']")
+        assert page.locator("#prefix").text_content() == "3 * 4 = 12.\n12 + 2 = 14.\n"
+        assert page.evaluate("location.hash") == "#0.3"
 
-    on_page(tmp_path, look)
+    on_page(browser, tmp_path, look)
 
 
 @needs_browser
-def test_keys_move_along_the_tree_and_the_list_changes_the_problem(tmp_path: Path) -> None:
-    async def look(page: Page) -> None:
-        await page.click("[data-node='0']")
+def test_keys_move_along_the_tree_and_the_list_changes_the_problem(browser: Chromium, tmp_path: Path) -> None:
+    def look(page: Page) -> None:
+        page.click("[data-node='0']")
         for key, expected in (("ArrowRight", "#0.1"), ("ArrowDown", "#0.2"), ("ArrowLeft", "#0.0")):
-            await page.press(key)
-            assert await page.ask("location.hash") == expected
-        await page.ask(
-            "const c = document.getElementById('choose'); c.value = 1; c.dispatchEvent(new Event('change'))"
-        )
-        assert await page.ask("document.querySelectorAll('g.node').length") == 4
+            page.keyboard.press(key)
+            assert page.evaluate("location.hash") == expected
+        page.select_option("#choose", "1")
+        assert page.locator("g.node").count() == 4
 
-    on_page(tmp_path, look)
+    on_page(browser, tmp_path, look)
 
 
 @needs_browser
-def test_a_hostile_text_stays_text(tmp_path: Path) -> None:
-    async def look(page: Page) -> None:
-        await page.click("[data-node='4']")
-        assert await page.ask("document.getElementById('prefix').lastChild.textContent") == HOSTILE
-        assert await page.ask("[document.images.length, typeof window.hurt]") == [0, "undefined"]
+def test_a_hostile_text_stays_text(browser: Chromium, tmp_path: Path) -> None:
+    def look(page: Page) -> None:
+        page.click("[data-node='4']")
+        assert page.locator("#prefix > :last-child").text_content() == SHOWN
+        assert page.evaluate("[document.images.length, typeof window.hurt]") == [0, "undefined"]
 
-    on_page(tmp_path, look)
+    on_page(browser, tmp_path, look)
 
 
 @needs_browser
-def test_good_and_bad_values_are_told_apart_by_colour(tmp_path: Path) -> None:
-    async def look(page: Page) -> None:
-        fills = await page.ask(
-            "[1, 2, 3].map(i => document.querySelector(`[data-node='${i}'] rect.box`).getAttribute('fill'))"
-        )
+def test_good_and_bad_values_are_told_apart_by_colour(browser: Chromium, tmp_path: Path) -> None:
+    def look(page: Page) -> None:
+        fills = [page.locator(f"[data-node='{i}'] rect.box").get_attribute("fill") for i in (1, 2, 3)]
         assert len(set(fills)) == 3
 
-    on_page(tmp_path, look)
+    on_page(browser, tmp_path, look)
 
 
 def test_a_drawing_of_a_solution_has_its_counts_intervals_and_end() -> None:

@@ -47,7 +47,7 @@ def test_what_no_passage_supports_is_marked_in_samples_and_in_both_sides_of_a_pa
     scores = tuple(Score(name, None, verdict) for name, verdict in zip(sides, verdicts, strict=True))
     pair = Pair("p", "p", "metrics", (), *answers, scores=scores)
     shown = render(to_frame([pair], Pair).to_dicts()[0]).plain
-    assert f"chosen\n[assistant]\n{right}\n" in shown
+    assert f"chosen\n[assistant] trained\n{right}\n" in shown
     assert shown.endswith("[It has nine doors [bold].] (facts) The tower is 34 metres tall.")
     sample = sampled(completion=wrong, verdict=verdicts[1])
     assert "[It has nine doors [bold].] (facts)" in render(to_frame([sample], Sampled).to_dicts()[0]).plain
