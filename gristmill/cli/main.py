@@ -34,7 +34,7 @@ from gristmill.cli.options import (
     run_path,
     status_of,
 )
-from gristmill.cli.stats import stats
+from gristmill.cli.reports.stats import stats
 from gristmill.core.errors import GristmillError, RecipeError
 
 app = typer.Typer(

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from gristmill.cli.report import app
+from gristmill.cli.reports.report import app
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.records import Sampled, Score
 from gristmill.pipelines.report.budgets import Solved, compare, spending

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gristmill.cli.options import RUNS, PartialOption, RunsOption, compared
-from gristmill.cli.report_votes import votes
+from gristmill.cli.reports.votes import votes
 from gristmill.core.errors import RecipeError
 
 DEFAULT = "page"

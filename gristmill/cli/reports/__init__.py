@@ -1,0 +1,1 @@
+"""Commands that say what runs and rows are like."""
