@@ -67,6 +67,15 @@ _kind(
     "sft", "Fine-tune on rows of trl-sft, trl-prompt-completion or text. Stopped, the same command goes on."
 )
 
+_kind(
+    "reward",
+    "Train a reward model on pairs (trl-dpo, trl-reward, ties), or on scored-answers with 'attributes'.",
+)
+_kind(
+    "process_reward",
+    "Train a process reward model on prm-rows or trl-stepwise, or on trl-kto with head=implicit.",
+)
+
 
 @app.command()
 def weights(
