@@ -51,7 +51,7 @@ class OutcomeRow(NamedTuple):
 def read_steps(options: Training, tokenizer: Any, tag: str, kind: str | None) -> Iterator[tuple[int, Steps]]:
     """Rows with values, each with its number: those of one kind of label, the first of the file where
     ``kind`` is ``None``. ``InputError`` for a row that cannot be trained."""
-    wanted = kind
+    wanted, others, found = kind, set[str](), False
     [mark] = tokenizer(tag, add_special_tokens=False)["input_ids"]
     for number, row in read_as(Path(options.data), StepRow, KIND):
         steps, values = row.steps, row.values
@@ -63,7 +63,9 @@ def read_steps(options: Training, tokenizer: Any, tag: str, kind: str | None) ->
         assert values is not None
         wanted = wanted or row.kind
         if row.kind is not None and row.kind != wanted:
+            others.add(row.kind)
             continue
+        found = True
         turns = messages_of(row.prompt.strip() if isinstance(row.prompt, str) else row.prompt, "user")
         turns.append({"role": "assistant", "content": tagged(steps, tag)})
         tokens = conversation(turns, tokenizer, options, number)
@@ -77,6 +79,12 @@ def read_steps(options: Training, tokenizer: Any, tag: str, kind: str | None) ->
                 "beside any text, such as a special token.",
             )
         yield number, Steps(tokens, places, list(values))
+    if not found:
+        raise InputError(
+            f"no row has labels of the kind {kind!r}.",
+            path=options.data,
+            remedy=f"Set kind to one of: {', '.join(sorted(others))}.",
+        )
 
 
 def _fault(steps: Sequence[str] | None, values: Sequence[float] | None, tag: str) -> str:
