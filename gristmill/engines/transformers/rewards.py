@@ -33,7 +33,7 @@ class TransformersReward(LocalModel, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if (self.head != "sequence") != bool(self.tag):
             raise RecipeError(
-                "transformers-reward: 'tag' goes together with 'head: token' or 'head: words'.",
+                "transformers-reward: 'tag' and 'head: token' or 'head: words' go together.",
                 remedy="Give both, or neither for a reward of the whole answer.",
             )
 
