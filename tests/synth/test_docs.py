@@ -1,4 +1,4 @@
-"""The recipes of the pages on prompts, scores, scorers and data for RL load as they are written."""
+"""The recipes of the pages on prompts, scores, data for RL and reward models load as they are written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from gristmill.pipelines.recipe import from_dict
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["prompts.md", "rag.md", "rl-data.md", "scores.md", "scorers.md"])
+PAGES = ["prompts.md", "rag.md", "rl-data.md", "scores.md", "scorers.md"]
+PAGES += ["training-process-reward.md", "training-reward.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_the_recipes_of_a_page_load(page: str) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     for block in blocks:

@@ -31,13 +31,13 @@ ROWS = [
 ]
 
 
-def trainer(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """The program of ``tiny.py``; skips the test where there is no Python for it."""
+def trainer(*arguments: str | Path, program: Path = PROGRAM) -> subprocess.CompletedProcess[str]:
+    """The program of ``tiny.py``, or another; skips the test where there is no Python for it."""
     python = os.environ.get("GRISTMILL_TRAINER_PYTHON")
     if not python:
         pytest.skip("GRISTMILL_TRAINER_PYTHON names no Python that has torch and trl")
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [python, str(PROGRAM), *map(str, arguments)]
+    command = [python, str(program), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=env)
 
 

@@ -68,6 +68,15 @@ _kind(
 )
 _kind("policy", "Train on the model's own answers to trl-prompts (GRPO, RLOO), which a verifier rewards.")
 
+_kind(
+    "reward",
+    "Train a reward model on pairs (trl-dpo, trl-reward, ties), or on scored-answers with 'attributes'.",
+)
+_kind(
+    "process_reward",
+    "Train a process reward model on prm-rows or trl-stepwise, or on trl-kto with head=implicit.",
+)
+
 
 @app.command()
 def weights(

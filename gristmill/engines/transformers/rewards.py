@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Request
@@ -16,18 +17,23 @@ from gristmill.engines.transformers.options import LocalModel
 
 class TransformersReward(LocalModel, frozen=True, kw_only=True):
     """A reward model that Transformers runs in this process: with a head over the whole conversation, or one
-    over its tokens (a process reward model)."""
+    over its tokens, or two words at its step tags (a process reward model)."""
 
-    head: Literal["sequence", "token"] = "sequence"
+    head: Literal["sequence", "token", "words"] = "sequence"
     """``sequence``: the numbers of a sequence classification head; ``token``: those of a token
-    classification head at each ``tag``."""
+    classification head at each ``tag``; ``words``: the logits that a causal model gives to ``bad`` and
+    ``good`` as the token after each ``tag``, in this order."""
     tag: str = ""
-    """With ``token``: the step tag, which is one token of the model, such as ``<extra_0>``."""
+    """With ``token`` and ``words``: the step tag, which is one token of the model, such as ``<extra_0>``."""
+    good: Annotated[str, Meta(min_length=1)] = "+"
+    """``words``: the token that calls a step good."""
+    bad: Annotated[str, Meta(min_length=1)] = "-"
+    """``words``: the token that calls a step bad."""
 
     def __post_init__(self) -> None:
-        if (self.head == "token") != bool(self.tag):
+        if (self.head != "sequence") != bool(self.tag):
             raise RecipeError(
-                "transformers-reward: 'head: token' and 'tag' go together.",
+                "transformers-reward: 'tag' and 'head: token' or 'head: words' go together.",
                 remedy="Give both, or neither for a reward of the whole answer.",
             )
 
@@ -35,7 +41,8 @@ class TransformersReward(LocalModel, frozen=True, kw_only=True):
     def identity(self) -> str:
         """As of other local models, with the tag."""
         own: str = LocalModel.identity.fget(self)  # type: ignore[attr-defined]
-        return f"{own} rewards" + (f" at {self.tag}" if self.tag else "")
+        words = f" {self.bad} {self.good}" if self.head == "words" else ""
+        return f"{own} rewards" + (f" at {self.tag}" if self.tag else "") + words
 
     def open(self) -> TransformersRewardEngine:
         """The engine; the model is loaded with ``async with``."""
@@ -49,21 +56,28 @@ class TransformersRewardEngine(LocalEngine):
     def __init__(self, options: TransformersReward) -> None:
         super().__init__(options)
         self._options = options
+        self._tokens: list[int] = []
         self.abilities = frozenset({Ability.REWARD})
 
     def load(self, arguments: dict[str, Any]) -> Any:
-        """The model with its head. ``EngineError`` for a tag that is not one token."""
-        from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+        """The model with its head. ``EngineError`` for a tag or a word that is not one token."""
+        import transformers
 
-        if self._options.head == "sequence":
-            return AutoModelForSequenceClassification.from_pretrained(self._options.model, **arguments)
-        pieces = self.tokenizer(self._options.tag, add_special_tokens=False)["input_ids"]
+        options = self._options
+        names = {"sequence": [], "token": ["tag"], "words": ["tag", "bad", "good"]}[options.head]
+        self._tokens = [self._one_token(name, getattr(options, name)) for name in names]
+        kinds = {"sequence": "SequenceClassification", "token": "TokenClassification", "words": "CausalLM"}
+        kind = getattr(transformers, f"AutoModelFor{kinds[options.head]}")
+        return kind.from_pretrained(options.model, **arguments)
+
+    def _one_token(self, name: str, text: str) -> int:
+        pieces = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(pieces) != 1:
             raise EngineError(
-                f"{self._options.model}: the tag {self._options.tag!r} is {len(pieces)} tokens, not one.",
-                remedy="Give the tag that the model was trained with.",
+                f"{self._options.model}: the {name} {text!r} is {len(pieces)} tokens, not one.",
+                remedy=f"Give the {name} that the model was trained with.",
             )
-        return AutoModelForTokenClassification.from_pretrained(self._options.model, **arguments)
+        return int(pieces[0])
 
     async def generate(self, request: Request, *, first: int = 0, n: int = 1) -> list[Completion]:
         """The rewards of the request's ``prefix``, as JSON; the same for all ``n``."""
@@ -88,7 +102,8 @@ class TransformersRewardEngine(LocalEngine):
             logits = self._loaded(input_ids=ids, attention_mask=mask).logits.float().cpu()
         if self._options.head == "sequence":
             return [[row.tolist()] for row in logits]
-        [tag] = self.tokenizer(self._options.tag, add_special_tokens=False)["input_ids"]
+        tag, *words = self._tokens
+        logits = logits[..., words] if words else logits
         return [
             [logits[i, at].tolist() for at, token in enumerate(row) if token == tag]
             for i, row in enumerate(items)

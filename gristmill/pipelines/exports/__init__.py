@@ -22,7 +22,14 @@ if TYPE_CHECKING:
         VerlSft,
     )
     from gristmill.pipelines.exports.columns import Rows
-    from gristmill.pipelines.exports.judged import JudgePrompts, PrincipleRows, SegmentRows, VerifierRows
+    from gristmill.pipelines.exports.feedback import FeedbackRows
+    from gristmill.pipelines.exports.judged import (
+        JudgePrompts,
+        PrincipleRows,
+        ScoredAnswers,
+        SegmentRows,
+        VerifierRows,
+    )
     from gristmill.pipelines.exports.llama_factory import LlamaFactoryKto, LlamaFactoryRanking
     from gristmill.pipelines.exports.preference import Ties, TrlDpo, TrlDpoWeighted, TrlKto
     from gristmill.pipelines.exports.problems import (
@@ -45,6 +52,7 @@ __all__ = [
     "AxolotlKto",
     "ErPrmText",
     "Export",
+    "FeedbackRows",
     "JudgePrompts",
     "LlamaFactoryKto",
     "LlamaFactoryOpenAi",
@@ -57,6 +65,7 @@ __all__ = [
     "PrincipleRows",
     "PrmRows",
     "Rows",
+    "ScoredAnswers",
     "SegmentRows",
     "ShareGpt",
     "StepActionRows",
@@ -84,11 +93,13 @@ __getattr__, __dir__ = lazily(
     {
         "AxolotlChat": ".base",
         "ErPrmText": ".stepwise",
+        "FeedbackRows": ".feedback",
         "Export": "gristmill.core.exports",
         "JudgePrompts": ".judged",
         "PrincipleRows": ".judged",
         "PairQuestions": ".questions",
         "PrmRows": ".stepwise",
+        "ScoredAnswers": ".judged",
         "SegmentRows": ".judged",
         "StepActionRows": ".stepwise",
         "TextCompletionExport": ".text",

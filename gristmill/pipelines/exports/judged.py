@@ -78,5 +78,48 @@ class SegmentRows(Export, frozen=True, forbid_unknown_fields=True):
         return [SegmentRow(record.id, record.messages, record.completion, marked)]
 
 
+class NamedScore(Struct, frozen=True):
+    """A score by its name."""
+
+    name: str
+    value: float
+
+
+class ScoredAnswer(Struct, frozen=True):
+    """An answer with its scores, for a reward model with an output for each."""
+
+    id: str
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    scores: tuple[NamedScore, ...]
+
+
+class ScoredAnswers(Export, frozen=True, forbid_unknown_fields=True):
+    """Every sample with the numbers among its scores, for ``gristmill train reward`` with ``attributes``.
+
+    A sample that was cut off is dropped, and so is one without a number.
+    """
+
+    reads: ClassVar[type[Struct]] = Sampled
+    writes: ClassVar[type[Struct]] = ScoredAnswer
+
+    names: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    """The scores to write; empty for all that are numbers."""
+
+    def rows(self, record: Sampled, /) -> Sequence[ScoredAnswer]:
+        """One row."""
+        if record.finish_reason != "stop":
+            raise RowRejected("cut off", f"its finish reason is {record.finish_reason!r}")
+        found = [
+            NamedScore(score.name, score.value)
+            for score in record.scores
+            if score.value is not None and (not self.names or score.name in self.names)
+        ]
+        if not found:
+            raise RowRejected("no scores", f"it has {[score.name for score in record.scores]}")
+        answer = Message("assistant", record.completion)
+        return [ScoredAnswer(record.id, record.messages, (answer,), tuple(found))]
+
+
 class _Marked(Struct, frozen=True):
     segments: tuple[ErrorSpan, ...]

@@ -39,7 +39,7 @@ class ProcessRewards(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
 
     async def __call__(self, sample: Sampled, context: Context) -> list[ProcessRow]:
         """One row of kind ``reward``."""
-        steps, values = await self.scorer.values(of_sample(sample), context)
+        steps, values = await self.scorer.steps(of_sample(sample), context)
         verdict, count = sample.verdict, len(steps)
         return [
             ProcessRow(

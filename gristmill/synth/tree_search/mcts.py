@@ -131,8 +131,10 @@ class TreeSearch(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True
         name = self.evaluator.named(self.plan.value)
         if name is None or self.plan.value == "verifier":
             return {}
-        also = {Ability.LOGPROBS} if self.plan.value == "prm" else set()
-        return {name: frozenset({Ability.CHAT, *also})}
+        if self.plan.value == "prm":
+            # By rewards or by next tokens: which of the two it gives is known when it is open.
+            return self.evaluator.uses | {name: self.evaluator.needs}
+        return {name: frozenset({Ability.CHAT})}
 
     async def __call__(self, record: Problem, context: Context) -> list[Tree]:
         """The tree of a problem."""

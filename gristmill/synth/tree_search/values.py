@@ -11,11 +11,13 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Engine, Message, Request, Sampling
-from gristmill.core.errors import RecipeError
+from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.prompts import require
 from gristmill.core.records import Judged
 from gristmill.core.stages import Context
 from gristmill.core.steps import tally
+from gristmill.synth.scorers.reward import ProcessReward
+from gristmill.synth.step_values.aggregate import aggregate
 from gristmill.synth.step_values.rollouts import Rollouts
 from gristmill.synth.tree_search.presets import ValueBy
 from gristmill.verifiers.judges.asking import Asking
@@ -50,8 +52,10 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ``rollout``: the share of right among completions. ``self``: the probability that the model gives to
     ``correct`` when asked whether everything is, or its share of votes at temperature 0.7 where the engine
     gives no probabilities. ``judge``: the grade of another engine (MASTER, arXiv 2501.14304), for problems
-    without an answer too. ``prm``: the probability of ``good`` against ``bad`` as the next token of a process
-    reward model that is a causal model, shown one step a turn.
+    without an answer too. ``prm``: what a process reward model says of the steps so far.
+    Where its engine gives rewards, or ``process.reference`` is named, it is read as the scorer
+    ``process_reward`` reads it; else as a causal model that is shown one step a turn, by the probability of
+    ``good`` against ``bad`` as its next token.
     """
 
     engine: str | None = None
@@ -71,6 +75,9 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Problem and response are quoted."""
     judge: Judge = Judge(graded=(SYSTEM, _PARTIAL))
     """``judge``: the options of the judge."""
+    process: ProcessReward = ProcessReward(rule="last")
+    """``prm``: how a model that gives rewards, or an implicit one, is read; ``engine`` and ``split`` of it
+    are not used. By ``rule`` a solution so far is worth what its last step is."""
     good: str = "+"
     """``prm``: the token that calls a step good."""
     bad: str = "-"
@@ -93,13 +100,25 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def asked(self, by: ValueBy, context: Context) -> Engine:
         """The engine that values. ``RecipeError`` where there is none, or it cannot do what it has to."""
         engine = context.named(self.named(by))
-        if by == "prm" and Ability.LOGPROBS not in engine.abilities:
+        if by == "prm" and not engine.abilities & {Ability.LOGPROBS, *self.process.asks}:
             raise RecipeError(
-                f"the engine {engine.model} gives no token probabilities, by which a process reward model "
-                "is read.",
-                remedy="Serve it with an engine that gives them (llamacpp, vLLM), or use value: judge.",
+                f"the engine {engine.model} gives neither rewards nor token probabilities, by which a "
+                "process reward model is read.",
+                remedy="Serve it with an engine that gives them (transformers-reward, reward-server, "
+                "llamacpp, vLLM), or use value: judge.",
             )
         return engine
+
+    @property
+    def uses(self) -> dict[str, frozenset[Ability]]:
+        """What else ``value: prm`` asks: the reference of an implicit model."""
+        reference = self.process.reference
+        return {} if reference is None else {reference: self.process.asks}
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """What the model that ``value: prm`` asks must do in any case."""
+        return frozenset() if self.process.reference is None else self.process.asks
 
     async def value(
         self,
@@ -128,7 +147,21 @@ class Evaluator(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if by == "judge":
             verdict = await self.judge(prefix, "", problem=problem, engine=engine, seed=seed)
             return Worth(verdict.score, note="" if verdict.score is not None else f"judge: {verdict.detail}")
+        if engine.abilities & self.process.asks:
+            return await self._rewarded(engine, context, messages, steps)
         return await self._process_reward(engine, problem, steps, seed)
+
+    async def _rewarded(
+        self, engine: Engine, context: Context, messages: Sequence[Message], steps: Sequence[str]
+    ) -> Worth:
+        shown = [step for step in steps if step.strip()]
+        if not shown:
+            return Worth(None, note="reward model: there is no step yet")
+        try:
+            values = await self.process.values(engine, context, messages, shown)
+        except RowRejected as error:
+            return Worth(None, note=f"reward model: {error}")
+        return Worth(aggregate(values, self.process.rule))
 
     async def _self(self, engine: Engine, problem: str, prefix: str, seed: int) -> Worth:
         asking = self.asking

@@ -26,8 +26,10 @@ class RowForm(NamedTuple):
 
 FORMS = (
     RowForm("pairs", frozenset({"chosen", "rejected"}), "trl-dpo", ("preference", "reward")),
-    RowForm("steps with labels", frozenset({"completions", "labels"}), "trl-stepwise", ("process_reward",)),
+    RowForm("ties", frozenset({"first", "second"}), "ties", ("reward",)),
+    RowForm("answers with scores", frozenset({"completion", "scores"}), "scored-answers", ("reward",)),
     RowForm("steps with values", frozenset({"steps", "values"}), "prm-rows", ("process_reward",)),
+    RowForm("steps with labels", frozenset({"completions", "labels"}), "trl-stepwise", ("process_reward",)),
     RowForm(
         "labelled answers", frozenset({"completion", "label"}), "trl-kto", ("preference", "process_reward")
     ),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any
 
 import pytest
 
-from gristmill.core.engine import Ability, Request
+from gristmill.core.engine import Ability, Request, TokenLogprob
 from gristmill.core.errors import RowRejected
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.scorers import ProcessReward, RewardModel, of_sample
@@ -109,3 +110,36 @@ def test_a_process_reward_model_s_values_become_a_process_row() -> None:
     )
     with pytest.raises(RowRejected, match="3 steps, but 2 values came"):
         asyncio.run(stage(sampled(completion=STEPS), context(model([0.1], [0.2]))))
+
+
+def likely(name: str, *chances: float) -> ScriptedEngine:
+    """Scores the three steps of ``STEPS``, one token each."""
+    tokens = [f"{step}\n" for step in STEPS.split("\n")[:2]] + [STEPS.split("\n")[2]]
+
+    def score(messages: Any, text: str) -> list[TokenLogprob]:
+        assert text == STEPS
+        return [TokenLogprob(token, chance) for token, chance in zip(tokens, chances, strict=True)]
+
+    return ScriptedEngine(lambda request, index: "", score=score, model=name)
+
+
+def test_an_implicit_model_is_read_over_its_reference() -> None:
+    """The reference's vector: log-ratios of steps 0.2, 1.6 and -2, so cumulative .01, .09 and -.01."""
+    policy, base = likely("policy", -0.8, -1.4, -4.0), likely("base", -1.0, -3.0, -2.0)
+    where = context(policy, engines={"base": base})
+    for rule, expected in (("min", -0.01), ("last", -0.01), ("product", None)):
+        scorer = ProcessReward(split=Split(by="line"), reference="base", rule=rule)
+        [found] = asyncio.run(scorer(of_sample(sampled(completion=STEPS)), where, "s"))
+        each = [1 / (1 + math.exp(-q)) for q in (0.01, 0.09, -0.01)]
+        wanted = math.prod(each) if expected is None else each[-1]
+        assert found.value == pytest.approx(wanted, abs=1e-9)
+    assert scorer.needs == {Ability.SCORE} and scorer.uses == {"base": {Ability.SCORE}}
+    assert ProcessReward(engine="prm").uses == {"prm": {Ability.REWARD}}
+
+
+def test_a_policy_of_another_tokenizer_is_no_score() -> None:
+    other = ScriptedEngine(lambda request, index: "", score=lambda m, text: [TokenLogprob(text, -1.0)])
+    where = context(likely("policy", -1.0, -1.0, -1.0), engines={"base": other})
+    scorer = ProcessReward(split=Split(by="line"), reference="base")
+    with pytest.raises(RowRejected, match="one tokenizer"):
+        asyncio.run(scorer(of_sample(sampled(completion=STEPS)), where, "s"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from gristmill.core.engine import Ability, Completion, Message, Request, TokenLo
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Problem
 from gristmill.engines.scripted import ABILITIES, ScriptedEngine
+from gristmill.synth.scorers import ProcessReward
 from gristmill.synth.tree_search.mcts import TreeSearch
 from gristmill.synth.tree_search.presets import ValueBy
 from gristmill.synth.tree_search.values import Evaluator, Worth, process_messages
@@ -119,6 +121,20 @@ def test_a_reward_model_that_says_neither_gives_no_value() -> None:
     assert "neither" in value("prm", Evaluator(), context(adder(), engines={"prm": engine})).note
 
 
+def rewarding(*rows: list[float]) -> ScriptedEngine:
+    return ScriptedEngine(lambda request, index: json.dumps(rows), abilities=frozenset({Ability.REWARD}))
+
+
+def test_a_model_that_gives_rewards_is_read_at_the_step_tags() -> None:
+    where = context(adder(), engines={"prm": rewarding([0.4, 0.6], [0.75, 0.25])})
+    assert value("prm", Evaluator(), where).value == 0.25
+    least = Evaluator(process=ProcessReward(rule="product", read="probabilities"))
+    assert value("prm", least, where).value == pytest.approx(0.15)
+    short = context(adder(), engines={"prm": rewarding([0.4, 0.6])})
+    worth = value("prm", Evaluator(), short)
+    assert worth.value is None and "2 steps, but 1 values" in worth.note
+
+
 def test_blank_steps_are_not_shown_to_a_reward_model() -> None:
     assert process_messages("q", ("", "a\n\n", " ", "b"), "+")[0].content == "q a"
     assert len(process_messages("q", ("", "a\n\n", " ", "b"), "+")) == 3
@@ -136,7 +152,10 @@ def test_a_missing_or_unable_engine_is_named_before_anything_is_drawn() -> None:
 
 
 def test_the_stage_says_which_engines_it_uses() -> None:
-    assert TreeSearch(algorithm="rest-mcts*").uses == {"prm": {Ability.CHAT, Ability.LOGPROBS}}
+    assert TreeSearch(algorithm="rest-mcts*").uses == {"prm": frozenset()}
+    implicit = Evaluator(process=ProcessReward(reference="base"))
+    search = TreeSearch(algorithm="rest-mcts*", evaluator=implicit)
+    assert search.uses == {"prm": {Ability.SCORE}, "base": {Ability.SCORE}}
     assert TreeSearch(value="judge", evaluator=Evaluator(engine="big")).uses == {"big": {Ability.CHAT}}
     assert TreeSearch(value="rollout").uses == TreeSearch(algorithm="rstar").uses == {}
 
