@@ -53,7 +53,7 @@ def imports(module: str, path: Path) -> Iterator[str]:
 
 def package(module: str) -> str | None:
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 else None
+    return parts[1] if len(parts) > 1 and parts[1] != "__main__" else None
 
 
 def test_every_package_has_its_place() -> None:

@@ -20,7 +20,7 @@ from gristmill.train.base.data import cannot_render, write_rejected
 from gristmill.train.base.models import adapters, arguments, history, language_model, tokenizer_of
 from gristmill.train.base.options import Training, TrainingMetrics
 from gristmill.train.base.running import Prepared, run_training
-from gristmill.train.base.sides import Answer, ComparedRow, answers, put, read_sides
+from gristmill.train.base.sides import ComparedRow, TokenSide, answers, put, read_sides
 from gristmill.train.base.turns import IGNORED, TokenRow
 
 Loss = Literal["dpo", "ipo", "simpo", "cpo", "orpo", "kto", "bco"]
@@ -148,7 +148,7 @@ def _examples(options: PreferenceTraining, tokenizer: Any) -> tuple[list[dict[st
     another prompt). Rows that are too long are listed in ``rejected.jsonl``; returns their number too."""
     from jinja2.exceptions import TemplateError
 
-    kept: list[tuple[int, ComparedRow, list[Answer]]] = []
+    kept: list[tuple[int, ComparedRow, list[TokenSide]]] = []
     long: list[dict[str, object]] = []
     for number, row in read_sides(Path(options.data)):
         _suits(options, row, number)
@@ -192,7 +192,7 @@ def _example(
 
 
 def _other(
-    kept: Sequence[tuple[int, ComparedRow, list[Answer]]],
+    kept: Sequence[tuple[int, ComparedRow, list[TokenSide]]],
     at: int,
     options: PreferenceTraining,
     tokenizer: Any,

@@ -140,7 +140,7 @@ def killed(folder: Path, loss: str) -> dict[str, Any]:
     given = options(folder, f"killed-{loss}", loss=loss, save_every=2, **numbers(loss))
     child = os.fork()
     if child == 0:
-        real, taken = comparing.Comparing.compute_loss, []
+        real, taken = comparing.ComparingTrainer.compute_loss, []
 
         def compute_loss(*args: Any, **kwargs: Any) -> Any:
             taken.append(1)
@@ -148,7 +148,7 @@ def killed(folder: Path, loss: str) -> dict[str, Any]:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **kwargs)
 
-        comparing.Comparing.compute_loss = compute_loss
+        comparing.ComparingTrainer.compute_loss = compute_loss
         preference.train(given)
     _, status = os.waitpid(child, 0)
     out = Path(given.output)
@@ -188,16 +188,16 @@ def errors(folder: Path) -> dict[str, str]:
     }
     found = {}
     for name, changes in cases.items():
-        real = comparing.Comparing.compute_loss
+        real = comparing.ComparingTrainer.compute_loss
         if name == "memory":
-            comparing.Comparing.compute_loss = no_memory
+            comparing.ComparingTrainer.compute_loss = no_memory
         if name == "processes":
             os.environ["WORLD_SIZE"] = "3"
         try:
             preference.train(options(folder, f"error-{name}", **changes))
         except GristmillError as error:
             found[name] = str(error)
-        comparing.Comparing.compute_loss = real
+        comparing.ComparingTrainer.compute_loss = real
         os.environ.pop("WORLD_SIZE", None)
     return found
 

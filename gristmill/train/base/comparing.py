@@ -35,7 +35,7 @@ class RunningMean(TrainerCallback, ExportableState):  # type: ignore[misc]
         return self.total / self.count
 
 
-class Comparing(Trainer):  # type: ignore[misc]
+class ComparingTrainer(Trainer):  # type: ignore[misc]
     """Transformers' trainer with a loss of sides.
 
     ``row_losses`` gives those of the rows, of shape (n,), from this trainer, the sums of log-probabilities
@@ -142,12 +142,12 @@ def collated(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def trainer_of(
     row_losses: RowLosses, model: Any, rows: list[dict[str, Any]], arguments: dict[str, Any], **given: Any
-) -> Comparing:
-    """A trainer that is ready but for its reference (``set_reference``); ``given`` is Transformers' own, and
+) -> ComparingTrainer:
+    """A trainer that still needs its reference (``set_reference``); ``given`` is Transformers' own, and
     ``measured``."""
     more = {"remove_unused_columns": False, "restore_callback_states_from_checkpoint": True}
     callbacks = [*given.pop("callbacks"), RunningMean()]
-    return Comparing(
+    return ComparingTrainer(
         row_losses,
         model=model,
         args=TrainingArguments(**arguments, **more),

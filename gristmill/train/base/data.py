@@ -44,8 +44,8 @@ FORMS = (
         "labelled answers", frozenset({"completion", "label"}), "trl-kto", ("preference", "process_reward")
     ),
     RowForm("conversations with loss marks", frozenset({"messages"}), "axolotl-chat", ("sft",)),
-    RowForm("conversations", frozenset({"messages"}), "trl-sft", ("sft",)),
     RowForm("prompts with answers", frozenset({"prompt", "completion"}), "trl-prompt-completion", ("sft",)),
+    RowForm("conversations", frozenset({"messages"}), "trl-sft", ("sft",)),
     RowForm("problems", frozenset({"prompt", "solution"}), "trl-prompts", ("policy",)),
     RowForm("text", frozenset({"text"}), "text", ("sft",)),
 )

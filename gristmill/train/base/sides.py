@@ -43,7 +43,7 @@ class ComparedRow(Struct, frozen=True):
         return tuple(s for s in (self.chosen, self.rejected, self.completion) if s is not None)
 
 
-class Answer(NamedTuple):
+class TokenSide(NamedTuple):
     """A side of a row as it is trained: after its prompt, in tokens."""
 
     tokens: TokenRow
@@ -77,7 +77,7 @@ def _fault(row: ComparedRow) -> str:
     return ""
 
 
-def answers(row: ComparedRow, tokenizer: Any, *, from_difference: bool = False) -> list[Answer]:
+def answers(row: ComparedRow, tokenizer: Any, *, from_difference: bool = False) -> list[TokenSide]:
     """The chosen and the rejected side as tokens, or the one that has a label.
 
     With ``from_difference`` the first tokens that both sides share carry no loss. ``ValueError`` where the
@@ -85,10 +85,10 @@ def answers(row: ComparedRow, tokenizer: Any, *, from_difference: bool = False) 
     """
     made = [put(row.prompt, side, tokenizer, _shared(row.sides)) for side in row.sides]
     if len(made) == 1:
-        return [Answer(made[0], bool(row.label))]
+        return [TokenSide(made[0], bool(row.label))]
     if from_difference:
         made = _from_difference(made)
-    return [Answer(made[0], True), Answer(made[1], False)]
+    return [TokenSide(made[0], True), TokenSide(made[1], False)]
 
 
 def put(prompt: _Side, side: _Side, tokenizer: Any, shared: int = 0) -> TokenRow:
