@@ -76,6 +76,7 @@ def arguments(options: Training, rows: int) -> dict[str, Any]:
         "save_total_limit": 2,
         "report_to": "none",
         "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
     }
 
 

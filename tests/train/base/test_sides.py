@@ -9,7 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from gristmill.core.engine import Message
 from gristmill.core.errors import InputError, RecipeError
+from gristmill.core.records import Pair
+from gristmill.pipelines.recipe.recipe import make_export
+from gristmill.train.base.data import form_of, taken_by
 from gristmill.train.base.sides import ComparedRow, answers, read_sides
 from gristmill.train.base.turns import IGNORED
 from gristmill.train.preference import PreferenceTraining
@@ -109,3 +113,14 @@ def test_rows_are_mixed_in_by_a_seed_and_never_twice_before_all_were_used() -> N
 def test_all_files_of_a_mix_are_inputs() -> None:
     options = Sft(model="m", data="d", output="o", mix=(Mixed(data="old", weight=0.5),))
     assert options.inputs() == ["d", "old"]
+
+
+def test_pairs_of_a_run_are_written_whole_and_conversations_with_their_marks() -> None:
+    weighted, sft = taken_by("preference")[0], taken_by("sft")[0]
+    assert (weighted.export, sft.export) == ("trl-dpo-weighted", "axolotl-chat")
+    export: Any = make_export(weighted.export, weighted.options)
+    said = tuple(Message(turn["role"], turn["content"]) for turn in (YES, ASK, NO))
+    [row] = export.rows(Pair("1", "1", "M-D3", (Message("user", "q"),), said, said[:1], 0.5, 0.25))
+    written = msgspec.to_builtins(row)
+    assert len(written["chosen"]) == 3 and (written["weight"], written["flip"]) == (0.5, 0.25)
+    assert form_of(written) is weighted
