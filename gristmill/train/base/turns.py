@@ -162,7 +162,7 @@ def _places(text: str, turns: Sequence[TrainedTurn], tokenizer: Any) -> dict[tup
     opening, *rest = _MARKS.split(_written(tokenizer, _with_marks(turns)))
     places: dict[tuple[int, str], _Place] = {}
     if not text.startswith(opening):
-        raise ValueError("the chat template writes the beginning differently by what the answers are")
+        raise ValueError("the chat template renders a turn differently from what it says")
     at = len(opening)
     for number, kind, literal in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
         i = int(number)
@@ -176,7 +176,7 @@ def _places(text: str, turns: Sequence[TrainedTurn], tokenizer: Any) -> dict[tup
         places[i, kind] = _Place(at, at + len(shown), value.find(shown))
         at += len(shown) + len(literal)
     if at != len(text):
-        raise ValueError("the chat template writes the end differently by what the answers are")
+        raise ValueError("the chat template renders a turn differently from what it says")
     return places
 
 
