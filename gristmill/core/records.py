@@ -74,6 +74,23 @@ class Span(Struct, frozen=True):
     end: int
 
 
+class Detail(Struct, frozen=True):
+    """Characters of a written message that carry loss or do not. Unlike ``Span.end``, ``end_offset`` is the
+    last character's own index."""
+
+    begin_offset: int
+    end_offset: int
+    train: bool
+
+
+class ReasoningPart(Struct, frozen=True):
+    """A part of a message's reasoning with a mark of its own."""
+
+    type: str
+    text: str
+    train: bool
+
+
 class Turn(Struct, frozen=True):
     """One turn of a trajectory. ``train`` says whether its tokens carry loss.
 

@@ -66,4 +66,4 @@ def _fits(run: Run, stage: str, form: RowForm) -> bool:
 
 
 def _export(form: RowForm) -> Export:
-    return make_export(form.export)
+    return make_export(form.export, form.options)

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from gristmill.core.errors import RecipeError
 from gristmill.train import reward_losses as losses
-from gristmill.train.base.compared import ComparedRow, ScoredRow, read_compared, read_scored
+from gristmill.train.base.compared import RewardedPair, ScoredRow, read_compared, read_scored
 from gristmill.train.base.conversations import padded, spare_padding, template_of
 from gristmill.train.base.models import tokenizer_of
 from gristmill.train.base.options import Training, TrainingMetrics
@@ -113,23 +113,23 @@ def _rows(options: Reward, tokenizer: Any) -> tuple[list[Any], int]:
     return short_enough(options, ((number, _longest(row), row) for number, row in read))
 
 
-def _longest(row: ComparedRow | ScoredRow) -> int:
+def _longest(row: RewardedPair | ScoredRow) -> int:
     return len(row.tokens) if isinstance(row, ScoredRow) else max(len(row.first), len(row.second))
 
 
-def _length(row: ComparedRow | ScoredRow) -> int:
+def _length(row: RewardedPair | ScoredRow) -> int:
     return len(row.tokens) if isinstance(row, ScoredRow) else len(row.first) + len(row.second)
 
 
-def _judged(rows: Sequence[ComparedRow | ScoredRow]) -> int:
+def _judged(rows: Sequence[RewardedPair | ScoredRow]) -> int:
     """How many tokens a loss is read at: the last one of each conversation."""
     return sum(1 if isinstance(row, ScoredRow) else 2 for row in rows)
 
 
-def _pairs(tokenizer: Any) -> Callable[[list[ComparedRow]], Batch]:
+def _pairs(tokenizer: Any) -> Callable[[list[RewardedPair]], Batch]:
     import torch
 
-    def collate(rows: list[ComparedRow]) -> Batch:
+    def collate(rows: list[RewardedPair]) -> Batch:
         """All first sides, then all second ones."""
         batch = padded([r.first for r in rows] + [r.second for r in rows], tokenizer.pad_token_id)
         for name in ("margin", "weight", "flip", "tie"):

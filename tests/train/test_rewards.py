@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from paths import TESTS
-from train.test_sft import END, trainer
+from train_programs import END, trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 PROGRAM = TESTS / "train" / "tiny_rewards.py"
@@ -18,7 +18,7 @@ ASKED = f"<|im_start|>user\nWhat is the colour of grass?{END}\n<|im_start|>assis
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("rewards")
-    done = trainer(folder, program=PROGRAM)
+    done = trainer(PROGRAM, folder)
     assert done.returncode == 0, done.stderr[-3000:]
     trials: dict[str, Any] = json.loads((folder / "found.json").read_text())
     return trials

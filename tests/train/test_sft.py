@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from paths import ROOT, TESTS
+from paths import TESTS
+from train_programs import END, jsonl, trainer, turn
 
+MARKUP = re.compile(
+    r"<\|channel\|>final<\|message\|>|</?think>|<\|[^<>|]+\|>|<｜[^<>｜]+｜>|<(?:start|end)_of_turn>|assistant"
+)
+END_OF_TURN = re.compile(r"(<\|[^<>|]+\|>|<｜[^<>｜]+｜>|<end_of_turn>)\s*$")
 PROGRAM = TESTS / "train" / "tiny.py"
-END = "<|im_end|>"
-
-
-def turn(role: str, content: str) -> dict[str, str]:
-    return {"role": role, "content": content}
 
 
 ASK, SAY = turn("user", "What is the colour of grass?"), turn("assistant", "green.")
@@ -31,26 +30,11 @@ ROWS = [
 ]
 
 
-def trainer(*arguments: str | Path, program: Path = PROGRAM) -> subprocess.CompletedProcess[str]:
-    """The program of ``tiny.py``, or another; skips the test where there is no Python for it."""
-    python = os.environ.get("GRISTMILL_TRAINER_PYTHON")
-    if not python:
-        pytest.skip("GRISTMILL_TRAINER_PYTHON names no Python that has torch and trl")
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [python, str(program), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=env)
-
-
-def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model, rows of every form, and data: twelve rows and one that is too long."""
     where = tmp_path_factory.mktemp("training")
-    done = trainer("make", where / "model")
+    done = trainer(PROGRAM, "make", where / "model")
     assert done.returncode == 0, done.stderr[-3000:]
     jsonl(where / "rows.jsonl", ROWS)
     rows = [{"prompt": [turn("user", str(i))], "completion": [turn("assistant", "blue")]} for i in range(12)]
@@ -61,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(folder: Path) -> dict[str, Any]:
-    done = trainer("trials", folder)
+    done = trainer(PROGRAM, "trials", folder)
     assert done.returncode == 0, done.stderr[-3000:]
     trials: dict[str, Any] = json.loads((folder / "found.json").read_text())
     return trials
@@ -140,13 +124,13 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     options = {"model": str(folder / "model"), "data": str(folder / "data.jsonl"), "gpu": False, "epochs": 4}
     options |= {"learning_rate": 0.01, "batch": 4, "log_every": 1, "max_length": 60, "save_every": 2}
     config.write_text(json.dumps({**options, "output": str(tmp_path / "killed")}))
-    killed = trainer("train", config, "7")
+    killed = trainer(PROGRAM, "train", config, "7")
     assert killed.returncode == -signal.SIGKILL
     checkpoints = tmp_path / "killed" / "checkpoints"
     assert (checkpoints / "checkpoint-6").is_dir() and not (tmp_path / "killed" / "model").exists()
     # One that was cut off while it was written is passed over.
     (checkpoints / "checkpoint-8").mkdir()
-    resumed = trainer("train", config)
+    resumed = trainer(PROGRAM, "train", config)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert json.loads(resumed.stdout.splitlines()[-1])["weights"] == found["full"]["weights"]
     lines = (tmp_path / "killed" / "log.jsonl").read_text().splitlines()
@@ -154,3 +138,54 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
         *range(1, 13)
     ]
     assert not checkpoints.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_exactly_what_is_marked_carries_loss_with_templates_of_real_models(
+    found: dict[str, Any],
+) -> None:
+    assert len(found["templates"]) >= 10
+    said = ["wrong one\n\n1+1=3", "right two", "third one"]
+    wrong = []
+    for name, pieces in found["templates"].items():
+        for marked, expected in (("all", said), ("marked", said[1:2]), ("sides", None)):
+            got = [side[0] for side in pieces["sides"]] if marked == "sides" else pieces[marked]
+            expected = expected or [said[1], said[2]]
+            # What the template writes around what the model says: thoughts, channels, the end of the turn.
+            bare = [MARKUP.sub("", piece).strip() for piece in got]
+            if bare != expected or not all(END_OF_TURN.search(piece) for piece in got):
+                wrong.append((name, marked, got))
+        if pieces["part"] != ["third"] or any(len(side) != 1 for side in pieces["sides"]):
+            wrong.append((name, pieces["part"], pieces["sides"]))
+        theirs = pieces["theirs"] or pieces["all"]
+        if [MARKUP.sub("", p).strip() for p in theirs] != [MARKUP.sub("", p).strip() for p in pieces["all"]]:
+            wrong.append((name, theirs, pieces["all"]))
+    assert wrong == []
+    assert sum(pieces["theirs"] is not None for pieces in found["templates"].values()) >= 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_train_what_one_does(found: dict[str, Any]) -> None:
+    together = found["together"]
+    assert together["ends"] == [0, 0] and together["files"] == together["one"]["files"]
+    assert len(together["two"]) == 6
+    assert together["two"] == pytest.approx(together["one"]["losses"], abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_rows_that_are_put_together_do_not_see_each_other(found: dict[str, Any]) -> None:
+    apart, packed = found["packed"]["apart"], found["packed"]["packed"]
+    assert (apart["metrics"]["steps"], packed["metrics"]["steps"]) == (3, 3)
+    assert packed["losses"] == pytest.approx(apart["losses"], abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_sets_are_mixed_in_the_shares_that_were_asked_for(found: dict[str, Any]) -> None:
+    assert [one["metrics"]["rows"] for one in found["mixed"]] == [12 + 3, 12 + 12]
+    # Each of the four rows is used three times.
+    few, many = (one["metrics"]["trained_tokens"] for one in found["mixed"])
+    assert 0 < few < many

@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from real_templates import masks
 
 from gristmill.core.errors import GristmillError
 from gristmill.train import sft
@@ -94,7 +96,8 @@ def trials(folder: Path) -> dict[str, Any]:
     """Trainings that differ in one thing each, and the errors of some that cannot be."""
     base = {"model": str(folder / "model"), "data": str(folder / "data.jsonl"), "gpu": False}
     base |= {"epochs": 4, "learning_rate": 0.01, "batch": 4, "log_every": 1, "max_length": 60}
-    found: dict[str, Any] = {"labels": labels(folder)}
+    found: dict[str, Any] = {"labels": labels(folder), "templates": masks(folder)}
+    found["together"] = together(folder, base)
     runs = {
         "full": {},
         "again": {},
@@ -111,8 +114,64 @@ def trials(folder: Path) -> dict[str, Any]:
     found["repeated"] = msgspec.to_builtins(
         sft.train(msgspec.convert({**base, "output": str(folder / "full")}, sft.Sft))
     )
+    found["packed"] = packed(folder, base)
+    found["mixed"] = mixed(folder, base)
     found["errors"] = errors(folder, base)
     return found
+
+
+def fine_tuned(base: dict[str, Any], out: Path, **changes: Any) -> dict[str, Any]:
+    """One training: its losses and what it did."""
+    metrics = sft.train(msgspec.convert({**base, "output": str(out), **changes}, sft.Sft))
+    lines = map(json.loads, (out / "log.jsonl").read_text().splitlines())
+    losses = [line["loss"] for line in lines if "loss" in line]
+    return {
+        "losses": losses,
+        "metrics": msgspec.to_builtins(metrics),
+        "files": sorted(file.name for file in out.iterdir()),
+    }
+
+
+def packed(folder: Path, base: dict[str, Any]) -> dict[str, Any]:
+    """All rows in one step, each for itself and put together."""
+    same = {"batch": 12, "epochs": 3}
+    return {
+        "apart": fine_tuned(base, folder / "apart", **same),
+        "packed": fine_tuned(base, folder / "packed", packing=True, batch=12, max_length=60, epochs=3),
+    }
+
+
+def mixed(folder: Path, base: dict[str, Any]) -> list[dict[str, Any]]:
+    """Twelve rows with a quarter as many of another set, and with three times as many as that set has."""
+    old = folder / "old.jsonl"
+    old.write_text("".join(json.dumps({"text": f"The sky is {i}."}) + "\n" for i in range(4)))
+    weights = (0.25, 1.0)
+    return [
+        fine_tuned(base, folder / f"mix-{w}", epochs=1, mix=[{"data": str(old), "weight": w}])
+        for w in weights
+    ]
+
+
+def together(folder: Path, base: dict[str, Any]) -> dict[str, Any]:
+    """Two processes, started as a launcher does, train what one does."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launched = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    children = []
+    for rank in range(2):
+        child = os.fork()
+        if child == 0:
+            os.environ |= {**launched, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            sft.train(msgspec.convert({**base, "output": str(folder / "two"), "epochs": 2}, sft.Sft))
+            os._exit(0)
+        children.append(child)
+    ends = [os.waitpid(child, 0)[1] for child in children]
+    lines = map(json.loads, (folder / "two" / "log.jsonl").read_text().splitlines())
+    two = [line["loss"] for line in lines if "loss" in line]
+    one = fine_tuned(base, folder / "one", epochs=2)
+    files = sorted(file.name for file in (folder / "two").iterdir())
+    return {"ends": ends, "one": one, "two": two, "files": files}
 
 
 def losses(folder: Path, out: Path) -> float:

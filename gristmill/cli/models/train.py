@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
@@ -56,15 +56,23 @@ def _kind(name: str, help: str) -> None:
         module = import_module(f"gristmill.train.{name}")
         given = {"data": data, "model": model, "output": str(out) if out else None}
         options = read(config, module.OPTIONS, overrides or [], given)
-        file = training_file(options.data, name, Path(options.output), runs=runs)
-        typer.echo(table(module.train(replace(options, data=str(file)))))
+        files: dict[str, Any] = {
+            "data": str(training_file(options.data, name, Path(options.output), runs=runs))
+        }
+        if mix := getattr(options, "mix", ()):
+            others = [(one, Path(options.output) / f"mix-{number}") for number, one in enumerate(mix, 1)]
+            files["mix"] = tuple(
+                replace(one, data=str(training_file(one.data, name, out, runs=runs))) for one, out in others
+            )
+        typer.echo(table(module.train(replace(options, **files))))
         typer.echo(f"\n{Path(options.output) / 'model'}")
 
     app.command(name.replace("_", "-"), help=help)(command)
 
 
 _kind(
-    "sft", "Fine-tune on rows of trl-sft, trl-prompt-completion or text. Stopped, the same command goes on."
+    "sft",
+    "Fine-tune on conversations, their loss marks kept, or text. Stopped, the same command goes on.",
 )
 _kind("policy", "Train on the model's own answers to trl-prompts (GRPO, RLOO), which a verifier rewards.")
 
@@ -76,6 +84,7 @@ _kind(
     "process_reward",
     "Train a process reward model on prm-rows or trl-stepwise, or on trl-kto with head=implicit.",
 )
+_kind("preference", "Train on pairs (DPO, IPO, SimPO, CPO, ORPO) or labelled answers (KTO, BCO).")
 
 
 @app.command()

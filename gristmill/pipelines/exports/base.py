@@ -17,7 +17,7 @@ from msgspec.structs import astuple
 from gristmill.core.engine import Role
 from gristmill.core.errors import RowRejected
 from gristmill.core.exports import Export
-from gristmill.core.records import Dialogue, Span, Turn
+from gristmill.core.records import Detail, Dialogue, ReasoningPart, Span, Turn
 from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport, told
 
 
@@ -34,15 +34,6 @@ class PromptCompletion(Struct, frozen=True):
     id: str
     prompt: tuple[ChatMessage, ...]
     completion: tuple[ChatMessage, ...]
-
-
-class Detail(Struct, frozen=True):
-    """Characters of a message that carry loss or do not. Unlike ``Span.end``, ``end_offset`` is the
-    last character's own index."""
-
-    begin_offset: int
-    end_offset: int
-    train: bool
 
 
 class MarkedMessage(Struct, frozen=True):
@@ -63,14 +54,6 @@ class ReasonedMarkedMessage(Struct, frozen=True):
     train: bool
     train_detail: tuple[Detail, ...] | None
     reasoning_content: str | None
-
-
-class ReasoningPart(Struct, frozen=True):
-    """A part of a message's reasoning with a mark of its own."""
-
-    type: str
-    text: str
-    train: bool
 
 
 class MaskedMessage(Struct, frozen=True):

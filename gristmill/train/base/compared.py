@@ -45,7 +45,7 @@ class RewardRow(Struct, frozen=True):
     scores: tuple[NamedValue, ...] = ()
 
 
-class ComparedRow(NamedTuple):
+class RewardedPair(NamedTuple):
     """The tokens of both sides of a pair or a tie; ``places`` are an earlier and a later token of the first
     side's answer and one of the second side's, for the goal-conditioned term, or ``None``."""
 
@@ -65,7 +65,7 @@ class ScoredRow(NamedTuple):
     targets: list[float]
 
 
-def read_compared(options: Training, tokenizer: Any, path: Path) -> Iterator[tuple[int, ComparedRow]]:
+def read_compared(options: Training, tokenizer: Any, path: Path) -> Iterator[tuple[int, RewardedPair]]:
     """The pairs and ties of a file with their row numbers. ``InputError`` for another row."""
     for number, row in read_as(path, RewardRow, "reward"):
         sides = (row.chosen, row.rejected) if row.chosen is not None else (row.first, row.second)
@@ -83,7 +83,7 @@ def read_compared(options: Training, tokenizer: Any, path: Path) -> Iterator[tup
             )
         places = _places(f"{options.seed} {number} {row.id}", first, second)
         tie = row.chosen is None
-        yield number, ComparedRow(first, second, row.margin, row.weight, row.flip, tie, places)
+        yield number, RewardedPair(first, second, row.margin, row.weight, row.flip, tie, places)
 
 
 def read_scored(

@@ -8,6 +8,7 @@ from typing import Any
 from gristmill.core.engine import Message
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.train.base.options import Training
+from gristmill.train.base.turns import TrainedTurn
 
 
 def template_of(options: Training, tokenizer: Any) -> str:
@@ -21,7 +22,7 @@ def template_of(options: Training, tokenizer: Any) -> str:
     return template
 
 
-def messages_of(said: Sequence[Message] | str, role: str) -> list[dict[str, str]]:
+def messages_of(said: Sequence[Message | TrainedTurn] | str, role: str) -> list[dict[str, str]]:
     """Messages as the chat template takes them; a text is one message of ``role``."""
     if isinstance(said, str):
         return [{"role": role, "content": said}]

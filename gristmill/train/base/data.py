@@ -11,20 +11,32 @@ from msgspec import Struct
 
 from gristmill.core.errors import InputError
 from gristmill.core.files import write_whole
+from gristmill.train.base.processes import is_first
 
 T = TypeVar("T", bound=Struct)
 
 
 class RowForm(NamedTuple):
-    """A form of rows: its keys, the export that writes it, and the kinds of training that take it."""
+    """A form of rows: its keys, the export that writes it, and the kinds of training that take it.
+
+    ``options`` are the export's where a run's rows are written for a training.
+    """
 
     name: str
     keys: frozenset[str]
     export: str
     trainers: tuple[str, ...]
+    options: Mapping[str, Any] = {}
 
 
 FORMS = (
+    RowForm(
+        "weighted pairs",
+        frozenset({"chosen", "rejected", "weight", "flip"}),
+        "trl-dpo-weighted",
+        ("preference", "reward"),
+        {"user_turns": "keep"},
+    ),
     RowForm("pairs", frozenset({"chosen", "rejected"}), "trl-dpo", ("preference", "reward")),
     RowForm("ties", frozenset({"first", "second"}), "ties", ("reward",)),
     RowForm("answers with scores", frozenset({"completion", "scores"}), "scored-answers", ("reward",)),
@@ -33,6 +45,7 @@ FORMS = (
     RowForm(
         "labelled answers", frozenset({"completion", "label"}), "trl-kto", ("preference", "process_reward")
     ),
+    RowForm("conversations with loss marks", frozenset({"messages"}), "axolotl-chat", ("sft",)),
     RowForm("prompts with answers", frozenset({"prompt", "completion"}), "trl-prompt-completion", ("sft",)),
     RowForm("conversations", frozenset({"messages"}), "trl-sft", ("sft",)),
     RowForm("problems", frozenset({"prompt", "solution"}), "trl-prompts", ("policy",)),
@@ -91,9 +104,21 @@ def remedy(trainer: str) -> str:
     return f"Write rows with 'gristmill export' as {names}."
 
 
-def write_rejected(output: str, rejected: Sequence[Mapping[str, int]]) -> None:
+def cannot_render(model: str, path: str, number: int, error: Exception) -> InputError:
+    """What is said of a row that the chat template of ``model`` does not write as it is."""
+    return InputError(
+        f"the chat template of {model} cannot render this row: {error}.",
+        path=path,
+        row=number,
+        remedy="Use another form of rows, or a model whose chat template supports them.",
+    )
+
+
+def write_rejected(output: str, rejected: Sequence[Mapping[str, object]]) -> None:
     """Write ``rejected.jsonl``: the rows that were left out, by number, with their tokens."""
     lines = (msgspec.json.encode(one) + b"\n" for one in rejected)
+    if not is_first():
+        return
     write_whole(Path(output) / "rejected.jsonl", b"".join(lines))
 
 

@@ -12,6 +12,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.files import write_whole
 from gristmill.core.registry import suggest
 from gristmill.train.base.options import Lora, Training
+from gristmill.train.base.processes import processes
 
 
 def tokenizer_of(options: Training) -> Any:
@@ -39,8 +40,18 @@ def language_model(options: Training, folder: str | None = None) -> Any:
 
 
 def arguments(options: Training, rows: int) -> dict[str, Any]:
-    """What every kind tells its trainer, in the names of Transformers' ``TrainingArguments``."""
+    """What every kind tells its trainer, in the names of Transformers' ``TrainingArguments``.
+
+    ``RecipeError`` where the batch cannot be divided among the processes.
+    """
     import torch
+
+    if options.batch % (options.accumulate * processes()):
+        raise RecipeError(
+            f"batch: {options.batch} rows cannot be divided among {processes()} processes in "
+            f"{options.accumulate} parts.",
+            remedy=f"Choose a multiple of {options.accumulate * processes()}.",
+        )
 
     steps = options.max_steps or math.ceil(options.epochs * math.ceil(rows / options.batch))
     return {
@@ -51,7 +62,7 @@ def arguments(options: Training, rows: int) -> dict[str, Any]:
         "lr_scheduler_type": options.schedule,
         "warmup_steps": math.ceil(options.warmup * steps),
         "weight_decay": options.weight_decay,
-        "per_device_train_batch_size": options.batch // options.accumulate,
+        "per_device_train_batch_size": options.batch // options.accumulate // processes(),
         "gradient_accumulation_steps": options.accumulate,
         "gradient_checkpointing": False,
         "bf16": options.dtype == "bfloat16",
@@ -65,6 +76,7 @@ def arguments(options: Training, rows: int) -> dict[str, Any]:
         "save_total_limit": 2,
         "report_to": "none",
         "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
     }
 
 
@@ -78,6 +90,8 @@ def history(options: Training) -> Any:
         """Writes every logged step."""
 
         def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            if not state.is_world_process_zero:
+                return
             lines = (msgspec.json.encode(entry) + b"\n" for entry in state.log_history)
             write_whole(path, b"".join(lines))
 

@@ -46,7 +46,8 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options that name files of rows; one that is ``null`` is not used."""
 
     model: Annotated[str, Meta(min_length=1)]
-    """A folder that Transformers can load, with ``config.json`` and ``.safetensors`` files."""
+    """A folder that Transformers can load, with ``config.json`` and ``.safetensors`` files, or
+    ``hf:OWNER/NAME`` for one on the Hub."""
     data: Annotated[str, Meta(min_length=1)]
     """A JSON lines file whose rows the kind of training reads."""
     output: Annotated[str, Meta(min_length=1)]
@@ -64,9 +65,10 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
     """The weight decay of AdamW."""
     batch: Annotated[int, Meta(ge=1)] = 8
-    """Rows per step."""
+    """Rows per step, of all processes together."""
     accumulate: Annotated[int, Meta(ge=1)] = 1
-    """Into how many parts a batch is divided to save memory; the step is the same. Must divide ``batch``."""
+    """Into how many parts a batch is divided to save memory; the step is the same. It must divide ``batch``,
+    and with several processes its product with their number must."""
     max_length: Annotated[int, Meta(ge=2)] = 1024
     """The largest number of tokens of a row. A longer row is not cut but left out, and listed in
     ``rejected.jsonl``."""
@@ -90,6 +92,10 @@ class Training(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 f"accumulate: {self.accumulate} does not divide the batch of {self.batch} rows.",
                 remedy="Choose a batch that is a multiple of accumulate.",
             )
+
+    def inputs(self) -> list[str]:
+        """The files of rows that are used."""
+        return [given for name in self.files if (given := getattr(self, name)) is not None]
 
 
 class TrainingMetrics(Struct, frozen=True):

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from gristmill.core.engine import Message
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.synth.scorers.reward import tagged
 from gristmill.train.base.conversations import conversation, messages_of
 from gristmill.train.base.data import read_as, remedy
 from gristmill.train.base.options import Training
 from gristmill.train.base.rows import IGNORED, TokenRow, TrainingRow, encode
+from gristmill.train.base.turns import TrainedTurn
 
 KIND = "process_reward"
 _LIKELY = ("ки", "<extra_0>", "<|step|>", "+", "-", " +", " -", "good", "bad", "yes", "no", "Yes", "No")
@@ -23,13 +23,13 @@ _LIKELY = ("ки", "<extra_0>", "<|step|>", "+", "-", " +", " -", "good", "bad",
 class StepRow(Struct, frozen=True):
     """A line of ``prm-rows``, ``trl-stepwise`` or ``trl-kto``."""
 
-    prompt: tuple[Message, ...] | str = ()
+    prompt: tuple[TrainedTurn, ...] | str = ()
     steps: tuple[str, ...] | None = None
     values: tuple[float, ...] | None = None
     kind: str | None = None
     completions: tuple[str, ...] | None = None
     labels: tuple[bool, ...] | None = None
-    completion: tuple[Message, ...] | str | None = None
+    completion: tuple[TrainedTurn, ...] | str | None = None
     label: bool | None = None
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,8 +38,6 @@ class Characters:
 
 
 def row(**fields: Any) -> TrainingRow:
-    import msgspec
-
     return msgspec.convert(fields, TrainingRow)
 
 
@@ -109,7 +108,9 @@ def test_what_an_export_marks_is_what_is_trained(said: list[tuple[str, str]]) ->
     from gristmill.core.records import Demonstration
 
     [made] = TrlSft().rows(Demonstration("1", "1", "q", "a", "sure", tuple(turns)))  # type: ignore[arg-type]
-    assert trained(TrainingRow(messages=made.messages))[1] == [f"{answer}</>\n" for _, answer in said]
+    assert trained(row(messages=msgspec.to_builtins(made.messages)))[1] == [
+        f"{answer}</>\n" for _, answer in said
+    ]
 
 
 @pytest.mark.parametrize(
