@@ -1,7 +1,7 @@
 """A server on this machine that speaks as much of the Hub's protocol as a push and a download ask for.
 
-Through it goes the client as it is, with ``HF_ENDPOINT``: create, whoami, refs, tree, paths-info, branches, tags,
-preupload, the LFS batch with uploads, commits, and the files themselves. ``faults`` answers wrongly on purpose.
+Through it goes the client as it is, with ``HF_ENDPOINT``: create, refs, tree, paths-info, branches, tags,
+preupload, the LFS batch with uploads, commits, and the files themselves. ``fault`` has it answer wrongly.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body)
         return None
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve
+    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _serve  # noqa: N815
 
     def _read(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):
@@ -197,8 +197,6 @@ class _Handler(BaseHTTPRequestHandler):
             return self._resolve(self._repo(parts[1:3]), parts[4], "/".join(parts[5:]))
         if parts == ["api", "repos", "create"]:
             return self._create()
-        if parts[:2] == ["api", "whoami-v2"]:
-            return self._json({"name": OWNER, "type": "user"})
         if parts[:2] == ["api", "validate-yaml"]:
             return self._json({"errors": [], "warnings": []})
         if parts[:2] != ["api", "datasets"]:
@@ -339,4 +337,3 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Answer(404, {"error": "Entry not found"}, "EntryNotFound")
         headers = {"X-Repo-Commit": oid, "ETag": f'"{blob.sha256 if blob.lfs else blob.oid}"'}
         return 200, blob.data, headers
-

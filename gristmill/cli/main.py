@@ -32,6 +32,7 @@ from gristmill.cli.options import (
     run_path,
     status_of,
 )
+from gristmill.cli.push import push, trace
 from gristmill.cli.stats import stats
 from gristmill.core.errors import GristmillError, RecipeError
 
@@ -220,6 +221,8 @@ def show(
 app.command()(export)
 app.command()(formats)
 app.command()(stats)
+app.command()(push)
+app.command()(trace)
 
 
 @app.command()

@@ -43,8 +43,8 @@ class PushError(GristmillError):
 
 
 class PushedFile(Struct, frozen=True):
-    """A file of a push: its path in the repository, its bytes (in a file or here), and the two hashes by which
-    the Hub knows files: SHA-256 for large ones, git's SHA-1 for others."""
+    """A file of a push: its path in the repository, its bytes (in a file or here), and the two hashes by
+    which the Hub knows files: SHA-256 for large ones, git's SHA-1 for others."""
 
     path: str
     held: Path | bytes
@@ -98,7 +98,8 @@ class Hub:
 
     def __init__(self, repo: str, *, pause: Callable[[float], None] = time.sleep) -> None:
         from huggingface_hub import HfApi, get_token
-        from huggingface_hub.utils import HFValidationError, validate_repo_id
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils._validators import validate_repo_id
 
         self.repo = repo
         self._pause = pause
@@ -139,11 +140,13 @@ class Hub:
         """The files of a revision, without the Hub's own ``.gitattributes``."""
 
         def listed() -> dict[str, Remote]:
+            from huggingface_hub.hf_api import RepoFile
+
             tree = self.api.list_repo_tree(self.repo, repo_type="dataset", revision=revision, recursive=True)
             return {
                 entry.path: Remote(entry.size, entry.blob_id, entry.lfs.sha256 if entry.lfs else None)
                 for entry in tree
-                if hasattr(entry, "blob_id") and entry.path != _OWN
+                if isinstance(entry, RepoFile) and entry.path != _OWN
             }
 
         return self._ask("list the files", listed)
@@ -210,9 +213,7 @@ class Hub:
         def uploaded() -> None:
             there = self.files(branch)
             operations: list[Any] = [
-                CommitOperationAdd(
-                    file.path, file.held if isinstance(file.held, bytes) else str(file.held)
-                )
+                CommitOperationAdd(file.path, file.held if isinstance(file.held, bytes) else str(file.held))
                 for file in wanted.missing(there)
             ]
             operations += [CommitOperationDelete(path, is_folder=False) for path in wanted.surplus(there)]
@@ -299,10 +300,13 @@ class Hub:
         """What ``call`` returns, tried again where that can help. Raises ``PushError``."""
         from huggingface_hub.errors import HfHubHTTPError
 
+        # The base of the client's own error is that of its HTTP library, broken connections included.
+        failures: tuple[type[Exception], ...] = (OSError, RuntimeError, ValueError, _Moved)
+        failures += tuple(kind for kind in HfHubHTTPError.__bases__ if issubclass(kind, Exception))
         for tries in range(1, _TRIES + 1):
             try:
                 return call()
-            except (*HfHubHTTPError.__bases__, OSError, RuntimeError, ValueError, _Moved) as error:
+            except failures as error:
                 wait = _wait(error, tries)
                 if wait is None or tries == _TRIES or wait > _LONGEST_WAIT:
                     raise self._refused(what, error) from error

@@ -95,7 +95,7 @@ def report(what: str, *, runs: Path = Path("runs"), partial: bool = False) -> Co
     """
     path = Path(what)
     if path.is_file():
-        return CorpusReport([table_stats(path.name, _scan(path))], [], {})
+        return CorpusReport([table_stats(path.name, scan_file(path))], [], {})
     name, _, stage = what.rpartition(":")
     name, stage = (name, stage) if name else (what, "")
     place = Path(name) if Path(name).is_dir() else runs / name
@@ -121,7 +121,8 @@ def report(what: str, *, runs: Path = Path("runs"), partial: bool = False) -> Co
     )
 
 
-def _scan(path: Path) -> pl.LazyFrame:
+def scan_file(path: Path) -> pl.LazyFrame:
+    """A file of rows, by its ending. Raises ``InputError`` for another ending and for what cannot be read."""
     import polars as pl
 
     readers: dict[str, Any] = {
@@ -162,8 +163,8 @@ def table_stats(name: str, frame: pl.LazyFrame) -> CorpusStats:
         rows,
         problems,
         dict(_lengths(frame, schema, text)),
-        _counts(frame, _outcome(schema)),
-        None if _outcome(schema) is None or key is None else _pass_rates(frame, _outcome(schema), key),
+        _counts(frame, outcome_of(schema)),
+        None if outcome_of(schema) is None or key is None else _pass_rates(frame, outcome_of(schema), key),
         _counts(frame, pl.col("finish_reason") if "finish_reason" in schema else None),
         _classes(frame, schema),
         None if said is None else _duplicates(said),
@@ -183,7 +184,8 @@ def _conversation(schema: pl.Schema) -> pl.Expr | None:
         return pl.concat_str(texts, separator="\n", ignore_nulls=True) if texts else None
 
 
-def _outcome(schema: pl.Schema) -> pl.Expr | None:
+def outcome_of(schema: pl.Schema) -> pl.Expr | None:
+    """The outcome of a row's verdict; ``None`` where rows have none."""
     import polars as pl
 
     kind = schema.get("verdict")
