@@ -13,8 +13,8 @@ from typing import Any
 from msgspec import Struct
 
 _PAGES = Path(__file__).parent / "pages"
-_CODE = re.compile(r"`([^`]+)`")
-_OPTION = re.compile(r"options? `([a-z_]+)(?:: ([a-z_]+))?`")
+_NAMED = re.compile(r"`([^`]+)`(?:,? options? `([a-z_]+)(?:: ([a-z_]+))?`)?")
+"""A part, and the option of it that follows, with its value."""
 _PART_KEYS = ("stage", "kind", "format", "verifier", "judge", "scorer", "rater")
 
 
@@ -45,22 +45,24 @@ def papers_of(recipe: Mapping[str, Any]) -> list[Paper]:
     named.
     """
     used = list(_parts(recipe))
-    names = {name for name, _ in used}
     found = []
     for title, number, where in _rows("papers.md", "| paper |"):
-        named = _CODE.findall(where)
-        parts = tuple(name for name in named if name in names)
-        option = _OPTION.search(where)
-        if option is not None:
-            parts = tuple(name for name in parts if any(n == name and _set(o, option) for n, o in used))
+        named = [(m[1], m[2], m[3]) for m in _NAMED.finditer(where)]
+        parts = [name for name, option, value in named if _used(used, name, option, value)]
         if parts:
-            found.append(Paper(title, number, parts))
+            found.append(Paper(title, number, tuple(dict.fromkeys(parts))))
     return found
 
 
-def _set(options: Mapping[str, Any], option: re.Match[str]) -> bool:
-    value = options.get(option[1])
-    return str(value) == option[2] if option[2] else bool(value)
+def _used(
+    used: list[tuple[str, Mapping[str, Any]]], name: str, option: str | None, value: str | None
+) -> bool:
+    """Whether a recipe has the part, with the option set, and to the value."""
+    given = [options for part, options in used if part == name]
+    if option is not None:
+        held = [options.get(option) for options in given]
+        return any(str(one) == value if value else bool(one) for one in held)
+    return bool(given)
 
 
 def contamination_recall() -> list[tuple[str, str, str]]:

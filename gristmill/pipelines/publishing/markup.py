@@ -47,7 +47,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def bars(counts: Sequence[tuple[str, int]]) -> str:
-    """Counts as bars of text, the longest of a fixed width; a count above 0 has a bar of one mark at least."""
+    """Counts as bars of text, the longest of a fixed width; a count above 0 has at least one mark."""
     most = max((count for _, count in counts), default=0)
     wide = max((len(name) for name, _ in counts), default=0)
     lines = []

@@ -22,8 +22,8 @@ _BATCH = 2_000
 
 
 class Measures(Struct, frozen=True):
-    """Of one table. ``lengths`` and ``pass_rates`` are the names of bars and their counts; ``rated_at`` is the
-    stage whose verdicts the rates are of."""
+    """Of one table. ``lengths`` and ``pass_rates`` are the names of bars and their counts; ``rated_at`` is
+    the stage whose verdicts the rates are of."""
 
     rows: int
     example: str

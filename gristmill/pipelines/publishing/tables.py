@@ -96,7 +96,7 @@ def _stage_table(run: Run, stage: str, columns: Sequence[str], folder: Path) -> 
 def _export_table(
     run: Run, name: str, format: str, stage: str, options: Mapping[str, Any], columns: Sequence[str], to: Path
 ) -> Table:
-    """The export's rows once more, as Parquet: its types come from the format, not from a look at the rows."""
+    """The export's rows once more, as Parquet, with the format's own types."""
     export = make_export(format, {**options, "with_config": False})
     split = _first(columns, run.rows(stage).collect_schema())
     added = False

@@ -1,7 +1,7 @@
 """What is behind a row: its problem, every request and completion, the verdicts, and what became of each row.
 
-The rows are on disk. The requests are found by giving each row stage its records once more over the completion
-log alone, as ``gristmill plan`` does: nothing is asked of a model.
+The rows are on disk. The requests are found by giving each row stage its records once more over the
+completion log alone, as ``gristmill plan`` does: nothing is asked of a model.
 """
 
 from __future__ import annotations

@@ -1,0 +1,140 @@
+"""A push that is killed, and given again: what readers see at every moment.
+
+    python benchmarks/push_kills.py [--kills 200] [--seed 0]
+
+A process pushes a file of rows to a server on this machine (``tests/hub_server.py``), through the client of the
+Hub as it is, and is killed with SIGKILL at a moment drawn from a seed: so many milliseconds after its first
+request, or as the server takes its request number k, before or after it is done. Then the push is given again,
+to its end. Readers of ``main`` must have seen nothing or all of it at the kill, and after it exactly one whole
+revision: one commit, one tag, no branch left. Prints how often which of both was seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from hub_server import TOKEN, HubServer
+
+REPO = "miller/killed"
+_REQUESTS = 26
+"""About as many as a push has: a kill at a later one never comes, and the push ends by itself."""
+_PUSH = """
+import sys, pathlib
+from gristmill.pipelines.publishing import push
+sys.stdin.readline()
+push(pathlib.Path(sys.argv[1]), sys.argv[2], shard_bytes=20_000)
+"""
+
+
+class Pusher:
+    """A process that has imported what it needs, and pushes at a word."""
+
+    def __init__(self, server: HubServer, rows: Path) -> None:
+        env = os.environ | {
+            "HF_ENDPOINT": server.url,
+            "HF_TOKEN": TOKEN,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _PUSH, str(rows), REPO],
+            env=env,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def begin(self) -> None:
+        """Push now."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.send_signal(signal.SIGKILL)
+
+    def end(self) -> int:
+        """Wait for it; its exit status."""
+        _, told = self.process.communicate()
+        if self.process.returncode not in (0, -signal.SIGKILL):
+            print(told.decode(), file=sys.stderr)
+        return self.process.returncode
+
+
+def once(server: HubServer, rows: Path, chance: random.Random) -> str:
+    """One kill and the push after it; what readers saw at the kill. ``AssertionError`` for half a set."""
+    server.repos.clear()
+    server.objects.clear()
+    server.asked.clear()
+    first, again = Pusher(server, rows), Pusher(server, rows)
+    by_time = chance.random() < 0.5
+    at, late = chance.randrange(1, _REQUESTS), chance.random() < 0.5
+    after = chance.random() * 0.6
+
+    def fault(number: int, method: str, path: str) -> str | None:
+        if by_time:
+            if number == 1:
+                threading.Timer(after, first.kill).start()
+            return None
+        if number != at:
+            return None
+        if late:  # what is asked is done first; the one that asked never knows
+            threading.Timer(0.0, first.kill).start()
+            return "late"
+        first.kill()
+        return "cut"
+
+    server.fault = fault
+    first.begin()
+    status = first.end()
+    server.fault = lambda number, method, path: None
+    seen = server.main(REPO) if REPO in server.repos else {}
+    again.begin()
+    assert again.end() == 0, "the push after the kill failed"
+    repo, whole = server.repos[REPO], server.main(REPO)
+    named = json.loads(whole["gristmill.json"])["pushes"][0]["files"]
+    assert set(named) < set(whole) and len(whole) == len(named) + 3
+    assert seen in ({}, whole), f"readers saw {sorted(seen)}"
+    assert len(repo.history()) == 2 and set(repo.branches) == {"main"}
+    assert list(repo.tags.values()) == [repo.branches["main"]]
+    if status == 0:
+        return "not killed in time"
+    return "killed before the commit" if not seen else "killed after the commit"
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    chance, found, begun = random.Random(given.seed), Counter[str](), time.monotonic()
+    with HubServer() as server, tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / "rows.jsonl"
+        lines = (json.dumps({"id": f"r{i}", "text": f"{i} " * 20}) for i in range(4_000))
+        rows.write_text("\n".join(lines) + "\n")
+        while sum(n for what, n in found.items() if what.startswith("killed")) < given.kills:
+            found[once(server, rows, chance)] += 1
+    killed = sum(n for what, n in found.items() if what.startswith("killed"))
+    print(f"{killed} kills, {killed} times one whole revision after it, half a set never seen")
+    for what, n in sorted(found.items()):
+        print(f"{n:>6}  {what}")
+    print(f"{time.monotonic() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
