@@ -2,16 +2,19 @@
 
     python benchmarks/push_kills.py [--kills 200] [--seed 0]
 
-A process pushes a file of rows to a server on this machine (``tests/hub_server.py``), through the client of the
-Hub as it is, and is killed with SIGKILL at a moment drawn from a seed: so many milliseconds after its first
-request, or as the server takes its request number k, before or after it is done. Then the push is given again,
-to its end. Readers of ``main`` must have seen nothing or all of it at the kill, and after it exactly one whole
-revision: one commit, one tag, no branch left. Prints how often which of both was seen.
+A process pushes a file of rows to a server on this machine (``tests/hub_server.py``), through the client of
+the Hub as it is, and is killed with SIGKILL at a moment drawn from a seed: so many milliseconds after its
+first request, or as the server takes its request number k, before or after it is done. Then the push is given
+again, to its end. Readers of ``main`` must have seen nothing or all of it at the kill, and after it exactly
+one whole revision: one commit, one tag, no branch left. Prints how often which of both was seen.
+
+The processes are forked from one that has imported everything and done nothing yet, to save its imports.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -31,16 +34,25 @@ from hub_server import TOKEN, HubServer
 REPO = "miller/killed"
 _REQUESTS = 26
 """About as many as a push has: a kill at a later one never comes, and the push ends by itself."""
-_PUSH = """
-import sys, pathlib
+_PUSHER = """
+import os, pathlib, sys, traceback
+import huggingface_hub, huggingface_hub.hf_api, msgspec, polars, pyarrow.compute, pyarrow.parquet, yaml
 from gristmill.pipelines.publishing import push
-sys.stdin.readline()
-push(pathlib.Path(sys.argv[1]), sys.argv[2], shard_bytes=20_000)
+for line in sys.stdin:
+    if (pid := os.fork()) == 0:
+        try:
+            push(pathlib.Path(sys.argv[1]), sys.argv[2], shard_bytes=20_000)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
 class Pusher:
-    """A process that has imported what it needs, and pushes at a word."""
+    """Starts pushes, one after the other."""
 
     def __init__(self, server: HubServer, rows: Path) -> None:
         env = os.environ | {
@@ -50,61 +62,68 @@ class Pusher:
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _PUSH, str(rows), REPO],
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", _PUSHER, str(rows), REPO],
             env=env,
             stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
+        self._pid = self.number = 0
+        self._begun = threading.Event()
 
     def begin(self) -> None:
         """Push now."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"\n")
-        self.process.stdin.flush()
+        self._begun.clear()
+        self.number += 1
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write("push\n")
+        self._process.stdin.flush()
+        self._pid = int(self._process.stdout.readline())
+        self._begun.set()
 
-    def kill(self) -> None:
-        """SIGKILL."""
-        self.process.send_signal(signal.SIGKILL)
+    def kill(self, number: int) -> None:
+        """SIGKILL to the push of that number, if it is still at work."""
+        self._begun.wait(30)
+        if number == self.number:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
 
     def end(self) -> int:
         """Wait for it; its exit status."""
-        _, told = self.process.communicate()
-        if self.process.returncode not in (0, -signal.SIGKILL):
-            print(told.decode(), file=sys.stderr)
-        return self.process.returncode
+        assert self._process.stdout is not None
+        return int(self._process.stdout.readline())
 
 
-def once(server: HubServer, rows: Path, chance: random.Random) -> str:
+def once(server: HubServer, pusher: Pusher, chance: random.Random) -> str:
     """One kill and the push after it; what readers saw at the kill. ``AssertionError`` for half a set."""
     server.repos.clear()
     server.objects.clear()
     server.asked.clear()
-    first, again = Pusher(server, rows), Pusher(server, rows)
     by_time = chance.random() < 0.5
     at, late = chance.randrange(1, _REQUESTS), chance.random() < 0.5
-    after = chance.random() * 0.6
+    after, push = chance.random() * 3.0, pusher.number + 1
 
     def fault(number: int, method: str, path: str) -> str | None:
         if by_time:
             if number == 1:
-                threading.Timer(after, first.kill).start()
+                threading.Timer(after, pusher.kill, (push,)).start()
             return None
         if number != at:
             return None
         if late:  # what is asked is done first; the one that asked never knows
-            threading.Timer(0.0, first.kill).start()
+            threading.Timer(0.0, pusher.kill, (push,)).start()
             return "late"
-        first.kill()
+        pusher.kill(push)
         return "cut"
 
     server.fault = fault
-    first.begin()
-    status = first.end()
+    pusher.begin()
+    status = pusher.end()
     server.fault = lambda number, method, path: None
     seen = server.main(REPO) if REPO in server.repos else {}
-    again.begin()
-    assert again.end() == 0, "the push after the kill failed"
+    pusher.begin()
+    assert pusher.end() == 0, "the push after the kill failed"
     repo, whole = server.repos[REPO], server.main(REPO)
     named = json.loads(whole["gristmill.json"])["pushes"][0]["files"]
     assert set(named) < set(whole) and len(whole) == len(named) + 3
@@ -127,8 +146,9 @@ def main() -> None:
         rows = Path(folder) / "rows.jsonl"
         lines = (json.dumps({"id": f"r{i}", "text": f"{i} " * 20}) for i in range(4_000))
         rows.write_text("\n".join(lines) + "\n")
+        pusher = Pusher(server, rows)
         while sum(n for what, n in found.items() if what.startswith("killed")) < given.kills:
-            found[once(server, rows, chance)] += 1
+            found[once(server, pusher, chance)] += 1
     killed = sum(n for what, n in found.items() if what.startswith("killed"))
     print(f"{killed} kills, {killed} times one whole revision after it, half a set never seen")
     for what, n in sorted(found.items()):

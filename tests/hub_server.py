@@ -134,6 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
         pass
 
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the one that asked was killed
+            super().handle()
+
     def _serve(self) -> None:
         place = urlsplit(self.path)
         path, self.query = place.path, parse_qs(place.query)
@@ -156,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
                     headers["Retry-After"] = self.hub.retry_after
         if fault == "late":
             return self._hang_up()
-        with suppress(OSError):  # the one that asked was killed
+        with suppress(OSError):
             self.send_response(status)
             for name, value in ({"Content-Length": str(len(body))} | headers).items():
                 self.send_header(name, value)
