@@ -125,7 +125,7 @@ def once(server: HubServer, pusher: Pusher, chance: random.Random) -> str:
     pusher.begin()
     assert pusher.end() == 0, "the push after the kill failed"
     repo, whole = server.repos[REPO], server.main(REPO)
-    named = json.loads(whole["gristmill.json"])["pushes"][0]["files"]
+    named = json.loads(whole["pushes.json"])["pushes"][0]["files"]
     assert set(named) < set(whole) and len(whole) == len(named) + 3
     assert seen in ({}, whole), f"readers saw {sorted(seen)}"
     assert len(repo.history()) == 2 and set(repo.branches) == {"main"}

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
-from gristmill.cli.exporting import export, formats
+from gristmill.cli.exporting import export, formats, push, trace
 from gristmill.cli.options import (
     INTERRUPTED,
     NONE,
@@ -32,7 +32,6 @@ from gristmill.cli.options import (
     run_path,
     status_of,
 )
-from gristmill.cli.push import push, trace
 from gristmill.cli.stats import stats
 from gristmill.core.errors import GristmillError, RecipeError
 

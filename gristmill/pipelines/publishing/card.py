@@ -12,11 +12,11 @@ from typing import Any
 from gristmill.core.money import shown_usd
 from gristmill.pipelines.publishing.citations import contamination_recall
 from gristmill.pipelines.publishing.drawing import drawn
-from gristmill.pipelines.publishing.facts import Facts, total
+from gristmill.pipelines.publishing.facts import RunFacts, total
 from gristmill.pipelines.publishing.manifest import Manifest
 from gristmill.pipelines.publishing.markup import bars, code, fenced, plain, table
-from gristmill.pipelines.publishing.measures import Measures
-from gristmill.pipelines.publishing.tables import Table
+from gristmill.pipelines.publishing.measures import TableMeasures
+from gristmill.pipelines.publishing.tables import PushTable
 from gristmill.pipelines.rundir.summary import StageCounts
 
 CARD = "README.md"
@@ -25,7 +25,7 @@ _REASONS = 12
 
 
 def card(
-    facts: Facts, manifest: Manifest, tables: Sequence[Table], measures: Mapping[str, Measures]
+    facts: RunFacts, manifest: Manifest, tables: Sequence[PushTable], measures: Mapping[str, TableMeasures]
 ) -> bytes:
     """The card's bytes. ``measures`` are of the tables, by configuration."""
     parts = [
@@ -49,7 +49,7 @@ def card(
     return (_head(facts, manifest) + "\n\n".join(parts) + "\n").encode()
 
 
-def _head(facts: Facts, manifest: Manifest) -> str:
+def _head(facts: RunFacts, manifest: Manifest) -> str:
     """The YAML at the top, as the Hub's own class writes it."""
     from huggingface_hub import DatasetCardData
 
@@ -74,7 +74,7 @@ def _head(facts: Facts, manifest: Manifest) -> str:
     return f"---\n{found.to_yaml()}\n---\n\n"
 
 
-def _contents(facts: Facts, manifest: Manifest) -> Iterator[str]:
+def _contents(facts: RunFacts, manifest: Manifest) -> Iterator[str]:
     yield "## Contents"
     last = manifest.pushes[-1] if manifest.pushes else None
     rows = [
@@ -98,7 +98,7 @@ def _contents(facts: Facts, manifest: Manifest) -> Iterator[str]:
         yield table(("configuration", "split", "rows"), [row[:3] for row in rows])
 
 
-def _loading(facts: Facts, manifest: Manifest) -> Iterator[str]:
+def _loading(facts: RunFacts, manifest: Manifest) -> Iterator[str]:
     config, splits = next(iter(manifest.configs.items()))
     split = next(iter(splits))
     yield "## Load it"
@@ -109,14 +109,14 @@ def _loading(facts: Facts, manifest: Manifest) -> Iterator[str]:
     )
 
 
-def _looks(measures: Mapping[str, Measures]) -> Iterator[str]:
+def _looks(measures: Mapping[str, TableMeasures]) -> Iterator[str]:
     yield "## What a row looks like"
     for config, found in measures.items():
         yield f"The first row of {code(config)}; long texts are cut:"
         yield fenced(found.example, "json")
 
 
-def _making(facts: Facts) -> Iterator[str]:
+def _making(facts: RunFacts) -> Iterator[str]:
     if facts.summary is None:
         return
     yield "## How it was made"
@@ -130,7 +130,7 @@ def _making(facts: Facts) -> Iterator[str]:
     yield "</details>"
 
 
-def _engines(facts: Facts) -> Iterator[tuple[str, str, str]]:
+def _engines(facts: RunFacts) -> Iterator[tuple[str, str, str]]:
     assert facts.summary is not None
     for name, options in facts.engines.items():
         model = facts.summary.model if name == "engine" else facts.summary.models.get(name, "")
@@ -138,7 +138,7 @@ def _engines(facts: Facts) -> Iterator[tuple[str, str, str]]:
             yield code(name), code(str(options.get("kind", ""))), code(model)
 
 
-def _funnel(facts: Facts) -> Iterator[str]:
+def _funnel(facts: RunFacts) -> Iterator[str]:
     if facts.summary is None:
         return
     yield "## From the source to these rows"
@@ -168,7 +168,7 @@ def _funnel(facts: Facts) -> Iterator[str]:
         yield table(("format", "what", "records"), [(code(e), code(why), f"{n:,}") for e, why, n in notes])
 
 
-def _verdicts(facts: Facts, measures: Mapping[str, Measures]) -> Iterator[str]:
+def _verdicts(facts: RunFacts, measures: Mapping[str, TableMeasures]) -> Iterator[str]:
     if facts.summary is None:
         return
     verdicts = total(stage.verdicts for stage in facts.summary.stages)
@@ -188,14 +188,14 @@ def _verdicts(facts: Facts, measures: Mapping[str, Measures]) -> Iterator[str]:
             yield bars(found.pass_rates)
 
 
-def _lengths(measures: Mapping[str, Measures]) -> Iterator[str]:
+def _lengths(measures: Mapping[str, TableMeasures]) -> Iterator[str]:
     yield "## Lengths"
     for config, found in measures.items():
         yield f"Characters of the rows of {code(config)}, keys and marks not counted:"
         yield bars(found.lengths)
 
 
-def _purity(facts: Facts, measures: Mapping[str, Measures]) -> Iterator[str]:
+def _purity(facts: RunFacts, measures: Mapping[str, TableMeasures]) -> Iterator[str]:
     yield "## Duplicates and contamination"
     yield table(
         ("configuration", "rows", "exact duplicates"),
@@ -220,7 +220,7 @@ def _purity(facts: Facts, measures: Mapping[str, Measures]) -> Iterator[str]:
         yield "**The rows were not compared with any benchmark.** Do so before you report a score of one."
 
 
-def _stages(facts: Facts) -> Iterator[tuple[Mapping[str, Any], StageCounts]]:
+def _stages(facts: RunFacts) -> Iterator[tuple[Mapping[str, Any], StageCounts]]:
     assert facts.summary is not None
     counts = {stage.name: stage for stage in facts.summary.stages}
     for entry in facts.recipe.get("stages") or ():
@@ -229,7 +229,7 @@ def _stages(facts: Facts) -> Iterator[tuple[Mapping[str, Any], StageCounts]]:
             yield entry, counts[name]
 
 
-def _cost(facts: Facts) -> Iterator[str]:
+def _cost(facts: RunFacts) -> Iterator[str]:
     if facts.summary is None or not facts.models:
         return
     yield "## Cost"
@@ -247,7 +247,7 @@ def _cost(facts: Facts) -> Iterator[str]:
         )
 
 
-def _limits(facts: Facts) -> Iterator[str]:
+def _limits(facts: RunFacts) -> Iterator[str]:
     yield "## Limits"
     if facts.card.uses:
         yield plain(facts.card.uses)
@@ -257,7 +257,7 @@ def _limits(facts: Facts) -> Iterator[str]:
         yield plain(facts.card.personal_information)
 
 
-def _training(tables: Sequence[Table]) -> Iterator[str]:
+def _training(tables: Sequence[PushTable]) -> Iterator[str]:
     from pathlib import Path
 
     from gristmill.pipelines.exports.configs import FAMILIES, config_text
@@ -280,7 +280,7 @@ def _training(tables: Sequence[Table]) -> Iterator[str]:
         yield fenced(text, "text" if family.flags else "yaml")
 
 
-def _licence(facts: Facts) -> Iterator[str]:
+def _licence(facts: RunFacts) -> Iterator[str]:
     yield "## Licences and terms"
     own = code(facts.card.licence) if facts.card.licence else "not recorded"
     rows = [("these rows", own)]
@@ -296,7 +296,7 @@ def _licence(facts: Facts) -> Iterator[str]:
         yield "What is not recorded has to be found out before the rows are used."
 
 
-def _citing(facts: Facts) -> Iterator[str]:
+def _citing(facts: RunFacts) -> Iterator[str]:
     if not facts.papers:
         return
     yield "## Papers behind the stages"
@@ -307,12 +307,12 @@ def _citing(facts: Facts) -> Iterator[str]:
     yield fenced("\n\n".join(paper.bibtex for paper in facts.papers), "bibtex")
 
 
-def _provenance(facts: Facts) -> Iterator[str]:
+def _provenance(facts: RunFacts) -> Iterator[str]:
     yield "## Where a row is from"
     yield (
-        "`gristmill.json` has every file with its hash, `croissant.json` describes the columns for machines."
+        "`pushes.json` has every file with its hash, `croissant.json` describes the columns for machines."
         + (
-            " Whoever has the run finds the problem, every request and completion, and the verdicts behind a "
+            " With the run at hand, this shows the problem, every request and completion, and the verdicts behind a "
             f"row by its `id`: `gristmill trace {facts.summary.name} ID`."
             if facts.summary is not None
             else ""

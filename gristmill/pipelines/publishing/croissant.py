@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gristmill.pipelines.publishing.facts import Facts
+from gristmill.pipelines.publishing.facts import RunFacts
 from gristmill.pipelines.publishing.manifest import Manifest
 
 CROISSANT = "croissant.json"
@@ -59,7 +59,7 @@ _TYPES = {"string": "sc:Text", "bool": "sc:Boolean", "double": "sc:Float", "floa
 _ID = re.compile(r"[^A-Za-z0-9_./-]")
 
 
-def croissant(facts: Facts, manifest: Manifest) -> bytes:
+def croissant(facts: RunFacts, manifest: Manifest) -> bytes:
     """The file's bytes."""
     found = {
         "@context": _CONTEXT,
@@ -82,7 +82,7 @@ def croissant(facts: Facts, manifest: Manifest) -> bytes:
     return msgspec.json.format(msgspec.json.encode(held), indent=2) + b"\n"
 
 
-def _responsible(facts: Facts) -> dict[str, Any]:
+def _responsible(facts: RunFacts) -> dict[str, Any]:
     """What the RAI extension asks, as far as the run and its recipe's card tell it."""
     return {
         "rai:dataCollection": facts.made_by,
@@ -98,7 +98,7 @@ def _responsible(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _distribution(facts: Facts, manifest: Manifest) -> Iterator[dict[str, Any]]:
+def _distribution(facts: RunFacts, manifest: Manifest) -> Iterator[dict[str, Any]]:
     yield {
         "@type": "cr:FileObject",
         "@id": "repo",

@@ -21,7 +21,7 @@ _JUDGES = ("judge", "verify", "score", "rate", "check")
 """Words in the names of stages that give verdicts or scores."""
 
 
-class Facts(Struct, frozen=True):
+class RunFacts(Struct, frozen=True):
     """Of a run, and of the ``card`` in its recipe. Of a file that was given all but the names is empty."""
 
     repo: str
@@ -154,7 +154,7 @@ def facts_of(
     url: str,
     card: Mapping[str, Any] | None = None,
     former: Card | None = None,
-) -> Facts:
+) -> RunFacts:
     """What is known of a run or file. ``card`` takes the place of keys of the recipe's own, and these of what
     an earlier push into the repository was given.
 
@@ -164,12 +164,12 @@ def facts_of(
 
     earlier = {key: value for key, value in asdict(former or Card()).items() if value}
     if isinstance(what, Path):
-        return Facts(repo, url, what.name, convert({**earlier, **(card or {})}, Card, "card"))
+        return RunFacts(repo, url, what.name, convert({**earlier, **(card or {})}, Card, "card"))
 
     recipe = _without_places(document(what.path / RECIPE))
     mine = {key: value for key, value in (recipe.get("card") or {}).items() if value}
     own = convert({**earlier, **mine, **(card or {})}, Card, "card")
-    return Facts(
+    return RunFacts(
         repo,
         url,
         what.summary.name,

@@ -1,4 +1,4 @@
-"""``gristmill.json``: what each push has put into a repository, so that a later one can add to it."""
+"""``pushes.json``: what each push has put into a repository, so that a later one can add to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gristmill.pipelines.publishing.hub import PushError
 from gristmill.pipelines.publishing.tables import Shard
 from gristmill.pipelines.recipe.entries import Card
 
-MANIFEST = "gristmill.json"
+MANIFEST = "pushes.json"
 
 
 class ShardEntry(Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gristmill.pipelines.publishing.tables import Table
+from gristmill.pipelines.publishing.tables import PushTable
 from gristmill.pipelines.report.corpus import outcome_of, table_stats
 from gristmill.pipelines.rundir.results import Run
 
@@ -21,7 +21,7 @@ _BARS = 10
 _BATCH = 2_000
 
 
-class Measures(Struct, frozen=True):
+class TableMeasures(Struct, frozen=True):
     """Of one table. ``lengths`` and ``pass_rates`` are the names of bars and their counts; ``rated_at`` is
     the stage whose verdicts the rates are of."""
 
@@ -33,7 +33,7 @@ class Measures(Struct, frozen=True):
     rated_at: str = ""
 
 
-def measured(table: Table, run: Run | None) -> Measures:
+def measured(table: PushTable, run: Run | None) -> TableMeasures:
     """The measures of a table; the pass rates are of the last stage before it that holds verdicts."""
     import polars as pl
 
@@ -44,7 +44,7 @@ def measured(table: Table, run: Run | None) -> Measures:
     example = msgspec.json.format(msgspec.json.encode(_cut(first[0])), indent=2).decode() if first else "{}"
     stats = table_stats(table.config, frame)
     stage, rates = _rates(run) if run is not None else ("", [])
-    return Measures(stats.rows, example, _lengths(table.path), stats.duplicates, rates, stage)
+    return TableMeasures(stats.rows, example, _lengths(table.path), stats.duplicates, rates, stage)
 
 
 def _cut(value: Any) -> Any:

@@ -18,12 +18,19 @@ from msgspec.structs import replace
 from gristmill.core.errors import InputError
 from gristmill.pipelines.publishing.card import CARD, card
 from gristmill.pipelines.publishing.croissant import CROISSANT, croissant
-from gristmill.pipelines.publishing.facts import Facts, facts_of
+from gristmill.pipelines.publishing.facts import RunFacts, facts_of
 from gristmill.pipelines.publishing.guarding import refuse_keys
 from gristmill.pipelines.publishing.hub import MAIN, Hub, PushedFile, PushError, Remote
 from gristmill.pipelines.publishing.manifest import MANIFEST, Manifest, PushEntry, decode, entries
 from gristmill.pipelines.publishing.measures import measured
-from gristmill.pipelines.publishing.tables import SHARD_BYTES, Shard, Table, refuse_unknown, shards, tables_of
+from gristmill.pipelines.publishing.tables import (
+    SHARD_BYTES,
+    PushTable,
+    Shard,
+    refuse_unknown,
+    shards,
+    tables_of,
+)
 from gristmill.pipelines.recipe.entries import Card
 from gristmill.pipelines.rundir.results import Run
 
@@ -51,9 +58,9 @@ class Pushed(Struct, frozen=True):
 class _Set(Struct, frozen=True):
     """A push before it is known what is in the repository."""
 
-    tables: Sequence[Table]
+    tables: Sequence[PushTable]
     shards: Sequence[Shard]
-    facts: Facts
+    facts: RunFacts
     recipe: PushedFile | None
     entry: PushEntry
 

@@ -36,7 +36,7 @@ _SPLIT = re.compile(r"\w+(\.\w+)*")
 _OWN_KEYS = ("format", "from", "path")
 
 
-class Table(Struct, frozen=True):
+class PushTable(Struct, frozen=True):
     """One configuration before it is sharded: a Parquet file, and where its rows are from.
 
     ``format`` is the export's name and ``export`` the export itself; both are empty for rows of a stage and
@@ -65,7 +65,7 @@ class Shard(Struct, frozen=True):
 
 def tables_of(
     what: Path | Run, folder: Path, *, stages: Sequence[str] = (), split: str | None = None
-) -> list[Table]:
+) -> list[PushTable]:
     """The tables of a run, or that of a file; in ``folder`` they are written.
 
     Of a run: the rows of ``stages``, else of its exports, else of its last stages, each as a configuration
@@ -75,7 +75,7 @@ def tables_of(
     if isinstance(what, Path):
         table = folder / f"{_name(what.stem)}.parquet"
         scan_file(what).sink_parquet(table)
-        return [Table(_name(what.stem), table, split=split)]
+        return [PushTable(_name(what.stem), table, split=split)]
     recipe = document(what.path / RECIPE)
     columns = [split] if split else _split_columns(recipe)
     if stages:
@@ -86,16 +86,16 @@ def tables_of(
     return [_stage_table(what, stage, columns, folder) for stage in _last_stages(what, recipe)]
 
 
-def _stage_table(run: Run, stage: str, columns: Sequence[str], folder: Path) -> Table:
+def _stage_table(run: Run, stage: str, columns: Sequence[str], folder: Path) -> PushTable:
     path = folder / f"{stage}.parquet"
     rows = run.rows(stage)
     rows.sink_parquet(path)
-    return Table(_name(stage), path, stage=stage, split=_first(columns, rows.collect_schema()))
+    return PushTable(_name(stage), path, stage=stage, split=_first(columns, rows.collect_schema()))
 
 
 def _export_table(
     run: Run, name: str, format: str, stage: str, options: Mapping[str, Any], columns: Sequence[str], to: Path
-) -> Table:
+) -> PushTable:
     """The export's rows once more, as Parquet, with the format's own types."""
     export = make_export(format, {**options, "with_config": False})
     split = _first(columns, run.rows(stage).collect_schema())
@@ -105,7 +105,7 @@ def _export_table(
         export = replace(export, columns=_with(export.columns, split))
     path = to / f"{name}.parquet"
     write(export, part_files(run.folder(stage)), path)
-    return Table(_name(name), path, stage, format, export, split, added)
+    return PushTable(_name(name), path, stage, format, export, split, added)
 
 
 def _with(columns: tuple[str, ...] | dict[str, str], name: str) -> tuple[str, ...] | dict[str, str]:
@@ -144,7 +144,7 @@ def _name(text: str) -> str:
     return _NAME.sub("-", text).strip("-.") or "rows"
 
 
-def shards(table: Table, folder: Path, *, most: int = SHARD_BYTES) -> list[Shard]:
+def shards(table: PushTable, folder: Path, *, most: int = SHARD_BYTES) -> list[Shard]:
     """The table as Parquet files in ``folder``, by split and in order. ``InputError`` for a split's name that
     ``datasets`` does not take, and for a column to split by that is not there."""
     import pyarrow as pa
@@ -191,7 +191,7 @@ def told(kind: Any) -> Any:
     return str(kind).removeprefix("large_")
 
 
-def _check_split(name: Any, table: Table) -> None:
+def _check_split(name: Any, table: PushTable) -> None:
     if not isinstance(name, str) or not _SPLIT.fullmatch(name):
         raise InputError(
             f"{name!r} in the column {table.split!r} cannot be the name of a split.",

@@ -127,7 +127,7 @@ def _found(run: Run, row: str) -> tuple[str, str]:
                     return wanted, wanted
     raise RunError(
         f"{run.path} has no row with the id {row!r}, kept or rejected.",
-        remedy="Give the id as it stands in the column 'id' of an export or stage ('gristmill show' lists "
+        remedy="Give an id from the column 'id' of an export or stage ('gristmill show' lists "
         "some), and the run that the card names.",
     )
 

@@ -10,7 +10,7 @@ from gristmill.pipelines.publishing.hub import Hub, Landed, PushedFile, PushErro
 REPO = "miller/corpus"
 FILES = {
     "README.md": b"# Corpus\n",
-    "gristmill.json": b"{}\n",
+    "pushes.json": b"{}\n",
     "data/a/train-0.parquet": b"PAR1" * 40,
     "data/a/train-1.parquet": b"PAR1" * 50,
 }

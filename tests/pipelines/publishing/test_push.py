@@ -40,7 +40,7 @@ def test_each_export_is_a_configuration_in_splits(server: HubServer, sums: Run) 
     assert {s for splits in done.rows.values() for s in splits} == {"train", "test"}
     files = server.main(REPO)
     assert set(files) == set(done.files)
-    assert {"README.md", "croissant.json", "gristmill.json"} < set(files)
+    assert {"README.md", "croissant.json", "pushes.json"} < set(files)
     columns = table(server, "trl-prompt-completion", "train").columns
     assert columns == ["id", "prompt", "completion"]  # not the column that the split was made by
     exported = pl.read_ndjson(sums.path / "exports" / "trl-prompt-completion.jsonl")
