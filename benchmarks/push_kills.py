@@ -2,26 +2,25 @@
 
     python benchmarks/push_kills.py [--kills 200] [--seed 0]
 
-A process pushes a file of rows to a server on this machine (``tests/hub_server.py``), through the client of
+A process pushes eight files to a server on this machine (``tests/hub_server.py``), through the client of
 the Hub as it is, and is killed with SIGKILL at a moment drawn from a seed: so many milliseconds after its
 first request, or as the server takes its request number k, before or after it is done. Then the push is given
 again, to its end. Readers of ``main`` must have seen nothing or all of it at the kill, and after it exactly
 one whole revision: one commit, one tag, no branch left. Prints how often which of both was seen.
 
-The processes are forked from one that has imported everything and done nothing yet, to save its imports.
+The processes are forked from one that has imported the client and hashed the files: what is killed is all
+that a push does on the Hub (``gristmill.pipelines.publishing.hub``), not the making of shards before it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -34,14 +33,22 @@ from hub_server import TOKEN, HubServer
 REPO = "miller/killed"
 _REQUESTS = 26
 """About as many as a push has: a kill at a later one never comes, and the push ends by itself."""
+FILES = {f"data/rows/train-{at}.parquet": b"PAR1" * (5_000 + at) for at in range(5)}
+FILES |= {"README.md": b"# Rows\n", "pushes.json": b"{}\n", "croissant.json": b"{}\n"}
 _PUSHER = """
-import os, pathlib, sys, traceback
-import huggingface_hub, huggingface_hub.hf_api, msgspec, polars, pyarrow.compute, pyarrow.parquet, yaml
-from gristmill.pipelines.publishing import push
+import os, sys, traceback
+import huggingface_hub, huggingface_hub.hf_api
+sys.path.insert(0, sys.argv[1])
+from push_kills import FILES, REPO
+from gristmill.pipelines.publishing.hub import Hub, PushedFile
+files = [PushedFile.of(path, data) for path, data in FILES.items()]
 for line in sys.stdin:
     if (pid := os.fork()) == 0:
         try:
-            push(pathlib.Path(sys.argv[1]), sys.argv[2], shard_bytes=20_000)
+            hub = Hub(REPO)
+            hub.create(private=True)
+            head = hub.refs()[0]["main"]
+            hub.land(files, head=head, before=hub.files(head), message="Publish")
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -54,7 +61,7 @@ for line in sys.stdin:
 class Pusher:
     """Starts pushes, one after the other."""
 
-    def __init__(self, server: HubServer, rows: Path) -> None:
+    def __init__(self, server: HubServer) -> None:
         env = os.environ | {
             "HF_ENDPOINT": server.url,
             "HF_TOKEN": TOKEN,
@@ -63,7 +70,7 @@ class Pusher:
             "HF_HUB_DISABLE_TELEMETRY": "1",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", _PUSHER, str(rows), REPO],
+            [sys.executable, "-W", "ignore", "-c", _PUSHER, str(Path(__file__).parent)],
             env=env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -102,7 +109,7 @@ def once(server: HubServer, pusher: Pusher, chance: random.Random) -> str:
     server.asked.clear()
     by_time = chance.random() < 0.5
     at, late = chance.randrange(1, _REQUESTS), chance.random() < 0.5
-    after, push = chance.random() * 3.0, pusher.number + 1
+    after, push = chance.random() * 1.5, pusher.number + 1
 
     def fault(number: int, method: str, path: str) -> str | None:
         if by_time:
@@ -125,8 +132,7 @@ def once(server: HubServer, pusher: Pusher, chance: random.Random) -> str:
     pusher.begin()
     assert pusher.end() == 0, "the push after the kill failed"
     repo, whole = server.repos[REPO], server.main(REPO)
-    named = json.loads(whole["pushes.json"])["pushes"][0]["files"]
-    assert set(named) < set(whole) and len(whole) == len(named) + 3
+    assert whole == FILES, "the push after the kill left another set"
     assert seen in ({}, whole), f"readers saw {sorted(seen)}"
     assert len(repo.history()) == 2 and set(repo.branches) == {"main"}
     assert list(repo.tags.values()) == [repo.branches["main"]]
@@ -142,13 +148,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     chance, found, begun = random.Random(given.seed), Counter[str](), time.monotonic()
-    with HubServer() as server, tempfile.TemporaryDirectory() as folder:
-        rows = Path(folder) / "rows.jsonl"
-        lines = (json.dumps({"id": f"r{i}", "text": f"{i} " * 20}) for i in range(4_000))
-        rows.write_text("\n".join(lines) + "\n")
-        pusher = Pusher(server, rows)
+    with HubServer() as server:
+        pusher = Pusher(server)
         while sum(n for what, n in found.items() if what.startswith("killed")) < given.kills:
             found[once(server, pusher, chance)] += 1
+            print(dict(found), end="\r", file=sys.stderr, flush=True)
     killed = sum(n for what, n in found.items() if what.startswith("killed"))
     print(f"{killed} kills, {killed} times one whole revision after it, half a set never seen")
     for what, n in sorted(found.items()):

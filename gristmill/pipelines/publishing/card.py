@@ -204,14 +204,15 @@ def _purity(facts: RunFacts, measures: Mapping[str, TableMeasures]) -> Iterator[
     )  # fmt: skip
     if facts.summary is None:
         return
-    by_kind: dict[str, list[StageCounts]] = {}
+    by_kind: dict[str, list[tuple[Mapping[str, Any], StageCounts]]] = {}
     for entry, counts in _stages(facts):
-        by_kind.setdefault(str(entry.get("stage")), []).append(counts)
-    for counts in by_kind.get("dedupe", []):
-        yield f"{code(counts.name)} took {sum(counts.rejected.values()):,} near-duplicates out."
-    for counts in by_kind.get("decontaminate", []):
+        by_kind.setdefault(str(entry.get("stage")), []).append((entry, counts))
+    for _, counts in by_kind.get("dedupe", []):
+        yield f"{code(counts.name)} took {sum(counts.rejected.values()):,} duplicates and near-duplicates out."
+    for entry, counts in by_kind.get("decontaminate", []):
+        compared = ", ".join(code(str(name)) for name in entry.get("references") or ())
         yield (
-            f"{code(counts.name)} compared the rows with benchmarks and took "
+            f"{code(counts.name)} compared the rows with {compared or 'benchmarks'} and took "
             f"{sum(counts.rejected.values()):,} out. What it is known to find of planted rows "
             "(shares with 95 % intervals, from Gristmill's own measurement on GSM8K and MATH-500):"
         )
@@ -312,8 +313,8 @@ def _provenance(facts: RunFacts) -> Iterator[str]:
     yield (
         "`pushes.json` has every file with its hash, `croissant.json` describes the columns for machines."
         + (
-            " With the run at hand, this shows the problem, every request and completion, and the verdicts behind a "
-            f"row by its `id`: `gristmill trace {facts.summary.name} ID`."
+            f" With the run at hand, `gristmill trace {facts.summary.name} ID` shows the problem, every request "
+            "and completion, and the verdicts behind the row with that `id`."
             if facts.summary is not None
             else ""
         )

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from gristmill.engines.options import NONE
 from gristmill.pipelines.publishing.citations import Paper, papers_of
 from gristmill.pipelines.recipe.entries import Card
 from gristmill.pipelines.recipe.plain import convert, document
@@ -49,15 +50,16 @@ class RunFacts(Struct, frozen=True):
         if self.summary is None:
             return f"Rows of the file {self.name}."
         if not self.models:
-            return f"Rows that the Gristmill recipe {self.name} curated; no model was asked."
-        return f"Rows that {', '.join(self.models)} wrote and the Gristmill recipe {self.name} curated."
+            return f"Rows that the Gristmill recipe {self.name} curated without asking a model."
+        return f"Rows made by the Gristmill recipe {self.name} with {', '.join(self.models)}."
 
     @property
     def models(self) -> list[str]:
         """The models that were asked, the main one first."""
         if self.summary is None:
             return []
-        return [m for m in dict.fromkeys([self.summary.model, *self.summary.models.values()]) if m]
+        main = [] if self.engines["engine"].get("kind", NONE) == NONE else [self.summary.model]
+        return [model for model in dict.fromkeys([*main, *self.summary.models.values()]) if model]
 
     @property
     def engines(self) -> dict[str, Mapping[str, Any]]:

@@ -321,9 +321,7 @@ class Hub:
             403: "The token may not write there: make one that may, or choose another repository.",
             404: "Check the name of the repository, and that the token may see it.",
             429: "The Hub asks to wait. Give the command again later: it continues where it stopped.",
-        }.get(
-            status or 0, "Give the command again: it continues where it stopped, and main is whole meanwhile."
-        )
+        }.get(status or 0, "Give the command again: it continues where it stopped; main is whole.")
         told = f"it answered {status}" if status else type(error).__name__
         return PushError(f"{self.repo}: the Hub did not {what} ({told}): {said}", remedy=remedy)
 

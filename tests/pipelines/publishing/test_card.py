@@ -66,6 +66,7 @@ def test_it_tells_what_a_stranger_asks(card: str) -> None:
         "            split: 7 rows",
         "  eprint = {2304.06767},",
         "load_dataset('miller/sums', 'trl-prompt-completion', split=",
+        "Rows made by the Gristmill recipe sums with scripted.",
         "gristmill trace sums ID",
         "3 requests were sent, 15 tokens in and ",
         "**The rows were not compared with any benchmark.**",
