@@ -208,7 +208,8 @@ def _purity(facts: RunFacts, measures: Mapping[str, TableMeasures]) -> Iterator[
     for entry, counts in _stages(facts):
         by_kind.setdefault(str(entry.get("stage")), []).append((entry, counts))
     for _, counts in by_kind.get("dedupe", []):
-        yield f"{code(counts.name)} took {sum(counts.rejected.values()):,} duplicates and near-duplicates out."
+        taken = sum(counts.rejected.values())
+        yield f"{code(counts.name)} took {taken:,} duplicates and near-duplicates out."
     for entry, counts in by_kind.get("decontaminate", []):
         compared = ", ".join(code(str(name)) for name in entry.get("references") or ())
         yield (
@@ -313,8 +314,8 @@ def _provenance(facts: RunFacts) -> Iterator[str]:
     yield (
         "`pushes.json` has every file with its hash, `croissant.json` describes the columns for machines."
         + (
-            f" With the run at hand, `gristmill trace {facts.summary.name} ID` shows the problem, every request "
-            "and completion, and the verdicts behind the row with that `id`."
+            f" With the run at hand, `gristmill trace {facts.summary.name} ID` shows the problem, every "
+            "request and completion, and the verdicts behind the row with that `id`."
             if facts.summary is not None
             else ""
         )
