@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
-from gristmill.cli.exporting import export, formats
+from gristmill.cli.exporting import export, formats, push, trace
 from gristmill.cli.models.loop import loop
 from gristmill.cli.options import (
     INTERRUPTED,
@@ -247,6 +247,8 @@ def view(
 app.command()(export)
 app.command()(formats)
 app.command()(stats)
+app.command()(push)
+app.command()(trace)
 
 
 @app.command()

@@ -34,7 +34,7 @@ def compared(schema: pl.Schema, name: str, where: str) -> pl.Expr:
         for column, kind in schema.items()
         if isinstance(kind, pl.List) and isinstance(kind.inner, pl.Struct) and "content" in dict(kind.inner)
     ]
-    parts += [pl.col("completion")] * ("completion" in schema)
+    parts += [pl.col("completion")] * (schema.get("completion") == pl.String)
     if parts:
         return pl.concat_str(parts, separator="\n")
     for column in ("problem", "text"):

@@ -164,6 +164,33 @@ class Until(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("'at_most' goes with 'rows' and 'stage'")
 
 
+class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What only a person can say of the rows, for the card of ``gristmill push``."""
+
+    title: str = ""
+    """The data set's name as people read it; empty for the recipe's name."""
+    summary: str = ""
+    """What the rows are and what they are for, in a sentence or two."""
+    licence: str = ""
+    """The licence of the rows, as the Hub names it: ``apache-2.0``, ``cc-by-4.0``, ``other``."""
+    model_licences: dict[str, str] = {}
+    """The terms of the models that wrote or judged the rows, by the model's name."""
+    source_licences: dict[str, str] = {}
+    """The terms of the data that the rows are made of, by the source's name."""
+    languages: list[str] = []
+    """Codes of two or three letters: ``en``."""
+    tags: list[str] = []
+    """Words by which people search for it."""
+    uses: str = ""
+    """What the rows are meant for, and what not."""
+    limits: list[str] = []
+    """What a user must know before training on them, beside what the run itself can tell."""
+    personal_information: str = ""
+    """Whether the rows speak of people, and what was done about it."""
+    authors: list[str] = []
+    """Who answers for it."""
+
+
 class EngineEntry(Struct, frozen=True):
     """An engine: the name it has in the recipe, and the options Struct registered as ``kind``."""
 
@@ -220,6 +247,8 @@ class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What models cost, by the ``model`` of the engines, or the YAML file that holds such a mapping."""
     budget: Budget | None = None
     """What the run may spend; ``null`` for no limit."""
+    card: Card | None = None
+    """What ``gristmill push`` writes into the data set's card beside what the run tells."""
 
 
 class StageKeys(Struct, frozen=True, kw_only=True):

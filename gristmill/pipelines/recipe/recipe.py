@@ -23,6 +23,7 @@ from gristmill.core.secrets import refuse_secrets
 from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
 from gristmill.pipelines.recipe.entries import (
+    Card,
     EngineEntry,
     EngineKeys,
     ExportEntry,
@@ -65,6 +66,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     until: Until | None = None
     prices: Mapping[str, Price] = {}
     budget: Budget | None = None
+    card: Card | None = None
 
     def __post_init__(self) -> None:
         """Refuse a budget in dollars where one of the engines has no price. Raises ``RecipeError``."""
@@ -181,6 +183,7 @@ def from_dict(data: Mapping[str, Any]) -> Recipe:
         engines=engines,
         prices=_prices(plain.prices),
         budget=plain.budget,
+        card=plain.card,
     )
 
 
@@ -334,7 +337,7 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     ]
     for verifier in (plain["verifier"], *plain["verifiers"].values()):
         verifier.pop("verifier", None)  # an object given in Python; 'kind' says where it is from
-    for key in ("engines", "verifiers", "until", "prices", "budget"):
+    for key in ("engines", "verifiers", "until", "prices", "budget", "card"):
         if not plain[key]:
             del plain[key]
     return {key: plain[key] for key in _ORDER if key in plain}
@@ -342,5 +345,5 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 _ORDER = (
     "name", "source", "sources", "engine", "stages", "seed", "verifier", "exports", "limit",
-    "rows_in_flight", "part_rows", "engines", "verifiers", "until", "prices", "budget",
+    "rows_in_flight", "part_rows", "engines", "verifiers", "until", "prices", "budget", "card",
 )  # fmt: skip

@@ -21,7 +21,7 @@ from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir.directory import RECIPE, RunDir, changed_keys
 from gristmill.pipelines.rundir.ledger import Ledger, last_summary, states_of
 
-_PACING = frozenset({"limit", "rows_in_flight", "part_rows", "verifier.workers", "prices", "budget"})
+_PACING = frozenset({"limit", "rows_in_flight", "part_rows", "verifier.workers", "prices", "budget", "card"})
 _PLACES = ("base_url", "api_key_env", "endpoints")
 """Options of engines that say where a model is reached. The log's key names the model and not its server."""
 Confirm = Callable[[str], bool]
