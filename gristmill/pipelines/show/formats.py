@@ -26,6 +26,7 @@ _VALUES: dict[str, Any] = {
     "problem": "What is 2 + 3?",
     "answer": "5",
     "completion": "2 + 3 = 5.",
+    "finish_reason": "stop",
     "said": [{"role": "assistant", "content": "2 + 3 = 5."}],
     "reasoning": "",
     "chosen": [{"role": "assistant", "content": "2 + 3 = 5."}],
