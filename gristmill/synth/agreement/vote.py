@@ -15,10 +15,10 @@ from gristmill.core.records import Sampled
 from gristmill.core.schema import schema
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.expressions import Expression, evaluate, plain
+from gristmill.filters.rewards.stage import with_values
 from gristmill.filters.tables import with_rejected
 from gristmill.synth.agreement.answers import BACKWARD, Answers, Equal, grouping, said
 from gristmill.synth.agreement.counting import classes_of, standings_of, texts_of
-from gristmill.synth.agreement.scores import with_score_columns
 from gristmill.synth.agreement.weights import borda_weights, model_weights, path_weights
 from gristmill.verifiers.rules.votes import Totalling, Votes, check_weights, vote
 
@@ -338,7 +338,7 @@ class VoteShares(SampleVotes, frozen=True, kw_only=True, forbid_unknown_fields=T
         )
         own = found.texts.select("number", "said", "class").join(classes, on=["number", "class"])
         scores = found.samples.join(own, on=["number", "said"], how="left", maintain_order="left")
-        return with_score_columns(frames[0], scores.select("vote", "vote_label"))
+        return with_values(frames[0], {name: scores[name] for name in ("vote", "vote_label")}, nulls=True)
 
 
 def _by_problem(rows: pl.DataFrame) -> Iterator[Ballots]:
