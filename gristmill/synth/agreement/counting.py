@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gristmill.synth.agreement.answers import Equal, grouping, truth
-from gristmill.verifiers.rules.votes import Grouping, Tally, Totalling, can_vote, grouped, total
+from gristmill.verifiers.rules.votes import Grouping, Standing, Totalling, can_vote, grouped, total
 
 if TYPE_CHECKING:
     import polars as pl
@@ -122,7 +122,7 @@ def standings_of(classes: pl.DataFrame, ties: bool) -> pl.DataFrame:
     }
     stand = _once(
         whole.select("number", "sizes", "totals", "rights"),
-        lambda sizes, totals, rights: _standing(Tally(sizes=sizes, totals=totals), rights, ties),
+        lambda sizes, totals, rights: _standing(Standing(sizes=sizes, totals=totals), rights, ties),
         columns,
     )
     return (
@@ -132,7 +132,7 @@ def standings_of(classes: pl.DataFrame, ties: bool) -> pl.DataFrame:
     )
 
 
-def _standing(tally: Tally, rights: Sequence[bool | None], ties: bool) -> dict[str, object]:
+def _standing(tally: Standing, rights: Sequence[bool | None], ties: bool) -> dict[str, object]:
     shares, leaders, tied = tally.shares, tally.leaders, bool(tally.tied)
     first = leaders[0]
     leader = None if tied and not ties else first

@@ -31,7 +31,7 @@ _SURE = 1e-6
 """Weights of log-odds are kept this far from 0 and 1, where they would be infinite."""
 
 
-class Tally(msgspec.Struct, frozen=True, kw_only=True):
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How the classes of equal answers stand: ``sizes``, the number of answers of each, and ``totals``, the
     weight of each (without weights, its size). Classes are in order of their first members."""
 
@@ -79,7 +79,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
         return max(0.0, -math.fsum(share * math.log(share) for share in self.shares))
 
 
-class Votes(Tally, frozen=True, kw_only=True):
+class Votes(Standing, frozen=True, kw_only=True):
     """The classes of equal answers. Indices are those of the given answers.
 
     ``classes``: the indices of each class in order, classes in order of their first members. ``undecided``:
