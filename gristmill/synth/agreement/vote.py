@@ -96,7 +96,7 @@ class Ballots(NamedTuple):
     casts: list[Cast]
 
 
-class Counted(NamedTuple):
+class CountedVotes(NamedTuple):
     """The votes of all problems; ``number`` stands for a problem in all of these tables.
 
     ``heads``: the ``id``, ``problem``, ``meta`` and ``gold`` of each problem in order, and how many samples
@@ -223,7 +223,7 @@ class SampleVotes(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         }
         return frame.select(own.get(name, pl.col(name)).alias(name) for name in _CASTS).collect()
 
-    def counted(self, frame: pl.LazyFrame) -> Counted:
+    def counted(self, frame: pl.LazyFrame) -> CountedVotes:
         """The votes of all problems at once. ``GristmillError`` as ``votes`` raises it."""
         import polars as pl
 
@@ -247,7 +247,7 @@ class SampleVotes(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         tally = None if self.rule == "count" else self._tally
         classes = classes_of(texts, heads.select("number", "gold"), self._equal, tally)
         standings = standings_of(classes, self.ties == "first")
-        return Counted(heads, samples.select("number", "said"), texts, classes, standings)
+        return CountedVotes(heads, samples.select("number", "said"), texts, classes, standings)
 
     def _checked(self, samples: pl.DataFrame) -> list[float]:
         """The weight of each sample under the rule, of which every one can be used."""
