@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.records import Sampled
-from gristmill.core.schema import schema, to_frame
+from gristmill.core.schema import from_frame, schema, to_frame
 from gristmill.core.shares import wilson
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.report.budgets import BudgetAccuracy, BudgetComparison, Solved, compare, spending
@@ -90,19 +90,19 @@ def report(
     name, frame, refused = _samples(what, stage, runs, partial)
     base = Voting(answers=answers, equal=equal)
     ballots = list(base.ballots(frame))
-    plain = {b.problem_id: base.voted(b, base.votes(b)) for b in ballots}
+    plain = {row.id: row for row in from_frame(base.voted(frame), Voted)}
     voted = [row for row in plain.values() if row.votes]
     known = [row for row in voted if row.credit is not None and all(c.right is not None for c in row.classes)]
     rules = [_accuracy("count", known)] if known else []
     ids = {row.id for row in known}
     for rule in _rules(frame, weight) if known else ():
         stage_ = replace(base, rule=rule, weight=weight if rule in _WEIGHED else None)
-        rows = [stage_.voted(b, stage_.votes(b)) for b in stage_.ballots(frame) if b.problem_id in ids]
+        rows = [row for row in from_frame(stage_.voted(frame), Voted) if row.id in ids]
         rules.append(_accuracy(rule, [row for row in rows if row.votes and row.credit is not None]))
     clear = [row for row in known if not row.tied and row.right is not None]
     found = levels([bool(row.right) for row in clear], [row.share for row in clear])
     checks = _verifications(frame, verification)
-    solved = [_solved(b, base, checks) for b in ballots if b.problem_id in ids]
+    solved = [_solved(b, plain[b.problem_id], base, checks) for b in ballots if b.problem_id in ids]
     spent = spending(solved, ratio=ratio, draws=draws, seed=seed)
     right = [(c.votes, c.right) for row in known for c in row.classes]
     total = sum(votes for votes, _ in right)
@@ -237,9 +237,8 @@ def _verifications(frame: pl.LazyFrame, name: str | None) -> list[tuple[float, .
     return found
 
 
-def _solved(ballots: Ballots, base: Voting, checks: list[tuple[float, ...]] | None) -> Solved:
+def _solved(ballots: Ballots, row: Voted, base: Voting, checks: list[tuple[float, ...]] | None) -> Solved:
     votes = base.votes(ballots)
-    row = base.voted(ballots, votes)
     classes: list[int | None] = [None] * len(ballots.casts)
     for place, one in enumerate(votes.classes):
         for i in one:

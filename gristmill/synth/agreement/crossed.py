@@ -15,7 +15,8 @@ from gristmill.core.records import Sampled
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.tables import with_unique_ids
 from gristmill.synth.agreement.answers import Answers, Equal, same
-from gristmill.synth.agreement.vote import Ballots, Voting, with_scores
+from gristmill.synth.agreement.scores import with_scores
+from gristmill.synth.agreement.vote import Ballots, Voting
 from gristmill.verifiers.rules.votes import Votes
 
 if TYPE_CHECKING:

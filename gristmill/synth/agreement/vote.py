@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.records import Sampled
-from gristmill.core.schema import schema, to_frame
+from gristmill.core.schema import schema
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.expressions import Expression, evaluate, plain
+from gristmill.filters.rewards.stage import with_values
 from gristmill.filters.tables import with_rejected
-from gristmill.synth.agreement.answers import BACKWARD, Answers, Equal, grouping, said, truth
+from gristmill.synth.agreement.answers import BACKWARD, Answers, Equal, grouping, said
+from gristmill.synth.agreement.counting import classes_of, standings_of, texts_of
 from gristmill.synth.agreement.weights import borda_weights, model_weights, path_weights
-from gristmill.verifiers.rules.votes import Votes, vote
+from gristmill.verifiers.rules.votes import Totalling, Votes, check_weights, vote
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,6 +32,9 @@ _DEFAULT: dict[str, str] = {
     "rpc": "scores.mean_logprob",
 }
 _WEIGHT = "vote_weight"
+_PATHS = ("perplexity", "rpc")
+"""The rules that count the same text once."""
+_CASTS = ("problem_id", "problem", "answer", "meta", "said", "weight", "model", "text", "right")
 
 
 class VoteClass(Struct, frozen=True):
@@ -90,6 +96,20 @@ class Ballots(NamedTuple):
     casts: list[Cast]
 
 
+class CountedVotes(NamedTuple):
+    """The votes of all problems; ``number`` stands for a problem in all of these tables.
+
+    ``heads``: the ``id``, ``problem``, ``meta`` and ``gold`` of each problem in order, and how many samples
+    were ``drawn``. ``samples``: what each ``said``, in order. The others: as in ``counting``.
+    """
+
+    heads: pl.DataFrame
+    samples: pl.DataFrame
+    texts: pl.DataFrame
+    classes: pl.DataFrame
+    standings: pl.DataFrame
+
+
 class SampleVotes(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of the stages in which the samples of a problem vote.
 
@@ -142,46 +162,51 @@ class SampleVotes(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def votes(self, ballots: Ballots) -> Votes:
         """The classes of one problem's answers with their totals. ``GristmillError`` for a weight that the
         rule cannot use."""
-        casts, group = ballots.casts, grouping(self._equal)
-        weighed = self.rule not in ("count", "models")
-        answers = [None if weighed and _missing(c.weight) else c.answer for c in casts]
+        answers = [None if self._weighed and _missing(c.weight) else c.answer for c in ballots.casts]
+        with _of(ballots.problem_id):
+            weights = self._weights(answers, ballots.casts)
+            return vote(answers, weights, group=grouping(self._equal), tally=self._tally)
+
+    def _weights(self, answers: Sequence[str | None], casts: Sequence[Cast]) -> list[float] | None:
+        """The weight of each sample of a problem under the rule; ``None`` where each counts as one."""
         given = [0.0 if _missing(c.weight) else float(c.weight or 0) for c in casts]
-        weights: list[float] | None = None
-        tally: Literal["sum", "mean", "log_odds"] = "sum"
-        try:
-            if self.rule == "borda":
-                weights = borda_weights(answers, given, self.power)
-            elif self.rule == "models":
-                weights = model_weights(answers, [c.model for c in casts], group=group)
-            elif self.rule == "perplexity" or self.rule == "rpc":
-                logprobs = [0.0 if a is None else g for a, g in zip(answers, given, strict=True)]
-                texts = [c.text for c in casts]
-                weights = path_weights(answers, logprobs, texts, prune=self.rule == "rpc")
-            elif self.rule != "count":
-                weights, tally = given, self.rule
-            return vote(answers, weights, group=group, tally=tally)
-        except ValueError as error:
-            raise GristmillError(
-                f"vote: problem {ballots.problem_id!r}: {error}",
-                remedy="Correct 'weight', or keep such samples out with the stage 'where'.",
-            ) from error
+        if self.rule == "count":
+            return None
+        if self.rule == "borda":
+            return borda_weights(answers, given, self.power)
+        if self.rule == "models":
+            return model_weights(answers, [c.model for c in casts], group=grouping(self._equal))
+        if self.rule == "perplexity" or self.rule == "rpc":
+            logprobs = [0.0 if a is None else g for a, g in zip(answers, given, strict=True)]
+            return path_weights(answers, logprobs, [c.text for c in casts], prune=self.rule == "rpc")
+        return given
+
+    @property
+    def _weighed(self) -> bool:
+        return self.rule not in ("count", "models")
+
+    @property
+    def _tally(self) -> Totalling:
+        return self.rule if self.rule in ("mean", "log_odds") else "sum"
 
     @property
     def _equal(self) -> Equal:
         return self.equal or ("text" if self.answers == "short" else "math")
 
-    def _leader(self, votes: Votes) -> int | None:
-        return None if self.ties == "abstain" and votes.tied else votes.winner
-
     def ballots(self, frame: pl.LazyFrame) -> Iterator[Ballots]:
         """The samples of ``frame`` by problem, in the order of their first ones; texts are not held."""
+        yield from _by_problem(self._rows(frame))
+
+    def _rows(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """What each sample brings to the vote, with its problem."""
         import polars as pl
 
         if self.weight is not None:
             frame = evaluate(frame, {_WEIGHT: self.weight}, "vote: weight")
             weight = pl.col(_WEIGHT).cast(pl.Float64, strict=False)
         else:
-            weight = pl.lit(None, pl.Float64).alias(_WEIGHT)
+            weight = pl.lit(None, pl.Float64)
+        text = pl.col("completion").hash(0).cast(pl.String)
         verdict = pl.col("verdict").struct
         outcome = verdict.field("outcome")
         right = (
@@ -190,23 +215,75 @@ class SampleVotes(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             .when(outcome.is_in(["correct", "incorrect"]))
             .then(outcome == "correct")
         )
-        rows = frame.select(
-            "problem_id",
-            "problem",
-            "answer",
-            "meta",
-            self._said().alias("said"),
-            weight,
-            "model",
-            pl.col("completion").hash(0).cast(pl.String).alias("text"),
-            right.alias("right"),
-        ).collect()
-        found: dict[str, Ballots] = {}
-        for i, (problem_id, problem, gold, meta, *own) in enumerate(rows.iter_rows()):
-            if (ballots := found.get(problem_id)) is None:
-                ballots = found[problem_id] = Ballots(problem_id, problem, gold, meta, [])
-            ballots.casts.append(Cast(i, *own))
-        yield from found.values()
+        own = {
+            "said": self._said(),
+            "weight": weight,
+            "text": text if self.rule in _PATHS else pl.lit(""),
+            "right": right,
+        }
+        return frame.select(own.get(name, pl.col(name)).alias(name) for name in _CASTS).collect()
+
+    def counted(self, frame: pl.LazyFrame) -> CountedVotes:
+        """The votes of all problems at once. ``GristmillError`` as ``votes`` raises it."""
+        import polars as pl
+
+        samples = self._rows(frame).with_row_index("row")
+        samples = samples.with_columns(pl.col("row").first().over("problem_id").alias("number"))
+        if self._weighed:
+            there = pl.col("weight").is_not_nan().fill_null(False)
+            samples = samples.with_columns(
+                pl.when(there).then("said").alias("said"),
+                pl.when(there).then("weight").otherwise(0.0).alias("weight"),
+            )
+        if self.rule == "count":
+            samples = samples.drop("weight")
+        else:
+            samples = samples.with_columns(pl.Series("weight", self._checked(samples), pl.Float64))
+        heads = samples.filter(pl.col("row") == pl.col("number")).select(
+            "number", "problem", "meta", id="problem_id", gold="answer"
+        )
+        heads = heads.join(samples.group_by("number").len("drawn"), on="number", maintain_order="left")
+        texts = texts_of(samples, self._equal)
+        tally = None if self.rule == "count" else self._tally
+        classes = classes_of(texts, heads.select("number", "gold"), self._equal, tally)
+        standings = standings_of(classes, self.ties == "first")
+        return CountedVotes(heads, samples.select("number", "said"), texts, classes, standings)
+
+    def _checked(self, samples: pl.DataFrame) -> list[float]:
+        """The weight of each sample under the rule, of which every one can be used."""
+        if self.rule in ("sum", "mean", "log_odds"):
+            by_problem = samples.group_by("problem_id", maintain_order=True).agg("weight")
+            for problem_id, given in by_problem.iter_rows():
+                with _of(problem_id):
+                    check_weights(given, self._tally)
+            return samples["weight"].to_list()
+        weights = [0.0] * samples.height
+        for ballots in _by_problem(samples.select(_CASTS)):
+            with _of(ballots.problem_id):
+                own = self._weights([c.answer for c in ballots.casts], ballots.casts) or []
+                check_weights(own, self._tally)
+            for cast, weight in zip(ballots.casts, own, strict=True):
+                weights[cast.row] = weight
+        return weights
+
+    def voted(self, frame: pl.LazyFrame) -> pl.DataFrame:
+        """A row of ``Voted`` for each problem, those without any vote included, in the order of their first
+        samples."""
+        import polars as pl
+
+        found = self.counted(frame)
+        votes = pl.col("votes").fill_null(0)
+        none = pl.lit([], schema(Voted)["classes"])
+        rows = found.heads.join(found.standings, on="number", how="left", maintain_order="left")
+        rows = rows.with_columns(
+            pl.lit(None, pl.Int64).alias("level"),
+            pl.col("share", "margin", "entropy").fill_null(0.0),
+            pl.col("tied").fill_null(False),
+            votes,
+            (pl.col("drawn").cast(pl.Int64) - votes).alias("undecided"),
+            pl.coalesce("classes", none).alias("classes"),
+        )
+        return rows.select(schema(Voted).names())
 
     def _said(self) -> pl.Expr:
         """The answer of each sample, null for one that was cut off."""
@@ -223,38 +300,6 @@ class SampleVotes(Relation, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
         return pl.when(finished).then(pl.col("completion")).map_batches(read, pl.String, is_elementwise=True)
 
-    def voted(self, ballots: Ballots, votes: Votes) -> Voted:
-        """The row of one problem with its ``votes``."""
-        casts = ballots.casts
-        labels = [casts[one[0]].answer or "" for one in votes.classes]
-        right = [
-            truth((casts[i].right for i in one), label, ballots.gold, self._equal)
-            for one, label in zip(votes.classes, labels, strict=True)
-        ]
-        leader, first = self._leader(votes), votes.winner or 0
-        share = votes.shares[first] if votes.classes else 0.0
-        others = [other for i, other in enumerate(votes.shares) if i != first]
-        return Voted(
-            id=ballots.problem_id,
-            problem=ballots.problem,
-            answer=None if leader is None else labels[leader],
-            level=None,
-            meta=ballots.meta,
-            gold=ballots.gold,
-            right=None if leader is None else right[leader],
-            share=share,
-            margin=share - max(others, default=0.0),
-            tied=bool(votes.tied),
-            votes=sum(map(len, votes.classes)),
-            undecided=len(votes.undecided),
-            entropy=votes.entropy,
-            credit=votes.credit(right),
-            classes=tuple(
-                VoteClass(label, len(one), total, known)
-                for label, one, total, known in zip(labels, votes.classes, votes.totals, right, strict=True)
-            ),
-        )
-
 
 class Voting(SampleVotes, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The samples of each problem vote for its answer (self-consistency, arXiv 2203.11171): a row for each
@@ -266,12 +311,10 @@ class Voting(SampleVotes, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """The problems in the order of their first samples, those without a vote last."""
         import polars as pl
 
-        found = [(one, self.votes(one)) for one in self.ballots(frames[0])]
-        rows = [self.voted(b, v) for b, v in found if v.classes]
-        none = [b.problem_id for b, v in found if not v.classes]
+        rows = self.voted(frames[0])
         reason = pl.lit("vote: no sample has an answer").alias(REJECTED_REASON)
-        rejected = pl.LazyFrame({"id": none}, schema={"id": pl.String}).with_columns(reason)
-        return with_rejected(to_frame(rows, Voted).lazy(), rejected)
+        none = rows.lazy().filter(pl.col("votes") == 0).select("id", reason)
+        return with_rejected(rows.lazy().filter(pl.col("votes") > 0), none)
 
 
 class VoteShares(SampleVotes, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -283,37 +326,42 @@ class VoteShares(SampleVotes, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The samples in order, with their scores."""
-        found = ((one, self.votes(one)) for one in self.ballots(frames[0]))
-        return _scored(frames[0], [(b, v, self._leader(v)) for b, v in found])
+        import polars as pl
+
+        found = self.counted(frames[0])
+        leaders = found.standings.select("number", "leader", voted="votes")
+        classes = found.classes.join(leaders, on="number").select(
+            "number",
+            "class",
+            (pl.col("votes") / pl.col("voted")).alias("vote"),
+            (pl.col("class") == pl.col("leader")).cast(pl.Float64).alias("vote_label"),
+        )
+        own = found.texts.select("number", "said", "class").join(classes, on=["number", "class"])
+        scores = found.samples.join(own, on=["number", "said"], how="left", maintain_order="left")
+        return with_values(frames[0], {name: scores[name] for name in ("vote", "vote_label")}, nulls=True)
+
+
+def _by_problem(rows: pl.DataFrame) -> Iterator[Ballots]:
+    """The samples by problem, in the order of their first ones."""
+    found: dict[str, Ballots] = {}
+    for i, (problem_id, problem, gold, meta, *own) in enumerate(rows.iter_rows()):
+        if (ballots := found.get(problem_id)) is None:
+            ballots = found[problem_id] = Ballots(problem_id, problem, gold, meta, [])
+        ballots.casts.append(Cast(i, *own))
+    yield from found.values()
+
+
+@contextmanager
+def _of(problem_id: str) -> Iterator[None]:
+    """Says of a weight that the rule cannot use which problem it is of."""
+    try:
+        yield
+    except ValueError as error:
+        raise GristmillError(
+            f"vote: problem {problem_id!r}: {error}",
+            remedy="Correct 'weight', or keep such samples out with the stage 'where'.",
+        ) from error
 
 
 def _missing(weight: float | None) -> bool:
     return weight is None or math.isnan(weight)
-
-
-def _scored(frame: pl.LazyFrame, found: Sequence[tuple[Ballots, Votes, int | None]]) -> pl.LazyFrame:
-    """The samples with the shares of their classes among their scores."""
-    added: dict[int, dict[str, float | None]] = {}
-    for ballots, votes, leader in found:
-        for cast in ballots.casts:
-            added[cast.row] = {"vote": None, "vote_label": None}
-        for place, one in enumerate(votes.classes):
-            for i in one:
-                label = None if leader is None else float(place == leader)
-                added[ballots.casts[i].row] = {"vote": votes.shares[place], "vote_label": label}
-    return with_scores(frame, [added[i] for i in range(len(added))])
-
-
-def with_scores(frame: pl.LazyFrame, scores: Sequence[dict[str, float | None]]) -> pl.LazyFrame:
-    """``frame`` with the ``scores`` of each of its rows, in order, in the place of those of the same
-    names."""
-    import polars as pl
-
-    dtype: Any = schema(Sampled)["scores"]
-    rows = [[{"name": n, "value": v, "verdict": None} for n, v in row.items()] for row in scores]
-    names = sorted({name for row in scores for name in row})
-    other = pl.element().struct.field("name").is_in(names).not_()
-    kept = pl.col("scores").list.eval(pl.element().filter(other)).cast(dtype)
-    new = pl.LazyFrame({"vote_scores": pl.Series(rows, dtype=dtype)})
-    both = pl.concat([frame, new], how="horizontal")
-    return both.with_columns(pl.concat_list(kept, "vote_scores").alias("scores")).drop("vote_scores")

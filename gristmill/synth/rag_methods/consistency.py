@@ -15,7 +15,7 @@ from gristmill.core.schema import from_frame
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.tables import with_unique_ids
 from gristmill.synth.agreement.crossed import ORIGIN
-from gristmill.synth.agreement.vote import with_scores
+from gristmill.synth.agreement.scores import with_scores
 from gristmill.synth.rag.retrieve import PASSAGES
 from gristmill.verifiers.rules.overlap import Bleu
 from gristmill.verifiers.rules.short_answer import f1, tokens

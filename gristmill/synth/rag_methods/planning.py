@@ -15,7 +15,7 @@ from gristmill.core.records import Sampled, score_of
 from gristmill.core.schema import from_frame
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.core.verdicts import Outcome
-from gristmill.synth.agreement.vote import with_scores
+from gristmill.synth.agreement.scores import with_scores
 
 if TYPE_CHECKING:
     import polars as pl

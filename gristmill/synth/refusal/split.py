@@ -20,7 +20,7 @@ from gristmill.core.stages import REJECTED_REASON, Filter
 from gristmill.core.verdicts import Outcome
 from gristmill.synth.refusal.partition import Partition
 from gristmill.synth.refusal.wordings import wordings
-from gristmill.verifiers.rules.votes import Grouping, Votes, vote
+from gristmill.verifiers.rules.votes import Grouping, Standing, vote
 
 if TYPE_CHECKING:
     import polars as pl
@@ -214,8 +214,8 @@ class SplitCounts(NamedTuple):
 
 @cache
 def entropy(sizes: tuple[int, ...]) -> float:
-    """The entropy in nats of classes of these sizes: 0 to ln(number of classes); see ``Votes.entropy``."""
-    return Votes(classes=tuple(tuple(range(size)) for size in sizes), totals=tuple(map(float, sizes))).entropy
+    """The entropy in nats of classes of these sizes: 0 to ln(number of classes); see ``Standing.entropy``."""
+    return Standing(sizes=sizes, totals=tuple(map(float, sizes))).entropy
 
 
 def by_entropy(entropies: Sequence[float | None], share: float = 0.5) -> list[Certain | None]:

@@ -31,17 +31,12 @@ _SURE = 1e-6
 """Weights of log-odds are kept this far from 0 and 1, where they would be infinite."""
 
 
-class Votes(msgspec.Struct, frozen=True, kw_only=True):
-    """The classes of equal answers. Indices are those of the given answers.
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How the classes of equal answers stand: ``sizes``, the number of answers of each, and ``totals``, the
+    weight of each (without weights, its size). Classes are in order of their first members."""
 
-    ``classes``: the indices of each class in order, classes in order of their first members. ``totals``: the
-    weight of each class (without weights, its size). ``undecided``: the indices of answers that cannot vote,
-    which are ``None`` and texts without any letter or digit.
-    """
-
-    classes: tuple[tuple[int, ...], ...]
+    sizes: tuple[int, ...]
     totals: tuple[float, ...]
-    undecided: tuple[int, ...] = ()
 
     @property
     def leaders(self) -> tuple[int, ...]:
@@ -57,26 +52,22 @@ class Votes(msgspec.Struct, frozen=True, kw_only=True):
         return next(iter(self.leaders), None)
 
     @property
-    def index(self) -> int | None:
-        """The index of the winner's first answer; ``None`` if no answer could vote."""
-        return None if self.winner is None else self.classes[self.winner][0]
-
-    @property
     def tied(self) -> tuple[int, ...]:
         """The classes that share the largest total, if there are several; otherwise empty."""
-        return self.leaders if len(self.leaders) > 1 else ()
+        return leaders if len(leaders := self.leaders) > 1 else ()
 
     def credit(self, right: Sequence[bool | None]) -> float | None:
         """What the vote is worth where it is known which classes are right: 1 or 0, and of a tie the share
         of the tied classes that are right. ``None`` without votes, or if a leader's truth is not known."""
-        known = [value for value in (right[i] for i in self.leaders) if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(self.leaders) else None
+        leading = [right[i] for i in self.leaders]
+        known = [value for value in leading if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(leading) else None
 
     @property
     def shares(self) -> tuple[float, ...]:
         """The share of each class in the answers that voted, by count and not by weight. Sums to 1."""
-        voted = sum(map(len, self.classes))
-        return tuple(len(one) / voted for one in self.classes)
+        voted = sum(self.sizes)
+        return tuple(size / voted for size in self.sizes)
 
     @property
     def entropy(self) -> float:
@@ -86,6 +77,22 @@ class Votes(msgspec.Struct, frozen=True, kw_only=True):
         Nature 630, "Discrete semantic entropy").
         """
         return max(0.0, -math.fsum(share * math.log(share) for share in self.shares))
+
+
+class Votes(Standing, frozen=True, kw_only=True):
+    """The classes of equal answers. Indices are those of the given answers.
+
+    ``classes``: the indices of each class in order, classes in order of their first members. ``undecided``:
+    the indices of answers that cannot vote, which are ``None`` and texts without any letter or digit.
+    """
+
+    classes: tuple[tuple[int, ...], ...]
+    undecided: tuple[int, ...] = ()
+
+    @property
+    def index(self) -> int | None:
+        """The index of the winner's first answer; ``None`` if no answer could vote."""
+        return None if (winner := self.winner) is None else self.classes[winner][0]
 
 
 def vote(
@@ -107,10 +114,7 @@ def vote(
     if weights is not None:
         if len(weights) != len(answers):
             raise ValueError(f"{len(weights)} weights for {len(answers)} answers; give one for each.")
-        if (odd := next((w for w in weights if not math.isfinite(w)), None)) is not None:
-            raise ValueError(f"the weight {odd} is not finite; leave such answers out.")
-        if tally == "log_odds" and (odd := next((w for w in weights if not 0 <= w <= 1), None)) is not None:
-            raise ValueError(f"the weight {odd} is not a probability; log-odds need weights in [0, 1].")
+        check_weights(weights, tally)
     undecided: list[int] = []
     places: dict[str, list[int]] = {}
     for i, answer in enumerate(answers):
@@ -120,19 +124,33 @@ def vote(
             places.setdefault(answer, []).append(i)
     # Identical texts first, as most samples are; only different texts are compared by meaning.
     unique = list(places)
-    found = (group or group_values)(unique) if len(unique) > 1 else [[0]] * len(unique)
+    found = grouped(unique, group or group_values)
     classes = sorted(sorted(i for at in one for i in places[unique[at]]) for one in found)
     return Votes(
+        sizes=tuple(map(len, classes)),
         classes=tuple(map(tuple, classes)),
         totals=tuple(
-            float(len(one)) if weights is None else _total([weights[i] for i in one], tally)
-            for one in classes
+            float(len(one)) if weights is None else total([weights[i] for i in one], tally) for one in classes
         ),
         undecided=tuple(undecided),
     )
 
 
-def _total(weights: Sequence[float], tally: Totalling) -> float:
+def check_weights(weights: Sequence[float], tally: Totalling) -> None:
+    """``ValueError`` for a weight that ``tally`` cannot use."""
+    if (odd := next((w for w in weights if not math.isfinite(w)), None)) is not None:
+        raise ValueError(f"the weight {odd} is not finite; leave such answers out.")
+    if tally == "log_odds" and (odd := next((w for w in weights if not 0 <= w <= 1), None)) is not None:
+        raise ValueError(f"the weight {odd} is not a probability; log-odds need weights in [0, 1].")
+
+
+def grouped(unique: Sequence[str], group: Grouping) -> list[list[int]]:
+    """The classes of different answers by ``group``, which is not asked about a single one."""
+    return group(unique) if len(unique) > 1 else [[0]] * len(unique)
+
+
+def total(weights: Sequence[float], tally: Totalling) -> float:
+    """The total of a class whose answers have these ``weights``. Their order does not matter."""
     if tally == "count":
         return float(len(weights))
     if tally == "log_odds":

@@ -120,7 +120,7 @@ def test_a_class_is_right_by_its_verdicts_unless_they_contradict_each_other() ->
     assert row.right is True, "the verifier's word counts before the reference"
     [row] = voted(Voting(), cast("p", 0, "7", verdict=RIGHT), cast("p", 1, "7", verdict=WRONG))
     assert row.right is None
-    solution = "She sells 16 - 3 - 4 = <<16-3-4=9>>9 eggs.\nShe makes 9 * 2 = $<<9*2=18>>18.\n#### 18"
+    solution = "She sells 16 - 3 - 4 = <<16-3-4=9>>9 eggs.\nShe makes 9 * 2 = $<<9*2=18>>18."
     [row] = voted(Voting(), replace(cast("p", 0, "7"), answer=solution))
     assert row.right is None, "a reference that is not an answer says nothing of one"
     backward = Verdict(Outcome.CORRECT, 0.9, "7", "backward vote")
