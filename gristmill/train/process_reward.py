@@ -31,7 +31,7 @@ from gristmill.train.base.stepwise import (
 )
 
 
-class ProcessRewards(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ProcessRewardTraining(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A process reward model.
 
     Rows are those of ``prm-rows`` and ``trl-stepwise``, with ``head: implicit`` those of ``trl-kto``. Steps
@@ -63,16 +63,16 @@ class ProcessRewards(Training, frozen=True, kw_only=True, forbid_unknown_fields=
     """``implicit``: the folder of the reference model; ``null`` for ``model``."""
 
 
-OPTIONS = ProcessRewards
+OPTIONS = ProcessRewardTraining
 _TAG = "<extra_0>"
 
 
-def train(options: ProcessRewards) -> TrainingMetrics:
+def train(options: ProcessRewardTraining) -> TrainingMetrics:
     """Train, and return what was done; errors as of ``run_training``."""
     return run_training(options, _outcomes if options.head == "implicit" else _steps)
 
 
-def _steps(options: ProcessRewards) -> Prepared:
+def _steps(options: ProcessRewardTraining) -> Prepared:
     """The trainer of a head that values the steps at their tags."""
     tokenizer = tokenizer_of(options)
     template_of(options, tokenizer)
@@ -96,7 +96,7 @@ def _steps(options: ProcessRewards) -> Prepared:
     return Prepared(trainer, len(rows), too_long, tokens, sum(len(row.places) for row in rows))
 
 
-def _classifier(options: ProcessRewards) -> Any:
+def _classifier(options: ProcessRewardTraining) -> Any:
     import torch
     from transformers import AutoConfig, AutoModelForTokenClassification
 
@@ -141,7 +141,7 @@ def _valued(words: list[int]) -> Loss:
     return loss
 
 
-def _outcomes(options: ProcessRewards) -> Prepared:
+def _outcomes(options: ProcessRewardTraining) -> Prepared:
     """The trainer of an implicit process reward model. The reference reads each answer once, beforehand."""
     tokenizer = tokenizer_of(options)
     template_of(options, tokenizer)
@@ -157,7 +157,7 @@ def _outcomes(options: ProcessRewards) -> Prepared:
     return Prepared(trainer, len(rows), too_long, tokens, sum(answered(row.tokens) for row in rows))
 
 
-def _reference(options: ProcessRewards, tokenizer: Any, rows: list[OutcomeRow]) -> list[float]:
+def _reference(options: ProcessRewardTraining, tokenizer: Any, rows: list[OutcomeRow]) -> list[float]:
     """The log-probability of each answer under the reference, each read on its own."""
     import torch
 
