@@ -67,6 +67,8 @@ _kind(
     "sft", "Fine-tune on rows of trl-sft, trl-prompt-completion or text. Stopped, the same command goes on."
 )
 
+_kind("encoder", "Fine-tune a small encoder that reads whether a passage supports a claim (grounding_rows).")
+
 
 @app.command()
 def weights(

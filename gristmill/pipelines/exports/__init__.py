@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gristmill.pipelines.exports.questions import PairQuestions
     from gristmill.pipelines.exports.sides import AxolotlDpo, AxolotlKto, OpenRlhfDpo, TrlReward
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
-    from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
+    from gristmill.pipelines.exports.text import GroundingClaims, TextCompletionExport, TextExport
     from gristmill.pipelines.exports.writing import write
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "AxolotlKto",
     "ErPrmText",
     "Export",
+    "GroundingClaims",
     "JudgePrompts",
     "LlamaFactoryKto",
     "LlamaFactoryOpenAi",
@@ -85,6 +86,7 @@ __getattr__, __dir__ = lazily(
         "AxolotlChat": ".base",
         "ErPrmText": ".stepwise",
         "Export": "gristmill.core.exports",
+        "GroundingClaims": ".text",
         "JudgePrompts": ".judged",
         "PrincipleRows": ".judged",
         "PairQuestions": ".questions",
