@@ -72,7 +72,7 @@ class Encoder(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
 OPTIONS = Encoder
 
 
-class Found(Struct, frozen=True):
+class LabelFound(Struct, frozen=True):
     """How well one label is found, from a probability of ``least`` on: ``right`` of the ``called`` rows have
     it, and of the ``rows`` that have it. Precision and recall have 95 % Wilson intervals."""
 
@@ -107,7 +107,7 @@ def train(options: Encoder) -> TrainingMetrics:
     return replace(metrics, measures=metrics.measures | _shares(found))
 
 
-def measure(entails: Entails, rows: Sequence[ClaimRow], window: int | None = 3) -> tuple[Found, ...]:
+def measure(entails: Entails, rows: Sequence[ClaimRow], window: int | None = 3) -> tuple[LabelFound, ...]:
     """What an encoder finds of labelled rows: by the likeliest label (``least`` 0), and from 0.9 on."""
     read: list[tuple[Label, Label, float]] = []
     for row in rows:
@@ -131,13 +131,13 @@ def _read(passage: str, window: int) -> Passages:
     return Passages((GroundingPassage(text=passage),), Levels(0.0, _SURE, window, 1), None)
 
 
-def _found(label: Label, least: float, read: Sequence[tuple[Label, Label, float]]) -> Found:
+def _found(label: Label, least: float, read: Sequence[tuple[Label, Label, float]]) -> LabelFound:
     called = [own == label for own, likeliest, chance in read if likeliest == label and chance >= least]
     right, rows = sum(called), sum(own == label for own, _, _ in read)
-    return Found(label, least, len(called), right, rows, wilson(right, len(called)), wilson(right, rows))
+    return LabelFound(label, least, len(called), right, rows, wilson(right, len(called)), wilson(right, rows))
 
 
-def _shares(found: Sequence[Found]) -> dict[str, float]:
+def _shares(found: Sequence[LabelFound]) -> dict[str, float]:
     shares: dict[str, float] = {}
     for one in found:
         if one.least == 0:

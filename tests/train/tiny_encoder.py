@@ -23,7 +23,7 @@ from gristmill.verifiers.grounding import Grounding
 WORDS = "the tower mill gate barn is was tall red open old not shut . low blue new"
 
 
-def make(folder: Path, labels: dict[int, str] | None) -> None:
+def make(folder: Path, labels: dict[int, str] | None, dropout: float = 0.1) -> None:
     """A BERT of one layer; with ``labels`` it has a head for them already."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -48,6 +48,8 @@ def make(folder: Path, labels: dict[int, str] | None) -> None:
         intermediate_size=64,
         max_position_embeddings=64,
         initializer_range=0.3,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
         **({"id2label": labels, "label2id": {v: k for k, v in labels.items()}} if labels else {}),
     )
     (BertForSequenceClassification if labels else BertModel)(config).save_pretrained(folder)
@@ -72,8 +74,8 @@ def trials(folder: Path) -> dict[str, Any]:
     for name, changes in {
         "whole": {"test": test},
         "killed": {},
-        "halved": {"accumulate": 2, "max_steps": 1},
-        "not halved": {"max_steps": 1},
+        "halved": {"model": str(folder / "still"), "accumulate": 2, "max_steps": 1},
+        "not halved": {"model": str(folder / "still"), "max_steps": 1},
         "own head": {"model": str(folder / "nli")},
         "uneven": {"balance": False},
     }.items():
@@ -120,6 +122,7 @@ if __name__ == "__main__":
         (path / "found.json").write_text(json.dumps(trials(path)))
     else:
         make(path / "plain", None)
+        make(path / "still", None, dropout=0.0)
         make(path / "nli", {0: "CONTRADICTION", 1: "ENTAILMENT", 2: "NEUTRAL"})
         from transformers import Trainer
 

@@ -35,7 +35,7 @@ class Transformers(LocalModel, frozen=True, kw_only=True):
     guide: Guide | None = None
     """Another model that guides which token is drawn; ``null`` for none. Part of the log's key."""
     cautious: Cautious | None = None
-    """Try several continuations where the model is not sure, and go on with the likeliest; ``null`` to draw
+    """Try several continuations where the model is not sure, and keep the likeliest; ``null`` to draw
     token by token. Not together with ``guide``. Part of the log's key."""
 
     def __post_init__(self) -> None:

@@ -66,7 +66,7 @@ class Follower:
     """A model that reads rows of tokens as they grow, each token once."""
 
     def __init__(self, model: Any, mask: Any, **reading: Any) -> None:
-        """``mask`` says which of the first tokens are no padding; ``reading`` goes to each call."""
+        """``mask`` says which of the first tokens are text and not padding; ``reading`` goes to each call."""
         self._model = model
         self._mask = mask
         self._reading = reading
