@@ -13,7 +13,9 @@ from gristmill.pipelines.recipe import from_dict
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("page", ["decoding.md", "encoder.md", "prompts.md", "rag.md", "rl-data.md", "scores.md", "scorers.md"])
+@pytest.mark.parametrize(
+    "page", ["decoding.md", "encoder.md", "prompts.md", "rag.md", "rl-data.md", "scores.md", "scorers.md"]
+)
 def test_the_recipes_of_a_page_load(page: str) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
     for block in blocks:
