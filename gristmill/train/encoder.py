@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -19,26 +18,12 @@ from msgspec.structs import replace
 from gristmill.core.errors import InputError
 from gristmill.core.files import write_whole
 from gristmill.core.shares import wilson
+from gristmill.train.base.claims import LABELS, SURE, ClaimRow, Label, premise
 from gristmill.train.base.data import read_as, write_rejected
 from gristmill.train.base.models import adapters, arguments, history
 from gristmill.train.base.options import Training, TrainingMetrics
 from gristmill.train.base.running import Prepared, run_training
 from gristmill.verifiers.grounding.entailment import Entails, load_entailment
-from gristmill.verifiers.grounding.support import GroundingPassage, Levels, Passages
-
-Label = Literal["supported", "contradicted", "unsupported"]
-LABELS: tuple[Label, ...] = ("supported", "contradicted", "unsupported")
-"""The labels in the order of a new head; ``unsupported`` is what natural language inference calls neutral."""
-_SURE = 0.9
-"""The probability from which ``grounding`` takes an encoder's word, unless it is told another."""
-
-
-class ClaimRow(Struct, frozen=True):
-    """A claim, and what its passage makes of it. Other keys of a row are not read."""
-
-    passage: str
-    sentence: str
-    label: Label
 
 
 class Encoder(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,19 +101,7 @@ def measure(entails: Entails, rows: Sequence[ClaimRow], window: int | None = 3) 
         chances = dict(zip(LABELS, (reading.entailed, reading.contradicted, rest), strict=True))
         likeliest = max(LABELS, key=chances.__getitem__)
         read.append((row.label, likeliest, chances[likeliest]))
-    return tuple(_found(label, least, read) for least in (0.0, _SURE) for label in LABELS)
-
-
-def premise(row: ClaimRow, window: int | None) -> str:
-    """What of a row's passage the model reads with its claim; see the option ``window``."""
-    if window is None:
-        return row.passage
-    return next(iter(_read(row.passage, window).premises(row.sentence, most=1)), row.passage)
-
-
-@lru_cache(maxsize=16)  # the rows of a passage stand together
-def _read(passage: str, window: int) -> Passages:
-    return Passages((GroundingPassage(text=passage),), Levels(0.0, _SURE, window, 1), None)
+    return tuple(_found(label, least, read) for least in (0.0, SURE) for label in LABELS)
 
 
 def _found(label: Label, least: float, read: Sequence[tuple[Label, Label, float]]) -> LabelFound:

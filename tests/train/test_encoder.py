@@ -17,6 +17,7 @@ from gristmill.core.errors import InputError
 from gristmill.pipelines.exports import GroundingClaims
 from gristmill.synth.rag import GroundingRow
 from gristmill.train import encoder
+from gristmill.train.base.claims import LABELS, ClaimRow, premise
 from gristmill.train.base.data import form_of, read_as
 from gristmill.verifiers.grounding.entailment import EntailmentReading, read_labels
 
@@ -142,18 +143,18 @@ def test_each_label_weighs_the_same() -> None:
 )
 def test_a_head_is_kept_if_its_labels_say_what_they_mean(labels: list[str], places: list[int] | None) -> None:
     found = encoder.places_of(dict(enumerate(labels)))
-    assert (None if found is None else [found[label] for label in encoder.LABELS]) == places
+    assert (None if found is None else [found[label] for label in LABELS]) == places
     if places is not None:
         assert read_labels("m", dict(enumerate(labels))) == (places[0], places[1])
 
 
 def test_a_premise_is_what_grounding_shows_an_encoder() -> None:
     sentences = ["The mill burned in 1911.", "The barn is red.", "A gate leads south.", "Geese live there."]
-    row = encoder.ClaimRow(" ".join(sentences), "The barn is painted red.", "unsupported")
-    assert encoder.premise(row, 1) == sentences[1]
-    assert encoder.premise(row, 3) == " ".join(sentences[:3])
-    assert encoder.premise(row, None) == row.passage
-    assert encoder.premise(encoder.ClaimRow("", "x", "unsupported"), 3) == ""
+    row = ClaimRow(" ".join(sentences), "The barn is painted red.", "unsupported")
+    assert premise(row, 1) == sentences[1]
+    assert premise(row, 3) == " ".join(sentences[:3])
+    assert premise(row, None) == row.passage
+    assert premise(ClaimRow("", "x", "unsupported"), 3) == ""
 
 
 def test_precision_and_recall_count_what_an_encoder_says() -> None:
@@ -163,7 +164,7 @@ def test_precision_and_recall_count_what_an_encoder_says() -> None:
         return [EntailmentReading(*said[claim]) for _ in premises]
 
     labels = {"a": "supported", "b": "unsupported", "c": "contradicted", "d": "supported"}
-    given = [encoder.ClaimRow("p", claim, label) for claim, label in labels.items()]  # type: ignore[arg-type]
+    given = [ClaimRow("p", claim, label) for claim, label in labels.items()]  # type: ignore[arg-type]
     found = {(one.label, one.least): one for one in encoder.measure(entails, given)}
     supported, sure = found["supported", 0.0], found["supported", 0.9]
     assert (supported.called, supported.right, supported.rows) == (3, 2, 2)
@@ -181,10 +182,10 @@ def test_rows_of_a_run_are_the_encoders_and_no_other_trainers(tmp_path: Path) ->
     assert written is row and form is not None and form.trainers == ("encoder",)
     jsonl(tmp_path / "rows.jsonl", rows())
     with pytest.raises(InputError, match="'gristmill train encoder' takes them"):
-        list(read_as(tmp_path / "rows.jsonl", encoder.ClaimRow, "sft"))
+        list(read_as(tmp_path / "rows.jsonl", ClaimRow, "sft"))
     (tmp_path / "pairs.jsonl").write_text('{"chosen": [], "rejected": []}\n')
     with pytest.raises(InputError, match="'gristmill train preference'"):
-        list(read_as(tmp_path / "pairs.jsonl", encoder.ClaimRow, "encoder"))
+        list(read_as(tmp_path / "pairs.jsonl", ClaimRow, "encoder"))
     (tmp_path / "odd.jsonl").write_text('{"passage": "p", "sentence": "s", "label": "maybe"}\n')
     with pytest.raises(InputError, match="maybe"):
-        list(read_as(tmp_path / "odd.jsonl", encoder.ClaimRow, "encoder"))
+        list(read_as(tmp_path / "odd.jsonl", ClaimRow, "encoder"))
