@@ -13,7 +13,7 @@ from gristmill.pipelines.recipe import from_dict
 ROOT = Path(__file__).parents[2]
 
 
-PAGES = ["prompts.md", "rag.md", "rl-data.md", "scores.md", "scorers.md"]
+PAGES = ["decoding.md", "encoder.md", "prompts.md", "rag.md", "rl-data.md", "scores.md", "scorers.md"]
 PAGES += ["training-process-reward.md", "training-reward.md"]
 
 

@@ -86,6 +86,8 @@ _kind(
 )
 _kind("preference", "Train on pairs (DPO, IPO, SimPO, CPO, ORPO) or labelled answers (KTO, BCO).")
 
+_kind("encoder", "Fine-tune a small encoder that reads whether a passage supports a claim (grounding_rows).")
+
 
 @app.command()
 def weights(

@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from gristmill.core.engine import Ability, Completion, Request, Sampling, TokenLogprob
-from gristmill.core.errors import RequestRefusedError
+from gristmill.core.errors import RecipeError, RequestRefusedError
 from gristmill.engines import scoring
 from gristmill.engines.reading import ReplyReader, phases
+from gristmill.engines.transformers.cautious import Cautious, CautiousDraw
 from gristmill.engines.transformers.drawing import Ends, RowDraws
+from gristmill.engines.transformers.guiding import Guidance, Guide, load_guide
 from gristmill.engines.transformers.local import LocalEngine
 from gristmill.engines.transformers.options import LocalModel
 
@@ -26,8 +28,28 @@ class Transformers(LocalModel, frozen=True, kw_only=True):
     """A causal language model that Transformers runs in this process: it chats and scores given texts.
 
     For small models, for scores, and for machines without vLLM. Sample i of a request is drawn with a
-    generator of its own, seed + i, so that it does not depend on what else is in its batch.
+    generator of its own, seed + i, so that it does not depend on what else is in its batch. With a ``guide``
+    or ``cautious`` it draws from another distribution than the model's own, and scores no given texts.
     """
+
+    guide: Guide | None = None
+    """Another model that guides which token is drawn; ``null`` for none. Part of the log's key."""
+    cautious: Cautious | None = None
+    """Try several continuations where the model is not sure, and keep the likeliest; ``null`` to draw
+    token by token. Not together with ``guide``. Part of the log's key."""
+
+    def __post_init__(self) -> None:
+        if self.guide is not None and self.cautious is not None:
+            raise RecipeError(
+                "transformers: 'guide' and 'cautious' do not work together.",
+                remedy="Give one of them, or two engines with one each.",
+            )
+
+    @property
+    def identity(self) -> str:
+        """As of other local models, with what guides its draws."""
+        own: str = LocalModel.identity.fget(self)  # type: ignore[attr-defined]
+        return " ".join([own, *(aid.identity for aid in (self.guide, self.cautious) if aid is not None)])
 
     def open(self) -> TransformersEngine:
         """The engine; the model is loaded with ``async with``."""
@@ -57,13 +79,17 @@ class TransformersEngine(LocalEngine):
         super().__init__(options)
         self._options = options
         self._reading = ReplyReader(options, "transformers")
-        self.abilities = frozenset(Ability) - {Ability.REWARD}
+        self._guide: Any = None
+        aided = options.guide is not None or options.cautious is not None
+        self.abilities = frozenset(Ability) - {Ability.REWARD} - ({Ability.SCORE} if aided else set())
 
     def load(self, arguments: dict[str, Any]) -> Any:
         """The model, with nothing of its own settings for sampling but the tokens that end a turn."""
         from transformers import AutoModelForCausalLM, GenerationConfig
 
         model = AutoModelForCausalLM.from_pretrained(self._options.model, **arguments)
+        if self._options.guide is not None:
+            self._guide = load_guide(self._options.guide, self.tokenizer, {"dtype": arguments["dtype"]})
         own = model.generation_config
         ends = own.eos_token_id if own.eos_token_id is not None else self.tokenizer.eos_token_id
         model.generation_config = GenerationConfig(
@@ -76,6 +102,17 @@ class TransformersEngine(LocalEngine):
         if request.sampling.schema is not None:
             raise RequestRefusedError("transformers: this engine cannot obey a schema")
         tokens = self.tokens(request, self._options.reasoning_as, continued=True)
+        if request.score and Ability.SCORE not in self.abilities:
+            raise RequestRefusedError(
+                "transformers: an engine with 'guide' or 'cautious' scores no given texts.",
+                remedy="Score them with an engine of the same model without it.",
+            )
+        if self._options.cautious is not None and request.sampling.temperature == 0:
+            raise RequestRefusedError(
+                "transformers: 'cautious' draws several continuations, which are all the same at "
+                "temperature 0.",
+                remedy="Give a temperature above 0.",
+            )
         if request.score:
             found = await self.ask("score", tokens)
             scored = scoring.scored(found, request.prefix, "transformers", len(tokens))
@@ -137,32 +174,72 @@ class TransformersEngine(LocalEngine):
         longest = max(len(item.tokens) for item in items)
         most = sampling.max_tokens if room is None else min(sampling.max_tokens, room - longest)
         ids, mask = self.padded([item.tokens for item in items], left=True)
+        if self._options.cautious is not None:
+            return self._draw_cautiously(self._options.cautious, sampling, items, given_up)
         drawing = RowDraws(sampling, [item.seed for item in items])
         ends = Ends(sampling.stop, longest, self._decoded, given_up)
+        guided = [] if self._options.guide is None else [self._guidance(self._options.guide, mask)]
         with torch.inference_mode():
             made = self._loaded.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 max_new_tokens=most,
-                logits_processor=[drawing],
+                logits_processor=[*guided, drawing],
                 stopping_criteria=[ends],
             )
-        stops = self._loaded.generation_config.eos_token_id
-        stops = set(stops if isinstance(stops, list) else [stops])
         return [
-            self._drawn(row.tolist()[longest:], item.tokens, stops, sampling, drawing.of(i), most)
+            self._drawn(row.tolist()[longest:], item.tokens, sampling, drawing.of(i), most)
             for i, (row, item) in enumerate(zip(made, items, strict=True))
         ]
+
+    @property
+    def _stops(self) -> set[int]:
+        """The tokens that end an answer."""
+        stops = self._loaded.generation_config.eos_token_id
+        return set(stops if isinstance(stops, list) else [stops])
+
+    def _guidance(self, guide: Guide, mask: Any) -> Guidance:
+        return Guidance(guide, self._guide.to(self._loaded.device), mask)
+
+    def _draw_cautiously(
+        self,
+        cautious: Cautious,
+        sampling: Sampling,
+        items: Sequence[_Draw],
+        given_up: Callable[[int], bool],
+    ) -> list[_Drawn]:
+        """An answer for each of the prompts, one after the other: the trials are the rows of a batch."""
+        import torch
+
+        drawing = CautiousDraw(cautious, self._loaded, sampling, self._stops, self._piece)
+        found = []
+        for place, item in enumerate(items):
+            prompt, _ = self.padded([item.tokens], left=True)
+            most = (
+                sampling.max_tokens
+                if self.room is None
+                else min(sampling.max_tokens, self.room - prompt.shape[1])
+            )
+
+            def done(tokens: Sequence[int], place: int = place) -> bool:
+                text = self._decoded(tokens) if sampling.stop else ""
+                return given_up(place) or any(stop in text for stop in sampling.stop)
+
+            with torch.inference_mode():
+                drawn = drawing.draw(prompt, item.seed, most, done)
+            row = [one.token for one in drawn]
+            found.append(self._drawn(row, item.tokens, sampling, drawn, most))
+        return found
 
     def _drawn(
         self,
         row: list[int],
         prompt: list[int],
-        stops: set[int],
         sampling: Sampling,
         drawn: Sequence[Any],
         most: int,
     ) -> _Drawn:
+        stops = self._stops
         end = next((i for i, token in enumerate(row) if token in stops), None)
         kept = row if end is None else row[:end]
         head = self._decoded(prompt[-_BEFORE:])

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 from gristmill.core.engine import Sampling, TokenLogprob, TokenScore
 
 
-class _Token(NamedTuple):
+class DrawnToken(NamedTuple):
+    """A token that was drawn, with its log-probability, and those of the likeliest ones."""
+
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
@@ -38,7 +40,7 @@ class RowDraws:
 
         self._sampling = sampling
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self._rows: list[list[_Token]] = [[] for _ in seeds]
+        self._rows: list[list[DrawnToken]] = [[] for _ in seeds]
         steps: list[Any] = []
         if sampling.repetition_penalty != 1.0:
             steps.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
@@ -78,9 +80,9 @@ class RowDraws:
         for i, row in enumerate(self._rows):
             token = int(chosen[i])
             pairs = zip(top.indices[i].tolist(), top.values[i].tolist(), strict=True) if top else ()
-            row.append(_Token(token, float(logprobs[i, token]), tuple(pairs)))
+            row.append(DrawnToken(token, float(logprobs[i, token]), tuple(pairs)))
 
-    def of(self, row: int) -> Sequence[_Token]:
+    def of(self, row: int) -> Sequence[DrawnToken]:
         """The tokens that were drawn for a row, with what was asked of their log-probabilities."""
         return self._rows[row]
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gristmill.pipelines.exports.questions import PairQuestions
     from gristmill.pipelines.exports.sides import AxolotlDpo, AxolotlKto, OpenRlhfDpo, TrlReward
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
-    from gristmill.pipelines.exports.text import TextCompletionExport, TextExport
+    from gristmill.pipelines.exports.text import GroundingClaims, TextCompletionExport, TextExport
     from gristmill.pipelines.exports.writing import write
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "ErPrmText",
     "Export",
     "FeedbackRows",
+    "GroundingClaims",
     "JudgePrompts",
     "LlamaFactoryKto",
     "LlamaFactoryOpenAi",
@@ -95,6 +96,7 @@ __getattr__, __dir__ = lazily(
         "ErPrmText": ".stepwise",
         "FeedbackRows": ".feedback",
         "Export": "gristmill.core.exports",
+        "GroundingClaims": ".text",
         "JudgePrompts": ".judged",
         "PrincipleRows": ".judged",
         "PairQuestions": ".questions",

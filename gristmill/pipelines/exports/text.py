@@ -122,3 +122,24 @@ class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
 
 def _trained(turn: Turn) -> bool:
     return turn.train
+
+
+class PassageClaim(Struct, frozen=True):
+    """A claim on a passage, and what the passage makes of it: the row that ``gristmill train encoder``
+    reads."""
+
+    id: str
+    passage: str
+    sentence: str
+    label: Literal["supported", "unsupported", "contradicted"]
+
+
+class GroundingClaims(Export, frozen=True, forbid_unknown_fields=True):
+    """The rows of ``grounding_rows`` without what is only told of them, for training an encoder."""
+
+    reads: ClassVar[type[Struct]] = PassageClaim
+    writes: ClassVar[type[Struct]] = PassageClaim
+
+    def rows(self, record: PassageClaim, /) -> Sequence[PassageClaim]:
+        """The record itself."""
+        return [record]

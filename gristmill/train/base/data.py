@@ -50,6 +50,9 @@ FORMS = (
     RowForm("conversations", frozenset({"messages"}), "trl-sft", ("sft",)),
     RowForm("problems", frozenset({"prompt", "solution"}), "trl-prompts", ("policy",)),
     RowForm("text", frozenset({"text"}), "text", ("sft",)),
+    RowForm(
+        "claims on passages", frozenset({"passage", "sentence", "label"}), "grounding-claims", ("encoder",)
+    ),
 )
 """The forms, those with more telling keys first."""
 

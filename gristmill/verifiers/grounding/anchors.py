@@ -59,7 +59,7 @@ def worked_out(claim: Statement, statements: Sequence[Statement]) -> frozenset[s
 
 
 def _sums(claim: Statement, statements: Sequence[Statement]) -> set[str]:
-    there = [(int(n), nouns) for s in statements for n, nouns in _counted(s) if n.isdigit()]
+    there = [(int(n), nouns) for s in statements for n, nouns in _counted(s) if n.isdecimal()]
     years = {int(w) for s in statements for w in s.words if is_year(w)}
     spans = {n for n, nouns in there if "year" in nouns}
     found = {w for w in claim.words if is_year(w) and any(abs(int(w) - y) in spans for y in years)}
@@ -70,10 +70,13 @@ def _sums(claim: Statement, statements: Sequence[Statement]) -> set[str]:
         if (a, b) == ("1", "in")
     }
     for number, nouns in _counted(claim):
-        if "year" in nouns and any(abs(one - two) == int(number) for one in years for two in years):
+        if not number.isdecimal():  # "the first year" has an ordinal number, which is no sum of others
+            continue
+        whole = int(number)
+        if "year" in nouns and any(abs(one - two) == whole for one in years for two in years):
             found.add(number)
         alike = {n for n, others in there if not others or set(nouns) & set(others)}
-        if number.isdigit() and any({abs(int(number) - n), int(number) + n} & (alike - {n}) for n in alike):
+        if any({abs(whole - n), whole + n} & (alike - {n}) for n in alike):
             found.add(number)
     return found
 

@@ -268,13 +268,24 @@ class Passages:
             left = [w for w in left if w not in window.words]
         return chosen
 
+    def premises(self, sentence: str, most: int = _PREMISES) -> list[str]:
+        """What an encoder is shown of the passages with ``sentence``: the windows with most of its words."""
+        words = list(dict.fromkeys(content(sentence)))
+        return [self._premise(w) for w in self._nearest(words, self._everywhere)[:most]]
+
+    def _nearest(self, words: Sequence[str], of: frozenset[int]) -> list[_Window]:
+        inside = [w for w in self._windows if w.passage in of]
+        return sorted(inside, key=lambda w: -self._share(words, [w]))
+
+    def _premise(self, window: _Window) -> str:
+        return self.listed[window.passage].heading + window.text
+
     def _read(
         self, sentence: str, words: Sequence[str], of: frozenset[int], entails: Entails
     ) -> Support | None:
         """What the encoder decides by the windows with most of the words; ``None`` where it is not sure."""
-        inside = [w for w in self._windows if w.passage in of]
-        windows = sorted(inside, key=lambda w: -self._share(words, [w]))[:_PREMISES]
-        readings = entails([self.listed[w.passage].heading + w.text for w in windows], sentence)
+        windows = self._nearest(words, of)[:_PREMISES]
+        readings = entails([self._premise(w) for w in windows], sentence)
         least = self.levels.entailed
         for yes in (True, False):
             rated = [r.entailed if yes else r.contradicted for r in readings]

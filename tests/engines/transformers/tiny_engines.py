@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+from tiny_aids import aided
 from train import tiny
 
 from gristmill.core.engine import Message, Request, Sampling, score_request
@@ -120,4 +121,5 @@ if __name__ == "__main__":
     where = Path(sys.argv[1])
     make(where)
     found = {"sampling": asyncio.run(sampling(where)), "rewards": asyncio.run(rewarding(where))}
+    found["aids"] = asyncio.run(aided(where))
     (where / "found.json").write_text(json.dumps(found))

@@ -166,3 +166,10 @@ def test_the_same_in_other_words_is_never_rejected(passage: str, claim: str) -> 
 
 if __name__ == "__main__":
     print("\n".join(table()))
+
+
+def test_an_ordinal_number_of_years_is_no_error() -> None:
+    """Of a bank document: it ended a run over all of them."""
+    passage = "The club was founded in 1990. It closed in 1995, after the fee rose to 200 a year."
+    verdict = Grounding()("In your first year the fee is 0.", json.dumps([passage]))
+    assert verdict.outcome.value != "error", verdict.detail
