@@ -47,7 +47,8 @@ class Run(Struct, frozen=True):
         return folders[stage]
 
     def rows(self, stage: str | None = None) -> pl.LazyFrame:
-        """What a stage kept, as a lazy Polars frame. Raises ``RunError`` where it kept no row."""
+        """What a stage kept, as a lazy Polars frame. Raises ``RunError`` for a source, whose
+        rows are not kept here."""
         import polars as pl
 
         return pl.scan_parquet(self._parts(stage))
@@ -68,12 +69,9 @@ class Run(Struct, frozen=True):
     def _parts(self, stage: str | None) -> list[Path]:
         folder = self.folder(stage)
         if not (found := part_files(folder)):
-            name = folder.name[3:]
             raise RunError(
-                f"{self.path}:{name} holds no rows.",
-                remedy=f"A stage without rows kept none: 'gristmill show {self.path} --stage {name} "
-                "--rejected' says why. The rows of a source stay in its own file. Stages with rows: "
-                f"{', '.join(self.stages) or 'none'}.",
+                f"{self.path}:{folder.name[3:]} holds no rows. Those of a source stay in its own file.",
+                remedy=f"Name a stage that has rows: {', '.join(self.stages) or 'there is none'}.",
             )
         return found
 

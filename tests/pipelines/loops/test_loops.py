@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from paths import ROOT
 
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.pipelines.loops import Loop, LoopMeasure, Rounds, run_loop
 from gristmill.pipelines.loops import rounds as at_work
+from gristmill.pipelines.loops.checking import check
 from gristmill.pipelines.loops.measuring import mean_of
 from gristmill.pipelines.loops.places import Places
 from gristmill.pipelines.loops.table import markdown, write
-from gristmill.pipelines.recipe.plain import convert
+from gristmill.pipelines.recipe.plain import convert, document
 
 RIGHT = {"kind": "scripted", "replies": [{"texts": [r"It is \boxed{2}.", r"It is \boxed{3}."]}]}
 SAMPLED = {"stage": "sample", "samples": 2}
@@ -199,6 +201,11 @@ def test_what_is_written_wrongly_is_told_before_the_first_step(
     with pytest.raises(RecipeError, match=rule):
         done(loop(steps=steps), place)
     assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "data" / "loops").glob("*.yaml")), ids=lambda p: p.stem)
+def test_a_shipped_loop_has_nothing_that_is_written_wrongly(file: Path) -> None:
+    check(convert(document(file), Loop, ""), file.parent)
 
 
 def test_a_measure_of_a_stage_that_is_not_there_is_told_before_the_first_step(place: Path) -> None:
