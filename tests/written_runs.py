@@ -14,7 +14,7 @@ from gristmill.pipelines.rundir.directory import SUMMARY, hold
 from gristmill.pipelines.rundir.parts import Parts
 from gristmill.pipelines.rundir.summary import StageCounts, Summary
 
-Stages = dict[str, tuple[type[Struct], Sequence[Any], Sequence[Rejection]]]
+Stages = dict[str, tuple[type[Struct] | None, Sequence[Any], Sequence[Rejection]]]
 """By a stage's name: what it writes, its rows, and what it dropped."""
 
 

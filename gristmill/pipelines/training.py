@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from gristmill.core.errors import RecipeError
@@ -34,7 +35,8 @@ def training_file(what: str, trainer: str, out: Path, *, runs: Path = Path("runs
     if not write(_export(form), part_files(run.folder(chosen)), file):
         raise RecipeError(
             f"{run.path}:{chosen} gives no row as {form.export}.",
-            remedy=f"'gristmill export {run.path.name} --format {form.export}' says why.",
+            remedy=f"See why with: gristmill export {shlex.quote(str(run.path))} --from {chosen} "
+            f"--format {form.export}",
         )
     return file
 
@@ -55,7 +57,7 @@ def _chosen(run: Run, stage: str, trainer: str) -> tuple[str, RowForm]:
         )
     kinds = sorted({kind for form in others.values() for kind in form.trainers})
     raise RecipeError(
-        f"{where} has {' and '.join(others)}, and {trainer} takes {wanted}.",
+        f"{where} has {', '.join(others)}, and {trainer} takes {wanted}.",
         remedy=" or ".join(f"'gristmill train {kind.replace('_', '-')}'" for kind in kinds) + " takes them.",
     )
 

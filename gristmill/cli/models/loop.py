@@ -39,7 +39,7 @@ def loop(
     for override in overrides or []:
         set_value(options, override)
     options |= {k: v for k, v in {"model": model, "rounds": rounds}.items() if v is not None}
-    made = convert(options, Loop, "")
+    made = convert(options, Loop, "", see="The page docs/loops.md lists the keys of a loop.")
     folder = out or Path("loops") / made.name
     try:
         done = at_work.run_loop(

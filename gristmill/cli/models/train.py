@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from gristmill.cli.options import RUNS, RunsOption
 from gristmill.core.errors import RecipeError
-from gristmill.pipelines.recipe.plain import convert, document, set_value
+from gristmill.pipelines.recipe.plain import TRAININGS, convert, document, set_value
 from gristmill.pipelines.training import training_file
 from gristmill.train.base.options import Training, TrainingMetrics
 from gristmill.train.weights import Precision, pack, unpack
@@ -124,9 +124,9 @@ def read(
     if missing := [option for key, option in names.items() if key not in options]:
         raise RecipeError(
             f"nothing says which {' and '.join(missing)} to use.",
-            remedy="Give them, or a configuration file that does.",
+            remedy=f"Add {' and '.join(missing)}, or give a configuration file that says it.",
         )
-    return convert(options, kind, "")
+    return convert(options, kind, "", see=TRAININGS)
 
 
 def table(metrics: TrainingMetrics) -> str:

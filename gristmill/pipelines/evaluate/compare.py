@@ -147,6 +147,12 @@ def _values(run: Run, stage: str | None, value: str, by: str | None) -> Values:
     groups: dict[str, str] = {}
     group = made[_GROUP].cast(pl.String) if by is not None else [_ALL] * made.height
     numbers = made[_VALUE].cast(pl.Float64)
+    if made.height and not numbers.drop_nulls().len():
+        raise RecipeError(
+            f"--value: {value!r} has no value in any row of {run.path}:{stage or run.stages[-1]}.",
+            remedy=f"Name a stage that has it with --stage ({', '.join(run.stages)}), or give an expression "
+            f"of this one's columns: {', '.join(columns)}.",
+        )
     for problem, number, name in zip(made[key], numbers, group, strict=True):
         if number is not None and not math.isnan(number):
             sums[problem].append(number)

@@ -8,24 +8,22 @@ log, a training by its checkpoints with the optimiser's state.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
-from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.files import write_whole
 from gristmill.engines.llamacpp.engine import find_model
+from gristmill.pipelines.loops.checking import check, recipe_of, rows_file
+from gristmill.pipelines.loops.claiming import claim
 from gristmill.pipelines.loops.commands import gristmill
 from gristmill.pipelines.loops.measuring import RoundMeasure, measured
 from gristmill.pipelines.loops.options import Loop, LoopMeasure, LoopStep
 from gristmill.pipelines.loops.places import Places
 from gristmill.pipelines.recipe import recipe as recipes
-from gristmill.pipelines.recipe.plain import document, set_value
 from gristmill.pipelines.rundir.directory import hold
 from gristmill.pipelines.rundir.results import open_run
 from gristmill.pipelines.running import runner
@@ -63,29 +61,15 @@ def run_loop(
     for a folder of another loop and for a step that failed, ``RecipeError`` for what cannot be run, and
     ``Interrupted`` where the user stops it.
     """
+    check(loop, beside)
     done = []
     for repetition in range(loop.seeds):
         seed = loop.seed + repetition * _BEFORE
         folder = out if loop.seeds == 1 else out / f"seed-{seed}"
         with hold(folder):
-            _claim(folder, loop, seed)
+            claim(folder, loop, seed)
             done.append(_Work(loop, seed, folder, beside, log, say).rounds())
     return done
-
-
-def _claim(folder: Path, loop: Loop, seed: int) -> None:
-    """Refuse a folder of another loop; more rounds and other measures do not make another one."""
-    plain = msgspec.to_builtins(replace(loop, rounds=1, seeds=1, seed=seed, measures={}))
-    digest = hashlib.blake2b(msgspec.json.encode(plain, order="deterministic"), digest_size=16).hexdigest()
-    known = folder / "loop.json"
-    if known.exists():
-        if msgspec.json.decode(known.read_bytes()).get("fingerprint") != digest:
-            raise RunError(
-                f"{folder} belongs to a loop with other steps, model or seed.",
-                remedy="Choose another folder with --out, or remove this one.",
-            )
-        return
-    write_whole(known, msgspec.json.format(msgspec.json.encode({"fingerprint": digest, **plain})))
 
 
 class _Work:
@@ -157,14 +141,7 @@ class _Work:
         self, given: str | dict[str, Any], overrides: tuple[str, ...], places: Places, place: Path
     ) -> str:
         """Run a recipe in ``place``; continued where it was stopped."""
-        beside = self._beside
-        if isinstance(given, str):
-            file = beside / given if (beside / given).exists() else Path(given)
-            data, beside = document(file), file.parent
-        else:
-            data = msgspec.json.decode(msgspec.json.encode(given))
-        for override in overrides:
-            set_value(data, override)
+        data, beside = recipe_of(given, overrides, self._beside)
         data = places.fill(data)
         data["name"] = place.name
         data["seed"] = data.get("seed", 0) + int(places.fill("${seed}"))
@@ -185,8 +162,7 @@ class _Work:
                 continue  # the first round has no round before it
             run = (source.made if source else {}).get(name.removeprefix("previous."))
             if run is None:
-                where = self._beside / given if (self._beside / given).exists() else Path(given)
-                pieces.append(where.read_bytes() if where.is_file() else _unknown(step, given, state))
+                pieces.append(rows_file(given, self._beside, list(state.made)).read_bytes())
                 continue
             what = f"{run}:{stage}" if stage else run
             pieces.append(training_file(what, step.train, folder / f".{step.name}-{i}").read_bytes())
@@ -216,13 +192,6 @@ class _Work:
     def _model(self, given: str) -> Path:
         beside = self._beside / given
         return beside if beside.exists() else Path(given)
-
-
-def _unknown(step: LoopStep, given: str, state: Round) -> bytes:
-    raise RecipeError(
-        f"the step {step.name!r}: data: {given!r} is neither a step's rows nor a file.",
-        remedy=f"Steps before it: {', '.join(state.made) or 'none'}. Rows are named as STEP:STAGE.",
-    )
 
 
 def _told(state: Round, measure: LoopMeasure, name: str) -> RoundMeasure | None:

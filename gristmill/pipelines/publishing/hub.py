@@ -323,6 +323,7 @@ class Hub:
             429: "The Hub asks to wait. Give the command again later: it continues where it stopped.",
         }.get(status or 0, "Give the command again: it continues where it stopped; main is whole.")
         told = f"it answered {status}" if status else type(error).__name__
+        said = said if said.endswith((".", "!", "?")) else f"{said}."
         return PushError(f"{self.repo}: the Hub did not {what} ({told}): {said}", remedy=remedy)
 
 

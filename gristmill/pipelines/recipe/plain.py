@@ -27,6 +27,9 @@ _MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 """Values in a document with its aliases written out; a few lines of nested aliases can stand for 10^9."""
 _WANTS_NUMBER = re.compile(r"Expected `(?:float|int)\b.*`, got `str`")
+_SCHEMA = "'gristmill schema' prints every key with its type and range."
+TRAININGS = "The page docs/training.md lists the options of trainings."
+"""What ``convert`` tells of options that are those of a training and not of a recipe."""
 _EXPONENT = re.compile(r"[+-]?\d+(?:\.\d*)?[eE][+-]?\d{1,3}")
 
 
@@ -152,8 +155,9 @@ def _index(items: list[Any], step: str, place: str) -> int:
     raise RecipeError(f"--set {place}.{step}: {place} has no item {step!r}.", remedy=suggest(step, known))
 
 
-def convert(data: Any, kind: type[S], place: str, also: Collection[str] = ()) -> S:
+def convert(data: Any, kind: type[S], place: str, also: Collection[str] = (), *, see: str = _SCHEMA) -> S:
     """``data`` as a ``kind``. ``place`` is where it stands; ``also`` are keys that are valid beside it.
+    ``see`` tells the user where to read what may stand there.
 
     Raises ``RecipeError`` with the place, the value and the rule.
     """
@@ -167,7 +171,7 @@ def convert(data: Any, kind: type[S], place: str, also: Collection[str] = ()) ->
         except msgspec.ValidationError as e:
             read = _with_number(str(e), data)
             if read is None:
-                raise _explain(_named(str(e), data, kind), data, place, info) from e
+                raise _explain(_named(str(e), data, kind), data, place, info, see) from e
             data = read
 
 
@@ -267,7 +271,7 @@ def _at(data: Any, path: str) -> Any:
     return data
 
 
-def _explain(message: str, data: Any, place: str, info: Any) -> RecipeError:
+def _explain(message: str, data: Any, place: str, info: Any, see: str) -> RecipeError:
     """msgspec's message with the place in the recipe and the value that it is about."""
     rule, path = divided(message)
     where = f"{place}{path}".lstrip(".") or "the recipe"
@@ -277,7 +281,7 @@ def _explain(message: str, data: Any, place: str, info: Any) -> RecipeError:
     value = data if "..." in path else _at(data, path)
     shown = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    remedy = "'gristmill schema' prints every key with its type and range."
+    remedy = see
     if "got `date`" in message:
         remedy = 'YAML reads a value like 2024-10-21 as a date: put quotes around it, "2024-10-21".'
     return RecipeError(f"{where}: {shown} is refused: {said}.", remedy=remedy)

@@ -153,6 +153,8 @@ def scan(path: Path) -> pl.LazyFrame:
         frame: pl.LazyFrame = readers[path.suffix](path)
         frame.collect_schema()
     except (pl.exceptions.PolarsError, OSError) as error:
+        if path.is_file() and not path.stat().st_size:
+            raise InputError("it is empty.", path=str(path), remedy="Give a file with rows.") from error
         said = str(error).strip().partition("\n")[0]
         raise InputError(f"it cannot be read: {said}.", path=str(path), remedy="Check the file.") from error
     return frame

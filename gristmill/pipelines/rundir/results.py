@@ -47,10 +47,11 @@ class Run(Struct, frozen=True):
         return folders[stage]
 
     def rows(self, stage: str | None = None) -> pl.LazyFrame:
-        """What a stage kept, as a lazy Polars frame."""
+        """What a stage kept, as a lazy Polars frame. Raises ``RunError`` for a source, whose
+        rows are not kept here."""
         import polars as pl
 
-        return pl.scan_parquet(part_files(self.folder(stage)))
+        return pl.scan_parquet(self._parts(stage))
 
     def rejected(self, stage: str | None = None) -> pl.LazyFrame:
         """What a stage dropped: id, reason, detail, and the row of the source where that is known."""
@@ -63,7 +64,16 @@ class Run(Struct, frozen=True):
         import datasets
         import pyarrow.parquet as pq
 
-        return datasets.Dataset(pq.read_table(part_files(self.folder(stage))))
+        return datasets.Dataset(pq.read_table(self._parts(stage)))
+
+    def _parts(self, stage: str | None) -> list[Path]:
+        folder = self.folder(stage)
+        if not (found := part_files(folder)):
+            raise RunError(
+                f"{self.path}:{folder.name[3:]} holds no rows. Those of a source stay in its own file.",
+                remedy=f"Name a stage that has rows: {', '.join(self.stages) or 'there is none'}.",
+            )
+        return found
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the closing table, as text that can do no harm."""

@@ -87,7 +87,11 @@ def history(options: Training) -> Any:
     path = Path(options.output) / "log.jsonl"
 
     class Log(TrainerCallback):  # type: ignore[misc]
-        """Writes every logged step."""
+        """Writes every logged step, the last one among them."""
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            if state.global_step >= state.max_steps:
+                control.should_log = True  # so that the last loss is that of the end
 
         def on_log(self, args: Any, state: Any, control: Any, **more: Any) -> None:
             if not state.is_world_process_zero:

@@ -126,14 +126,16 @@ def _claim(out: Path, options: Training, fingerprint: str) -> TrainingMetrics | 
     known = out / "config.json"
     try:
         if known.is_file():
-            if msgspec.json.decode(known.read_bytes())["fingerprint"] != fingerprint:
+            same = msgspec.json.decode(known.read_bytes())["fingerprint"] == fingerprint
+            if not same and _trained(out):
                 raise RunError(
                     f"{out} belongs to another configuration, model or data file.",
                     remedy="Choose another output folder, or remove this one.",
                 )
             if (out / "metrics.json").is_file():
                 return msgspec.json.decode((out / "metrics.json").read_bytes(), type=TrainingMetrics)
-            return None
+            if same:
+                return None
         if not is_first():
             return None
         out.mkdir(parents=True, exist_ok=True)
@@ -149,6 +151,12 @@ def _claim(out: Path, options: Training, fingerprint: str) -> TrainingMetrics | 
             f"{known} cannot be read: {error}.", remedy="Remove the folder, or choose another output."
         ) from error
     return None
+
+
+def _trained(out: Path) -> bool:
+    """Whether something of a training is there. A call that was refused before its first checkpoint leaves
+    nothing that another one could be mixed up with, so its options may be corrected."""
+    return any((out / name).exists() for name in ("metrics.json", "model", "checkpoints"))
 
 
 def _kind(options: Training) -> str:

@@ -161,6 +161,8 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
     given = compare.read_systems(systems(tmp_path), tmp_path)
     with pytest.raises(RecipeError, match="'completion' is neither a number nor true or false"):
         compare.compare_systems(given, value="completion")
+    with pytest.raises(RecipeError, match=r"solved == .* has no value in any row of .*--stage"):
+        compare.compare_systems(given, value="solved == 'correct'", stage=None)
     other = run_of(tmp_path / "other", [sample("z", 0, True)])
     with pytest.raises(RecipeError, match="no problem in common"):
         compare.compare_systems([*given, *compare.read_systems([str(other)])])

@@ -8,14 +8,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from paths import ROOT
 
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.pipelines.loops import Loop, LoopMeasure, Rounds, run_loop
 from gristmill.pipelines.loops import rounds as at_work
+from gristmill.pipelines.loops.checking import check
 from gristmill.pipelines.loops.measuring import mean_of
 from gristmill.pipelines.loops.places import Places
 from gristmill.pipelines.loops.table import markdown, write
-from gristmill.pipelines.recipe.plain import convert
+from gristmill.pipelines.recipe.plain import convert, document
 
 RIGHT = {"kind": "scripted", "replies": [{"texts": [r"It is \boxed{2}.", r"It is \boxed{3}."]}]}
 SAMPLED = {"stage": "sample", "samples": 2}
@@ -25,6 +27,7 @@ SAMPLE = {
     "source": {"path": "problems.jsonl"},
     "stages": [SAMPLED, {"stage": "where", "as": "right", "condition": "verdict == 'correct'"}],
 }
+CHEAP = {"source": {"path": "problems.jsonl"}, "stages": [{"stage": "where", "condition": "answer = '2'"}]}
 LOOP: dict[str, Any] = {
     "name": "raft",
     "model": "base",
@@ -36,7 +39,7 @@ LOOP: dict[str, Any] = {
             "name": "tuned",
             "train": "sft",
             "data": ["rows.jsonl"],
-            "with": {"epochs": 2, "note": "${base} ${round} ${reward}"},
+            "with": {"epochs": 2, "lora": {"targets": ["${base}", "${round}", "${reward}"]}},
         },
         {"name": "mixed", "merge": ["average", "${base}", "${tuned}"], "next": False},
     ],
@@ -91,7 +94,7 @@ def test_each_round_trains_the_model_of_the_one_before(place: Path, asked: list[
     assert (first["model"], first["seed"], first["epochs"]) == ("base", 1, 2)
     assert (second["model"], second["seed"]) == (models[0], 2)
     # Neither the reward model nor a merge that is told not to lead is what the loop goes on with.
-    assert second["note"] == f"base 2 {out / 'round-2' / 'reward' / 'model'}"
+    assert second["lora"]["targets"] == ["base", "2", str(out / "round-2" / "reward" / "model")]
     assert asked[2] == ["merge", "average", "base", models[0], "--out", str(out / "round-1" / "mixed")]
     assert [r.model for r in found.rounds] == ["base", *models]
 
@@ -142,9 +145,83 @@ def test_a_loop_that_was_stopped_continues_at_the_step(
 
 def test_another_loop_does_not_take_the_folder(place: Path, asked: list[list[str]]) -> None:
     done(loop(), place)
-    with pytest.raises(RunError, match=r"out belongs to a loop with other steps"):
+    with pytest.raises(RunError, match=r"out belongs to a loop with another model: 'base' rather than"):
         done(loop(model="rows.jsonl"), place)
+    for steps in (LOOP["steps"][:-1], [*LOOP["steps"], {"name": "late", "run": CHEAP}]):
+        with pytest.raises(RunError, match=r"other steps: round-1 is done .*remove .*round-1 and the rounds"):
+            done(loop(steps=steps, measures={}), place)
+    with pytest.raises(RunError, match=r"round-0 is done with another 'evaluate'"):
+        done(loop(evaluate={"run": SAMPLE}), place)
     done(loop(measures={}), place)
+
+
+def test_a_step_that_is_not_done_may_still_be_put_right(
+    place: Path, asked: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(words: list[str], log: Path) -> None:
+        raise RunError("killed.", remedy="Again.")
+
+    made, reward, *rest = LOOP["steps"]
+    made = {**made, "run": CHEAP}
+
+    def given(*steps: dict[str, Any]) -> Loop:
+        return loop(rounds=1, evaluate=None, measures={}, steps=[*steps, *rest])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(at_work, "gristmill", command)
+        with pytest.raises(RunError, match="killed"):
+            done(given(made, reward), place)
+    with pytest.raises(RunError, match="round-1 is done with another 'made'"):
+        done(given({**made, "set": ["seed=3"]}, reward), place)
+    with pytest.raises(RunError, match="another 'first'"):  # a step before one that is done comes too late
+        done(given({"name": "first", "run": CHEAP}, made, reward), place)
+    done(given(made, {**reward, "with": {"centre": 0.5}}), place)
+    assert options(place / "out", 1, "reward")["centre"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "rule"),
+    [
+        (0, {"run": {**SAMPLE, "stages": [{"stage": "sampel"}]}}, r"'made': stages\[0\].*'sample'"),
+        (0, {"set": ["stages.0.samples=none"]}, r"the step 'made': stages\[0\]\.samples"),
+        (0, {"run": "nosuch.yaml"}, r"the step 'made': nosuch.yaml: there is no such recipe"),
+        (1, {"data": ["made:rigth"]}, r"the step 'reward': data: 'made' has no stage 'rigth'.*'right'"),
+        (1, {"data": ["previous.mde:right"]}, r"'mde' is not a step that runs a recipe.*'made'"),
+        (2, {"with": {"epoch": 2}}, r"the step 'tuned': with\.epoch: unknown key.*'epochs'"),
+        (2, {"with": {"epochs": "two"}}, r"with\.epochs: 'two' is refused.*docs/training\.md"),
+        (2, {"with": {"lora": {"targets": ["${rewrd}"]}}}, r"the step 'tuned': .*rewrd.*'reward'"),
+        (3, {"merge": ["average", "${made.gguf}"]}, r"the step 'mixed': .*'made' is not a model"),
+    ],
+)
+def test_what_is_written_wrongly_is_told_before_the_first_step(
+    place: Path, asked: list[list[str]], number: int, changes: dict[str, Any], rule: str
+) -> None:
+    steps = [dict(step) for step in LOOP["steps"]]
+    steps[number] |= changes
+    with pytest.raises(RecipeError, match=rule):
+        done(loop(steps=steps), place)
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "data" / "loops").glob("*.yaml")), ids=lambda p: p.stem)
+def test_a_shipped_loop_has_nothing_that_is_written_wrongly(file: Path) -> None:
+    check(convert(document(file), Loop, ""), file.parent)
+
+
+def test_a_measure_of_a_stage_that_is_not_there_is_told_before_the_first_step(place: Path) -> None:
+    with pytest.raises(RecipeError, match=r"measures\.kept\.stage: 'made' has no stage 'rigth'.*'right'"):
+        done(loop(measures={"kept": {"of": "made", "stage": "rigth"}}), place)
+    assert not (place / "out").exists()
+
+
+def test_a_recipe_that_reads_a_step_is_looked_at_when_the_step_is_done(
+    place: Path, asked: list[list[str]]
+) -> None:
+    later = {**SAMPLE, "source": {"path": "${made}/exports/rows.jsonl"}, "stages": [{"stage": "sampel"}]}
+    steps = [{"name": "made", "run": CHEAP}, {"name": "again", "run": later}]
+    with pytest.raises(RecipeError, match="sampel"):
+        done(loop(steps=steps, evaluate=None, measures={}), place)
+    assert (place / "out" / "round-1" / "made").is_dir()
 
 
 def test_several_seeds_are_a_loop_each(place: Path, asked: list[list[str]]) -> None:

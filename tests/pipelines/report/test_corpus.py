@@ -59,6 +59,9 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         report(str(tmp_path / "rows.txt"))
     with pytest.raises(InputError, match="no such file"):
         report(str(tmp_path / "none.jsonl"))
+    (tmp_path / "nothing.jsonl").write_text("")
+    with pytest.raises(InputError, match=r"nothing\.jsonl: it is empty\. Give a file with rows"):
+        report(str(tmp_path / "nothing.jsonl"))
     with pytest.raises(RunError, match="no complete run"):
         report("none", runs=tmp_path)
     (tmp_path / "bad.parquet").write_text("x")

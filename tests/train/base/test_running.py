@@ -1,0 +1,38 @@
+"""Whose an output folder is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gristmill.core.errors import RecipeError, RunError
+from gristmill.train.base import running
+from gristmill.train.sft import Sft
+
+
+def test_a_refused_training_leaves_the_folder_to_a_corrected_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("config.json", "model.safetensors", "data.jsonl"):
+        (tmp_path / name).write_text("{}")
+
+    def refuse(*names: str) -> None:
+        raise RecipeError("batch: too large.", remedy="--set batch=7.")
+
+    monkeypatch.setattr(running, "need", refuse)
+    out = tmp_path / "out"
+
+    def train(seed: int) -> Any:
+        options = Sft(model=str(tmp_path), data=str(tmp_path / "data.jsonl"), output=str(out), seed=seed)
+        return running.run_training(options, lambda options: pytest.fail("not reached"))
+
+    for seed in (0, 1):
+        with pytest.raises(RecipeError, match="too large"):
+            train(seed)
+    (out / "checkpoints").mkdir()
+    with pytest.raises(RecipeError, match="too large"):  # of the last one, so it continues
+        train(1)
+    with pytest.raises(RunError, match="belongs to another configuration"):
+        train(0)
