@@ -117,4 +117,4 @@ def exported(export: Export, parts: Iterable[Path]) -> Iterator[Row]:
                     continue
                 for row in made:
                     number += 1
-                    yield Row(number, 0, msgspec.to_builtins(row))
+                    yield Row(number, 0, msgspec.json.decode(msgspec.json.encode(row)))
