@@ -17,6 +17,16 @@ from gristmill.core.steps import ProcessRow
 
 ROWS, AT = 12, 7
 Row = dict[str, Any]
+VALUES = {
+    "null": None,
+    "empty text": "",
+    "a number": 7,
+    "text": "x",
+    "a list": ["x"],
+    "a mapping": {},
+    "an empty list": [],
+    "blank text": " \n",
+}
 SWAPPED = {"user": "assistant", "assistant": "user", "human": "gpt", "gpt": "human"}
 
 FORMATS = (

@@ -4,9 +4,9 @@ Run by a Python with torch, transformers, trl and axolotl, which imports nothing
 
     python ask_consumers.py FOLDER [PACKAGES] > found.json
 
-``FOLDER`` holds a folder for each format, with its files. ``PACKAGES`` holds the unpacked wheels of llamafactory,
-openrlhf and verl, whose data code is imported without the rest: what else they import (ray, deepspeed,
-torchaudio, ...) is replaced by empty modules. Formats whose trainer is not there are left out.
+``FOLDER`` holds a folder for each format, with its files. ``PACKAGES`` holds the unpacked wheels of
+llamafactory, openrlhf and verl, whose data code is imported without the rest: what else they import (ray,
+deepspeed, torchaudio, ...) is replaced by empty modules. Formats whose trainer is not there are left out.
 """
 
 from __future__ import annotations
@@ -345,7 +345,7 @@ def answer(ask: Ask, path: Path) -> str:
     try:
         rows = loaded(path)
         left = ask(rows)
-    except Exception as error:  # whatever a trainer raises is its answer
+    except Exception as error:  # noqa: BLE001 - whatever a trainer raises is its answer
         return f"refuses: {type(error).__name__}: {str(error)[:100]}"
     return "takes" if left == len(rows) else f"loses {len(rows) - left}"
 

@@ -1,7 +1,8 @@
-"""What only the whole of a JSONL file shows: keys that first appear late, and columns of several types.
+"""What only the whole of a JSONL file shows: columns that change behind its beginning, or are of several types.
 
-The package ``datasets``, through which most trainers read JSONL, takes a file's columns from its first 10 MB.
-A key that appears later is no column, and the load ends with an error.
+The package ``datasets``, through which most trainers read JSONL, takes a file's columns and their types from
+its first 10 MB. A key that appears later, a value in a column that was null till then, and a fraction in one of
+whole numbers end the load with an error (tried with datasets 5.2).
 """
 
 from __future__ import annotations
@@ -11,10 +12,17 @@ from typing import Any
 
 from gristmill.pipelines.checking.rows import Row
 from gristmill.pipelines.checking.typed import Fault
-from gristmill.pipelines.sources.values import kind
 
 FIRST = 10 << 20
 """The bytes from which ``datasets`` takes the columns: up to the end of the line in which they end."""
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "whole numbers",
+    float: "numbers",
+    str: "text",
+    list: "lists",
+    dict: "objects",
+}
 
 
 class Columns:
@@ -23,22 +31,33 @@ class Columns:
     def __init__(self, first: int = FIRST) -> None:
         self._first = first
         self._kinds: dict[str, str] = {}
-        self._keys: set[str] = set()
+        """What each path holds; empty where it was only null."""
         self._told: set[str] = set()
 
     def faults(self, row: Row) -> Iterator[Fault]:
-        """What ``row`` has that the rows before it have not; each path is told of once."""
+        """What is new in ``row``; of each path only once."""
         for path, value in _paths(row.values, ""):
-            if path not in self._keys:
-                if row.start >= self._first:
-                    yield Fault(f"{path}: a key that first appears late", f"behind {self._first >> 20} MB")
-                self._keys.add(path)
-            if value is None:
-                continue
-            had = self._kinds.setdefault(path, kind(value))
-            if had != kind(value) and path not in self._told:
+            new = "" if value is None else _KINDS[type(value)]
+            had = self._kinds.get(path)
+            fault = self._fault(path, had, new, row.start >= self._first)
+            if fault is not None and path not in self._told:
                 self._told.add(path)
-                yield Fault(f"{path}: a column of several types", f"{kind(value)}, and before {had}")
+                yield fault
+            # A column of whole numbers becomes one of numbers where a fraction comes early enough.
+            self._kinds[path] = new if not had or (had, new) == ("whole numbers", "numbers") else had
+
+    def _fault(self, path: str, had: str | None, new: str, late: bool) -> Fault | None:
+        behind = f"behind the first {self._first >> 20} MB"
+        if late and had is None:
+            return Fault(f"{path}: a key that first appears late", behind)
+        if late and had == "" and new:
+            return Fault(f"{path}: null in all of the first rows", f"{new} {behind}")
+        if not had or not new or had == new:
+            return None
+        if {had, new} == {"whole numbers", "numbers"}:
+            early = not late or had == "numbers"
+            return None if early else Fault(f"{path}: a fraction that comes late", behind)
+        return Fault(f"{path}: a column of several types", f"{new}, and before {had}")
 
 
 def _paths(value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -73,12 +73,24 @@ def test_lines_that_are_no_rows(data: bytes, reason: str, tmp_path: Path) -> Non
     assert check(written(tmp_path, data), "rows").reasons == {reason: 1}
 
 
-def test_a_key_behind_the_first_bytes_is_late() -> None:
+def test_what_changes_behind_the_first_bytes_is_found() -> None:
+    """Each of these the package ``datasets`` refuses; the last row's values it takes."""
     columns = Columns(first=100)
-    assert not list(columns.faults(Row(1, 0, {"id": "a", "meta": {"x": None}})))
-    assert not list(columns.faults(Row(2, 99, {"id": "b", "y": 1})))
-    found = list(columns.faults(Row(3, 100, {"id": "c", "meta": {"x": 1, "z": 1}, "y": 2})))
-    assert [fault.reason for fault in found] == ["meta.z: a key that first appears late"]
+    early = {"id": "a", "n": 1, "x": None, "meta": {"x": None}, "said": [{"role": "user"}], "none": []}
+    assert not list(columns.faults(Row(1, 0, early)))
+    assert not list(columns.faults(Row(2, 99, {"id": "b", "y": 1, "half": 1})))
+    assert not list(columns.faults(Row(3, 99, {"id": "b", "half": 1.5})))
+    late = {"meta": {"x": 1, "z": 1}, "n": 1.5, "x": "a", "said": [{"why": "b"}], "none": ["c"], "y": 2}
+    found = [fault.reason for fault in columns.faults(Row(4, 100, late))]
+    assert found == [
+        "meta.x: null in all of the first rows",
+        "meta.z: a key that first appears late",
+        "n: a fraction that comes late",
+        "x: null in all of the first rows",
+        "said[].why: a key that first appears late",
+        "none[]: a key that first appears late",
+    ]
+    assert not list(columns.faults(Row(5, 200, {"id": "c", "half": 2, "y": None, "n": 2.5})))
 
 
 def test_an_axolotl_row_needs_a_trained_turn_and_a_tagged_text_its_values() -> None:
