@@ -1,8 +1,9 @@
-"""What only the whole of a JSONL file shows: columns that change behind its beginning, or are of several types.
+"""What only the whole of a JSONL file shows: columns that change behind its beginning, or are of several
+types.
 
 The package ``datasets``, through which most trainers read JSONL, takes a file's columns and their types from
-its first 10 MB. A key that appears later, a value in a column that was null till then, and a fraction in one of
-whole numbers end the load with an error (tried with datasets 5.2).
+its first 10 MB. A key that appears later, a value in a column that was null until then, and a fraction in a
+column of whole numbers end the load with an error (tried with datasets 5.2).
 """
 
 from __future__ import annotations
