@@ -40,7 +40,6 @@ class Absent(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     NAMES = frozenset(
         [
             "ray",
-            "PIL",
             "pylatexenc",
             "torchaudio",
             "deepspeed",
