@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -95,17 +95,19 @@ def clean(name: str, count: int = ROWS) -> list[Row]:
     return [msgspec.json.decode(msgspec.json.encode(row)) for row in made][:count]
 
 
-def mutations(rows: list[Row]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each file with one thing wrong."""
+def mutations(rows: list[Row], only: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of each file with one thing wrong, or of those whose names are in ``only``."""
     for name, change in changes(rows[AT]):
         for how in ("one", "all"):
+            if only is not None and f"{name}, {how}" not in only:
+                continue
             changed = copy.deepcopy(rows)
             for i, row in enumerate(changed):
                 if how == "all" or i == AT:
                     changed[i] = changed_row(row, change)
             if changed != rows:
                 yield f"{name}, {how}", encoded(changed)
-    yield from broken(rows)
+    yield from (each for each in broken(rows) if only is None or each[0] in only)
 
 
 def changed_row(row: Row, change: Callable[[Row], Row | None]) -> Row:

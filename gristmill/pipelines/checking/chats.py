@@ -15,25 +15,25 @@ _ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
 _KNOWN = ("system", "user", "assistant")
 
 
-class Said(NamedTuple):
+class ChatTurn(NamedTuple):
     """A message, whichever way a format writes it. What it lacks is ``None``."""
 
     role: Any
     content: Any
 
 
-def said(value: Any) -> list[Said]:
+def said(value: Any) -> list[ChatTurn]:
     """The messages of a list, or the one message; nothing of any other value, whose type is a fault."""
     items = value if isinstance(value, list) else [value]
     return [_said(item) for item in items if isinstance(item, dict)]
 
 
-def _said(message: dict[str, Any]) -> Said:
+def _said(message: dict[str, Any]) -> ChatTurn:
     if "from" in message:
         name = message["from"]
         role = _ROLES.get(name, f"from {name!r}") if isinstance(name, str) else name
-        return Said(role, message.get("value"))
-    return Said(message.get("role"), message.get("content"))
+        return ChatTurn(role, message.get("value"))
+    return ChatTurn(message.get("role"), message.get("content"))
 
 
 def content_faults(row: dict[str, Any], contents: Contents) -> Iterator[Fault]:
@@ -94,7 +94,7 @@ def _answer(name: str, value: Any) -> Iterator[Fault]:
     yield from _end(name, value, "assistant")
 
 
-def _turns(name: str, turns: Sequence[Said]) -> Iterator[Fault]:
+def _turns(name: str, turns: Sequence[ChatTurn]) -> Iterator[Fault]:
     for i, turn in enumerate(turns):
         if isinstance(turn.content, str) and not turn.content.strip():
             yield Fault(f"{name}: an empty turn", f"turn {i + 1}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from gristmill.pipelines.checking.rows import Row
+from gristmill.pipelines.checking.rows import FileRow
 from gristmill.pipelines.checking.typed import Fault
 
 FIRST = 10 << 20
@@ -26,7 +26,7 @@ _KINDS: dict[type, str] = {
 }
 
 
-class Columns:
+class LateColumns:
     """The keys and types seen so far, nested ones by their path."""
 
     def __init__(self, first: int = FIRST) -> None:
@@ -35,7 +35,7 @@ class Columns:
         """What each path holds; empty where it was only null."""
         self._told: set[str] = set()
 
-    def faults(self, row: Row) -> Iterator[Fault]:
+    def faults(self, row: FileRow) -> Iterator[Fault]:
         """What is new in ``row``; of each path only once."""
         for path, value in _paths(row.values, ""):
             new = "" if value is None else _KINDS[type(value)]

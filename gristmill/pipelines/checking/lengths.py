@@ -10,14 +10,14 @@ import msgspec
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Contents
-from gristmill.pipelines.checking.chats import Said, said
+from gristmill.pipelines.checking.chats import ChatTurn, said
 from gristmill.pipelines.checking.typed import Fault
 from gristmill.pipelines.exports.stepwise import encoder
 
 Render = Callable[[list[dict[str, Any]]], str]
 
 
-class Lengths:
+class TokenLengths:
     """Measures rows by the tokenizer called ``name``: a ``tokenizer.json``, a folder with one and its chat
     template, or a model's name.
 
@@ -47,7 +47,7 @@ class Lengths:
         if self._longest is not None and max(counts) > self._longest:
             yield Fault(f"longer than {self._longest:,} tokens", f"{max(counts):,} tokens")
 
-    def _talks(self, row: dict[str, Any]) -> Iterator[list[Said]]:
+    def _talks(self, row: dict[str, Any]) -> Iterator[list[ChatTurn]]:
         """The conversations that the trainer makes of a row."""
         for name in self._contents.whole:
             yield said(row.get(name))
@@ -58,7 +58,7 @@ class Lengths:
             if not self._contents.answers:
                 yield prompt
 
-    def _text(self, turns: list[Said]) -> str:
+    def _text(self, turns: list[ChatTurn]) -> str:
         if self._render is None:
             return "\n".join(str(turn.content) for turn in turns)
         return self._render([{"role": turn.role, "content": turn.content} for turn in turns])

@@ -15,9 +15,9 @@ from gristmill.core.errors import InputError, RecipeError
 from gristmill.core.exports import Export
 from gristmill.core.seen import Seen
 from gristmill.pipelines.checking.chats import content_faults
-from gristmill.pipelines.checking.columns import Columns
-from gristmill.pipelines.checking.lengths import Lengths
-from gristmill.pipelines.checking.rows import Row, exported, file_rows
+from gristmill.pipelines.checking.columns import LateColumns
+from gristmill.pipelines.checking.lengths import TokenLengths
+from gristmill.pipelines.checking.rows import FileRow, exported, file_rows
 from gristmill.pipelines.checking.typed import Fault, type_faults
 from gristmill.pipelines.exports.by_hand import fitting
 from gristmill.pipelines.recipe.recipe import make_export
@@ -87,8 +87,8 @@ def check(
             "a greatest length is given, and no tokenizer to measure by.", remedy="Add --tokenizer."
         )
     export = make_export(format, options)
-    lengths = None if tokenizer is None else Lengths(tokenizer, max_length, export.contents)
-    columns, ids = Columns(), Seen()
+    lengths = None if tokenizer is None else TokenLengths(tokenizer, max_length, export.contents)
+    columns, ids = LateColumns(), Seen()
     rows = faulty = 0
     counts: Counter[str] = Counter()
     shown: dict[str, list[Example]] = {}
@@ -107,7 +107,7 @@ def check(
     return CheckReport(what, format, rows, faulty, dict(counts), shown)
 
 
-def _rows(what: str, export: Export, runs: Path, partial: bool) -> Iterator[Row]:
+def _rows(what: str, export: Export, runs: Path, partial: bool) -> Iterator[FileRow]:
     path = Path(what)
     if path.is_file() or path.suffix == ".dataset":
         return file_rows(path)
@@ -119,7 +119,7 @@ def _rows(what: str, export: Export, runs: Path, partial: bool) -> Iterator[Row]
 
 
 def _faults(
-    row: Row, export: Export, columns: Columns, ids: Seen, lengths: Lengths | None
+    row: FileRow, export: Export, columns: LateColumns, ids: Seen, lengths: TokenLengths | None
 ) -> Iterator[Fault]:
     yield from row.faults
     if row.values is None:
@@ -139,6 +139,6 @@ def _faults(
             yield from lengths.faults(row.values)
 
 
-def _id(row: Row) -> str | None:
+def _id(row: FileRow) -> str | None:
     found = (row.values or {}).get("id")
     return None if found is None else str(found)

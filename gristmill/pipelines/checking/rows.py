@@ -19,7 +19,7 @@ from gristmill.pipelines.checking.typed import Fault
 _SLICE = 1000
 
 
-class Row(NamedTuple):
+class FileRow(NamedTuple):
     """A row: its number from 1, where it begins in a JSONL file, its values (``None`` where it is not a row),
     and what is wrong with its line."""
 
@@ -29,7 +29,7 @@ class Row(NamedTuple):
     faults: tuple[Fault, ...] = ()
 
 
-def file_rows(path: Path) -> Iterator[Row]:
+def file_rows(path: Path) -> Iterator[FileRow]:
     """The rows of a JSONL or Parquet file or a folder of ``datasets``. ``InputError`` for what is none."""
     if path.suffix == ".jsonl":
         yield from _lines(path)
@@ -37,13 +37,13 @@ def file_rows(path: Path) -> Iterator[Row]:
     if path.suffix not in SUFFIXES:
         raise InputError("this is not a kind of file that exports write.", path=str(path), remedy=_KNOWN)
     for i, values in enumerate(_tables(path), start=1):
-        yield Row(i, 0, values)
+        yield FileRow(i, 0, values)
 
 
 _KNOWN = f"Give a file that ends in one of {', '.join(SUFFIXES)}, or a run."
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(path: Path) -> Iterator[FileRow]:
     start = 0
     try:
         with path.open("rb") as stream:
@@ -55,7 +55,7 @@ def _lines(path: Path) -> Iterator[Row]:
         raise InputError(f"it cannot be read: {error.strerror}.", path=str(path)) from error
 
 
-def _line(number: int, start: int, line: bytes) -> Row:
+def _line(number: int, start: int, line: bytes) -> FileRow:
     faults = []
     if line.startswith(codecs.BOM_UTF8):
         line = line.removeprefix(codecs.BOM_UTF8)
@@ -71,16 +71,16 @@ def _line(number: int, start: int, line: bytes) -> Row:
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
-        return Row(number, start, None, (*faults, Fault("not UTF-8", f"at byte {error.start + 1}")))
+        return FileRow(number, start, None, (*faults, Fault("not UTF-8", f"at byte {error.start + 1}")))
     try:
         # The standard library's reader, since it alone tells of a key that is there twice.
         values = json.loads(text, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
-        return Row(number, start, None, (*faults, Fault("not JSON", str(error))))
+        return FileRow(number, start, None, (*faults, Fault("not JSON", str(error))))
     faults += [Fault("a key that is there twice", key) for key in repeated]
     if not isinstance(values, dict):
-        return Row(number, start, None, (*faults, Fault("not an object", "each line must be {...}")))
-    return Row(number, start, values, tuple(faults))
+        return FileRow(number, start, None, (*faults, Fault("not an object", "each line must be {...}")))
+    return FileRow(number, start, values, tuple(faults))
 
 
 def _tables(path: Path) -> Iterator[dict[str, Any]]:
@@ -99,7 +99,7 @@ def _tables(path: Path) -> Iterator[dict[str, Any]]:
         raise InputError(f"it cannot be read: {str(error).splitlines()[0]}.", path=str(path)) from error
 
 
-def exported(export: Export, parts: Iterable[Path]) -> Iterator[Row]:
+def exported(export: Export, parts: Iterable[Path]) -> Iterator[FileRow]:
     """What ``export`` makes of the records in Parquet ``parts``, and the records that it drops."""
     import polars as pl
 
@@ -113,8 +113,8 @@ def exported(export: Export, parts: Iterable[Path]) -> Iterator[Row]:
                 except RowRejected as error:
                     number += 1
                     dropped = Fault(f"dropped by the format: {error.reason}", error.message)
-                    yield Row(number, 0, None, (dropped,))
+                    yield FileRow(number, 0, None, (dropped,))
                     continue
                 for row in made:
                     number += 1
-                    yield Row(number, 0, msgspec.json.decode(msgspec.json.encode(row)))
+                    yield FileRow(number, 0, msgspec.json.decode(msgspec.json.encode(row)))

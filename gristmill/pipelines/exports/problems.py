@@ -173,7 +173,9 @@ class VerlPrompts(Verifiable, frozen=True, forbid_unknown_fields=True):
     suffix: ClassVar[str] = ".parquet"
     trainer: ClassVar[str] = "verl"
     command: ClassVar[str] = "python -m verl.trainer.main_ppo"
-    contents: ClassVar[Contents] = Contents(prompts=("prompt",), filled=("data_source",))
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",), filled=("data_source",), reserved=("images", "videos", "audios")
+    )
 
     data_source: str = "gristmill"
     """The name of the data, by which verl groups its metrics."""
