@@ -288,25 +288,26 @@ def verl(name: str, tokens: Any, folder: Path) -> Ask:
     """verl's data sets, read from Parquet."""
     from omegaconf import OmegaConf
 
+    if name == "verl-sft":
+        from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset as DataSet
+
+        own = {"max_length": 4096, "truncation": "error", "pad_mode": "no_padding"}
+    else:
+        from verl.utils.dataset.rl_dataset import RLHFDataset as DataSet
+
+        own = {"cache_dir": str(folder), "max_prompt_length": 4096, "filter_overlong_prompts_workers": None}
+
     def ask(rows: Any) -> int:
         path = str(folder / "rows.parquet")
         rows.to_parquet(path)
+        found = DataSet(path, tokens, OmegaConf.create(own))
         if name == "verl-sft":
-            from verl.utils.dataset.multiturn_sft_dataset import MultiTurnSFTDataset
-
-            config = OmegaConf.create({"max_length": 4096, "truncation": "error", "pad_mode": "no_padding"})
-            data = MultiTurnSFTDataset(path, tokens, config)
-            return sum(bool(data[i]["loss_mask"].any()) for i in range(len(data)))
-        from verl.utils.dataset.rl_dataset import RLHFDataset
-
-        own = {"cache_dir": str(folder), "max_prompt_length": 4096, "filter_overlong_prompts_workers": None}
-        found = RLHFDataset(path, tokens, OmegaConf.create(own))
+            return sum(bool(found[i]["loss_mask"].any()) for i in range(len(found)))
         for i in range(len(found)):
             row = found[i]
             # The reward manager's keys (verl.workers.reward_manager.naive).
-            assert isinstance(row["reward_model"]["ground_truth"], str) and isinstance(
-                row["data_source"], str
-            )
+            assert isinstance(row["reward_model"]["ground_truth"], str)
+            assert isinstance(row["data_source"], str)
         return len(found)
 
     return ask

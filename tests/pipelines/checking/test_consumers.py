@@ -56,6 +56,7 @@ def test_what_a_trainer_refuses_or_loses_is_found(consumer: str, tmp_path: Path)
     found: dict[str, dict[str, str]] = json.loads(done.stdout)
     if not found:
         pytest.skip(f"the Python of GRISTMILL_TRAINER_PYTHON has no {consumer}")
+    formats = [name for name in formats if name in found]
     silent = [
         f"{name}, {what}: {found[name][i]}"
         for name in formats
