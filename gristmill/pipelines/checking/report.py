@@ -92,7 +92,7 @@ def check(
     rows = faulty = 0
     counts: Counter[str] = Counter()
     shown: dict[str, list[Example]] = {}
-    for row in _rows(what, export, runs, partial):
+    for row in _rows(what, format, export, runs, partial):
         rows += 1
         found: dict[str, str] = {}
         for fault in _faults(row, export, columns, ids, lengths):
@@ -107,7 +107,7 @@ def check(
     return CheckReport(what, format, rows, faulty, dict(counts), shown)
 
 
-def _rows(what: str, export: Export, runs: Path, partial: bool) -> Iterator[FileRow]:
+def _rows(what: str, format: str, export: Export, runs: Path, partial: bool) -> Iterator[FileRow]:
     path = Path(what)
     if path.is_file() or path.suffix == ".dataset":
         return file_rows(path)
@@ -115,7 +115,7 @@ def _rows(what: str, export: Export, runs: Path, partial: bool) -> Iterator[File
         raise InputError("there is no such file.", path=what, remedy="Check the path.")
     name, _, stage = what.partition(":")
     run = open_run(Path(name) if Path(name).is_dir() else runs / name, partial=partial)
-    return exported(export, part_files(run.folder(stage or fitting(run, type(export).__name__, export))))
+    return exported(export, part_files(run.folder(stage or fitting(run, format, export))))
 
 
 def _faults(
