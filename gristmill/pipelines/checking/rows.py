@@ -13,8 +13,8 @@ import msgspec
 
 from gristmill.core.errors import InputError, RowRejected
 from gristmill.core.exports import SUFFIXES, Export
-from gristmill.core.schema import from_frame
 from gristmill.pipelines.checking.typed import Fault
+from gristmill.pipelines.exports.writing import pieces_of
 
 _SLICE = 1000
 
@@ -101,20 +101,16 @@ def _tables(path: Path) -> Iterator[dict[str, Any]]:
 
 def exported(export: Export, parts: Iterable[Path]) -> Iterator[FileRow]:
     """What ``export`` makes of the records in Parquet ``parts``, and the records that it drops."""
-    import polars as pl
-
     number = 0
-    for part in parts:
-        frame = pl.read_parquet(part)
-        for start in range(0, frame.height, _SLICE):
-            for record in from_frame(frame.slice(start, _SLICE), export.reads):
-                try:
-                    made = export.rows(record)
-                except RowRejected as error:
-                    number += 1
-                    dropped = Fault(f"dropped by the format: {error.reason}", error.message)
-                    yield FileRow(number, 0, None, (dropped,))
-                    continue
-                for row in made:
-                    number += 1
-                    yield FileRow(number, 0, msgspec.json.decode(msgspec.json.encode(row)))
+    for records, _ in pieces_of(export, parts):
+        for record in records:
+            try:
+                made = export.rows(record)
+            except RowRejected as error:
+                number += 1
+                dropped = Fault(f"dropped by the format: {error.reason}", error.message)
+                yield FileRow(number, 0, None, (dropped,))
+                continue
+            for row in made:
+                number += 1
+                yield FileRow(number, 0, msgspec.json.decode(msgspec.json.encode(row)))
