@@ -34,6 +34,7 @@ from gristmill.cli.options import (
     run_path,
     status_of,
 )
+from gristmill.cli.reports.check import check
 from gristmill.cli.reports.stats import stats
 from gristmill.core.errors import GristmillError, RecipeError
 
@@ -247,6 +248,7 @@ def view(
 app.command()(export)
 app.command()(formats)
 app.command()(stats)
+app.command()(check)
 app.command()(push)
 app.command()(trace)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,6 +11,31 @@ from msgspec import Struct
 
 SUFFIXES = (".jsonl", ".parquet", ".dataset")
 """The kinds of file that an export can be written to; ``.dataset`` is a folder, as ``datasets`` saves it."""
+
+
+class Contents(Struct, frozen=True):
+    """What the fields of a format's rows must hold beside their types, in names of fields.
+
+    ``gristmill check`` looks at it. A message is one with ``role`` and ``content``, or with ``from`` and
+    ``value``. Rules that a name cannot say are in ``Export.faults``.
+    """
+
+    whole: tuple[str, ...] = ()
+    """Conversations that end with an answer."""
+    prompts: tuple[str, ...] = ()
+    """Conversations that end with the user's turn."""
+    answers: tuple[str, ...] = ()
+    """What follows a prompt: messages that begin and end with an answer, or one message."""
+    differ: tuple[str, ...] = ()
+    """Two sides that must not be the same."""
+    filled: tuple[str, ...] = ()
+    """Texts that must not be blank, and lists that must not be empty."""
+    aligned: tuple[str, ...] = ()
+    """Lists of one length."""
+    alternates: bool = False
+    """Whether the trainer skips rows in which user and assistant do not take turns."""
+    reserved: tuple[str, ...] = ()
+    """Columns beside the format's own by which the trainer would read the rows in another way."""
 
 
 class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -30,6 +55,9 @@ class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the trainer is started; the place of its settings comes behind."""
     needs: ClassVar[Mapping[str, Any]] = {}
     """The trainer's settings without which it would read the rows wrongly, in its own words."""
+
+    contents: ClassVar[Contents] = Contents()
+    """What a file of this format must hold to be read as it is meant."""
 
     columns: tuple[str, ...] | dict[str, str] = ()
     """What every row carries beside the format's own keys: columns of the records, or expressions over them,
@@ -54,6 +82,11 @@ class Export(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def remarks(self, record: Any, /) -> dict[str, int]:
         """What a reader of the file should know of this record's rows, counted by phrases."""
         return {}
+
+    def faults(self, row: Mapping[str, Any], /) -> Iterator[str]:
+        """Why the trainer would refuse or misread a row whose fields have their types, where ``contents``
+        cannot say it: short reasons, by which ``gristmill check`` counts."""
+        return iter(())
 
     def settings(self, out: Path) -> dict[str, Any]:
         """The trainer's settings for rows that are at ``out``: ``needs``, and what the options ask for."""

@@ -7,7 +7,7 @@ must not be trained. ``exports.writing`` streams stage outputs through one into 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
@@ -16,7 +16,7 @@ from msgspec.structs import astuple
 
 from gristmill.core.engine import Role
 from gristmill.core.errors import RowRejected
-from gristmill.core.exports import Export
+from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Detail, Dialogue, ReasoningPart, Span, Turn
 from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport, told
 
@@ -101,6 +101,9 @@ class TrlSft(ReasoningExport, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = MessagesRow
     trainer: ClassVar[str] = "TRL"
     command: ClassVar[str] = "trl sft"
+    contents: ClassVar[Contents] = Contents(
+        whole=("messages",), reserved=("prompt", "completion", "input_ids", "images", "image")
+    )
     needs: ClassVar[Mapping[str, Any]] = {"assistant_only_loss": True}
 
     untrained: Literal["drop", "keep"] = "drop"
@@ -134,6 +137,9 @@ class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=Tr
     writes: ClassVar[type[Struct]] = PromptCompletion
     trainer: ClassVar[str] = "TRL"
     command: ClassVar[str] = "trl sft"
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",), answers=("completion",), reserved=("messages", "input_ids", "images", "image")
+    )
     needs: ClassVar[Mapping[str, Any]] = {"completion_only_loss": True}
 
     split: bool = True
@@ -183,6 +189,7 @@ class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = MarkedConversation
     trainer: ClassVar[str] = "axolotl"
     command: ClassVar[str] = "axolotl train"
+    contents: ClassVar[Contents] = Contents(whole=("messages",))
     needs: ClassVar[Mapping[str, Any]] = {
         "datasets": {
             "type": "chat_template",
@@ -210,6 +217,11 @@ class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):
     def remarks(self, record: Dialogue, /) -> dict[str, int]:
         """What becomes of reasoning."""
         return told(self.reasoning, record.turns)
+
+    def faults(self, row: Mapping[str, Any], /) -> Iterator[str]:
+        """axolotl drops rows without a trained token."""
+        if not any(message["train"] for message in row["messages"]):
+            yield "no turn is trained"
 
     def _message(self, turn: Turn) -> Struct:
         details = _details(turn)

@@ -52,7 +52,7 @@ def export_run(
     open_run(path, partial=partial)  # before the lock of what may be no run is made
     with hold(path) as rundir:
         run = open_run(path, partial=partial)
-        stage = stage or _fitting(run, format, chosen)
+        stage = stage or fitting(run, format, chosen)
         name = f"{format}.{stage}{'.partial' if run.mark else ''}{chosen.suffix}"
         out = out or path / EXPORTS / name
         _refuse_own(run, out)
@@ -84,7 +84,7 @@ def hand_exports(run: Run) -> list[str]:
     return lines
 
 
-def _fitting(run: Run, format: str, chosen: Export) -> str:
+def fitting(run: Run, format: str, chosen: Export) -> str:
     """The last stage that has what the format reads."""
     wanted = set(chosen.reads.__struct_fields__)
     fitting = [name for name in run.stages if wanted <= set(run.rows(name).collect_schema().names())]

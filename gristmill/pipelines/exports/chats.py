@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gristmill.core.answers import in_tags
 from gristmill.core.errors import RowRejected
-from gristmill.core.exports import Export
+from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Dialogue, Turn
 from gristmill.pipelines.exports.base import MessagesRow, TrlPromptCompletion, TrlSft, refuse_spans
 from gristmill.pipelines.exports.llama_factory import ShareGptRow, check_turns, dataset_info, share_gpt
@@ -84,6 +84,7 @@ class ShareGpt(Alternating, frozen=True, forbid_unknown_fields=True):
     """``conversations`` of ``from`` (human, gpt, system) and ``value``: ShareGPT's layout."""
 
     writes: ClassVar[type[Struct]] = ShareGptRow
+    contents: ClassVar[Contents] = Contents(whole=("conversations",), alternates=True)
 
     def rows(self, record: Dialogue, /) -> Sequence[Struct]:
         """One row, or one for each trained answer."""
@@ -110,6 +111,7 @@ class LlamaFactoryOpenAi(Alternating, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = MessagesRow
     trainer: ClassVar[str] = "LLaMA-Factory"
     command: ClassVar[str] = "llamafactory-cli train"
+    contents: ClassVar[Contents] = Contents(whole=("messages",), alternates=True)
     needs: ClassVar[Mapping[str, Any]] = {"stage": "sft"}
 
     def rows(self, record: Dialogue, /) -> Sequence[Struct]:
@@ -134,10 +136,16 @@ class Alpaca(Alternating, frozen=True, forbid_unknown_fields=True):
     """
 
     writes: ClassVar[type[Struct]] = AlpacaRow
+    contents: ClassVar[Contents] = Contents(filled=("instruction", "output"))
 
     def rows(self, record: Dialogue, /) -> Sequence[Struct]:
         """One row, or one for each trained answer."""
         return [self._row(name, turns) for name, turns in self.chats(record)]
+
+    def faults(self, row: Mapping[str, Any], /) -> Iterator[str]:
+        """LLaMA-Factory unpacks the turns of ``history`` two by two."""
+        if any(len(pair) != 2 for pair in row["history"]):
+            yield "history: an item that is not a question with its answer"
 
     def _row(self, name: str, turns: Sequence[Turn]) -> AlpacaRow:
         system = turns[0].content if turns[0].role == "system" else ""
@@ -155,6 +163,7 @@ class VerlSft(TrlSft, frozen=True, forbid_unknown_fields=True):
     suffix: ClassVar[str] = ".parquet"
     trainer: ClassVar[str] = "verl"
     command: ClassVar[str] = "python -m verl.trainer.sft_trainer"
+    contents: ClassVar[Contents] = Contents(whole=("messages",))
     needs: ClassVar[Mapping[str, Any]] = {
         "defaults": ["sft_trainer_engine", "_self_"],
         "data": {"messages_key": "messages"},
@@ -170,6 +179,7 @@ class OpenRlhfSft(TrlPromptCompletion, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = InputOutput
     trainer: ClassVar[str] = "OpenRLHF"
     command: ClassVar[str] = "python -m openrlhf.cli.train_sft"
+    contents: ClassVar[Contents] = Contents(prompts=("input",), answers=("output",))
     needs: ClassVar[Mapping[str, Any]] = {
         "data.input_key": "input",
         "data.output_key": "output",

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from gristmill.core.engine import Message
+from gristmill.core.exports import Contents
 from gristmill.core.records import Pair
 from gristmill.pipelines.exports.base import PromptCompletion
 from gristmill.pipelines.exports.preference import Compared
@@ -23,6 +24,7 @@ class FeedbackRows(Compared, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct]] = PromptCompletion
+    contents: ClassVar[Contents] = Contents(prompts=("prompt",), answers=("completion",))
 
     request: Annotated[str, Meta(min_length=1)] = (
         "If this answer can be improved, write the better one. Otherwise repeat it."

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import RowRejected
-from gristmill.core.exports import Export
+from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Sampled, score_of
 from gristmill.synth.judged.principles import PrincipleRow
 from gristmill.synth.judged.traces import VerifierRow
@@ -65,6 +65,7 @@ class SegmentRows(Export, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = SegmentRow
+    contents: ClassVar[Contents] = Contents(prompts=("prompt",), filled=("completion",))
 
     score: Annotated[str, Meta(min_length=1)] = "segments"
     """The name of the score that the scorer ``segments`` wrote."""
@@ -102,6 +103,7 @@ class ScoredAnswers(Export, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = ScoredAnswer
+    contents: ClassVar[Contents] = Contents(prompts=("prompt",), answers=("completion",), filled=("scores",))
 
     names: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     """The scores to write; empty for all that are numbers."""

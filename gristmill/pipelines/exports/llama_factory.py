@@ -12,6 +12,7 @@ from msgspec import Struct, defstruct
 from gristmill.core.answers import in_tags
 from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RowRejected, RunError
+from gristmill.core.exports import Contents
 from gristmill.core.records import Labelled, Pair, Turn
 from gristmill.pipelines.exports.preference import Compared
 
@@ -89,6 +90,12 @@ class LlamaFactoryRanking(ComparedOnce, frozen=True, forbid_unknown_fields=True)
     writes: ClassVar[type[Struct]] = RankingRow
     trainer: ClassVar[str] = "LLaMA-Factory"
     command: ClassVar[str] = "llamafactory-cli train"
+    contents: ClassVar[Contents] = Contents(
+        prompts=("conversations",),
+        answers=("chosen", "rejected"),
+        differ=("chosen", "rejected"),
+        alternates=True,
+    )
     needs: ClassVar[Mapping[str, Any]] = {"stage": "dpo"}
 
     def rows(self, record: Pair, /) -> Sequence[Struct]:
@@ -115,6 +122,7 @@ class LlamaFactoryKto(ComparedOnce, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = KtoRow
     trainer: ClassVar[str] = "LLaMA-Factory"
     command: ClassVar[str] = "llamafactory-cli train"
+    contents: ClassVar[Contents] = Contents(whole=("conversations",), alternates=True)
     needs: ClassVar[Mapping[str, Any]] = {"stage": "kto"}
 
     def rows(self, record: Labelled, /) -> Sequence[Struct]:

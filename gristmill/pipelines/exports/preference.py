@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from gristmill.core.engine import Message
 from gristmill.core.errors import RowRejected
+from gristmill.core.exports import Contents
 from gristmill.core.records import Labelled, Pair
 from gristmill.pipelines.exports.base import PromptCompletion
 from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport
@@ -96,6 +97,12 @@ class TrlDpo(Compared, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = Preference
     trainer: ClassVar[str] = "TRL"
     command: ClassVar[str] = "trl dpo"
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",),
+        answers=("chosen", "rejected"),
+        differ=("chosen", "rejected"),
+        reserved=("messages", "completion", "images", "image"),
+    )
 
     def rows(self, record: Pair, /) -> Sequence[Struct]:
         """One row."""
@@ -134,6 +141,9 @@ class TrlKto(Compared, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = LabelledCompletion
     trainer: ClassVar[str] = "TRL"
     command: ClassVar[str] = "trl kto"
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",), answers=("completion",), reserved=("messages", "chosen", "rejected")
+    )
 
     def rows(self, record: Labelled, /) -> Sequence[Struct]:
         """One row."""
@@ -153,6 +163,9 @@ class Ties(Compared, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Tie
     writes: ClassVar[type[Struct]] = EqualSides
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",), answers=("first", "second"), differ=("first", "second")
+    )
 
     def rows(self, record: Tie, /) -> Sequence[Struct]:
         """One row."""

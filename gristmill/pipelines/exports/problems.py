@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError, RowRejected
-from gristmill.core.exports import Export
+from gristmill.core.exports import Contents, Export
 from gristmill.core.prompts import fill
 from gristmill.core.records import Pair, Problem
 from gristmill.core.registry import names, suggest
@@ -131,6 +131,20 @@ class TrlPrompts(Verifiable, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = SolvedPrompt
     trainer: ClassVar[str] = "TRL"
     command: ClassVar[str] = "trl grpo"
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",),
+        filled=("solution",),
+        reserved=(
+            "completion",
+            "completion_ids",
+            "trainer_state",
+            "log_extra",
+            "log_metric",
+            "environments",
+            "images",
+            "image",
+        ),
+    )
 
     def rows(self, record: Problem, /) -> Sequence[Struct]:
         """One row."""
@@ -159,6 +173,9 @@ class VerlPrompts(Verifiable, frozen=True, forbid_unknown_fields=True):
     suffix: ClassVar[str] = ".parquet"
     trainer: ClassVar[str] = "verl"
     command: ClassVar[str] = "python -m verl.trainer.main_ppo"
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",), filled=("data_source",), reserved=("images", "videos", "audios")
+    )
 
     data_source: str = "gristmill"
     """The name of the data, by which verl groups its metrics."""
@@ -202,6 +219,7 @@ class OpenRlhfPrompts(ProblemPrompts, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = LabelledPrompt
     trainer: ClassVar[str] = "OpenRLHF"
     command: ClassVar[str] = "python -m openrlhf.cli.train_ppo_ray"
+    contents: ClassVar[Contents] = Contents(prompts=("input",), filled=("label",))
     needs: ClassVar[Mapping[str, Any]] = {
         "data.input_key": "input",
         "data.label_key": "label",
@@ -221,6 +239,7 @@ class UrpoProblems(ProblemPrompts, frozen=True, forbid_unknown_fields=True):
     ``open`` without. Files of ``urpo-pairs`` have the same columns and can be joined with it."""
 
     writes: ClassVar[type[Struct]] = Unified
+    contents: ClassVar[Contents] = Contents(prompts=("prompt",), aligned=("candidates", "ranks"))
 
     def rows(self, record: Problem, /) -> Sequence[Struct]:
         """One row."""
@@ -251,6 +270,9 @@ class UrpoPairs(Export, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = Pair
     writes: ClassVar[type[Struct]] = Unified
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",), aligned=("candidates", "ranks"), filled=("candidates",)
+    )
 
     prompt: str = _RANK
     """The user's message: a template with the places ``{conversation}``, ``{first}`` and ``{second}``."""

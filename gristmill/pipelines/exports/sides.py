@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from msgspec import Struct
 
 from gristmill.core.errors import RowRejected
+from gristmill.core.exports import Contents
 from gristmill.core.records import Labelled, Pair, score_of
 from gristmill.pipelines.exports.llama_factory import ComparedOnce
 from gristmill.pipelines.exports.preference import TrlDpo
@@ -73,6 +74,9 @@ class OpenRlhfDpo(TrlDpo, frozen=True, forbid_unknown_fields=True):
 
     trainer: ClassVar[str] = "OpenRLHF"
     command: ClassVar[str] = "python -m openrlhf.cli.train_dpo"
+    contents: ClassVar[Contents] = Contents(
+        prompts=("prompt",), answers=("chosen", "rejected"), differ=("chosen", "rejected")
+    )
     needs: ClassVar[Mapping[str, Any]] = {
         "data.prompt_key": "prompt",
         "data.chosen_key": "chosen",
@@ -89,6 +93,9 @@ class AxolotlDpo(ComparedOnce, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = AnsweredPair
     trainer: ClassVar[str] = "axolotl"
     command: ClassVar[str] = "axolotl train"
+    contents: ClassVar[Contents] = Contents(
+        prompts=("messages",), answers=("chosen", "rejected"), differ=("chosen", "rejected")
+    )
     needs: ClassVar[Mapping[str, Any]] = {
         "rl": "dpo",
         "chat_template": "tokenizer_default",
@@ -122,6 +129,7 @@ class AxolotlKto(ComparedOnce, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = LabelledConversation
     trainer: ClassVar[str] = "axolotl"
     command: ClassVar[str] = "axolotl train"
+    contents: ClassVar[Contents] = Contents(whole=("completion",))
 
     template: Literal["chatml", "llama3"] = "chatml"
     """How the model marks turns, for the settings."""

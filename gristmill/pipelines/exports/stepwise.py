@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
 from gristmill.core.errors import MissingExtraError, RecipeError, RowRejected
-from gristmill.core.exports import Export
+from gristmill.core.exports import Contents, Export
 from gristmill.core.steps import ProcessRow, StepAction
 
 INSTALL = "pip install 'gristmill[train]'"
@@ -54,6 +54,7 @@ class ErPrmText(Export, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = ProcessRow
     writes: ClassVar[type[Struct]] = TaggedText
+    contents: ClassVar[Contents] = Contents(filled=("text", "value"))
 
     tag: Annotated[str, Meta(min_length=1)] = "ки"
     """What stands behind every step; the trainer learns the value there."""
@@ -86,6 +87,11 @@ class ErPrmText(Export, frozen=True, forbid_unknown_fields=True):
             if fault := tag_fault(encode(text), text, self.tag, self.before, wanted, len(record.values)):
                 raise RowRejected(fault, f"the tag {self.tag!r} should be the tokens {list(wanted)}")
         return [TaggedText(record.id, text, record.values)]
+
+    def faults(self, row: Mapping[str, Any], /) -> Iterator[str]:
+        """The trainer takes a value for each step tag."""
+        if row["text"].count(self.tag) != len(row["value"]):
+            yield "more or fewer step tags than values"
 
     def _wanted(self, encode: Encode) -> tuple[int, ...]:
         """The tokens of the tag, as a plain text has them."""
@@ -226,6 +232,9 @@ class TrlStepwise(Export, frozen=True, forbid_unknown_fields=True):
 
     reads: ClassVar[type[Struct]] = ProcessRow
     writes: ClassVar[type[Struct]] = Stepwise
+    contents: ClassVar[Contents] = Contents(
+        filled=("prompt", "completions"), aligned=("completions", "labels")
+    )
 
     threshold: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """A label is true where the value is above this."""

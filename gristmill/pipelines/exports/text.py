@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gristmill.core.answers import in_tags
 from gristmill.core.errors import RowRejected
-from gristmill.core.exports import Export
+from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Dialogue, Turn
 from gristmill.pipelines.exports.base import refuse_spans
 from gristmill.pipelines.exports.reasoning import told
@@ -45,6 +45,9 @@ class TextExport(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = Text
     trainer: ClassVar[str] = "TRL"
     command: ClassVar[str] = "trl sft"
+    contents: ClassVar[Contents] = Contents(
+        filled=("text",), reserved=("messages", "prompt", "completion", "input_ids")
+    )
 
     separator: str = ""
     """What stands between two turns."""
@@ -81,6 +84,9 @@ class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
     writes: ClassVar[type[Struct]] = TextCompletion
     trainer: ClassVar[str] = "TRL"
     command: ClassVar[str] = "trl sft"
+    contents: ClassVar[Contents] = Contents(
+        filled=("prompt", "completion"), reserved=("messages", "input_ids")
+    )
 
     separator: str = ""
     """What stands between two turns."""

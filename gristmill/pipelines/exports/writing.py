@@ -43,7 +43,7 @@ def write(export: Export, parts: Iterable[Path], out: Path, notes: Counter[str] 
     count = 0
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        pieces = _pieces(export, parts)
+        pieces = pieces_of(export, parts)
         first = next(pieces, None)
         kind = export.row_type if first is None else carrying(export, first[1])
         with atomic(out) as unfinished:
@@ -64,8 +64,11 @@ def write(export: Export, parts: Iterable[Path], out: Path, notes: Counter[str] 
     return count
 
 
-def _pieces(export: Export, parts: Iterable[Path]) -> Iterator[tuple[list[Any], pl.DataFrame]]:
-    """Records, and what their rows carry besides."""
+def pieces_of(export: Export, parts: Iterable[Path]) -> Iterator[tuple[list[Any], pl.DataFrame]]:
+    """Records in Parquet ``parts``, some at a time, and what their rows carry besides.
+
+    ``RecipeError`` for parts that hold no such records, ``RunError`` for what cannot be read.
+    """
     import polars as pl
 
     columns = schema(export.reads)
