@@ -12,7 +12,7 @@ from gristmill.core.errors import GristmillError, InputError, RecipeError
 from gristmill.train.base.compared import read_compared, read_scored
 from gristmill.train.base.conversations import spare_padding, template_of
 from gristmill.train.base.stepwise import one_token, read_steps
-from gristmill.train.process_reward import ProcessRewards
+from gristmill.train.process_reward import ProcessRewardTraining
 from gristmill.train.reward import Reward
 
 
@@ -55,7 +55,10 @@ def options(kind: Any, folder: Path, rows: list[dict[str, Any]], **more: Any) ->
 
 def steps(folder: Path, *rows: dict[str, Any], tag: str = "<t>", kind: str | None = None) -> list[Any]:
     return [
-        row for _, row in read_steps(options(ProcessRewards, folder, list(rows)), Letters("<t>"), tag, kind)
+        row
+        for _, row in read_steps(
+            options(ProcessRewardTraining, folder, list(rows)), Letters("<t>"), tag, kind
+        )
     ]
 
 
