@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from real_templates import masks
 
 from gristmill.core.errors import GristmillError
 from gristmill.train import sft
@@ -96,6 +95,8 @@ def trials(folder: Path) -> dict[str, Any]:
     """Trainings that differ in one thing each, and the errors of some that cannot be."""
     base = {"model": str(folder / "model"), "data": str(folder / "data.jsonl"), "gpu": False}
     base |= {"epochs": 4, "learning_rate": 0.01, "batch": 4, "log_every": 1, "max_length": 60}
+    from real_templates import masks  # beside this program, which others import from elsewhere
+
     found: dict[str, Any] = {"labels": labels(folder), "templates": masks(folder)}
     found["together"] = together(folder, base)
     runs = {
