@@ -48,12 +48,16 @@ class BalancedGroups(Relation, frozen=True, kw_only=True, forbid_unknown_fields=
         outcome = outcome_of(OWN)
         rows = frame.select("id", key, outcome.alias("side")).collect()
         pool = counted(frame, key, OWN).select(key, "right", "decided").collect()
-        rows = rows.with_columns(
-            pl.when(pl.col("side").is_in(["correct", "incorrect"]))
-            .then(pl.col("side") == "correct")
-            .alias("side"),
-            seeded_places(seed, rows["id"]).alias("place"),
-        ).join(pool, on=key, how="left", maintain_order="left")
+        rows = (
+            rows.with_columns(
+                pl.when(pl.col("side").is_in(["correct", "incorrect"]))
+                .then(pl.col("side") == "correct")
+                .alias("side"),
+                seeded_places(seed, rows["id"]).alias("place"),
+            )
+            .drop("id")  # the longest of these columns, and of no more use
+            .join(pool, on=key, how="left", maintain_order="left")
+        )
         wrong = pl.col("decided") - pl.col("right")
         half = pl.lit(self.size - self.size // 2, pl.Int64)
         # Each side gets its half, and what the other leaves.
@@ -73,7 +77,7 @@ class BalancedGroups(Relation, frozen=True, kw_only=True, forbid_unknown_fields=
             .when(rank > pl.when(pl.col("side")).then(most_right).otherwise(most_wrong))
             .then(pl.lit("balanced_groups: above the size of a group"))
         )
-        rows = rows.with_columns(reason.alias("reason"), (pl.col("right") / pl.col("decided")).alias("mean"))
+        rows = rows.select("decided", reason.alias("reason"), mean=pl.col("right") / pl.col("decided"))
         marked = frame.with_columns(pl.lit(rows["reason"]).alias(REJECTED_REASON))
         stays = rows.filter(pl.col("reason").is_null())
         kept = marked.filter(pl.col(REJECTED_REASON).is_null()).drop(REJECTED_REASON)
