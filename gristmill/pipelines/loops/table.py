@@ -22,7 +22,7 @@ def write(done: Sequence[Rounds], out: Path, name: str) -> None:
     note = f"{len(rows) - 2:,} rounds after the model as it was given; " + (
         f"means of {seeds} seeds, each seed's own value in brackets." if seeds > 1 else _INTERVALS
     )
-    body = f'{grid(rows)}\n<div class="plots">{"".join(_plots(done))}</div>'
+    body = f'{grid(rows)}\n<h2>Over the rounds</h2>\n<div class="plots">{"".join(_plots(done))}</div>'
     write_whole(out / "rounds.html", sheet("rounds", name, note, body, style=STYLE))
 
 
@@ -81,4 +81,4 @@ def _plots(done: Sequence[Rounds]) -> Iterator[str]:
             if points:
                 series[f"seed {one.seed}" if len(done) > 1 else ""] = points
         if series:
-            yield lines(series, title=name, x="round", y="")
+            yield lines(series, title=name, x="round", whole=True)

@@ -99,11 +99,20 @@ def bars(
 
 
 def lines(
-    series: Mapping[str, Sequence[tuple[float, float]]], *, title: str, x: str = "", y: str = ""
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    title: str,
+    x: str = "",
+    y: str = "",
+    whole: bool = False,
 ) -> str:
-    """Curves through points (x, y), each series in its order; the axes reach from the least to the most."""
+    """Curves through points (x, y), each series in its order; the axes reach from the least to the most.
+
+    ``whole`` marks whole numbers alone on the axis of x.
+    """
     points = [point for line in series.values() for point in line]
-    across = ticks(min((p[0] for p in points), default=0), max((p[0] for p in points), default=1))
+    least, most = min((p[0] for p in points), default=0), max((p[0] for p in points), default=1)
+    across = ticks(least, most, whole=whole)
     up = ticks(min((p[1] for p in points), default=0), max((p[1] for p in points), default=1))
     start = _start(list(series))
     wide = WIDTH - _LEFT - _RIGHT
