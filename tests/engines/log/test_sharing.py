@@ -84,7 +84,7 @@ def test_two_runs_at_once_pay_for_little_twice_and_use_the_same_texts(log_path: 
     first, second, rerun = asyncio.run(main())
     assert first == second == rerun
     paid = sum(engine.paid for engine in engines)
-    # Without sharing it would be 4 * ROWS. How many are in flight until both runs have seen each other depends
+    # Without sharing it would be 4 * ROWS. How many are in flight until both have seen each other depends
     # on the machine: 2 more than twice what may be in flight at once were seen.
     assert 2 * ROWS <= paid <= 2 * ROWS + 4 * 2 * AT_ONCE, "samples in flight when the second run began"
 
