@@ -16,8 +16,8 @@ from gristmill.cli.options import (
     RecipeArg,
     RunsOption,
     SetOption,
-    run_path,
 )
+from gristmill.pipelines.rundir.directory import run_path
 from gristmill.pipelines.running.runner import Interrupted
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from gristmill.cli.options import NONE, RUNS, LogOption, PartialOption, RunArg, RunsOption, printed, run_path
+from gristmill.cli.options import NONE, RUNS, LogOption, PartialOption, RunArg, RunsOption, printed
 from gristmill.core.errors import RecipeError
+from gristmill.pipelines.rundir.directory import run_path
 
 
 def export(

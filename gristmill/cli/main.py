@@ -31,12 +31,12 @@ from gristmill.cli.options import (
     asking,
     compared,
     printed,
-    run_path,
     status_of,
 )
 from gristmill.cli.reports.check import check
 from gristmill.cli.reports.stats import stats
 from gristmill.core.errors import GristmillError, RecipeError
+from gristmill.pipelines.rundir.directory import run_path
 
 app = typer.Typer(
     no_args_is_help=True,

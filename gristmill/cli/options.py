@@ -53,12 +53,6 @@ def compared(what: list[str]) -> list[str]:
     return what
 
 
-def run_path(run: str, runs: Path) -> Path:
-    """A run given by its directory or by its name."""
-    path = Path(run)
-    return path if path.is_dir() else runs / run
-
-
 def status_of(error: GristmillError) -> int:
     """The exit status of a command that ended with this error."""
     if isinstance(error, RecipeError):

@@ -14,8 +14,8 @@ from gristmill.cli.options import (
     RunsOption,
     SetOption,
     printed,
-    run_path,
 )
+from gristmill.pipelines.rundir.directory import run_path
 
 
 def plan(

@@ -9,6 +9,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
 from gristmill.pipelines.exports.writing import write
 from gristmill.pipelines.recipe.recipe import make_export
+from gristmill.pipelines.rundir.directory import run_and_stage
 from gristmill.pipelines.rundir.parts import part_files
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.train.base.data import FORMS, RowForm, taken_by
@@ -23,11 +24,8 @@ def training_file(what: str, trainer: str, out: Path, *, runs: Path = Path("runs
     """
     if Path(what).is_file() or Path(what).suffix in (".jsonl", ".json"):
         return Path(what)
-    name, _, stage = what.rpartition(":")
-    if not name or Path(what).exists():
-        name, stage = what, ""
-    place = Path(name)
-    run = open_run(place if place.is_dir() else runs / name)
+    place, stage = run_and_stage(what, runs)
+    run = open_run(place)
     if stage:
         run.folder(stage)  # raises where there is none
     chosen, form = _chosen(run, stage, trainer)

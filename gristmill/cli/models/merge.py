@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import typer
 
-from gristmill.cli.options import RUNS, run_path
+from gristmill.cli.options import RUNS
 from gristmill.core.errors import InputError, RecipeError
+from gristmill.pipelines.rundir.directory import run_path
 
 if TYPE_CHECKING:
     from gristmill.train.merging import Blend, Missing

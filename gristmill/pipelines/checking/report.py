@@ -21,6 +21,7 @@ from gristmill.pipelines.checking.rows import FileRow, exported, file_rows
 from gristmill.pipelines.checking.typed import Fault, type_faults
 from gristmill.pipelines.exports.by_hand import fitting
 from gristmill.pipelines.recipe.recipe import make_export
+from gristmill.pipelines.rundir.directory import run_and_stage
 from gristmill.pipelines.rundir.parts import part_files
 from gristmill.pipelines.rundir.results import open_run
 from gristmill.pipelines.rundir.summary import printable
@@ -113,8 +114,8 @@ def _rows(what: str, format: str, export: Export, runs: Path, partial: bool) -> 
         return file_rows(path)
     if path.suffix and not path.is_dir() and ":" not in what:
         raise InputError("there is no such file.", path=what, remedy="Check the path.")
-    name, _, stage = what.partition(":")
-    run = open_run(Path(name) if Path(name).is_dir() else runs / name, partial=partial)
+    place, stage = run_and_stage(what, runs)
+    run = open_run(place, partial=partial)
     return exported(export, part_files(run.folder(stage or fitting(run, format, export))))
 
 

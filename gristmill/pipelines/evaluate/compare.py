@@ -18,8 +18,10 @@ from msgspec import Struct
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
 from gristmill.filters.expressions import evaluate
+from gristmill.pipelines.rundir.directory import run_path
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import align, printable
+from gristmill.synth.step_values import measures
 
 _ALL = "all"
 _GROUP, _VALUE = "\x1fgroup", "\x1fvalue"
@@ -61,7 +63,7 @@ def read_systems(given: Sequence[str], runs: Path = Path("runs")) -> list[System
     for text in given:
         name, equals, rest = text.partition("=")
         places = (rest if equals else text).split(",")
-        opened = [open_run(Path(p) if Path(p).is_dir() else runs / p) for p in places]
+        opened = [open_run(run_path(p, runs)) for p in places]
         found.append(SystemRuns(name if equals else Path(places[0]).name, tuple(opened)))
     return found
 
@@ -113,14 +115,10 @@ def table(found: Sequence[GroupMeans]) -> str:
         for one in group.systems:
             interval = "" if one.low is None or one.high is None else f"{one.low:+.3f} to {one.high:+.3f}"
             change = "" if one.change is None else f"{one.change:+.3f}"
-            seeds = " ".join(map(_share, one.seeds)) if len(one.seeds) > 1 else ""
-            rows.append((printable(one.name), _share(one.mean), change, interval, seeds))
+            seeds = " ".join(map(measures.share, one.seeds)) if len(one.seeds) > 1 else ""
+            rows.append((printable(one.name), measures.share(one.mean), change, interval, seeds))
         blocks.append("\n".join(align(rows)))
     return "\n\n".join(blocks)
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 Values = Mapping[str, tuple[str, float]]

@@ -19,6 +19,7 @@ from gristmill.pipelines.recipe.graph import Graph, Placed
 from gristmill.pipelines.recipe.plain import convert
 from gristmill.pipelines.recipe.recipe import Recipe
 from gristmill.pipelines.rundir import parts
+from gristmill.pipelines.rundir.directory import run_and_stage, run_path
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import align, printable
 from gristmill.pipelines.running import runner
@@ -246,7 +247,7 @@ def gather(
             recipe = recipes.load(path, overrides)
             name, found = recipe.name, evaluate_recipe(recipe, runs=runs, **asking)
         else:
-            run = open_run(path if path.is_dir() else runs / given, partial=partial)
+            run = open_run(run_path(given, runs), partial=partial)
             name, found = run.path.name, run_systems(run)
             if run.mark:
                 found = {f"{stage} (PARTIAL)": responses for stage, responses in found.items()}
@@ -258,11 +259,8 @@ def gather(
 
 
 def _run_and_stage(given: str, runs: Path) -> tuple[Run, str | None]:
-    if Path(given).is_dir():
-        return open_run(Path(given)), None
-    name, _, stage = given.partition(":")
-    path = Path(name)
-    return open_run(path if path.is_dir() else runs / name), stage or None
+    place, stage = run_and_stage(given, runs)
+    return open_run(place), stage or None
 
 
 def _holds(run: Run, stage: str, record: type[Struct]) -> bool:

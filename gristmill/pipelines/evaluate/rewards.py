@@ -24,6 +24,7 @@ from gristmill.core.registry import suggest
 from gristmill.core.shares import wilson
 from gristmill.filters.preferences.scores import side_score
 from gristmill.pipelines.rundir.summary import align, printable
+from gristmill.synth.step_values import measures
 
 _ALL = "all"
 
@@ -103,7 +104,7 @@ def _block(found: ScorerAccuracy) -> str:
     for name, one in sorted(found.groups.items()):
         rows.append(_row(f"  {printable(name)}", one))
     if len(found.groups) > 1:
-        rows.append(("  mean of the groups", f"{len(found.groups):,}", _share(found.macro), "", ""))
+        rows.append(("  mean of the groups", f"{len(found.groups):,}", measures.share(found.macro), "", ""))
     if found.many.count:
         rows.append(_row(f"one above all of up to {found.most}", found.many))
     if found.ties.count:
@@ -114,11 +115,7 @@ def _block(found: ScorerAccuracy) -> str:
 
 def _row(name: str, one: WinCount) -> tuple[str, str, str, str, str]:
     low, high = one.interval
-    return name, f"{one.count:,}", _share(one.share), f"{low:.3f} to {high:.3f}", f"{one.equal:,}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return name, f"{one.count:,}", measures.share(one.share), f"{low:.3f} to {high:.3f}", f"{one.equal:,}"
 
 
 def _accuracy(scorer: str, pairs: Sequence[Pair], by: str | None) -> ScorerAccuracy:

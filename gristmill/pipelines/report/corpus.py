@@ -15,6 +15,7 @@ from gristmill.filters.order import seeded_order
 from gristmill.filters.quality import language_of
 from gristmill.filters.tables import CONVERSATION, PROBLEM, compared, key_column
 from gristmill.pipelines.report.plots import counted
+from gristmill.pipelines.rundir.directory import run_and_stage
 from gristmill.pipelines.rundir.results import open_run
 from gristmill.pipelines.rundir.summary import align, printable
 
@@ -108,9 +109,7 @@ def report(what: str, *, runs: Path = Path("runs"), partial: bool = False) -> Co
     path = Path(what)
     if path.is_file():
         return CorpusReport([table_stats(path.name, scan(path))], [], {})
-    name, _, stage = what.rpartition(":")
-    name, stage = (name, stage) if name else (what, "")
-    place = Path(name) if Path(name).is_dir() else runs / name
+    place, stage = run_and_stage(what, runs)
     if path.suffix and not place.exists():
         raise InputError(
             "there is no such file.", path=what, remedy="Name a file, or a run: NAME or NAME:STAGE."

@@ -14,6 +14,7 @@ from gristmill.core.records import Pair
 from gristmill.core.rules import told
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.rundir import parts
+from gristmill.pipelines.rundir.directory import run_and_stage
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.sources import source
 from gristmill.pipelines.sources.options import Source
@@ -37,10 +38,7 @@ class PairsRead:
         self.rejected: Counter[str] = Counter()
         self.rejected_examples: dict[str, str] = {}
         self.name = what
-        name, _, stage = what.rpartition(":")
-        if not name or Path(what).exists():
-            name, stage = what, ""
-        place = Path(name) if Path(name).is_dir() else runs / name
+        place, stage = run_and_stage(what, runs)
         if Path(what).is_file() or not _is_run(place):
             if not Path(what).exists() and Path(what).suffix == "":
                 open_run(place, partial=partial)  # which says that there is none

@@ -18,6 +18,7 @@ from gristmill.core.schema import from_frame, schema, to_frame
 from gristmill.core.shares import wilson
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.report.budgets import BudgetAccuracy, BudgetComparison, Solved, compare, spending
+from gristmill.pipelines.rundir.directory import run_path
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import align, printable
 from gristmill.pipelines.sources import source
@@ -267,7 +268,7 @@ def _samples(
         if not rows:
             raise InputError("no row is a sample.", path=what, remedy="Give a file of samples, or a run.")
         return path.name, to_frame(rows, Sampled).lazy(), refused
-    run = open_run(path if path.is_dir() else runs / what, partial=partial)
+    run = open_run(run_path(what, runs), partial=partial)
     stage = stage or _last(run)
     frame = run.rows(stage)
     if not _holds_samples(frame):

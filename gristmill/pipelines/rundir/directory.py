@@ -185,6 +185,21 @@ def hold(path: Path) -> Iterator[RunDir]:
         os.close(lock)
 
 
+def run_path(run: str, runs: Path) -> Path:
+    """A run given by its directory or by its name in ``runs``."""
+    path = Path(run)
+    return path if path.is_dir() else runs / run
+
+
+def run_and_stage(what: str, runs: Path) -> tuple[Path, str]:
+    """A run given as NAME or NAME:STAGE, and the stage; empty for none. What is there as it is called is no
+    stage of something else."""
+    name, _, stage = what.rpartition(":")
+    if not name or Path(what).exists():
+        name, stage = what, ""
+    return run_path(name, runs), stage
+
+
 def stage_folders(path: Path) -> list[Path]:
     """The folders of a run directory's sources and stages, in order."""
     return sorted(folder for folder in path.glob("[0-9][0-9]-*") if folder.is_dir())

@@ -13,7 +13,7 @@ from gristmill.core.options_doc import summary
 from gristmill.core.registry import find, names
 from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.report.corpus import scan
-from gristmill.pipelines.rundir.directory import EXPORTS, RECIPE, half_made
+from gristmill.pipelines.rundir.directory import EXPORTS, RECIPE, half_made, run_path
 from gristmill.pipelines.rundir.parts import REJECTED_FILE, part_files
 from gristmill.pipelines.rundir.results import Run, open_run
 from gristmill.pipelines.rundir.summary import Summary
@@ -67,7 +67,7 @@ def open_subject(what: str, runs: Path = Path("runs")) -> Subject:
     path = Path(what)
     if path.is_file():
         return Subject(path.name, (StageRows(path.name, "kept", scan(path)),), files=(path.name,))
-    place = path if path.is_dir() else runs / what
+    place = run_path(what, runs)
     if path.suffix and not place.exists():
         raise InputError("there is no such file.", path=what, remedy="Name a file, or a run.")
     run = open_run(place, partial=True)
