@@ -2,7 +2,7 @@
 
 The folder of a loop (or, of several seeds, of each seed) holds ``loop.json`` (what it is), ``round-K`` with a
 folder for each step and ``done.json`` (what the finished steps made), ``rounds.json``, ``rounds.md`` and
-``rounds.svg``. A step that was stopped is done again and continues by its own means: a run by the completion
+``rounds.html``. A step that was stopped is done again and continues by its own means: a run by the completion
 log, a training by its checkpoints with the optimiser's state.
 """
 
@@ -42,7 +42,6 @@ class Round(Struct):
     model: str
     made: dict[str, str] = {}
     measures: dict[str, RoundMeasure] = {}
-    finished: bool = False
 
 
 class Rounds(Struct, frozen=True):
@@ -113,7 +112,6 @@ class _Work:
         state.measures = {
             name: found for name, m in self._loop.measures.items() if (found := _told(state, m, name))
         }
-        state.finished = True
         write_whole(kept, msgspec.json.encode(state))
         return state
 
@@ -124,7 +122,8 @@ class _Work:
             return self._run(step.run, step.set, places, folder / step.name)
         out = folder / step.name
         if step.train is None:
-            gristmill(["merge", *places.fill(step.merge), "--out", str(out)], folder / f"{step.name}.log")
+            if not out.exists():  # it appears whole, and is there if the loop was killed right behind it
+                gristmill(["merge", *places.fill(step.merge), "--out", str(out)], folder / f"{step.name}.log")
             return str(out)
         data = self._data(step, state, before, folder)
         options = {"model": state.model, "seed": self._seed + state.number, **places.fill(step.options)}
@@ -166,7 +165,8 @@ class _Work:
                 continue
             what = f"{run}:{stage}" if stage else run
             pieces.append(training_file(what, step.train, folder / f".{step.name}-{i}").read_bytes())
-        write_whole(out, b"".join(pieces))
+        # A file may end without a line break, and the next one's first row is a row of its own.
+        write_whole(out, b"".join(piece if piece.endswith(b"\n") else piece + b"\n" for piece in pieces))
         return out
 
     def _places(self, state: Round, before: Round | None) -> Places:

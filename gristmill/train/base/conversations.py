@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gristmill.core.engine import Message
-from gristmill.core.errors import InputError, RecipeError
+from gristmill.core.errors import RecipeError
+from gristmill.train.base.data import cannot_render
 from gristmill.train.base.options import Training
 from gristmill.train.base.turns import TrainedTurn
 
@@ -37,12 +38,7 @@ def conversation(turns: Sequence[dict[str, str]], tokenizer: Any, options: Train
     try:
         text = tokenizer.apply_chat_template(list(turns), tokenize=False, add_generation_prompt=False)
     except (ValueError, TypeError, TemplateError) as error:
-        raise InputError(
-            f"the chat template of {options.model} cannot render this row: {error}",
-            path=options.data,
-            row=row,
-            remedy="Use other rows, or a model whose chat template supports them.",
-        ) from error
+        raise cannot_render(options.model, options.data, row, error) from error
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids
 

@@ -116,8 +116,8 @@ def enough_memory(options: Training) -> Iterator[None]:
         raise RunError(
             f"out of memory with {options.batch // options.accumulate} rows of up to {options.max_length} "
             f"tokens at once: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            remedy="Raise accumulate, lower max_length, or train adapters (lora) or in bfloat16. The same "
-            "command then needs another output folder.",
+            remedy="Raise accumulate, lower max_length, or train adapters (lora) or in bfloat16; in another "
+            "output folder, if this one has a checkpoint.",
         ) from error
 
 

@@ -289,3 +289,20 @@ def test_a_mean_has_the_interval_of_its_kind() -> None:
     assert mean.low == pytest.approx(2 - 1.959964 / 3**0.5, abs=1e-6)
     assert mean_of([]).value is None and mean_of([5.0]).low is None
     assert LoopMeasure().of == "evaluate"
+
+
+def test_a_merge_that_was_finished_when_the_loop_was_killed_is_not_done_again(
+    place: Path, asked: list[list[str]]
+) -> None:
+    (place / "out" / "round-1" / "mixed").mkdir(parents=True)
+    done(loop(rounds=1), place)
+    assert [words[0] for words in asked] == ["train", "train"]
+
+
+def test_rows_of_files_stay_apart_where_a_file_ends_without_a_line_break(
+    place: Path, asked: list[list[str]]
+) -> None:
+    (place / "rows.jsonl").write_text('{"text": "a"}')
+    step = {"name": "tuned", "train": "sft", "data": ["rows.jsonl", "rows.jsonl"]}
+    done(loop(rounds=1, steps=[step], measures={}), place)
+    assert (place / "out" / "round-1" / "tuned.jsonl").read_text() == '{"text": "a"}\n' * 2
