@@ -102,7 +102,6 @@ def bco(ratio: Tensor, wanted: Tensor, shift: Tensor | float, beta: float) -> Te
     """BCO (arXiv 2404.04656) of labelled answers, ``-log sigmoid(+-(beta ratio - shift))``: plus for a wanted
     one. ``shift`` is the running mean of all rewards ``beta ratio``."""
     import torch
-    from torch.nn.functional import logsigmoid
 
     logit = beta * ratio - shift
-    return -logsigmoid(torch.where(wanted, logit, -logit))
+    return two_sided(torch.where(wanted, logit, -logit))

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gristmill.train.losses import two_sided
+
 
 def bradley_terry(difference: Any, margin: Any, flip: Any) -> Any:
     """-(1 - flip) log sigmoid(d - margin) - flip log sigmoid(margin - d), d = reward of the chosen side less
@@ -17,17 +19,12 @@ def bradley_terry(difference: Any, margin: Any, flip: Any) -> Any:
     outside); ``flip`` is the chance in [0, 1] that the label is wrong, its label smoothing. A pair whose
     sides are exchanged needs a margin of the other sign.
     """
-    from torch.nn.functional import softplus
-
-    logit = difference - margin
-    return (1 - flip) * softplus(-logit) + flip * softplus(logit)
+    return two_sided(difference - margin, flip)
 
 
 def no_preference(difference: Any) -> Any:
     """Half of -log sigmoid either way, smallest where the rewards are equal (Crome, arXiv 2506.16507)."""
-    from torch.nn.functional import softplus
-
-    return (softplus(-difference) + softplus(difference)) / 2
+    return two_sided(difference, 0.5)
 
 
 def centred(chosen: Any, rejected: Any) -> Any:
@@ -54,10 +51,10 @@ def goal_conditioned(source: Any, goal: Any, other: Any) -> Any:
     ``source`` and ``goal`` are an earlier and a later state of the chosen answer, ``other`` is a state of the
     rejected one (goal-conditioned reward models, arXiv 2407.13887).
     """
-    from torch.nn.functional import cosine_similarity, softplus
+    from torch.nn.functional import cosine_similarity
 
     near, far = cosine_similarity(source, goal), cosine_similarity(source, other)
-    return softplus(-near) + softplus(far)
+    return two_sided(near) + two_sided(-far)
 
 
 def two_class(logits: Any, values: Any) -> Any:
@@ -66,16 +63,10 @@ def two_class(logits: Any, values: Any) -> Any:
     ER-PRM (arXiv 2412.11006): over these two alone, not over the vocabulary; ``values`` are in [0, 1], so
     that a hard label is one that is 0 or 1.
     """
-    from torch.nn.functional import softplus
-
-    difference = logits[..., 1] - logits[..., 0]
-    return values * softplus(-difference) + (1 - values) * softplus(difference)
+    return two_sided(logits[..., 1] - logits[..., 0], 1 - values)
 
 
 def outcome(log_ratio: Any, label: Any, beta: float) -> Any:
     """Cross-entropy of sigmoid(beta * log ratio of the whole answer) with its outcome, 0 or 1: the implicit
     process reward model (arXiv 2412.01981)."""
-    from torch.nn.functional import softplus
-
-    logit = beta * log_ratio
-    return label * softplus(-logit) + (1 - label) * softplus(logit)
+    return two_sided(beta * log_ratio, 1 - label)
