@@ -20,7 +20,7 @@ _WHOLE = ("name", "model", "seed", "like")
 def claim(folder: Path, loop: Loop, seed: int) -> None:
     """Mark the folder as this loop's, or refuse it as one of another.
 
-    More rounds, more seeds and other measures do not make another loop, and neither do other settings of a
+    More rounds and other measures do not make another loop, and neither do other settings of a
     step that no round has done yet: a typing error that stopped the loop can be put right.
     Raises ``RunError``.
     """
