@@ -98,7 +98,7 @@ def trace(run: Run, row: str, *, log: Path | None = None) -> Trace:
 
 
 def _stages(run: Run) -> list[str]:
-    return [folder.name[3:] for folder in sorted(run.path.glob("[0-9][0-9]-*")) if folder.is_dir()]
+    return [folder.name[3:] for folder in run.folders]
 
 
 def _found(run: Run, row: str) -> tuple[str, str]:

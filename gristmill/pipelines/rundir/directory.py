@@ -192,8 +192,8 @@ def run_path(run: str, runs: Path) -> Path:
 
 
 def run_and_stage(what: str, runs: Path) -> tuple[Path, str]:
-    """A run given as NAME or NAME:STAGE, and the stage; empty for none. What is there as it is called is no
-    stage of something else."""
+    """A run given as NAME or NAME:STAGE, and the stage; empty for none. A folder or file
+    of that whole name goes first."""
     name, _, stage = what.rpartition(":")
     if not name or Path(what).exists():
         name, stage = what, ""
