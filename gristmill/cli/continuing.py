@@ -21,9 +21,13 @@ def continued(
     log: Path | None,
     *,
     resume: bool = False,
+    engine: str | None = None,
+    data: list[str] | None = None,
 ) -> str:
     """The command that continues a run: the same one, but never ``--fresh``."""
     words = ["gristmill", "run", shown(recipe)]
+    words += [] if engine is None else ["--engine", engine]
+    words += [word for file in data or () for word in ("--data", file)]
     words += [word for override in overrides for word in ("--set", override)]
     words += ["--resume"] if resume else []
     words += [] if limit is None else ["--limit", str(limit)]

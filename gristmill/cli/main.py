@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
 from gristmill.cli.exporting import export, formats, push, trace
+from gristmill.cli.methods import SCRIPTED, DataOption, EngineOption, check_expected, chosen, methods
 from gristmill.cli.models.loop import loop
 from gristmill.cli.options import (
     INTERRUPTED,
@@ -99,6 +100,8 @@ def _main(
 def run(
     recipe: RecipeArg,
     overrides: SetOption = None,
+    engine: EngineOption = None,
+    data: DataOption = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Continue in the run's directory although the recipe has changed."),
@@ -139,7 +142,7 @@ def run(
     if executor is not None and (json or track):
         raise RecipeError("--executor reports no progress.", remedy="Leave out --json and --track.")
     given: dict[str, Any] = {
-        "overrides": overrides or [],
+        "overrides": chosen(recipe, overrides or [], engine, data),
         "resume": resume,
         "fresh": fresh,
         "limit": limit,
@@ -150,7 +153,7 @@ def run(
         "pay_again": pay_again,
         "confirm": asking(),
     }
-    again = continued(recipe, overrides or [], limit, runs, log, resume=resume)
+    again = continued(recipe, overrides or [], limit, runs, log, resume=resume, engine=engine, data=data)
     again += distributed(executor, tasks, workers, option or [])
     try:
         if executor is not None:
@@ -173,10 +176,13 @@ def run(
         typer.echo(printed(str(error)) or f"stopped. Continue with: {again}", err=True)
         raise typer.Exit(INTERRUPTED) from error
     if done is not None:
+        if engine == SCRIPTED and not (overrides or data or limit):
+            check_expected(recipe, done)
         raise typer.Exit({"all": 0, "some": SOME, "none": NONE}[done.summary.made])
 
 
 app.command()(loop)
+app.command()(methods)
 app.command()(planning.plan)
 app.command()(planning.explain)
 

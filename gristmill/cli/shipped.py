@@ -12,6 +12,7 @@ from gristmill.core.registry import suggest
 DATA = Path(__file__).parents[1] / "data"
 RECIPES = DATA / "recipes"
 LOOPS = DATA / "loops"
+METHODS = DATA / "methods"
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -47,7 +48,7 @@ def find(recipe: str, folder: Path = RECIPES) -> Path:
 
 def shown(path: Path) -> str:
     """The shortest text from which ``find`` gives ``path``: the name of a shipped recipe, else the path."""
-    return path.stem if path.parent == RECIPES and not Path(path.stem).is_file() else str(path)
+    return path.stem if path.parent in (RECIPES, METHODS) and not Path(path.stem).is_file() else str(path)
 
 
 def copy(name: str, folder: Path, shipped_in: Path = RECIPES) -> list[Path]:
@@ -77,7 +78,8 @@ def copy(name: str, folder: Path, shipped_in: Path = RECIPES) -> list[Path]:
 
 
 def _named(name: str, folder: Path) -> ShippedRecipe:
-    known = {recipe.name: recipe for recipe in shipped(folder)}
+    folders = (METHODS, RECIPES) if folder == RECIPES else (folder,)
+    known = {recipe.name: recipe for place in folders for recipe in shipped(place)}
     if name not in known:
         raise RecipeError(
             f"{name!r} is neither a file nor a {folder.name.removesuffix('s')} that comes with Gristmill.",

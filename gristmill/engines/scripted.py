@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta, Struct
 
-from gristmill.core.engine import Ability, Completion, Message, Request, TokenLogprob
+from gristmill.core.engine import Ability, Completion, Message, Request, TokenLogprob, TokenScore
 from gristmill.core.errors import InputError, RecipeError, RequestRefusedError, TransientError
 from gristmill.engines.options import EngineOptions
 
 Text = Annotated[str | Completion, Meta(description="a text, or a whole completion")]
 ABILITIES = frozenset(Ability) - {Ability.LOGPROBS, Ability.SCORE, Ability.REWARD}
+
+Score = Callable[[tuple[Message, ...], str], Sequence[TokenLogprob]]
+"""From the messages and a text to the text's scored tokens."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -34,6 +38,18 @@ class Reply(Struct, frozen=True, forbid_unknown_fields=True):
     """Whether ``match`` is a regular expression (in the syntax of Python's ``re``) to be searched for."""
 
 
+class TextLikelihood(Struct, frozen=True, forbid_unknown_fields=True):
+    """How likely the engine finds texts that match."""
+
+    logprob: Annotated[float, Meta(lt=0)]
+    """The mean natural-log probability of a word of such a text; single words have from half to one and a
+    half of it, as the word and those before it decide."""
+    match: str = ""
+    """The regular expression to be found in the text; empty fits every text."""
+    asked: str = ""
+    """The regular expression to be found in the messages before it, as one text."""
+
+
 class Scripted(EngineOptions, frozen=True, kw_only=True):
     """Given answers instead of a model.
 
@@ -45,6 +61,11 @@ class Scripted(EngineOptions, frozen=True, kw_only=True):
     """The answers; the first that matches a prompt is used."""
     path: str | None = None
     """A YAML or JSON file with a list of further replies, tried after those of ``replies``."""
+    likelihoods: tuple[TextLikelihood, ...] = ()
+    """Log-probabilities, of the answers and of any text that is to be scored: the first that matches counts.
+    Empty for an engine that has none."""
+    reward: bool = False
+    """A reward model: the texts are what its server would answer, in JSON: ``[[0.5]]``."""
     model: str = "scripted"
     """The name under which the completions are kept in the log."""
     latency: Annotated[float, Meta(ge=0)] = 0.0
@@ -62,13 +83,16 @@ class Scripted(EngineOptions, frozen=True, kw_only=True):
             )
         texts = [text for reply in replies for text in reply.texts]
         scored = all(isinstance(text, Completion) and text.logprobs is not None for text in texts)
+        score = _scorer(self.likelihoods) if self.likelihoods else None
+        able = ABILITIES | {Ability.LOGPROBS} if scored or score else ABILITIES
         return ScriptedEngine(
             _answer(replies),
             model=self.model,
-            abilities=ABILITIES | {Ability.LOGPROBS} if scored else ABILITIES,
+            abilities=able | {Ability.REWARD} if self.reward else able,
             concurrency=self.concurrency,
             latency=self.latency,
             failure_rate=self.failure_rate,
+            score=score,
         )
 
 
@@ -89,7 +113,7 @@ class ScriptedEngine:
         concurrency: int = 64,
         latency: float = 0.0,
         failure_rate: float = 0.0,
-        score: Callable[[tuple[Message, ...], str], Sequence[TokenLogprob]] | None = None,
+        score: Score | None = None,
     ) -> None:
         self._function = function
         self._score = score
@@ -137,10 +161,12 @@ class ScriptedEngine:
             if answer.logprobs is not None and request.sampling.logprobs is None:
                 return msgspec.structs.replace(answer, logprobs=None, reasoning_logprobs=None)
             return answer
+        score = None if request.sampling.logprobs is None else self._score
         return Completion(
             text=answer,
             prompt_tokens=_words(request) if counted else 0,
             completion_tokens=len(answer.split()),
+            logprobs=None if score is None else tuple(score(request.messages, answer)),
         )
 
 
@@ -164,14 +190,42 @@ def _answer(replies: tuple[Reply, ...]) -> Callable[[Request, int], Completion |
     return answer
 
 
+def _scorer(likelihoods: tuple[TextLikelihood, ...]) -> Score:
+    found = [(_compiled(one.match), _compiled(one.asked), one.logprob) for one in likelihoods]
+
+    def score(messages: tuple[Message, ...], text: str) -> list[TokenLogprob]:
+        before = "\n".join(m.content for m in messages)
+        fits = (mean for match, asked, mean in found if match(text) and asked(before))
+        mean = next(fits, None)
+        if mean is None:
+            raise RequestRefusedError(f"scripted: no likelihood matches {text[:80]!r}")
+        words = re.findall(r"\s*\S+", text) or [text]
+        return [
+            _word(word, mean * (0.5 + _unit(_digest(_encode(words[: i + 1])), b"word", 0)))
+            for i, word in enumerate(words)
+        ]
+
+    return score
+
+
+def _word(word: str, logprob: float) -> TokenLogprob:
+    """A word with its alternatives: itself, and one that has the rest of the probability."""
+    rest = math.log(-math.expm1(logprob))
+    return TokenLogprob(word, logprob, (TokenScore(word, logprob), TokenScore(f"{word}?", rest)))
+
+
 def _matcher(reply: Reply) -> Callable[[str], Any]:
     if not reply.regex:
         return lambda asked: reply.match in asked
+    return _compiled(reply.match)
+
+
+def _compiled(match: str) -> Callable[[str], Any]:
     try:
-        return re.compile(reply.match).search
+        return re.compile(match).search
     except re.error as error:
         raise RecipeError(
-            f"scripted: {reply.match!r} is not a valid regular expression: {error}.",
+            f"scripted: {match!r} is not a valid regular expression: {error}.",
             remedy="Correct it, or leave out 'regex' to search for the text as it is.",
         ) from error
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gristmill.core.engine import Ability, Completion, Request, TokenLogprob
+from gristmill.core.engine import Ability, Completion, Request, Sampling, TokenLogprob
 from gristmill.core.errors import InputError, RecipeError, RequestRefusedError, TransientError
-from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine
+from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine, TextLikelihood
 
 Ask = Callable[..., Request]
 
@@ -108,3 +109,28 @@ def test_a_bad_file_is_named(tmp_path: Path, content: str) -> None:
 def test_unusable_options(options: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
         msgspec.convert(options, Scripted).open()
+
+
+def test_given_likelihoods_score_texts_and_answers(ask: Ask) -> None:
+    engine = Scripted(
+        replies=(Reply(("It is four.",)),),
+        likelihoods=(TextLikelihood(-0.1, match="four"), TextLikelihood(-3.0, asked="2 \\+ 2")),
+    ).open()
+    assert {Ability.SCORE, Ability.LOGPROBS} <= engine.abilities
+
+    def mean(request: Request) -> float:
+        scored = asyncio.run(engine.generate(request))[0].logprobs
+        assert scored is not None
+        assert all(sum(math.exp(t.logprob) for t in token.top) == pytest.approx(1) for token in scored)
+        return sum(token.logprob for token in scored) / len(scored)
+
+    likely = msgspec.structs.replace(ask("What is 2 + 2?"), score=True, prefix="That is four.")
+    unlikely = msgspec.structs.replace(likely, prefix="That is five.")
+    assert -0.15 <= mean(likely) <= -0.05
+    assert -4.5 <= mean(unlikely) <= -1.5
+    with pytest.raises(RequestRefusedError, match="no likelihood"):
+        asyncio.run(engine.generate(msgspec.structs.replace(ask("Who?"), score=True, prefix="Nobody.")))
+    own = msgspec.structs.replace(ask("What is 2 + 2?"), sampling=Sampling(logprobs=1))
+    answer = asyncio.run(engine.generate(own))[0]
+    assert answer.text == "It is four." and mean(own) > -0.16
+    assert "".join(token.token for token in answer.logprobs or ()) == answer.text

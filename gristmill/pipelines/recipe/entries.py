@@ -16,6 +16,7 @@ from gristmill.core.money import Budget, Price
 from gristmill.core.registry import find, locate, names, suggest
 from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
+from gristmill.pipelines.recipe.method import Method
 from gristmill.pipelines.sources.source import Source
 from gristmill.verifiers.loading import load as load_verifier
 from gristmill.verifiers.loading import refer_of, refuses_of
@@ -249,6 +250,8 @@ class Plain(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the run may spend; ``null`` for no limit."""
     card: Card | None = None
     """What ``gristmill push`` writes into the data set's card beside what the run tells."""
+    method: Method | None = None
+    """The method of the literature that the recipe is, if it is one: see ``gristmill methods``."""
 
 
 class StageKeys(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,52 @@
+"""Every method's recipe on the scripted engine: its rows are what its header expects; plain samples are not.
+
+``pytest -m methods`` runs all of them; the quick suite too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gristmill.core.errors import GristmillError
+from gristmill.pipelines.methods import METHODS, entry, unmet
+from gristmill.pipelines.methods.choosing import choose
+from gristmill.pipelines.methods.gallery import Entry
+from gristmill.pipelines.running.runner import run
+
+RUNNABLE = sorted(path.stem for path in METHODS.glob("*.yaml"))
+
+
+def _set(values: dict[str, Any]) -> list[str]:
+    return [f"{place}={json.dumps(value)}" for place, value in values.items()]
+
+
+def _entry(name: str) -> Entry:
+    found = entry(METHODS / f"{name}.yaml")
+    assert found is not None
+    return found
+
+
+@pytest.mark.methods
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_a_method_makes_what_its_header_expects_and_plain_sampling_does_not(
+    name: str, tmp_path: Path
+) -> None:
+    found = _entry(name)
+    if found.method.status == "none":
+        assert found.method.why
+        return
+    chosen = choose(found.path, "scripted")
+    given: dict[str, Any] = {"log": tmp_path / "log.sqlite", "quiet": True}
+    done = run(found.path, overrides=chosen, runs=tmp_path / "runs", **given)
+    assert not unmet(found.method, done), "\n".join(unmet(found.method, done))
+    off = _set(found.method.without or {"stages": [{"stage": "sample", "verify": False}], "exports": []})
+    try:
+        plain = run(found.path, overrides=[*chosen, *off], runs=tmp_path / "plain", **given)
+    except GristmillError:
+        assert not found.method.without, "'without' cannot be run"
+        return  # plain sampling cannot even be asked of these sources
+    assert unmet(found.method, plain), "'expect' holds without the method too"
