@@ -9,6 +9,7 @@ from gristmill.core.lazy import lazily
 if TYPE_CHECKING:
     from gristmill.verifiers.code import Code
     from gristmill.verifiers.grounding import Grounding, GroundingJudge
+    from gristmill.verifiers.gym import reward_app, serve_rewards
     from gristmill.verifiers.judges import (
         BinaryPrinciples,
         Checklist,
@@ -74,6 +75,8 @@ __all__ = [
     "as_verl_batch_reward",
     "as_verl_reward",
     "pool_for",
+    "reward_app",
+    "serve_rewards",
 ]
 
 __getattr__, __dir__ = lazily(
@@ -114,6 +117,8 @@ __getattr__, __dir__ = lazily(
         "as_trl_reward": ".rewards",
         "as_verl_batch_reward": ".rewards",
         "as_verl_reward": ".rewards",
+        "reward_app": ".gym",
+        "serve_rewards": ".gym",
         "pool_for": ".pool",
     },
 )

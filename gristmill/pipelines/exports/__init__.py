@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         VerlSft,
     )
     from gristmill.pipelines.exports.columns import Rows
-    from gristmill.pipelines.exports.feedback import FeedbackRows
+    from gristmill.pipelines.exports.environments import NemoGym, VerifiersTasks
+    from gristmill.pipelines.exports.feedback import FeedbackRows, PairQuestions
     from gristmill.pipelines.exports.judged import (
         JudgePrompts,
         PrincipleRows,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
         UrpoProblems,
         VerlPrompts,
     )
-    from gristmill.pipelines.exports.questions import PairQuestions
     from gristmill.pipelines.exports.sides import AxolotlDpo, AxolotlKto, OpenRlhfDpo, TrlReward
     from gristmill.pipelines.exports.stepwise import ErPrmText, PrmRows, StepActionRows, TrlStepwise
     from gristmill.pipelines.exports.text import GroundingClaims, TextCompletionExport, TextExport
@@ -59,6 +59,7 @@ __all__ = [
     "LlamaFactoryOpenAi",
     "LlamaFactoryRanking",
     "LlamaFactoryShareGpt",
+    "NemoGym",
     "OpenRlhfDpo",
     "OpenRlhfPrompts",
     "OpenRlhfSft",
@@ -84,6 +85,7 @@ __all__ = [
     "UrpoPairs",
     "UrpoProblems",
     "VerifierRows",
+    "VerifiersTasks",
     "VerlPrompts",
     "VerlSft",
     "write",
@@ -99,7 +101,7 @@ __getattr__, __dir__ = lazily(
         "GroundingClaims": ".text",
         "JudgePrompts": ".judged",
         "PrincipleRows": ".judged",
-        "PairQuestions": ".questions",
+        "PairQuestions": ".feedback",
         "PrmRows": ".stepwise",
         "ScoredAnswers": ".judged",
         "SegmentRows": ".judged",
@@ -127,9 +129,11 @@ __getattr__, __dir__ = lazily(
         "TrlPrompts": ".problems",
         "UrpoPairs": ".problems",
         "UrpoProblems": ".problems",
+        "VerifiersTasks": ".environments",
         "VerlPrompts": ".problems",
         "AxolotlDpo": ".sides",
         "AxolotlKto": ".sides",
+        "NemoGym": ".environments",
         "OpenRlhfDpo": ".sides",
         "TrlReward": ".sides",
         "write": ".writing",

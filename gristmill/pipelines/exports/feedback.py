@@ -1,4 +1,4 @@
-"""Pairs as rows for a reward model that answers in words."""
+"""Pairs put as questions in words: to a reward model that answers in words, and to a person."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from gristmill.core.engine import Message
-from gristmill.core.exports import Contents
+from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Pair
+from gristmill.core.stages import derive_seed
+from gristmill.filters.preferences.disagreements import Ruling
 from gristmill.pipelines.exports.base import PromptCompletion
 from gristmill.pipelines.exports.preference import Compared
+from gristmill.synth.scoring import said
 
 
 class FeedbackRows(Compared, frozen=True, forbid_unknown_fields=True):
@@ -47,3 +50,25 @@ class FeedbackRows(Compared, frozen=True, forbid_unknown_fields=True):
     def remarks(self, record: Pair, /) -> dict[str, int]:
         """What became of user turns and of reasoning."""
         return self.noted(record.chosen, record.rejected)
+
+
+class PairQuestions(Export, frozen=True, forbid_unknown_fields=True):
+    """A row for each pair with both texts and an empty ``better``, to be filled in with first, second or tie.
+
+    Nothing tells which side is the chosen one: a hash of the id decides which is shown first. The file is
+    read back with ``reads: rulings``, and the stage ``adjudicate`` gives the pairs their labels.
+    """
+
+    reads: ClassVar[type[Struct]] = Pair
+    writes: ClassVar[type[Struct]] = Ruling
+
+    seed: int = 0
+    """Another seed shows other pairs the other way round."""
+
+    def rows(self, record: Pair, /) -> Sequence[Struct]:
+        """One row."""
+        first, second = said(record.chosen), said(record.rejected)
+        if derive_seed(self.seed, record.id) % 2:
+            first, second = second, first
+        asked = "\n\n".join(f"{message.role}: {message.content}" for message in record.prompt)
+        return [Ruling(record.id, first, second, better="", prompt=asked)]

@@ -149,7 +149,9 @@ class TrlPrompts(Verifiable, frozen=True, forbid_unknown_fields=True):
     def rows(self, record: Problem, /) -> Sequence[Struct]:
         """One row."""
         return [
-            SolvedPrompt(record.id, self.messages(record), record.problem, _answer(record), self.verifier)
+            SolvedPrompt(
+                record.id, self.messages(record), record.problem, reference_of(record), self.verifier
+            )
         ]
 
     def settings(self, out: Path) -> dict[str, Any]:
@@ -193,7 +195,7 @@ class VerlPrompts(Verifiable, frozen=True, forbid_unknown_fields=True):
                 self.data_source,
                 self.messages(record),
                 self.ability,
-                Truth("rule", _answer(record)),
+                Truth("rule", reference_of(record)),
                 ExtraInfo(self.split, index, record.id, record.problem, self.verifier),
             )
         ]
@@ -231,7 +233,7 @@ class OpenRlhfPrompts(ProblemPrompts, frozen=True, forbid_unknown_fields=True):
 
     def rows(self, record: Problem, /) -> Sequence[Struct]:
         """One row."""
-        return [LabelledPrompt(record.id, self.messages(record), _answer(record), self.datasource)]
+        return [LabelledPrompt(record.id, self.messages(record), reference_of(record), self.datasource)]
 
 
 class UrpoProblems(ProblemPrompts, frozen=True, forbid_unknown_fields=True):
@@ -292,7 +294,8 @@ class UrpoPairs(Export, frozen=True, forbid_unknown_fields=True):
         return [Unified(record.id, "preference", (ChatMessage("user", prompt),), (first, second), ranks, "")]
 
 
-def _answer(record: Problem) -> str:
+def reference_of(record: Problem) -> str:
+    """The reference answer. ``RowRejected`` for a problem without one."""
     if record.answer is None:
         raise RowRejected("has no reference answer")
     return record.answer

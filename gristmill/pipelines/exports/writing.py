@@ -55,7 +55,9 @@ def write(export: Export, parts: Iterable[Path], out: Path, notes: Counter[str] 
             if out.is_dir():
                 shutil.rmtree(out)
         for name, data in (export.beside(out) | config).items():
-            write_whole(out.with_name(name), data)
+            place = out.parent / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(place, data)
     except OSError as e:
         raise RunError(
             f"{out} cannot be written: {e.strerror or e}.",

@@ -1,11 +1,13 @@
-"""Messages as data sets hold them: lists in several spellings, plain texts, and transcripts in one text."""
+"""Messages as data sets hold them: lists in several spellings, plain texts, transcripts, and traces."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from gristmill.core.errors import RowRejected
+from gristmill.pipelines.sources.columns import Located
 from gristmill.pipelines.sources.values import kind, short
 
 Chat = list[dict[str, str]]
@@ -24,6 +26,8 @@ _ROLES = {
 }
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """The fields in which data sets have what the assistant thought before its message."""
+TRACE = frozenset({"nodes", "task"})
+"""The columns that tell a trace of ``verifiers`` from other rows."""
 _DIALOGUE = re.compile(r"(?:^|\n\n)(Human|Assistant):")
 """Before each turn of HH-RLHF (arXiv 2204.05862); the text begins with one."""
 _MARKED = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
@@ -97,3 +101,58 @@ def _content(value: Any) -> str:
         if len(found) == len(value) and all(isinstance(text, str) for text in found):
             return "".join(map(str, found))
     raise RowRejected("content is not text", f"the content of a message is {kind(value)}; it must be text.")
+
+
+def from_traces(found: Iterator[Located]) -> Iterator[Located]:
+    """Each trace of ``verifiers``, whose messages are the nodes of a graph, as a row: the task's data, the
+    ``messages`` of its last branch, and its ``reward``.
+
+    A trace that failed, or has no message of the model's, is rejected with the reason.
+    """
+    for where, number, value in found:
+        row: dict[str, Any] | RowRejected
+        try:
+            row = value if isinstance(value, RowRejected) else _from_trace(value)
+        except RowRejected as rejected:
+            row = rejected
+        except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+            row = RowRejected("not a trace", f"this is not a trace of verifiers ({error!r}).")
+        yield Located(where, number, row)
+
+
+def _from_trace(trace: Mapping[str, Any]) -> dict[str, Any]:
+    if not trace.get("ok", True):
+        errors = trace.get("errors") or [{}]
+        raise RowRejected("the rollout failed", str(errors[-1].get("message", "without a message")))
+    nodes, data = trace["nodes"], trace["task"]["data"]
+    at = next((i for i in reversed(range(len(nodes))) if nodes[i].get("sampled")), None)
+    if at is None:
+        raise RowRejected("no completion", "no message of the trace is the model's.")
+    path: list[Mapping[str, Any]] = []
+    while at is not None:
+        path.append(nodes[at]["message"])
+        at = nodes[at].get("parent")
+    calls = [call for call in trace.get("calls") or () if call.get("model")]
+    rewards = {name: one for name, one in (trace.get("rewards") or {}).items() if one is not None}
+    return {
+        "id": trace["id"],
+        "problem_id": data.get("id") or data.get("name"),
+        "problem": data.get("problem"),
+        "answer": data.get("answer"),
+        "messages": [_plain_message(message) for message in reversed(path)],
+        "model": calls[-1]["model"] if calls else None,
+        "finish_reason": (calls[-1].get("finish_reason") if calls else None) or "stop",
+        "reward": sum(one["score"] * one.get("weight", 1.0) for one in rewards.values()),
+        "rewards": {name: one["score"] for name, one in rewards.items()},
+        "metrics": trace.get("metrics") or {},
+    }
+
+
+def _plain_message(message: Mapping[str, Any]) -> dict[str, str]:
+    """Role and text; of several parts those that are text."""
+    if message.get("tool_calls") or message["role"] == "tool":
+        raise RowRejected("calls tools", "a trace with calls of tools is not a sample.")
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        content = "".join(part.get("text", "") for part in content)
+    return {"role": message["role"], "content": content}

@@ -21,6 +21,7 @@ from gristmill.core.records import Conversation, Labelled, Pair, Passage, Proble
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.sources import former, layouts, readers
+from gristmill.pipelines.sources.chats import TRACE, from_traces
 from gristmill.pipelines.sources.columns import Located, first_columns
 from gristmill.pipelines.sources.conversations import Conversations
 from gristmill.pipelines.sources.options import Source
@@ -106,6 +107,9 @@ def _opened(source: Source) -> tuple[Reader, Iterator[Struct | Rejection]]:
         columns, rows = first_columns(where, rows)
     else:
         columns = first.header
+    if source.record is Sampled and set(columns) >= TRACE:
+        samples = Samples(source, where)
+        return samples, samples.convert(samples.columns.peek(from_traces(chain(rows, _located(found)))))
     reader = _reader(source, where, columns)
     if first.header is not None:
         reader.columns.check_header(first.header, where)

@@ -35,7 +35,7 @@ from gristmill.filters.preferences import (
     WeakLabels,
 )
 from gristmill.filters.preferences.annotators import prototypes
-from gristmill.pipelines.exports.questions import PairQuestions
+from gristmill.pipelines.exports.feedback import PairQuestions
 from gristmill.testing.records import pair
 
 
