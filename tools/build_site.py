@@ -1,7 +1,7 @@
 """Write the reference pages and ``docs/llms.txt``, and build the site with Zensical.
 
-    python tools/build_site.py            # all of it, into build/site; any warning of Zensical ends it
-    python tools/build_site.py --pages    # only docs/reference and docs/llms.txt
+python tools/build_site.py            # all of it, into build/site; any warning of Zensical ends it
+python tools/build_site.py --pages    # only docs/reference and docs/llms.txt
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import reference
+import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -46,7 +45,7 @@ def first_sentence(text: str) -> str:
     for paragraph in re.split(r"\n\s*\n", body):
         if paragraph.strip() and not re.match(r"\s{4}|\s*[#|<-]", paragraph.lstrip("\n")):
             plain = re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
-            return re.split(r"(?<=[.:])\s", plain, maxsplit=1)[0].rstrip(":").replace("\\", "")
+            return re.split(r"(?<=\.)\s(?=[A-Z`])", plain, maxsplit=1)[0].rstrip(":").replace("\\", "")
     return ""
 
 

@@ -1,8 +1,8 @@
 """The reference pages of the site, made of what the code says: docstrings, options, commands and records.
 
 Written into ``docs/reference``, which git ignores: the code is the one place where these texts are kept.
-mkdocstrings would do for functions and classes, and knows nothing of options with ranges, of registered names or
-of commands, so all pages come from what ``gristmill list`` and ``gristmill schema`` use themselves.
+mkdocstrings would do for functions and classes, and knows nothing of options with ranges, of registered names
+or of commands, so all pages come from what ``gristmill list`` and ``gristmill schema`` use themselves.
 """
 
 from __future__ import annotations
@@ -100,20 +100,20 @@ def _page(title: str, said: str, sections: Iterable[str]) -> str:
 
 
 @cache
-def _own(group: Group) -> list[str]:
-    """The names of a group that this package registers; a plug-in of the machine that builds has its own pages."""
+def own(group: Group) -> list[str]:
+    """The names of a group that this package registers: a plug-in has pages of its own."""
     return [name for name in names(group) if find(group, name).__module__.startswith("gristmill.")]
 
 
 def _parts(group: Group) -> str:
     title, said = TITLES[group]
-    return _page(title, said, (_part(name, find(group, name)) for name in _own(group)))
+    return _page(title, said, (_part(name, find(group, name)) for name in own(group)))
 
 
 def _stages() -> dict[str, str]:
     """A page for each package that holds stages, of which it takes the first line of the docstring."""
     homes: dict[str, list[str]] = defaultdict(list)
-    for name in _own("stages"):
+    for name in own("stages"):
         parts = find("stages", name).__module__.split(".")
         package = ".".join(parts[:3])
         homes[package if hasattr(import_module(package), "__path__") else ".".join(parts[:2])].append(name)
@@ -143,14 +143,19 @@ def _commands() -> str:
 
 
 def _recipe() -> str:
-    said = "The keys of a recipe. `gristmill explain KEY` prints the same, and `gristmill schema` a JSON Schema."
+    said = (
+        "The keys of a recipe. `gristmill explain KEY` prints the same, and `gristmill schema` a JSON Schema."
+    )
     below = {
         "Of every engine": EngineKeys,
         "Of every stage": StageKeys,
         "Of every export": ExportKeys,
     }
     sections = [*_options(Plain)]
-    sections += [f"## {title}\n\n{prose(part.__doc__)}\n\n" + "\n".join(_options(part)) for title, part in below.items()]
+    sections += [
+        f"## {title}\n\n{prose(part.__doc__)}\n\n" + "\n".join(_options(part))
+        for title, part in below.items()
+    ]
     return _page("Recipes", said, sections)
 
 
@@ -168,7 +173,7 @@ def _trainings() -> str:
 
 def _api(package: str) -> str:
     module = import_module(f"gristmill.{package}")
-    registered = {id(find(group, name)): (group, name) for group in GROUPS for name in _own(group)}
+    registered = {id(find(group, name)): (group, name) for group in GROUPS for name in own(group)}
     sections, elsewhere = [], []
     for name in sorted(module.__all__, key=str.lower):
         thing = getattr(module, name)
