@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import typer
 import yaml
 from markdown_it import MarkdownIt
 from msgspec import Struct
@@ -40,8 +41,13 @@ COMMANDS = (
     "vllm",
     "ray",
     "accelerate",
+    "unzip",
 )
 """The first words by which an unmarked block is known as commands."""
+WrongUsage: type[Exception] = typer.BadParameter.__bases__[0]
+"""Click's error of that kind, or that of the copy of Click which typer brings along."""
+_PROGRESS = re.compile(r"^[\d,]+ tok/s, .*\n", re.MULTILINE)
+"""What a run says every ten seconds: nothing on a fast machine."""
 _TITLE = re.compile(r'title="([^"]+)"')
 _FIRST = re.compile(r"# ([\w-]+\.\w+)\n")
 
@@ -81,11 +87,15 @@ def blocks(page: Path, root: Path) -> list[Block]:
 def guessed(text: str) -> str:
     """The language of a block that does not say it: commands, Python, a recipe, or a text to look at."""
     first = text.lstrip().partition("\n")[0]
-    if first.startswith("$ ") or (first.split() or [""])[0] in COMMANDS:
+    if re.search(r"^\$ ", text, re.MULTILINE) or _known((first.split() or [""])[0]):
         return "bash"
     if re.match(r"(import|from) \w|# \w+\.py$", first):
         return "python"
     return "yaml" if re.match(r"(engine|verifier|source|stages):$", first) else "text"
+
+
+def _known(word: str) -> bool:
+    return word in COMMANDS or word.startswith("GRISTMILL_")
 
 
 def commands(block: Block) -> Iterator[str]:
@@ -93,7 +103,7 @@ def commands(block: Block) -> Iterator[str]:
 
     Where the block does not say that it is commands, only lines that begin with a known one are.
     """
-    text = re.sub(r"\\\n\s*", " ", block.text)
+    text = re.sub(r"\s*\\\n\s*", " ", block.text)
     shown = any(line.startswith("$ ") for line in text.splitlines())
     for line in text.splitlines():
         if not line.strip() or (shown and not line.startswith("$ ")):
@@ -101,7 +111,7 @@ def commands(block: Block) -> Iterator[str]:
         line = line.removeprefix("$ ")
         # A command is told from what explains it by two spaces, or by a comment.
         line = re.split(r"\s{2,}(?=[^-\s])|\s#", line)[0].strip()
-        if line and (block.marked or line.split()[0] in COMMANDS):
+        if line and (block.marked or _known(line.split()[0])):
             yield line
 
 
@@ -186,7 +196,7 @@ class Reader:
                 return 2, f"{done.output}error: {error}"
             if error is not None and not isinstance(error, SystemExit):
                 raise error
-            return done.exit_code, done.output
+            return done.exit_code, _PROGRESS.sub("", done.output)
         if words[0] == "pytest":
             return 0, "\n".join(_tested(self.folder / words[1]))
         known = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -214,9 +224,7 @@ def _tested(package: Path) -> Iterator[str]:
 
 
 def parsed(line: str) -> None:
-    """Check the words of a ``gristmill`` command against what it takes, without giving it. ``UsageError``."""
-    import typer
-
+    """Check the words of a ``gristmill`` command against what it takes, without giving it. ``WrongUsage``."""
     group: Any = typer.main.get_group(app)
     words = shlex.split(line)[1:]
     context = typer.Context(group, info_name="gristmill")

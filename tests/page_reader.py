@@ -32,10 +32,11 @@ NAMES = {
     "F": "trl-dpo",
 }
 """Words of commands that a reader replaces by names of what is there."""
-MODEL = "a model that writes what the recipe is about; the recipes of these names run in CI and in tests/cli"
+MODEL = "answers of a model that does what the recipe is about; CI and tests/cli run these recipes"
 TORCH = "torch and weights; tests/train runs trainings and merges"
 HUB = "the Hub; tests/pipelines/publishing pushes to a server of its own"
 LONG = "data and minutes; the page has the figures"
+PACKAGES = "the index of packages; .ci/run installs the wheel into a clean environment"
 OTHER = "another program, or a service"
 README = "answers that correct themselves; tests/test_readme.py runs the recipe"
 FRAGMENT = "a fragment that shows how to write one"
@@ -56,7 +57,7 @@ NOT_DONE = {
     "gristmill eval step-values": MODEL,
     "gristmill eval refusal": MODEL,
     "gristmill run passages.yaml": MODEL,
-    "gristmill run quickstart": MODEL + "; the tutorial has it with recorded answers",
+    "gristmill run quickstart": MODEL,
     "gristmill report quickstart": MODEL,
     "gristmill trace sums s2/3": HUB,
     "gristmill preview recipe.yaml": README,
@@ -67,11 +68,13 @@ NOT_DONE = {
     "gristmill run math.yaml --executor": "a cluster, or processes; tests/pipelines/distributed runs them",
     "gristmill run cluster.yaml --executor slurm": "a cluster; tests/pipelines/distributed runs them",
     "gristmill verify code.jsonl": "a sandbox; tests/verifiers/code runs programs",
-    "pip": "the index of packages; .ci/run installs the wheel into a clean environment",
+    "pip install '": PACKAGES,
+    "pip install gristmill": PACKAGES,
+    "pip install --no-deps": PACKAGES,
+    "pip download": PACKAGES,
     "make": "CI itself",
     ".venv/bin": "CI itself",
     "python benchmarks": LONG,
-    "pytest tests": "tests themselves",
     "GRISTMILL": "tests themselves",
     "vllm": OTHER,
     "unzip": OTHER,
@@ -86,7 +89,6 @@ NOT_RUN = {
     "docs/refusal.md": FRAGMENT,
     "docs/scores.md": FRAGMENT,
     "README.md": "tests/test_readme.py runs it",
-    "docs/preferences.md": "tests/synth/preferences/test_page.py runs it",
 }
 """Pages whose Python is compiled here and not run."""
 NOT_OURS = {"docs/reasoning.md": "axolotl's own configuration"}
@@ -144,6 +146,7 @@ FILES: dict[str, str | list[dict[str, Any]]] = {
     "ultrafeedback.jsonl": [{"instruction": f"Say {n}.", "completions": ULTRA} for n in range(3)],
     "answers.jsonl": ANSWERS,
     "format.jsonl": [{"answer": "", "response": "Steps: one.\nAnswer: 4"}],
+    "code.jsonl": [{"answer": "{}", "response": ""}],
     "ground.jsonl": [
         {"answer": json.dumps(["It is 42 metres tall."]), "response": "It is 42 metres tall [1]."}
     ],
