@@ -6,7 +6,7 @@ RECIPE ?= quickstart
 WORKERS ?= 3
 SHELL := /bin/bash
 
-.PHONY: run install test test-slow lint types bench kills clean
+.PHONY: run install test test-slow lint types docs bench kills clean
 
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 
@@ -46,6 +46,11 @@ lint: install
 
 types: install
 	$(BIN)/mypy
+
+# The site of the documentation, in build/site: any warning, such as a link that leads nowhere, is an error.
+docs: install
+	$(PIP) --editable '.[docs]'
+	$(BIN)/python tools/build_site.py
 
 bench: install
 	$(BIN)/python benchmarks/adaptive_sampling.py

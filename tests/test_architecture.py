@@ -24,7 +24,7 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 SOURCES = sorted(
-    p for folder in ("gristmill", "tests", "benchmarks", "docs") for p in (ROOT / folder).rglob("*.py")
+    p for folder in ("gristmill", "tests", "tools", "benchmarks") for p in (ROOT / folder).rglob("*.py")
 )
 
 

@@ -11,7 +11,8 @@ from typing import get_args
 from gristmill.core.registry import Group
 
 ROOT = Path(__file__).parent.parent
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CHANGELOG.md"]
+BY_HAND = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "reference"]
+PAGES = [*BY_HAND, ROOT / "README.md", ROOT / "CHANGELOG.md"]
 GROUPS = {f"gristmill.{group}" for group in get_args(Group)}
 """Groups of entry points look like modules."""
 
