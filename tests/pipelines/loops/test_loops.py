@@ -15,7 +15,6 @@ from gristmill.pipelines.loops import Loop, LoopMeasure, Rounds, run_loop
 from gristmill.pipelines.loops import rounds as at_work
 from gristmill.pipelines.loops.checking import check
 from gristmill.pipelines.loops.measuring import mean_of
-from gristmill.pipelines.loops.places import Places
 from gristmill.pipelines.loops.table import markdown, write
 from gristmill.pipelines.recipe.plain import convert, document
 
@@ -352,30 +351,6 @@ def test_rows_for_another_training_are_refused(place: Path, asked: list[list[str
     ]
     with pytest.raises(RecipeError, match=r"process_reward takes .*gristmill train preference"):
         done(loop(steps=steps, measures={}), place)
-
-
-def test_a_place_is_packed_only_where_it_is_a_model() -> None:
-    places = Places({"model": "m", "made": "runs/made"}, frozenset({"model"}), lambda model: f"{model}!")
-    assert places.fill({"a": ["${model.gguf}", "{problem}", 3]}) == {"a": ["m!", "{problem}", 3]}
-    for text in ("${made.gguf}", "${model or made.gguf}"):
-        with pytest.raises(RecipeError, match="'made' is not a model"):
-            places.fill(text)
-
-
-def test_of_several_names_the_first_that_is_known_counts() -> None:
-    places = Places({"x": 0.5, "m": "dir"}, frozenset(), str, coming=frozenset({"previous.x"}))
-    assert places.fill(["${previous.x or x}", "at ${x or 2}", "${m}", "${previous.x or 3}"]) == [
-        0.5,
-        "at 0.5",
-        "dir",
-        3,
-    ]
-    with pytest.raises(RecipeError, match=r"not known in this round.*\$\{previous.x or base\}"):
-        places.fill("${previous.x}")
-    with pytest.raises(RecipeError, match=r"not known here.*'previous.x'"):
-        places.fill("${m or previus.x}")
-    with pytest.raises(RecipeError, match="'1e' is not a number"):
-        places.fill("${previous.x or 1e}")
 
 
 def test_a_mean_has_the_interval_of_its_kind() -> None:
