@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 import tiny
-import torch
 from msgspec.structs import replace
 
 from gristmill.core.errors import GristmillError
@@ -115,6 +114,8 @@ def watched(kept: list[dict[str, Any]]) -> Iterator[None]:
 @contextmanager
 def weighed(kept: list[dict[str, Any]]) -> Iterator[None]:
     """What the process model makes of a batch."""
+    import torch  # not above: the verifiers' processes load this file too
+
     real = ProcessModel.advantages
 
     def advantages(self: ProcessModel, batch: Any, outcomes: Any, size: int) -> Any:
