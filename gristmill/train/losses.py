@@ -39,6 +39,23 @@ def dpo(
     return two_sided(beta * (chosen_ratio - rejected_ratio) - offset, flip)
 
 
+def optimism(own_ratio: Tensor, beta: float, alpha: float) -> Tensor:
+    """SELM's optimism (arXiv 2405.19332), ``alpha beta own_ratio``, to be added to DPO: the log-ratio of an
+    answer that the reference gave itself.
+
+    It takes probability from what the reference says anyway, and so leaves more to what it has not tried.
+    """
+    return alpha * beta * own_ratio
+
+
+def copg(chosen_ratio: Tensor, rejected_ratio: Tensor, margin: Tensor, beta: float) -> Tensor:
+    """CoPG (arXiv 2406.19185), ``-(margin - beta / 2 difference) difference``, ``difference`` being that of
+    the log-ratios and ``margin`` that of the rewards. It is least where ``beta difference = margin``, as in
+    the best policy under a price of ``beta`` on the divergence."""
+    difference = chosen_ratio - rejected_ratio
+    return -(margin - beta / 2 * difference) * difference
+
+
 def ipo(chosen_ratio_mean: Tensor, rejected_ratio_mean: Tensor, beta: float) -> Tensor:
     """IPO (arXiv 2310.12036, equation 17), ``(difference - 1 / (2 beta))^2``, of ratios per token, as TRL has
     it from the authors."""

@@ -23,7 +23,7 @@ from gristmill.train.base.running import Prepared, run_training
 from gristmill.train.base.sides import ComparedRow, TokenSide, answers, put, read_sides
 from gristmill.train.base.turns import IGNORED, TokenRow
 
-Loss = Literal["dpo", "ipo", "simpo", "cpo", "orpo", "kto", "bco"]
+Loss = Literal["dpo", "ipo", "copg", "simpo", "cpo", "orpo", "kto", "bco"]
 _FREE = ("simpo", "cpo", "orpo")
 """Losses without a reference."""
 _LABELS = ("kto", "bco")
@@ -38,8 +38,8 @@ class PreferenceTraining(Training, frozen=True, kw_only=True, forbid_unknown_fie
     learning_rate: Annotated[float, Meta(gt=0)] = 1e-6
     """The largest learning rate, reached at the end of the warm-up."""
     loss: Loss = "dpo"
-    """``dpo``, ``ipo``, ``simpo``, ``cpo`` or ``orpo`` of pairs; ``kto`` or ``bco`` of labelled answers, for
-    which a pair is a wanted and an unwanted one."""
+    """``dpo``, ``ipo``, ``copg`` (whose rows need a ``margin``), ``simpo``, ``cpo`` or ``orpo`` of pairs;
+    ``kto`` or ``bco`` of labelled answers, for which a pair is a wanted and an unwanted one."""
     beta: Annotated[float, Meta(gt=0)] | None = None
     """How strongly the model is held to the reference (``simpo`` and ``cpo``: the scale of the difference;
     ``orpo``: the weight of the odds ratio). ``null`` for 2 in ``simpo`` and 0.1 in all others."""
@@ -52,6 +52,9 @@ class PreferenceTraining(Training, frozen=True, kw_only=True, forbid_unknown_fie
     ``dpo``, ``simpo`` and ``cpo`` only."""
     offset: Annotated[float, Meta(ge=0)] = 0.0
     """``dpo``: the chosen side must lead by this times the row's ``margin`` (arXiv 2402.10571)."""
+    optimism: Annotated[float, Meta(ge=0)] = 0.0
+    """``dpo``: SELM's alpha (arXiv 2405.19332), the weight of beta times the log-ratio of what the reference
+    said itself, which are both sides where the model of the round before was sampled; 0 for none."""
     wanted_weight: Annotated[float, Meta(gt=0)] = 1.0
     """``kto``: the weight of wanted answers."""
     unwanted_weight: Annotated[float, Meta(gt=0)] = 1.0
@@ -71,6 +74,8 @@ class PreferenceTraining(Training, frozen=True, kw_only=True, forbid_unknown_fie
         super().__post_init__()
         if self.flip and self.loss not in ("dpo", "simpo", "cpo"):
             raise RecipeError(f"flip: {self.loss} does not use it.", remedy="Choose dpo, simpo or cpo.")
+        if self.optimism and self.loss != "dpo":
+            raise RecipeError(f"optimism: {self.loss} does not use it.", remedy="Choose dpo.")
         if self.nll and self.loss in _LABELS:
             raise RecipeError(f"nll: {self.loss} has no chosen side.", remedy="Choose a loss of pairs.")
         if self.reference and self.loss in _FREE:
@@ -129,6 +134,9 @@ def row_losses(o: PreferenceTraining, trainer: Any, sums: Any, counts: Any, batc
         return losses.kto(ratios[0], wanted, divergence, beta, (o.wanted_weight, o.unwanted_weight))
     if o.loss == "dpo":
         found = losses.dpo(ratios[0], ratios[1], beta, flip, batch["offset"])
+        found = found + losses.optimism(ratios.mean(0), beta, o.optimism)
+    elif o.loss == "copg":
+        found = losses.copg(ratios[0], ratios[1], batch["offset"], beta)
     elif o.loss == "ipo":
         found = losses.ipo(ratios[0] / counts[0], ratios[1] / counts[1], beta)
     elif o.loss == "simpo":
@@ -186,7 +194,7 @@ def _example(
         "wanted": wanted,
         "weight": row.weight,
         "flip": flip,
-        "offset": options.offset * row.margin,
+        "offset": row.margin if options.loss == "copg" else options.offset * row.margin,
         "reference": [0.0] * len(sides),
     }
 
@@ -222,5 +230,12 @@ def _suits(options: PreferenceTraining, row: ComparedRow, number: int) -> None:
         problem, remedy = f"it has one labelled answer, and {options.loss} compares two.", "kto or bco"
     elif row.flip and options.loss not in ("dpo", "simpo", "cpo"):
         problem, remedy = f"its flip is {row.flip:g}, which {options.loss} does not use.", "dpo, simpo or cpo"
+    elif options.loss == "copg" and not row.margin:
+        raise InputError(
+            "it has no margin, the difference of the sides' rewards, which copg needs.",
+            path=options.data,
+            row=number,
+            remedy="Write rows with 'gristmill export' as trl-reward, or choose another loss.",
+        )
     if problem:
         raise InputError(problem, path=options.data, row=number, remedy=f"Choose the loss {remedy}.")

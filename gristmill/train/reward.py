@@ -52,9 +52,17 @@ class Reward(Training, frozen=True, kw_only=True, forbid_unknown_fields=True):
     attributes: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
     """Names of scores: the model gets an output for each, trained by regression. Empty for one reward from
     pairs."""
+    begun: bool = False
+    """``attributes``: whether the number is trained after every token of an answer, and not at its end alone,
+    so that it is the value of a text that is only begun (VAS, arXiv 2405.06639). The answers should then be
+    samples of the model that the value is to guide."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.begun and not self.attributes:
+            raise RecipeError(
+                "begun: only regression is trained after every token.", remedy="Name the score in attributes."
+            )
         if self.attributes and (self.ties or self.centre or self.goal_weight):
             raise RecipeError(
                 "attributes: regression has no pairs, to which ties, centre and goal_weight belong.",
@@ -77,10 +85,12 @@ def _prepared(options: Reward) -> Prepared:
     rows, too_long = _rows(options, tokenizer)
     model = _model(options, tokenizer)
     collate = _answers(tokenizer) if options.attributes else _pairs(tokenizer)
-    loss: Loss = _regression if options.attributes else _comparison(options)
+    loss: Loss = _comparison(options)
+    if options.attributes:
+        loss = _values if options.begun else _regression
     trainer = plain_trainer(options, model, tokenizer, rows, collate, loss, "SEQ_CLS")
     tokens = sum(map(_length, rows))
-    return Prepared(trainer, len(rows), too_long, tokens, _judged(rows))
+    return Prepared(trainer, len(rows), too_long, tokens, _judged(rows, options.begun))
 
 
 def _model(options: Reward, tokenizer: Any) -> Any:
@@ -121,8 +131,10 @@ def _length(row: RewardedPair | ScoredRow) -> int:
     return len(row.tokens) if isinstance(row, ScoredRow) else len(row.first) + len(row.second)
 
 
-def _judged(rows: Sequence[RewardedPair | ScoredRow]) -> int:
-    """How many tokens a loss is read at: the last one of each conversation."""
+def _judged(rows: Sequence[RewardedPair | ScoredRow], begun: bool) -> int:
+    """How many tokens a loss is read at: the last one of each conversation, or all of an answer."""
+    if begun:
+        return sum(len(row.tokens) - row.prompt for row in rows if isinstance(row, ScoredRow))
     return sum(1 if isinstance(row, ScoredRow) else 2 for row in rows)
 
 
@@ -145,7 +157,9 @@ def _answers(tokenizer: Any) -> Callable[[list[ScoredRow]], Batch]:
 
     def collate(rows: list[ScoredRow]) -> Batch:
         batch = padded([row.tokens for row in rows], tokenizer.pad_token_id)
-        return {**batch, "targets": torch.tensor([row.targets for row in rows]), "items": len(rows)}
+        batch["targets"] = torch.tensor([row.targets for row in rows])
+        batch["prompt"] = torch.tensor([row.prompt for row in rows])
+        return {**batch, "items": len(rows)}
 
     return collate
 
@@ -190,4 +204,22 @@ def _goal_term(hidden: Any, places: Any, tie: Any) -> Any:
 def _regression(model: Any, batch: Batch) -> tuple[Any, dict[str, float]]:
     outputs = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
     each = losses.regression(outputs, batch["targets"])
+    return each.sum(), {"error": math.sqrt(float(each.detach().mean()))}
+
+
+def _values(model: Any, batch: Batch) -> tuple[Any, dict[str, float]]:
+    """Regression after each token of the answers: every return of one is its final score (a discount of 1,
+    and no bootstrapping). The loss of an answer is the mean over its tokens."""
+    import torch
+
+    mask = batch["attention_mask"]
+    hidden = model(
+        input_ids=batch["input_ids"], attention_mask=mask, output_hidden_states=True
+    ).hidden_states[-1]
+    places = torch.arange(mask.shape[1], device=mask.device)
+    said = (mask > 0) & (places >= batch["prompt"][:, None])
+    rows, at = said.nonzero(as_tuple=True)
+    outputs = getattr(model, "module", model).score(hidden[rows, at]).float()
+    errors = losses.regression(outputs, batch["targets"][rows])
+    each = errors.new_zeros(len(mask)).index_add(0, rows, errors) / said.sum(-1)
     return each.sum(), {"error": math.sqrt(float(each.detach().mean()))}

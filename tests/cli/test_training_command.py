@@ -76,3 +76,17 @@ def test_rows_for_another_kind_of_training_are_refused_with_the_kind_that_takes_
     file.write_text('{"prompt": [], "chosen": [], "rejected": []}\n')
     with pytest.raises(InputError, match=r"which sft does not take.*'gristmill train preference'"):
         list(read_rows(file))
+
+
+def test_of_several_processes_the_first_alone_says_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = TrainingMetrics(2, 0, 9, 5, 10, 10, 1, 2.5, 0.25, 1.5, "abc", processes=2)
+    monkeypatch.setattr("gristmill.train.sft.train", lambda options: metrics)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    said = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        words = ["sft", "--data", "rows.jsonl", "--model", "m", "--out", str(tmp_path / "out")]
+        said.append(CliRunner().invoke(app, words).output)
+    assert "processes" in said[0] and said[1] == ""

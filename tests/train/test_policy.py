@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -342,6 +343,14 @@ def test_the_process_model_learns_from_outcomes_and_rewards_every_token(found: d
     assert first["loss"] == pytest.approx(0.693147, abs=1e-5), "before it has learnt, log 2"
     assert any(later["loss"] != pytest.approx(0.693147, abs=1e-3) for later in found["prime"]["process"])
     for made in found["prime"]["process"]:
+        # The cross-entropy of sigma(beta * log-ratio) with the outcome, before the step: PRIME's update.
+        logits = [
+            0.05 * ratio * (1 if outcome else -1)
+            for ratio, outcome in zip(made["ratios"], made["outcomes"], strict=True)
+            if outcome is not None
+        ]
+        wanted = statistics.fmean(math.log1p(math.exp(-logit)) for logit in logits) if logits else None
+        assert made["loss"] == pytest.approx(wanted, abs=1e-5)
         for outcome, row, mask in zip(made["outcomes"], made["advantages"], made["mask"], strict=True):
             assert all(
                 number == 0 for number, real in zip(row, mask, strict=True) if not real or outcome is None

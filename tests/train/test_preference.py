@@ -11,7 +11,7 @@ from paths import TESTS
 from train_programs import END, jsonl, trainer, turn
 
 PROGRAM = TESTS / "train" / "tiny_preference.py"
-LOSSES = ("dpo", "ipo", "simpo", "cpo", "orpo", "kto", "bco")
+LOSSES = ("dpo", "ipo", "copg", "simpo", "cpo", "orpo", "kto", "bco")
 
 
 def log_sigmoid(x: float) -> float:
@@ -32,6 +32,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     jsonl(where / "pairs.jsonl", rows)
     jsonl(where / "weighted.jsonl", [{**row, "weight": 2.0, "flip": 0.0} for row in rows])
     jsonl(where / "flipped.jsonl", [{**row, "weight": 1.0, "flip": 0.25, "margin": 2.0} for row in rows])
+    jsonl(where / "margins.jsonl", [{**row, "margin": 0.7} for row in rows])
     labelled = [{"prompt": row["prompt"], "completion": row["chosen"], "label": True} for row in rows]
     jsonl(where / "labelled.jsonl", labelled)
     done = trainer(PROGRAM, where)
@@ -60,6 +61,10 @@ def test_each_loss_has_the_value_of_its_closed_form(found: dict[str, Any]) -> No
         "cpo": -log_sigmoid(0.1 * (-8 + 15)),
         "orpo": 0.8 - 0.1 * log_sigmoid(math.log(odds[0] / odds[1])),
         "offset": -log_sigmoid(0.1 * 1.0 - 0.5),
+        "copg": -(0.7 - 0.05) * 1.0,
+        "copg at its least": -(0.7**2) / (2 * 0.1),
+        "optimism": 0.2 * 0.1 * 0.5,
+        "selm": -log_sigmoid(0.1) + 0.2 * 0.1 * (0.6 - 0.4) / 2,
         "no divergence below 0": 0.0,
     }
     assert found["values"].keys() == expected.keys()
@@ -95,6 +100,10 @@ def test_weights_flips_offsets_and_likelihood_change_the_loss_as_they_should(fou
     assert first["flipped"] == pytest.approx(
         plain, abs=1e-5
     )  # at a difference of 0 either label costs the same
+    # What the reference said itself loses probability: both sides, as they are its own.
+    plain_measures, measures = found["trained"]["dpo"]["measures"], first["optimism"]
+    for side in ("chosen_reward", "rejected_reward"):
+        assert measures[side] < plain_measures[side] - 0.01
     offset = -0.75 * log_sigmoid(-0.5 * 2) - 0.25 * log_sigmoid(0.5 * 2)
     assert first["offset"] == pytest.approx(offset, abs=1e-5)
     assert first["nll"] - plain == pytest.approx(0.5 * found["likelihood"], abs=1e-5)
@@ -131,6 +140,7 @@ def test_what_cannot_be_trained_is_said_before_the_first_step(found: dict[str, A
     assert "Choose the loss kto or bco" in errors["labelled"]
     assert "its flip is 0.25, which ipo does not use" in errors["flip"]
     assert "all rows have the same" in errors["prompts"]
+    assert "it has no margin" in errors["margin"] and "trl-reward" in errors["margin"]
     assert "out of memory with 8 rows of up to 1024 tokens" in errors["memory"] and "lora" in errors["memory"]
     assert "has no chat template" in errors["template"] and "row 1" in errors["template"]
     assert "'nobody/nothing' could not be downloaded from the Hub" in errors["hub"]

@@ -110,12 +110,22 @@ def test_a_divided_batch_is_the_same_step(found: dict[str, Any]) -> None:
 
 
 def test_every_kind_learns(found: dict[str, Any]) -> None:
-    for name in ("classes", "words", "labels", "implicit", "pairs", "scored"):
+    for name in ("classes", "words", "labels", "implicit", "pairs", "scored", "begun"):
         assert found[name]["last_loss"] < found[name]["first_loss"], name
     assert found["implicit"]["first_loss"] == pytest.approx(math.log(2))  # the model is its own reference
     assert found["implicit"]["measures"]["accuracy"] == found["pairs"]["measures"]["accuracy"] == 1
     assert found["scored"]["measures"]["error"] < 0.4
     assert 0 < found["labels"]["trained_parameters"] < found["labels"]["parameters"]
+
+
+def test_a_value_is_trained_after_every_token_as_a_guide_reads_it(found: dict[str, Any]) -> None:
+    values = found["values"]
+    errors = [
+        sum((value - target) ** 2 for value in read) / len(read)
+        for read, target in zip(values["read"], values["targets"], strict=True)
+    ]
+    assert values["total"] == pytest.approx(sum(errors), abs=1e-5)
+    assert found["begun"]["trained_tokens"] == sum(map(len, values["read"])) > 2 * len(values["read"])
 
 
 def test_the_engines_read_what_was_saved(found: dict[str, Any]) -> None:

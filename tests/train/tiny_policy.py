@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from gristmill.core.errors import GristmillError
 from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.train import policy
+from gristmill.train.online import process
 from gristmill.train.online.process import ProcessModel
 
 OWN = {"function": "tiny_policy:letters"}
@@ -113,11 +114,18 @@ def watched(kept: list[dict[str, Any]]) -> Iterator[None]:
 @contextmanager
 def weighed(kept: list[dict[str, Any]]) -> Iterator[None]:
     """What the process model makes of a batch."""
+    import torch  # not above: the verifiers' processes load this file too
+
     real = ProcessModel.advantages
 
     def advantages(self: ProcessModel, batch: Any, outcomes: Any, size: int) -> Any:
+        with torch.no_grad():  # of what the model is before it learns from this batch
+            ours, theirs = (
+                process._chances(model, batch, slice(None)) for model in (self.model, self.reference)
+            )
+        ratios = ((ours - theirs) * batch["completion_mask"]).sum(-1).tolist()
         made, loss = real(self, batch, outcomes, size)
-        kept.append({"outcomes": outcomes, "advantages": made.tolist(), "loss": loss})
+        kept.append({"outcomes": outcomes, "advantages": made.tolist(), "loss": loss, "ratios": ratios})
         kept[-1]["mask"] = batch["completion_mask"].tolist()
         return made, loss
 

@@ -25,7 +25,7 @@ from gristmill.train.base import comparing
 from gristmill.train.base.sides import ComparedRow, answers
 from gristmill.train.base.turns import IGNORED
 
-LOSSES = ("dpo", "ipo", "simpo", "cpo", "orpo", "kto", "bco")
+LOSSES = ("dpo", "ipo", "copg", "simpo", "cpo", "orpo", "kto", "bco")
 SCALES = {"ipo": 0.5, "simpo": 2.0}
 
 
@@ -52,9 +52,28 @@ def values() -> dict[str, float]:
         "cpo": losses.cpo(t(-8), t(-15), 0.1),
         "orpo": losses.orpo(t(-0.8), t(-1.5), 0.1),
         "offset": losses.dpo(t(0.6), t(-0.4), 0.1, offset=0.5),
+        "copg": losses.copg(t(0.6), t(-0.4), t(0.7), 0.1),
+        "copg at its least": losses.copg(t(4), t(-3), t(0.7), 0.1),
+        "optimism": losses.optimism(t(0.5), 0.1, 0.2),
+        "selm": optimistic(),
         "no divergence below 0": losses.divergence_of(torch.tensor([-0.5, 0.1])),
     }
     return {name: float(value) for name, value in found.items()}
+
+
+class Noting:
+    """What a trainer is to ``row_losses``."""
+
+    def note(self, **measures: Any) -> None:
+        """Nothing is kept."""
+
+
+def optimistic() -> Any:
+    """SELM's loss of a pair whose log-ratios are 0.6 and -0.4."""
+    given = preference.PreferenceTraining(model="m", data="d", output="o", optimism=0.2)
+    zero = torch.zeros(2, 1)
+    batch = {"reference": zero, "flip": zero[0], "wanted": zero[0] == 0, "offset": zero[0]}
+    return preference.row_losses(given, Noting(), torch.tensor([[0.6], [-0.4]]), zero + 1, batch)
 
 
 def options(folder: Path, name: str, **changes: Any) -> preference.PreferenceTraining:
@@ -181,6 +200,7 @@ def errors(folder: Path) -> dict[str, str]:
         "flip": {"data": str(folder / "flipped.jsonl"), "loss": "ipo"},
         "prompts": {"data": str(folder / "one.jsonl"), "loss": "kto"},
         "same": {"data": str(folder / "same.jsonl")},
+        "margin": {"loss": "copg"},
         "template": {"model": str(bare)},
         "hub": {"model": "hf:nobody/nothing"},
         "memory": {},
@@ -210,7 +230,8 @@ def trials(folder: Path) -> dict[str, Any]:
     make(folder / "model")
     found: dict[str, Any] = {"values": values(), "masks": masks(folder), "killed": {}, "trained": {}}
     for loss in LOSSES:
-        metrics = preference.train(options(folder, loss, loss=loss, **numbers(loss)))
+        data = {"data": str(folder / "margins.jsonl")} if loss == "copg" else {}
+        metrics = preference.train(options(folder, loss, loss=loss, **numbers(loss), **data))
         found["trained"][loss] = msgspec.to_builtins(metrics)
     for loss in ("bco", "dpo"):
         found["killed"][loss] = killed(folder, loss)
@@ -225,6 +246,7 @@ def trials(folder: Path) -> dict[str, Any]:
         "flipped": first_loss(folder, "f3", data=str(folder / "flipped.jsonl")),
         "offset": first_loss(folder, "f4", data=str(folder / "flipped.jsonl"), offset=0.5),
         "nll": first_loss(folder, "f5", nll=0.5),
+        "optimism": preference.train(options(folder, "f7", optimism=2.0)).measures,
         "reference": first_loss(folder, "f6", reference=str(folder / "dpo" / "model")),
     }
     found["likelihood"] = likelihood(folder)

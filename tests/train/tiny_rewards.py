@@ -212,6 +212,25 @@ def batches(trials: Trials) -> dict[str, Any]:
     return {"total": float(total), "rewards": single, "states": picked}
 
 
+def values(trials: Trials) -> dict[str, Any]:
+    """What the value model says after each token of an answer, as a guide reads it and as it was trained."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = trials.folder / "begun" / "model"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    options = trials.options(reward, "t", "scored", attributes=["help"], begun=True)
+    found = []
+    rows = [row for _, row in compared.read_scored(options, tokenizer, Path(options.data), ("help",))]
+    with torch.no_grad():
+        total, _ = reward._values(model, reward._answers(tokenizer)(rows))
+        for row in rows:
+            begun = [row.tokens[: end + 1] for end in range(row.prompt, len(row.tokens))]
+            found.append([float(model(torch.tensor([ids])).logits) for ids in begun])
+    return {"total": float(total), "read": found, "targets": [row.targets[0] for row in rows]}
+
+
 async def read_back(trials: Trials) -> dict[str, Any]:
     """What the engines give for the saved models, beside what Transformers gives for the same text."""
     import torch
@@ -292,6 +311,9 @@ def main(folder: Path) -> dict[str, Any]:
     found["implicit"] = trials.train(process_reward, "implicit", "answers", head="implicit", beta=0.5)
     found["pairs"] = trials.train(reward, "pairs", "pairs", centre=0.01, goal_weight=0.1)
     found["scored"] = trials.train(reward, "scored", "scored", attributes=["help", "length"], epochs=10)
+    begun = {"attributes": ["help"], "begun": True, "epochs": 10}
+    found["begun"] = trials.train(reward, "begun", "scored", **begun)
+    found["values"] = values(trials)
     found |= {"forms": closed_forms(), "tokens": tokens(trials), "batches": batches(trials)}
     found |= {"read": asyncio.run(read_back(trials)), "errors": errors(trials)}
     return found

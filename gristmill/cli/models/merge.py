@@ -12,8 +12,7 @@ import msgspec
 import typer
 
 from gristmill.cli.options import RUNS
-from gristmill.core.errors import InputError, RecipeError
-from gristmill.pipelines.rundir.directory import run_path
+from gristmill.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from gristmill.train.merging import Blend, Missing
@@ -297,17 +296,8 @@ def _one_each(values: list[float] | None, models: list[Path], option: str) -> li
 
 @contextmanager
 def _file_of(rows: str) -> Iterator[Path]:
-    """A file of rows; of a run's stage (``RUN:STAGE``, ``RUN``) a passing one, exported as trl-sft."""
-    if Path(rows).is_file():
-        yield Path(rows)
-        return
-    name, _, stage = rows.partition(":")
-    run = run_path(name, RUNS)
-    if not run.is_dir():
-        raise InputError(
-            "it is neither a file nor a run.", path=rows, remedy="Give JSON lines, or RUN:STAGE of a run."
-        )
-    from gristmill.pipelines.exports.by_hand import export_run
+    """A file of rows; of a run's stage (``RUN:STAGE``, ``RUN``) a passing one, as ``train sft`` reads it."""
+    from gristmill.pipelines.training import training_file
 
     with tempfile.TemporaryDirectory() as folder:
-        yield export_run(run, "trl-sft", stage=stage or None, out=Path(folder) / "rows.jsonl").path
+        yield training_file(rows, "sft", Path(folder), runs=RUNS)

@@ -16,6 +16,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.pipelines.recipe.plain import TRAININGS, convert, document, set_value
 from gristmill.pipelines.training import training_file
 from gristmill.train.base.options import Training, TrainingMetrics
+from gristmill.train.base.processes import in_turn, is_first
 from gristmill.train.weights import Precision, pack, unpack
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -56,16 +57,18 @@ def _kind(name: str, help: str) -> None:
         module = import_module(f"gristmill.train.{name}")
         given = {"data": data, "model": model, "output": str(out) if out else None}
         options = read(config, module.OPTIONS, overrides or [], given)
-        files: dict[str, Any] = {
-            "data": str(training_file(options.data, name, Path(options.output), runs=runs))
-        }
-        if mix := getattr(options, "mix", ()):
-            others = [(one, Path(options.output) / f"mix-{number}") for number, one in enumerate(mix, 1)]
-            files["mix"] = tuple(
-                replace(one, data=str(training_file(one.data, name, out, runs=runs))) for one, out in others
-            )
-        typer.echo(table(module.train(replace(options, **files))))
-        typer.echo(f"\n{Path(options.output) / 'model'}")
+        folder = Path(options.output)
+        with in_turn(folder):
+            files: dict[str, Any] = {"data": str(training_file(options.data, name, folder, runs=runs))}
+            if mix := getattr(options, "mix", ()):
+                others = [(one, folder / f"mix-{number}") for number, one in enumerate(mix, 1)]
+                files["mix"] = tuple(
+                    replace(one, data=str(training_file(one.data, name, out, runs=runs)))
+                    for one, out in others
+                )
+        metrics = module.train(replace(options, **files))
+        if is_first():
+            typer.echo(f"{table(metrics)}\n\n{folder / 'model'}")
 
     app.command(name.replace("_", "-"), help=help)(command)
 

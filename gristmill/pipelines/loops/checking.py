@@ -54,11 +54,17 @@ def check(loop: Loop, beside: Path) -> None:
     """
     stages: dict[str, list[str] | None] = {}
     models: dict[str, str] = {"model": "model", "base": "model"}
+    trained = frozenset(f"previous.{step.name}" for step in loop.steps if not step.run)
+    later = frozenset(f"previous.{name}" for step in loop.steps for name in told_by(step))
+    values: set[str] = set()
     for step in loop.steps:
         with _Named(f"the step {step.name!r}"):
-            places = _places(models, stages)
+            places = _places(models, stages, later | values, trained)
             if step.run is not None:
-                stages[step.name] = _stages(step.run, step.set, beside, places)
+                found = stages[step.name] = _stages(step.run, step.set, beside, places)
+                values |= set(told_by(step)) - {step.name}
+                for name, wanted in step.values.items():
+                    _check_stage(f"values.{name}", step.name, wanted.stage, found)
                 continue
             if step.train is None:
                 places.fill(step.merge)
@@ -67,17 +73,20 @@ def check(loop: Loop, beside: Path) -> None:
             models[step.name] = "model"
     if loop.evaluate is not None:
         with _Named("evaluate"):
-            first = _places(
-                {"model": "model", "base": "model"}, {}
-            )  # before the first round there is no step
+            first = _places({"model": "model", "base": "model"}, {})  # there is no step before round 1
             stages["evaluate"] = _stages(loop.evaluate.run, loop.evaluate.set, beside, first)
     for name, measure in loop.measures.items():
-        known = stages.get(measure.of)
-        if measure.stage is not None and known is not None and measure.stage not in known:
-            raise RecipeError(
-                f"measures.{name}.stage: {measure.of!r} has no stage {measure.stage!r}.",
-                remedy=suggest(measure.stage, known),
-            )
+        _check_stage(f"measures.{name}", measure.of, measure.stage, stages.get(measure.of))
+
+
+def told_by(step: LoopStep) -> list[str]:
+    """The names under which a step tells what it has made: its own, and those of its values."""
+    return [step.name, *(f"{step.name}.{name}" for name in step.values)]
+
+
+def _check_stage(place: str, run: str, stage: str | None, known: Sequence[str] | None) -> None:
+    if stage is not None and known is not None and stage not in known:
+        raise RecipeError(f"{place}.stage: {run!r} has no stage {stage!r}.", remedy=suggest(stage, known))
 
 
 class _Named:
@@ -94,9 +103,16 @@ class _Named:
             raise RecipeError(f"{self._part}: {error.message}", remedy=error.remedy) from error
 
 
-def _places(models: Mapping[str, str], runs: Mapping[str, object]) -> Places:
-    values = {**models, "round": "1", "seed": "1", **dict.fromkeys(runs, _LATER)}
-    return Places(values, frozenset(models), lambda model: f"{model}.gguf")
+def _places(
+    models: Mapping[str, str],
+    runs: Mapping[str, object],
+    coming: frozenset[str] = frozenset(),
+    trained: frozenset[str] = frozenset(),
+) -> Places:
+    """Places before the first step. Of what is ``coming``, ``trained`` are models."""
+    values = {**models, "round": "1", "seed": "1"}
+    known = frozenset(models) | trained
+    return Places(values, known, "{}.gguf".format, coming=coming | frozenset(runs), stand_in=_LATER)
 
 
 def _stages(
@@ -130,10 +146,12 @@ def _check_training(
                 )
             continue
         if name not in stages:
-            rows_file(given, beside, list(stages))
+            if _LATER not in (file := places.fill(given)):
+                rows_file(file, beside, list(stages))
             continue
         known = stages[name]
         if stage and known is not None and stage not in known:
             raise RecipeError(f"data: {name!r} has no stage {stage!r}.", remedy=suggest(stage, known))
-    options = {"model": "model", **places.fill(step.options), "data": "rows", "output": "out"}
+    known_now = {k: v for k, v in places.fill(step.options).items() if _LATER not in str(v)}
+    options = {"model": "model", **known_now, "data": "rows", "output": "out"}
     convert(options, cast(Any, import_module(f"gristmill.train.{step.train}")).OPTIONS, "with", see=TRAININGS)

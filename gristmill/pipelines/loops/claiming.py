@@ -13,6 +13,8 @@ from gristmill.core.errors import RunError
 from gristmill.core.files import write_whole
 from gristmill.pipelines.loops.options import Loop
 
+CLAIM = "loop.json"
+"""The file that says what loop, and which seed, a folder is of."""
 _WHOLE = ("name", "model", "seed", "like")
 """Keys on which everything in a folder depends."""
 
@@ -26,7 +28,7 @@ def claim(folder: Path, loop: Loop, seed: int) -> None:
     """
     plain = msgspec.to_builtins(replace(loop, rounds=1, seeds=1, seed=seed, measures={}))
     new = msgspec.json.decode(msgspec.json.encode(plain))
-    known = folder / "loop.json"
+    known = folder / CLAIM
     if known.exists():
         old = msgspec.json.decode(known.read_bytes())
         if done := _done(folder):

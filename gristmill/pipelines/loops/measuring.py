@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from gristmill.core.records import Exploration
 from gristmill.core.schema import from_frame
 from gristmill.core.shares import wilson
 from gristmill.filters.expressions import evaluate, mask
-from gristmill.pipelines.loops.options import LoopMeasure
+from gristmill.pipelines.loops.options import LoopMeasure, LoopValue
 from gristmill.pipelines.rundir.results import Run
 from gristmill.synth.self_correction.trial import CorrectionMetrics, measure, triple
 
@@ -57,22 +57,45 @@ def measured(run: Run, wanted: LoopMeasure, name: str) -> RoundMeasure:
     if wanted.value is None:
         rows = frame.select("id").collect().height
         return RoundMeasure(float(rows), rows)
-    found = evaluate(frame, {"_value": wanted.value}, f"{place}.value").select("_value").collect()["_value"]
-    if not (found.dtype.is_numeric() or found.dtype == pl.Boolean):
+    given = evaluate(frame, {"_value": wanted.value}, f"{place}.value").select("_value").collect()["_value"]
+    if not (given.dtype.is_numeric() or given.dtype == pl.Boolean):
         raise RecipeError(
             f"{place}.value: {wanted.value!r} is neither a number nor true or false.",
             remedy="Compare it with something: verdict == 'correct'.",
         )
-    return mean_of(found.cast(pl.Float64).drop_nulls().drop_nans().to_list())
+    return mean_of(given.cast(pl.Float64).drop_nulls().drop_nans().to_list())
+
+
+def found(run: Run, wanted: LoopValue, name: str) -> str | float:
+    """The one value of a run that later steps are told. ``RecipeError`` where rows give none, or several."""
+    import polars as pl
+
+    place = f"values.{name}"
+    stage = wanted.stage or (run.stages[-1] if run.stages else "")
+    values: list[Any] = []
+    if stage in run.stages:
+        frame: pl.LazyFrame = run.rows(stage)
+        if wanted.where is not None:
+            frame = mask(frame, wanted.where, "_kept", f"{place}.where").filter(pl.col("_kept"))
+        frame = evaluate(frame, {"_value": wanted.value}, f"{place}.value").select("_value").drop_nulls()
+        values = frame.unique(maintain_order=True).collect()["_value"].to_list()
+    if len(values) != 1 or not isinstance(values[0], str | int | float):
+        given = ", ".join(map(repr, values[:3])) + (", ..." if len(values) > 3 else "")
+        raise RecipeError(
+            f"{place}: {wanted.value!r} is to give one number or text, and the rows of {stage!r} give "
+            f"{given or 'none'}.",
+            remedy="Say with 'where' which rows are meant, or choose another stage.",
+        )
+    return values[0]
 
 
 def _of_trials(trials: Sequence[Exploration], name: str) -> RoundMeasure:
     """A metric of self-correction, of one trial for each problem; a difference of shares has no interval."""
-    found = measure(triple(trial) for trial in trials)
-    value = getattr(found, name)
+    metrics = measure(triple(trial) for trial in trials)
+    value, count = getattr(metrics, name), metrics.problems
     if value is None or name not in _SHARES:
-        return RoundMeasure(value, found.problems)
-    return RoundMeasure(value, found.problems, *wilson(round(value * found.problems), found.problems))
+        return RoundMeasure(value, count)
+    return RoundMeasure(value, count, *wilson(round(value * count), count))
 
 
 def mean_of(values: list[float]) -> RoundMeasure:

@@ -10,11 +10,22 @@ from msgspec import Meta, Struct, field
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
 
-Kind = Literal["sft", "preference", "reward", "process_reward", "policy"]
+Kind = Literal["sft", "preference", "reward", "process_reward", "policy", "encoder"]
 _POLICIES = ("sft", "preference", "policy")
 _Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 RESERVED = ("model", "base", "round", "seed", "previous", "before", "after")
 """Names that places have of themselves."""
+
+
+class LoopValue(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A number or text that a run has found, and that later steps and rounds are told."""
+
+    stage: str | None = None
+    """The stage in whose rows it stands; ``null`` is the last."""
+    value: Annotated[str, Meta(min_length=1)]
+    """An expression that gives it, such as the name of a column. All rows must give the same."""
+    where: str | None = None
+    """Only rows that meet this condition."""
 
 
 class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,11 +37,14 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A recipe to run: its file, the name of one that is shipped, or the recipe itself."""
     set: tuple[str, ...] = ()
     """Overrides of the recipe, as ``KEY=VALUE``."""
+    values: Mapping[_Name, LoopValue] = field(default_factory=dict)
+    """What later steps are told of the run, as ``${STEP.NAME}``."""
     train: Kind | None = None
     """A kind of training."""
     data: tuple[str, ...] = ()
     """The rows to train on: ``STEP:STAGE`` of this round, ``previous.STEP:STAGE`` of the round before
-    (nothing in the first), or a JSON lines file; several are put behind each other."""
+    (nothing in the first), or a JSON lines file, such as ``${STEP}/exports/FILE``; several are put behind
+    each other."""
     options: dict[str, Any] = field(default_factory=dict, name="with")
     """The options of the training. Its ``model`` is by default the one that the round began with, and its
     ``seed`` the loop's plus the number of the round."""
@@ -38,7 +52,9 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The words of a ``gristmill merge`` command without ``--out``: ``[average, ${base}, ${tuned}]``."""
     next: bool | None = None
     """Whether the next step and the next round continue with this step's model. By default so of ``sft``,
-    ``preference``, ``policy`` and ``merge``, and not of reward models."""
+    ``preference``, ``policy`` and ``merge``, and not of reward models and encoders."""
+    once: bool = False
+    """Whether it is done in the first round only; later rounds use what it made then."""
 
     def __post_init__(self) -> None:
         given = [key for key in ("run", "train", "merge") if getattr(self, key)]
@@ -51,6 +67,11 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         if self.name in RESERVED:
             raise RecipeError(
                 f"the step {self.name!r}: a loop uses that name itself.", remedy="Choose another name."
+            )
+        if self.values and not self.run:
+            raise RecipeError(
+                f"the step {self.name!r}: it has values but no run to take them from.",
+                remedy="Leave out 'values', or name them at a step with 'run'.",
             )
         if self.train and not self.data:
             raise RecipeError(
@@ -92,8 +113,9 @@ class Loop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     In every text of its recipes, options and words, ``${model}`` is the model that the loop has come to,
     ``${base}`` the one it began with, ``${STEP}`` what a step of this round made (the folder of a model or
-    of a run), ``${previous.STEP}`` the same of the round before; ``.gguf`` behind a model is that model as a
-    file for llama.cpp. ``${round}`` and ``${seed}`` are numbers.
+    of a run), ``${STEP.NAME}`` one of its values, ``${previous....}`` the same of the round before; ``.gguf``
+    behind a model is that model as a file for llama.cpp. ``${round}`` and ``${seed}`` are numbers. Of several
+    names with ``or`` between them the first that there is counts; the last may be a number.
     """
 
     name: Annotated[str, Meta(pattern=r"^[\w.-]+$")]

@@ -1,9 +1,9 @@
 """A loop at work: rounds of steps, each done once, and all of them taken up where they were stopped.
 
-The folder of a loop (or, of several seeds, of each seed) holds ``loop.json`` (what it is), ``round-K`` with a
-folder for each step and ``done.json`` (what the finished steps made), ``rounds.json``, ``rounds.md`` and
-``rounds.html``. A step that was stopped is done again and continues by its own means: a run by the completion
-log, a training by its checkpoints with the optimiser's state.
+The folder of a loop (of several seeds that of each, ``seed-N`` in it) holds ``loop.json`` (what it is),
+``round-K`` with a folder for each step and ``done.json`` (what the finished steps made), ``rounds.json``,
+``rounds.md`` and ``rounds.html``. A step that was stopped is done again and continues by its own means: a run
+by the completion log, a training by its checkpoints with the optimiser's state.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from gristmill.core.files import write_whole
 from gristmill.engines.llamacpp.engine import find_model
-from gristmill.pipelines.loops.checking import check, recipe_of, rows_file
-from gristmill.pipelines.loops.claiming import claim
+from gristmill.pipelines.loops.checking import check, recipe_of, rows_file, told_by
+from gristmill.pipelines.loops.claiming import CLAIM, claim
 from gristmill.pipelines.loops.commands import gristmill
-from gristmill.pipelines.loops.measuring import RoundMeasure, measured
+from gristmill.pipelines.loops.measuring import RoundMeasure, found, measured
 from gristmill.pipelines.loops.options import Loop, LoopMeasure, LoopStep
 from gristmill.pipelines.loops.places import Places
 from gristmill.pipelines.recipe import recipe as recipes
@@ -36,11 +36,13 @@ _EVALUATE = "evaluate"
 
 
 class Round(Struct):
-    """What a round has come to: where its steps' results are, the model after it, and the measures."""
+    """What a round has come to: where its steps' results are, what they found (``STEP.NAME``), the model
+    after it, and the measures."""
 
     number: int
     model: str
     made: dict[str, str] = {}
+    values: dict[str, str | float] = {}
     measures: dict[str, RoundMeasure] = {}
 
 
@@ -64,11 +66,18 @@ def run_loop(
     done = []
     for repetition in range(loop.seeds):
         seed = loop.seed + repetition * _BEFORE
-        folder = out if loop.seeds == 1 else out / f"seed-{seed}"
+        folder = _folder(out, loop, seed)
         with hold(folder):
             claim(folder, loop, seed)
             done.append(_Work(loop, seed, folder, beside, log, say).rounds())
     return done
+
+
+def _folder(out: Path, loop: Loop, seed: int) -> Path:
+    """The folder of a seed: of the only one it is the loop's own, and stays so where others follow."""
+    own = out / f"seed-{seed}"
+    first = seed == loop.seed and not own.exists()
+    return out if first and (loop.seeds == 1 or (out / CLAIM).exists()) else own
 
 
 class _Work:
@@ -82,11 +91,11 @@ class _Work:
     def rounds(self) -> Rounds:
         """All rounds, in order."""
         before = self._round(0, None)
-        found = [before]
+        done = [before]
         for number in range(1, self._loop.rounds + 1):
             before = self._round(number, before)
-            found.append(before)
-        return Rounds(self._seed, found)
+            done.append(before)
+        return Rounds(self._seed, done)
 
     def _round(self, number: int, before: Round | None) -> Round:
         """A round, of which the finished steps are not done again. Round 0 is the model as it is given."""
@@ -99,8 +108,15 @@ class _Work:
         for step in self._loop.steps if number else ():
             if step.name in state.made:
                 continue
+            if step.once and before is not None and before.number:
+                state.made[step.name] = before.made[step.name]
+                names = told_by(step)[1:]
+                state.values |= {name: before.values[name] for name in names}
+                continue
             self._say(f"round {number} of {self._loop.rounds}: {step.name}")
-            state.made[step.name] = self._step(step, state, before, folder)
+            state.made[step.name] = made = self._step(step, state, before, folder)
+            for name, wanted in step.values.items():
+                state.values[f"{step.name}.{name}"] = found(open_run(Path(made)), wanted, name)
             if step.leads and not step.run:
                 state.model = state.made[step.name]
             write_whole(kept, msgspec.json.encode(state))
@@ -110,7 +126,7 @@ class _Work:
             places = self._places(state, before)
             state.made[_EVALUATE] = self._run(evaluation.run, evaluation.set, places, folder / _EVALUATE)
         state.measures = {
-            name: found for name, m in self._loop.measures.items() if (found := _told(state, m, name))
+            name: told for name, m in self._loop.measures.items() if (told := _told(state, m, name))
         }
         write_whole(kept, msgspec.json.encode(state))
         return state
@@ -161,7 +177,8 @@ class _Work:
                 continue  # the first round has no round before it
             run = (source.made if source else {}).get(name.removeprefix("previous."))
             if run is None:
-                pieces.append(rows_file(given, self._beside, list(state.made)).read_bytes())
+                file = self._places(state, before).fill(given)
+                pieces.append(rows_file(file, self._beside, list(state.made)).read_bytes())
                 continue
             what = f"{run}:{stage}" if stage else run
             pieces.append(training_file(what, step.train, folder / f".{step.name}-{i}").read_bytes())
@@ -170,13 +187,16 @@ class _Work:
         return out
 
     def _places(self, state: Round, before: Round | None) -> Places:
-        values = {"model": state.model, "base": self._base, "round": str(state.number)}
-        values |= {"seed": str(self._seed + state.number), **state.made}
+        values: dict[str, str | float] = {"model": state.model, "base": self._base}
+        values |= {"round": str(state.number), "seed": str(self._seed + state.number)}
+        values |= {**state.made, **state.values}
         models = {"model", "base"} | {s.name for s in self._loop.steps if not s.run}
         if before is not None and before.number:
-            values |= {f"previous.{name}": made for name, made in before.made.items()}
-            models |= {f"previous.{s.name}" for s in self._loop.steps if not s.run}
-        return Places(values, frozenset(models), self._packed)
+            told = {**before.made, **before.values}
+            values |= {f"previous.{name}": one for name, one in told.items()}
+        models |= {f"previous.{s.name}" for s in self._loop.steps if not s.run}
+        coming = frozenset(f"previous.{name}" for s in self._loop.steps for name in told_by(s))
+        return Places(values, frozenset(models), self._packed, coming=coming)
 
     def _packed(self, model: str) -> str:
         """The model as a GGUF file, beside its folder or, of a model from elsewhere, in the loop's."""

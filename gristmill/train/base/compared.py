@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -59,10 +59,12 @@ class RewardedPair(NamedTuple):
 
 
 class ScoredRow(NamedTuple):
-    """The tokens of a conversation and its targets, NaN where there is none."""
+    """The tokens of a conversation, its targets, NaN where there is none, and with how many tokens the prompt
+    alone begins in the same way."""
 
     tokens: list[int]
     targets: list[float]
+    prompt: int
 
 
 def read_compared(options: Training, tokenizer: Any, path: Path) -> Iterator[tuple[int, RewardedPair]]:
@@ -100,7 +102,9 @@ def read_scored(
                 row=number,
                 remedy=f"Name its scores in 'attributes': {', '.join(sorted(scores)) or 'it has none'}.",
             )
-        yield number, ScoredRow(tokens_of(row, row.completion, tokenizer, options, number), targets)
+        tokens = tokens_of(row, row.completion, tokenizer, options, number)
+        prompt = conversation(messages_of(row.prompt, "user"), tokenizer, options, number)
+        yield number, ScoredRow(tokens, targets, _same(tokens, prompt))
 
 
 def tokens_of(row: RewardRow, answer: Said, tokenizer: Any, options: Training, number: int) -> list[int]:
@@ -110,9 +114,15 @@ def tokens_of(row: RewardRow, answer: Said, tokenizer: Any, options: Training, n
     return conversation(turns, tokenizer, options, number)
 
 
+def _same(first: Sequence[int], second: Sequence[int]) -> int:
+    """With how many tokens both begin."""
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(first), len(second)))
+
+
 def _places(seed: str, first: list[int], second: list[int]) -> tuple[int, int, int] | None:
     """Tokens by a hash of ``seed``, behind what the sides have in common."""
-    begin = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), len(first))
+    begin = _same(first, second)
     if len(first) - begin < 2 or len(second) - begin < 1:
         return None
     drawn = [

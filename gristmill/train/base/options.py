@@ -119,3 +119,5 @@ class TrainingMetrics(Struct, frozen=True):
     fingerprint: str
     measures: dict[str, float] = {}
     """What the trainer measured at its last logged step besides the loss, under the trainer's own names."""
+    processes: int = 1
+    """How many processes trained together."""

@@ -24,7 +24,7 @@ from gristmill.core.files import write_whole
 from gristmill.engines.weights import MODEL_FILES, folder_identity
 from gristmill.train.base.models import save_model
 from gristmill.train.base.options import Training, TrainingMetrics
-from gristmill.train.base.processes import is_first
+from gristmill.train.base.processes import is_first, processes
 from gristmill.train.extras import need
 from gristmill.train.weights import whole_folder
 
@@ -90,6 +90,7 @@ def run_training(options: T, prepare: Callable[[T], Prepared]) -> TrainingMetric
         seconds=round(time.perf_counter() - started, 1),
         fingerprint=fingerprint,
         measures={k: float(v) for k, v in logged[-1].items() if k not in _NO_MEASURE},
+        processes=processes(),
     )
     if is_first():
         shutil.rmtree(out / "model", ignore_errors=True)  # of a run killed between the next two lines

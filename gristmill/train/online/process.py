@@ -13,6 +13,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.synth.step_values.implicit import Baseline, process_rloo, rloo, scaled
 from gristmill.train.base.models import language_model
 from gristmill.train.base.options import Training
+from gristmill.train.reward_losses import outcome as outcome_loss
 
 _STATE = "process_reward.pt"
 
@@ -115,9 +116,9 @@ class ProcessModel:
     def _learn(
         self, batch: dict[str, Any], known: Any, said: Any, outcomes: Sequence[float | None]
     ) -> float | None:
-        """One step by the cross-entropy of sigmoid(beta * log-ratio of the answer) with its outcome."""
+        """One step by the mean cross-entropy of sigmoid(beta * log-ratio of the answer) with its outcome: the
+        update of the reward model in PRIME, of the answers that are decided."""
         import torch
-        from torch.nn.functional import binary_cross_entropy_with_logits
 
         decided = sum(outcome is not None for outcome in outcomes)
         if not decided:
@@ -129,9 +130,9 @@ class ProcessModel:
                 continue
             # The whole part goes through the model, so that memory does not depend on what is decided.
             ratios = ((_chances(self.model, batch, part) - known[part]) * said[part]).sum(-1)
-            logits = self.options.beta * ratios[[i - part.start for i in given]]
-            labels = torch.tensor([float(outcomes[i] or 0.0) for i in given], device=logits.device)
-            loss = binary_cross_entropy_with_logits(logits, labels, reduction="sum") / decided
+            labels = torch.tensor([float(outcomes[i] or 0.0) for i in given], device=ratios.device)
+            mine = ratios[[i - part.start for i in given]]
+            loss = outcome_loss(mine, labels, self.options.beta).sum() / decided
             loss.backward()
             total += float(loss.detach())
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

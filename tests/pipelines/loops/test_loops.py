@@ -15,7 +15,6 @@ from gristmill.pipelines.loops import Loop, LoopMeasure, Rounds, run_loop
 from gristmill.pipelines.loops import rounds as at_work
 from gristmill.pipelines.loops.checking import check
 from gristmill.pipelines.loops.measuring import mean_of
-from gristmill.pipelines.loops.places import Places
 from gristmill.pipelines.loops.table import markdown, write
 from gristmill.pipelines.recipe.plain import convert, document
 
@@ -231,6 +230,84 @@ def test_several_seeds_are_a_loop_each(place: Path, asked: list[list[str]]) -> N
     assert [options(place / "out" / f"seed-{n}", 1)["seed"] for n in (0, 1000)] == [1, 1001]
 
 
+def test_a_second_seed_joins_a_loop_of_one(place: Path, asked: list[list[str]]) -> None:
+    [one] = done(loop(rounds=1), place)
+    first, second = done(loop(seeds=2, rounds=1), place)
+    assert first == one and len(asked) == 6 and second.seed == 1000
+    assert (place / "out" / "seed-1000" / "loop.json").exists() and not (place / "out" / "seed-0").exists()
+    done(loop(seeds=2, rounds=1), place, "two")
+    done(loop(rounds=1), place, "two")  # the first of two alone
+    assert len(asked) == 12 and not (place / "two" / "loop.json").exists()
+
+
+def test_what_a_run_found_is_told_to_later_steps_and_rounds(place: Path, asked: list[list[str]]) -> None:
+    # Each round the number of right rows is put into the rate, and the first round has one of its own.
+    tried = {
+        "name": "tried",
+        "run": {**CHEAP, "stages": [{"stage": "derive", "columns": {"rate": "0.25 * ${round}"}}]},
+        "values": {
+            "rate": {"value": "rate"},
+            "who": {"value": "problem", "where": "problem LIKE '1%'"},
+        },
+    }
+    rates = {"learning_rate": "${previous.tried.rate or 0.5}", "warmup": "${tried.rate}"}
+    names = {"lora": {"targets": ["${tried.who}", "at ${tried.rate}"]}}
+    tuned = {"name": "tuned", "train": "sft", "data": ["rows.jsonl"], "with": {**rates, **names}}
+    done(loop(steps=[tried, tuned], measures={}), place)
+    first, second = options(place / "out", 1), options(place / "out", 2)
+    assert (first["learning_rate"], first["warmup"]) == (0.5, 0.25)
+    assert (second["learning_rate"], second["warmup"]) == (0.25, 0.5)
+    assert second["lora"]["targets"] == ["1 + 1?", "at 0.5"]
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ({"value": "problem"}, r"values\.x: 'problem' is to give one .*'1 \+ 1\?', '3 - 1\?'"),
+        ({"value": "answer", "where": "answer = '9'"}, "give none.*Say with 'where'"),
+        ({"value": "answer", "stage": "wher"}, "values.x.stage: 'made' has no stage 'wher'.*'where'"),
+    ],
+)
+def test_a_value_that_is_not_one_is_refused(
+    place: Path, asked: list[list[str]], value: dict[str, Any], rule: str
+) -> None:
+    steps = [{"name": "made", "run": CHEAP, "values": {"x": value}}]
+    with pytest.raises(RecipeError, match=rule):
+        done(loop(steps=steps, measures={}, evaluate=None), place)
+
+
+def test_a_step_that_is_done_once_is_known_to_later_rounds(place: Path, asked: list[list[str]]) -> None:
+    values = {"who": {"value": "problem", "where": "problem LIKE '1%'"}}
+    steps = [
+        {"name": "seen", "run": CHEAP, "once": True, "values": values},
+        {"name": "judge", "train": "reward", "data": ["pairs.jsonl"], "once": True},
+        {
+            "name": "tuned",
+            "train": "sft",
+            "data": ["rows.jsonl"],
+            "with": {"lora": {"targets": ["${previous.tuned or judge}", "${seen}", "${seen.who}"]}},
+        },
+    ]
+    done(loop(steps=steps, measures={}), place)
+    assert [words[1] for words in asked] == ["reward", "sft", "sft"]
+    one, out = place / "out" / "round-1", place / "out"
+    seen = [str(one / "seen"), "1 + 1?"]
+    assert options(out, 1)["lora"]["targets"] == [str(one / "judge" / "model"), *seen]
+    assert options(out, 2)["lora"]["targets"] == [str(one / "tuned" / "model"), *seen]
+
+
+def test_a_training_reads_a_file_that_a_run_exported(place: Path, asked: list[list[str]]) -> None:
+    engine = {"kind": "scripted", "replies": [{"texts": ["It is 2.", "2"]}]}
+    measure = {"stage": "measure", "scores": {"size": "words"}}
+    stages = [{**SAMPLED, "samples": 8}, measure, {"stage": "pairs", "by": "scores.size"}]
+    exports = [{"format": "trl-reward", "from": "pairs", "score": "size", "path": "p.jsonl"}]
+    made = {"name": "made", "run": {**SAMPLE, "engine": engine, "stages": stages, "exports": exports}}
+    step = {"name": "t", "train": "preference", "data": ["${made}/exports/p.jsonl"], "with": {"loss": "copg"}}
+    done(loop(rounds=1, steps=[made, step], measures={}), place)
+    rows = (place / "out" / "round-1" / "t.jsonl").read_text().splitlines()
+    assert [json.loads(row)["margin"] for row in rows] == [2.0] * len(rows) and rows
+
+
 def test_rows_of_the_round_before_are_trained_too(place: Path, asked: list[list[str]]) -> None:
     stages = [SAMPLED, {"stage": "demonstrations", "outcomes": []}]
     made = {"name": "made", "run": {**SAMPLE, "stages": stages}}
@@ -248,6 +325,7 @@ def test_rows_of_the_round_before_are_trained_too(place: Path, asked: list[list[
         ({"name": "a", "train": "sft"}, "does not say what to train on"),
         ({"name": "model", "run": "x.yaml"}, "a loop uses that name itself"),
         ({"name": "a", "train": "sfd", "data": ["b:c"]}, "sfd"),
+        ({"name": "a", "train": "sft", "data": ["b"], "values": {"x": {"value": "y"}}}, "values but no run"),
     ],
 )
 def test_a_step_that_says_too_much_or_too_little_is_refused(step: dict[str, Any], rule: str) -> None:
@@ -273,13 +351,6 @@ def test_rows_for_another_training_are_refused(place: Path, asked: list[list[str
     ]
     with pytest.raises(RecipeError, match=r"process_reward takes .*gristmill train preference"):
         done(loop(steps=steps, measures={}), place)
-
-
-def test_a_place_is_packed_only_where_it_is_a_model() -> None:
-    places = Places({"model": "m", "made": "runs/made"}, frozenset({"model"}), lambda model: f"{model}!")
-    assert places.fill({"a": ["${model.gguf}", "{problem}", 3]}) == {"a": ["m!", "{problem}", 3]}
-    with pytest.raises(RecipeError, match="'made' is not a model"):
-        places.fill("${made.gguf}")
 
 
 def test_a_mean_has_the_interval_of_its_kind() -> None:

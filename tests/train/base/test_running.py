@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.train.base import running
+from gristmill.train.base.processes import in_turn
 from gristmill.train.sft import Sft
 
 
@@ -36,3 +38,27 @@ def test_a_refused_training_leaves_the_folder_to_a_corrected_one(
         train(1)
     with pytest.raises(RunError, match="belongs to another configuration"):
         train(0)
+
+
+def test_processes_of_one_training_write_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    folder, order = tmp_path / "out", list[str]()
+    inside, waiting = threading.Event(), threading.Event()
+
+    def second() -> None:
+        inside.wait()
+        waiting.set()
+        with in_turn(folder):
+            order.append("second")
+
+    other = threading.Thread(target=second)
+    other.start()
+    with in_turn(folder):
+        inside.set()
+        waiting.wait()
+        other.join(0.05)  # it would be in here by now
+        order.append("first")
+    other.join()
+    assert order == ["first", "second"]
