@@ -67,6 +67,22 @@ class Sampled(Struct, frozen=True):
     reasoning_tokens: int = 0
 
 
+class ToolRun(Struct, frozen=True):
+    """A call of a tool in a conversation, and what came of it.
+
+    ``turn`` is the index of the turn that makes the call; ``arguments`` are as the model wrote them.
+    ``failed`` says that the tool gave no result: ``result`` is then why. ``seconds`` are whole ones, rounded
+    down, so that a run again writes the same row.
+    """
+
+    turn: int
+    tool: str
+    arguments: str
+    result: str
+    failed: bool = False
+    seconds: int = 0
+
+
 class Span(Struct, frozen=True):
     """Characters ``start:end`` of a turn's content that carry loss."""
 
@@ -123,6 +139,19 @@ def turn_of(message: Message, *, train: bool = False) -> Turn:
 def message_of(turn: Turn) -> Message:
     """A turn as a message, with its reasoning and its calls."""
     return Message(turn.role, turn.content, turn.reasoning, turn.tool_calls, turn.tool_call_id)
+
+
+class ToolSample(Sampled, frozen=True):
+    """A sample in which the model used tools: what a ``Sampled`` has, with ``completion`` the last answer.
+
+    ``turns`` are the whole conversation with loss marks: all that the model wrote carries loss, and no result
+    of a tool does. ``calls`` are the calls in their order. ``tools`` are as in ``Request``; empty where the
+    model wrote its calls as text.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    calls: tuple[ToolRun, ...] = ()
+    tools: str = ""
 
 
 Subset = Literal["D1", "D2", "D3"]

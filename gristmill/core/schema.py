@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", bound=msgspec.Struct)
 
 _LATER = (
-    frozenset({"tool_calls", "tool_call_id", "tools"}),
+    frozenset({"tool_calls", "tool_call_id", "tools", "acted"}),
     frozenset({"reasoning", "reasoning_tokens"}),
 )
 """Fields that records have got since the first files were written, the last first. They have defaults."""

@@ -148,7 +148,7 @@ def calls_of(given: Any) -> tuple[ToolCall, ...]:
     for place, one in enumerate(given if isinstance(given, list) else [given]):
         function = one.get("function", one) if isinstance(one, dict) else None
         name = function.get("name") if isinstance(function, dict) else None
-        if not isinstance(name, str) or not name:
+        if function is None or not isinstance(name, str) or not name:
             return ()
         arguments = function.get("arguments", {})
         if not isinstance(arguments, str):

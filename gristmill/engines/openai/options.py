@@ -48,8 +48,9 @@ class ModelOptions(ServedOptions, frozen=True, kw_only=True):
     the first request which server it is. ``none``: the server cannot continue a turn."""
     abilities: tuple[AbilityName, ...] = DEFAULT_ABILITIES
     """What the server can do. Leave out ``seed`` if it takes none, ``many`` if it ignores or limits ``n``
-    (llama-server accepts at most as many as it has parallel slots), and ``tools`` if its model calls none. Add ``score`` for a vLLM server,
-    the only kind that returns the log-probabilities of a given text (see ``scoring``)."""
+    (llama-server accepts at most as many as it has parallel slots), and ``tools`` if its model calls none.
+    Add ``score`` for a vLLM server, the only kind that returns the log-probabilities of a given text (see
+    ``scoring``)."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """The name of the field for the token limit; some hosted models accept only the second."""
     revision: str = ""
