@@ -25,8 +25,14 @@ from typing import Any
 from unittest.mock import MagicMock
 
 TEMPLATE = (
+    "{% if tools %}{{ '<|im_start|>system\n' }}{% for t in tools %}{{ t['function'] | tojson }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endif %}"
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
-    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}"
+    "{% for c in m['tool_calls'] or [] %}{{ '<tool_call>' + c['function']['name'] }}"
+    "{% if c['function']['arguments'] is string %}{{ c['function']['arguments'] }}"
+    "{% else %}{{ c['function']['arguments'] | tojson }}{% endif %}{{ '</tool_call>' }}{% endfor %}"
+    "{{ '<|im_end|>' }}{% endgeneration %}"
     "{% else %}{{ m['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
@@ -212,6 +218,8 @@ def llama_factory(name: str) -> Ask:
     from llamafactory.data.processor import feedback, pairwise, supervised
 
     entry: dict[str, Any] = {"columns": {"messages": "conversations"}}
+    if name == "llamafactory-sharegpt":
+        entry["columns"]["tools"] = "tools"
     if name == "llamafactory-openai":
         tags = {f"{role}_tag": role for role in ("user", "assistant", "system")}
         entry = {

@@ -13,6 +13,7 @@ from gristmill.core.answers import in_tags
 from gristmill.core.engine import Message, Role
 from gristmill.core.exports import Export
 from gristmill.core.records import Turn
+from gristmill.pipelines.exports.calling import refuse_calls
 
 REMARKS = {
     "strip": "turns without the reasoning that was before them",
@@ -62,15 +63,24 @@ class ReasoningExport(Export, frozen=True, forbid_unknown_fields=True):
     def answers(self, turns: Iterable[Turn | Message]) -> tuple[Struct, ...]:
         """Messages with the reasoning as the option wants it."""
         if self.reasoning == "keep":
-            return tuple(ReasonedMessage(t.role, t.content, t.reasoning or None) for t in turns)
+            return tuple(
+                self.spoken(ReasonedMessage(t.role, t.content, t.reasoning or None), t) for t in turns
+            )
         tags = self.reasoning == "tags"
-        return tuple(ChatMessage(t.role, in_tags(t.reasoning * tags, t.content)) for t in turns)
+        return tuple(
+            self.spoken(ChatMessage(t.role, in_tags(t.reasoning * tags, t.content)), t) for t in turns
+        )
 
     def prompt(self, turns: Iterable[Turn | Message]) -> tuple[Struct, ...]:
         """Messages without reasoning."""
         if self.reasoning == "keep":
-            return tuple(ReasonedMessage(t.role, t.content, None) for t in turns)
-        return tuple(ChatMessage(t.role, t.content) for t in turns)
+            return tuple(self.spoken(ReasonedMessage(t.role, t.content, None), t) for t in turns)
+        return tuple(self.spoken(ChatMessage(t.role, t.content), t) for t in turns)
+
+    def spoken(self, message: Struct, turn: Turn | Message) -> Struct:
+        """A message of the format. ``RowRejected`` for a turn that calls tools, which it cannot hold."""
+        refuse_calls([turn])
+        return message
 
     def told(self, turns: Iterable[Turn | Message]) -> dict[str, int]:
         """The remark on the reasoning of ``turns``."""

@@ -17,8 +17,8 @@ from gristmill.core.verdicts import Outcome
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.verifiers.raters import ToolJudge
 from gristmill.verifiers.raters.tooled import read_call
-from gristmill.verifiers.toolbox import Toolbox, search
 from gristmill.verifiers.rules.arithmetic import calculate
+from gristmill.verifiers.toolbox import Toolbox, search
 
 PASSAGES = ("The river Ansel rises in the hills of Mor.", "Mor has two mills.", "The Ansel floods in May.")
 
