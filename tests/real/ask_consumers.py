@@ -218,8 +218,6 @@ def llama_factory(name: str) -> Ask:
     from llamafactory.data.processor import feedback, pairwise, supervised
 
     entry: dict[str, Any] = {"columns": {"messages": "conversations"}}
-    if name == "llamafactory-sharegpt":
-        entry["columns"]["tools"] = "tools"
     if name == "llamafactory-openai":
         tags = {f"{role}_tag": role for role in ("user", "assistant", "system")}
         entry = {
@@ -246,6 +244,7 @@ def llama_factory(name: str) -> Ask:
         kind = feedback.FeedbackDatasetProcessor
 
     def ask(rows: Any) -> int:
+        about.tools = "tools" if "tools" in rows.column_names else None  # as dataset_info.json names it
         made = rows.map(convert, remove_columns=rows.column_names)
         processor = kind(MagicMock(), MagicMock(), MagicMock(), MagicMock(cutoff_len=4096))
         processor._encode_data_example = lambda **parts: encoded(parts, kind)

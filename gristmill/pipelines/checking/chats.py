@@ -109,7 +109,9 @@ def _opening(name: str, value: Any, contents: Contents) -> Iterator[Fault]:
 
 def _end(name: str, value: Any, role: str) -> Iterator[Fault]:
     turns = said(value)
-    if turns and turns[-1].role in _KNOWN and turns[-1].role != role:
+    # A result that the model is to answer stands where the user's turn does.
+    ends = ("user", "tool") if role == "user" else (role,)
+    if turns and turns[-1].role in _KNOWN and turns[-1].role not in ends:
         yield Fault(f"{name}: does not end with the {role}", _listed([t.role for t in turns]))
 
 
