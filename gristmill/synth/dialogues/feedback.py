@@ -67,8 +67,8 @@ class SafetyFeedback(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     reward), ``labels_right`` (1 where both its labels are the judge's) and ``reward`` (``improvement`` +
     ``label_weight`` * ``labels_right``). ``ID/revised`` is the conversation with the new answer, with the
     score ``reward``: 1 where the judge finds it neither unsafe nor too unwilling, else 0; ``before`` is that
-    of the first answer. Where the reviewer finds nothing wrong there is no revision, and the second row is the
-    first answer as it is. ``meta`` has ``agent`` (``feedback`` or ``conversation``).
+    of the first answer. Where the reviewer finds nothing wrong there is no revision: the second row is
+    then the first answer as it is. ``meta`` has ``agent`` (``feedback`` or ``conversation``).
 
     The run's summary shows how many answers in a thousand refuse too much, and are unsafe, before and after.
 

@@ -23,9 +23,9 @@ _USER_CALL = 1_000
 _CHAT = frozenset({Ability.CHAT})
 _PLAY = (
     "You play a person who talks with an assistant. What you want from it:\n\n{problem}\n\nWrite only what "
-    "this person says next, in one to three sentences. Say what you want bit by bit and in your own words, answer "
-    "what you are asked, and complain where an answer does not help. You are not the assistant: never answer "
-    "in its place. When you have what you want, write [DONE] and nothing else."
+    "this person says next, in one to three sentences. Say what you want bit by bit and in your own words, "
+    "answer what you are asked, and complain where an answer does not help. You are not the assistant: never "
+    "answer in its place. When you have what you want, write [DONE] and nothing else."
 )
 _BEGIN = "The assistant waits for you. Write the first thing that you say to it."
 
