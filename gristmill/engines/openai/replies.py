@@ -145,7 +145,7 @@ class Replies:
         text, reasoning = _said(message)
         if not text and message.refusal:
             text, reason = _words(message.refusal), "refusal"
-        elif not text and (message.tool_calls or message.function_call):
+        elif not text and (message.tool_calls or message.function_call) and reason != "length":
             reason = "tool_calls"
         if not (_whole(text) and _whole(reasoning)):
             raise TransientError(f"{url}: not a chat completion (its text is not UTF-8): {readable(body)}")
