@@ -18,8 +18,7 @@ from gristmill.core.engine import Role
 from gristmill.core.errors import RowRejected
 from gristmill.core.exports import Contents
 from gristmill.core.records import Detail, Dialogue, ReasoningPart, Span, Turn
-from gristmill.pipelines.exports.calling import Calls, ToolExport
-from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport, told
+from gristmill.pipelines.exports.reasoning import Calls, ChatMessage, ReasoningExport, ToolExport, told
 
 
 class MessagesRow(Struct, frozen=True):

@@ -13,7 +13,6 @@ from gristmill.core.errors import RowRejected
 from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Dialogue, Turn
 from gristmill.pipelines.exports.base import MessagesRow, TrlPromptCompletion, TrlSft, refuse_spans
-from gristmill.pipelines.exports.calling import Calls, ToolExport, refuse_calls
 from gristmill.pipelines.exports.llama_factory import (
     ShareGptRow,
     ShareGptToolRow,
@@ -21,7 +20,7 @@ from gristmill.pipelines.exports.llama_factory import (
     dataset_info,
     share_gpt,
 )
-from gristmill.pipelines.exports.reasoning import ChatMessage, told
+from gristmill.pipelines.exports.reasoning import Calls, ChatMessage, ToolExport, refuse_calls, told
 
 
 class AlpacaRow(Struct, frozen=True):

@@ -14,8 +14,8 @@ from gristmill.core.engine import Message, Role
 from gristmill.core.errors import RowRejected, RunError
 from gristmill.core.exports import Contents
 from gristmill.core.records import Labelled, Pair, Turn
-from gristmill.pipelines.exports.calling import refuse_calls
 from gristmill.pipelines.exports.preference import Compared
+from gristmill.pipelines.exports.reasoning import refuse_calls
 
 INFO = "dataset_info.json"
 """The file in which LLaMA-Factory looks up a data set's layout, in the folder of the data."""

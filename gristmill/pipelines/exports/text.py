@@ -14,8 +14,7 @@ from gristmill.core.errors import RowRejected
 from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Dialogue, Turn
 from gristmill.pipelines.exports.base import refuse_spans
-from gristmill.pipelines.exports.calling import refuse_calls
-from gristmill.pipelines.exports.reasoning import told
+from gristmill.pipelines.exports.reasoning import refuse_calls, told
 
 
 class Text(Struct, frozen=True):
