@@ -69,7 +69,7 @@ class ProfileMatch(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True
         return {} if self.engine is None else {self.engine: frozenset({Ability.CHAT})}
 
     async def __call__(self, answer: Answered, context: Context, score: str) -> Sequence[Score]:
-        """The F1, or no value where the reply is no such object. ``RowRejected`` for a row without a
+        """The F1, or no value where the reply is not such an object. ``RowRejected`` for a row without a
         profile."""
         true = answer.row.get(self.column)
         if not isinstance(true, Mapping) or not true:

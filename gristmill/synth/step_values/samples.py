@@ -36,9 +36,11 @@ class RolloutSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
 
     async def __call__(self, record: ValuedSolution, context: Context) -> Sequence[Sampled | Rejection]:
         """Samples in the order of their prefixes (``index`` counts all), a ``Rejection`` for each other.
-        ``RowRejected`` for a conversation with tools, whose rollouts are no single text."""
+        ``RowRejected`` for a conversation with tools, whose rollouts are several turns."""
         if any(step.acted for step in record.steps):
-            raise RowRejected("rollouts of a conversation with tools", "they are no single text to train on")
+            raise RowRejected(
+                "rollouts of a conversation with tools", "they are several turns, not one text to train on"
+            )
         made: list[Sampled | Rejection] = []
         texts: set[str] = set()
         for index, (place, prefix, rollout) in enumerate(self._rollouts(record)):
