@@ -49,8 +49,8 @@ class Step(Struct, frozen=True):
     """A step's text, and the rollouts from the prefix that ends with it (its completion the rest alone).
 
     ``prover`` holds those of another policy from the same prefix, where a prover engine is named. ``acted``
-    is the step as turns, where it is not a part of one text: what the model wrote (which is ``text`` too), then
-    the results of the tools that it called.
+    is the step as turns, where it is not a part of one text: what the model wrote (which is ``text`` too),
+    then the results of the tools that it called.
     """
 
     text: str

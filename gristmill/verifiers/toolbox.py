@@ -32,6 +32,7 @@ _TOLD = {
     "search": ("query", "the passages that fit the given words best"),
 }
 """Of each tool the name of its one argument, and what it gives."""
+_EXAMPLES = {"calculator": "12 * 7", "code": "print(12 * 7)", "search": "height of the tower"}
 
 
 class ToolUse(Struct, frozen=True):
@@ -80,7 +81,8 @@ class Toolbox(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     @property
     def example(self) -> tuple[str, str]:
         """The first tool with its arguments, as an example of a call."""
-        return self.names[0], msgspec.json.encode({_TOLD[self.names[0]][0]: "..."}).decode()
+        name = self.names[0]
+        return name, msgspec.json.encode({_TOLD[name][0]: _EXAMPLES[name]}).decode()
 
     def schemas(self) -> str:
         """The tools as the OpenAI protocol describes them: the text of a JSON list of functions."""

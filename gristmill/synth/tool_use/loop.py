@@ -26,8 +26,8 @@ class Finished(NamedTuple):
     messages: tuple[Message, ...]
     """The turns behind those that were given: the model's and the results, the last answer not among them."""
     answer: Completion
-    """The last completion. One that calls a tool again when no call is left ends by ``tool_calls``; it is not an
-    answer."""
+    """The last completion. One that calls a tool again when no call is left ends by ``tool_calls``, and does
+    not count as an answer."""
     calls: tuple[ToolRun, ...]
     """The calls; ``turn`` counts from the first of ``messages``."""
     drawn: tuple[Completion, ...]

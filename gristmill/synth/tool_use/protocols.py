@@ -16,8 +16,8 @@ from gristmill.core.engine import Ability, CalledFunction, Completion, Message, 
 ProtocolName = Literal["native", "text"]
 
 INSTRUCTIONS = (
-    "You may use tools, one call at a time:\n{tools}\n\nTo use one, end your message with a line of this "
-    "form and wait for its result:\n<tool>{example_name} {example_arguments}</tool>\n\nWhen you need no "
+    "You may use tools, one call at a time:\n{tools}\n\nTo use one, end your message with a line like "
+    "this and wait for its result:\n<tool>{example_name} {example_arguments}</tool>\n\nWhen you need no "
     "tool, give your answer."
 )
 """What a model that calls tools in its text is told of them."""

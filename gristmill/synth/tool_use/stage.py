@@ -39,6 +39,9 @@ class UseTools(UsingTools, RowStage, frozen=True, kw_only=True, forbid_unknown_f
     """The conversations of each problem."""
     system: str | None = None
     """The system message, with places for the row's columns (``docs/prompts.md``)."""
+    examples: tuple[Message, ...] = ()
+    """Worked examples, with calls and their results, sent as they are before the prompt. Small models call
+    tools only after some. They carry no loss."""
     prompt: str = "{problem}"
     """The user's message, with places as in ``system``."""
     verify: bool = True
@@ -84,10 +87,11 @@ class UseTools(UsingTools, RowStage, frozen=True, kw_only=True, forbid_unknown_f
         return await asyncio.gather(*calls)
 
     def _messages(self, row: RowValues) -> tuple[Message, ...]:
-        asked = opening(row, self.prompt, self.system)
-        system = self.told(asked[0].content if self.system is not None else None)
+        asked = opening(row, self.prompt, self.system, self.examples)
+        begun = self.system is not None
+        system = self.told(asked[0].content if begun else None)
         first = () if system is None else (Message("system", system),)
-        return (*first, asked[-1])
+        return (*first, *asked[begun:])
 
     async def _one(
         self, problem: Problem, messages: tuple[Message, ...], index: int, context: Context

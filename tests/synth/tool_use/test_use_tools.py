@@ -237,3 +237,17 @@ def test_reasoning_before_a_call_is_kept_and_not_sent_back() -> None:
     assert row.turns[1].reasoning == "Let me see." and not any(m.reasoning for m in asked[1].messages)
     [_], kept = made(UseTools(keep_reasoning=True), answers)
     assert kept[1].messages[1].reasoning == "Let me see."
+
+
+def test_worked_examples_are_sent_and_carry_no_loss() -> None:
+    shown = (
+        Message("user", "2 * 3?"),
+        Message("assistant", "", tool_calls=called(("calculator", '{"expression": "2 * 3"}')).tool_calls),
+        Message("tool", "6", tool_call_id="c0"),
+        Message("assistant", "6."),
+    )
+    [row], asked = made(UseTools(system="Be brief.", examples=shown), multiply)
+    assert asked[0].messages[1:5] == shown
+    assert [i for i, t in enumerate(row.turns) if t.train] == [6, 8] and row.calls[0].turn == 6
+    found = asyncio.run(ActionValues(k=1)(row, context(multiply, [])))[0]
+    assert len(found.steps) == 2 and found.messages == asked[0].messages
