@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from gristmill.core.engine import Message
+from gristmill.core.engine import CalledFunction, Message, ToolCall
 from gristmill.core.exports import Export
-from gristmill.core.records import Demonstration, Labelled, Pair, Problem, Score, Turn
+from gristmill.core.records import Demonstration, Dialogue, Labelled, Pair, Problem, Score, Turn
 from gristmill.core.registry import find
 from gristmill.core.steps import ProcessRow
 
@@ -54,6 +54,17 @@ FORMATS = (
     "verl-prompts",
 )
 """Those that a trainer's own code reads."""
+TOOL_FORMATS = ("trl-sft", "trl-prompt-completion", "axolotl-chat", "llamafactory-sharegpt")
+"""Those of them that hold calls of tools."""
+SUM = {
+    "name": "sum",
+    "description": "The sum of two numbers.",
+    "parameters": {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+        "required": ["a", "b"],
+    },
+}
 
 
 def records(kind: type[Any], count: int) -> Iterator[Any]:
@@ -79,6 +90,27 @@ def records(kind: type[Any], count: int) -> Iterator[Any]:
         else:
             turns = tuple(Turn(r, t, r == "assistant") for r, t in talk)  # type: ignore[arg-type]
             yield Demonstration(name, name, f"What is {i} + 2?", str(i + 2), "made", turns)
+
+
+def tool_rows(name: str, count: int) -> list[Row]:
+    """Rows of a format whose conversations call tools, one or two at a time, as the export writes them."""
+    export: Export = find("exports", name)(tools="keep")
+    tools = msgspec.json.encode([{"type": "function", "function": SUM}]).decode()
+    made: list[Any] = []
+    for i in range(count):
+        calls = tuple(
+            ToolCall(f"c{j}", CalledFunction("sum", json.dumps({"a": i, "b": j}))) for j in range(1 + i % 2)
+        )
+        results = [Turn("tool", str(i + j), False, tool_call_id=f"c{j}") for j in range(len(calls))]
+        turns = (
+            *([Turn("system", "Use the tool.", False)] if i % 3 == 0 else []),
+            Turn("user", f"What is {i} + 0?", False),
+            Turn("assistant", "", True, tool_calls=calls),
+            *results,
+            Turn("assistant", f"It is {i}.", True),
+        )
+        made += export.rows(Dialogue(f"t{i}", turns, tools))
+    return [msgspec.json.decode(msgspec.json.encode(row)) for row in made][:count]
 
 
 def process_row(name: str, i: int) -> ProcessRow:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "refusal", "other"]
 """Why a completion ended. Only ``stop`` (end of turn or a stop string) is a finished answer."""
@@ -24,21 +24,46 @@ class Ability(StrEnum):
     CONTINUE = "continue an assistant turn"
     LOGPROBS = "token log-probabilities"
     SCORE = "score given text"
+    TOOLS = "call tools"
     REWARD = "reward given answers"
     SEED = "seed"
     MANY = "several completions of one prompt in one request"
+
+
+class CalledFunction(Struct, frozen=True):
+    """Which function a model calls, and with what."""
+
+    name: str
+    """The function's name."""
+    arguments: str
+    """Its arguments as the model wrote them: the text of a JSON object, or what was meant to be one."""
+
+
+class ToolCall(Struct, frozen=True):
+    """A call of a tool in an assistant's message, in the schema of the OpenAI protocol."""
+
+    id: str
+    """What the result names as its ``tool_call_id``."""
+    function: CalledFunction
+    """The function and its arguments."""
+    type: Literal["function"] = "function"
+    """The kind of tool; functions are the only kind."""
 
 
 class Message(Struct, frozen=True, omit_defaults=True):
     """One turn of a conversation."""
 
     role: Role
-    """Who speaks: ``system``, ``user`` or ``assistant``."""
+    """Who speaks: ``system``, ``user`` or ``assistant``; or ``tool``, for the result of a call."""
     content: str
     """The text of the turn."""
     reasoning: str = ""
     """What the model thought before it, apart from the text; empty where it did not, or where that is not
     sent along."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The calls of tools that an assistant's message makes, beside its text or without any."""
+    tool_call_id: str = ""
+    """Of a message of the role ``tool``: the call whose result it is."""
 
 
 class Sampling(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -85,6 +110,9 @@ class Request(Struct, frozen=True, omit_defaults=True):
     (``Ability.SCORE``). The completion's text is then the prefix, and ``logprobs`` its tokens, each with
     the part of the prefix that it stands for: joined they are the prefix. ``completion_tokens`` is 0.
 
+    ``tools`` are the tools that the model may call, as the text of a JSON list in the schema of the OpenAI
+    protocol (``Ability.TOOLS``); empty for none.
+
     An engine with ``Ability.REWARD`` is a reward model, which takes such requests only: its completion's text
     is JSON, a list of rows of numbers: one row for the whole answer, or one for each of its steps.
     """
@@ -94,6 +122,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     seed: int | None = None
     prefix: str = ""
     score: bool = False
+    tools: str = ""
 
 
 def score_request(messages: Sequence[Message], text: str) -> Request:
@@ -148,6 +177,9 @@ class Completion(Struct, frozen=True, omit_defaults=True):
     """How many of ``completion_tokens`` are the reasoning's; 0 where the server does not say."""
     reasoning_logprobs: tuple[TokenLogprob, ...] | None = None
     """Log-probabilities of the reasoning's tokens and the marks around it, ``null`` as for the answer's."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The calls of tools that it makes. Such a completion ends by ``tool_calls``: it is a whole turn and no
+    answer."""
 
     @property
     def finished(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gristmill.core.engine import Completion, Message, Role
+from gristmill.core.engine import Completion, Message, Role, ToolCall
 from gristmill.core.errors import RecipeError
 from gristmill.core.verdicts import Verdict
 
@@ -67,6 +67,22 @@ class Sampled(Struct, frozen=True):
     reasoning_tokens: int = 0
 
 
+class ToolRun(Struct, frozen=True):
+    """A call of a tool in a conversation, and what came of it.
+
+    ``turn`` is the index of the turn that makes the call; ``arguments`` are as the model wrote them.
+    ``failed`` says that the tool gave no result: ``result`` is then why. ``seconds`` are whole ones, rounded
+    down, so that a run again writes the same row.
+    """
+
+    turn: int
+    tool: str
+    arguments: str
+    result: str
+    failed: bool = False
+    seconds: int = 0
+
+
 class Span(Struct, frozen=True):
     """Characters ``start:end`` of a turn's content that carry loss."""
 
@@ -95,7 +111,8 @@ class Turn(Struct, frozen=True):
     """One turn of a trajectory. ``train`` says whether its tokens carry loss.
 
     ``spans`` narrows a trained turn to parts of its content; empty means the whole turn. ``reasoning`` is
-    what the model thought before the content; whether it is trained is up to the export.
+    what the model thought before the content; whether it is trained is up to the export. ``tool_calls`` and
+    ``tool_call_id`` are as in ``Message``: calls carry loss with their turn, results never do.
     """
 
     role: Role
@@ -103,6 +120,38 @@ class Turn(Struct, frozen=True):
     train: bool
     spans: tuple[Span, ...] = ()
     reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+
+
+def turn_of(message: Message, *, train: bool = False) -> Turn:
+    """A message as a turn, with its reasoning and its calls."""
+    return Turn(
+        message.role,
+        message.content,
+        train,
+        reasoning=message.reasoning,
+        tool_calls=message.tool_calls,
+        tool_call_id=message.tool_call_id,
+    )
+
+
+def message_of(turn: Turn) -> Message:
+    """A turn as a message, with its reasoning and its calls."""
+    return Message(turn.role, turn.content, turn.reasoning, turn.tool_calls, turn.tool_call_id)
+
+
+class ToolSample(Sampled, frozen=True):
+    """A sample in which the model used tools: what a ``Sampled`` has, with ``completion`` the last answer.
+
+    ``turns`` are the whole conversation with loss marks: all that the model wrote carries loss, and no result
+    of a tool does. ``calls`` are the calls in their order. ``tools`` are as in ``Request``; empty where the
+    model wrote its calls as text.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    calls: tuple[ToolRun, ...] = ()
+    tools: str = ""
 
 
 Subset = Literal["D1", "D2", "D3"]
@@ -138,11 +187,12 @@ class Demonstration(Struct, frozen=True):
 
 class Conversation(Struct, frozen=True):
     """A conversation from elsewhere; its assistant turns are trained. ``meta`` is a JSON object with whatever
-    else the source's row held."""
+    else the source's row held; ``tools`` are as in ``Request``, those that the assistant could call."""
 
     id: str
     turns: tuple[Turn, ...]
     meta: str = "{}"
+    tools: str = ""
 
 
 class Passage(Struct, frozen=True):
@@ -156,10 +206,12 @@ class Passage(Struct, frozen=True):
 
 class Dialogue(Struct, frozen=True):
     """What an export of conversations reads: any record with these fields (``Trajectory``,
-    ``Demonstration``, ``Conversation``, or a plug-in's own)."""
+    ``Demonstration``, ``Conversation``, or a plug-in's own). ``tools`` are as in ``Request``; records without
+    this field have none."""
 
     id: str
     turns: tuple[Turn, ...]
+    tools: str = ""
 
 
 class Pair(Struct, frozen=True):

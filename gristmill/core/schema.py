@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=msgspec.Struct)
 
-_LATER = frozenset({"reasoning", "reasoning_tokens"})
-"""Fields that records have got since the first files were written. They have defaults."""
+_LATER = (
+    frozenset({"tool_calls", "tool_call_id", "tools", "acted"}),
+    frozenset({"reasoning", "reasoning_tokens"}),
+)
+"""Fields that records have got since the first files were written, the last first. They have defaults."""
 
 
 @cache
@@ -28,19 +31,28 @@ def schema(record: type[msgspec.Struct]) -> pl.Schema:
 
 
 @cache
-def former_schema(record: type[msgspec.Struct]) -> pl.Schema:
-    """The schema of a record type in files that were written before it had all its fields of today."""
+def former_schemas(record: type[msgspec.Struct]) -> tuple[pl.Schema, ...]:
+    """The schemas of a record type in files that were written before it had all its fields of today."""
     import polars as pl
 
-    return pl.Schema({name: _dtype(shape) for name, shape in _former(shapes(record)).items()})
+    found, shape = [], shapes(record)
+    for later in _LATER:
+        shape = _former(shape, later)
+        found.append(pl.Schema({name: _dtype(inner) for name, inner in shape.items()}))
+    return tuple(found)
 
 
-def _former(shape: Any) -> Any:
+def _former(shape: Any, later: frozenset[str]) -> Any:
     if isinstance(shape, list):
-        return [_former(shape[0])]
+        return [_former(shape[0], later)]
     if isinstance(shape, dict):
-        return {name: _former(inner) for name, inner in shape.items() if name not in _LATER}
+        return {name: _former(inner, later) for name, inner in shape.items() if name not in later}
     return shape
+
+
+def needed(record: type[msgspec.Struct]) -> tuple[str, ...]:
+    """The columns without which rows cannot be read as ``record``: all but those that it has got later."""
+    return tuple(name for name in record.__struct_fields__ if not any(name in later for later in _LATER))
 
 
 def shapes(record: type[msgspec.Struct]) -> dict[str, Any]:
@@ -124,10 +136,12 @@ def _hint(name: str, dtype: Any) -> Any:
     return str
 
 
-def gives(kind: type[msgspec.Struct], wanted: type[msgspec.Struct]) -> bool:
-    """Whether records of ``kind`` have every field of ``wanted``, in the same type."""
+def gives(
+    kind: type[msgspec.Struct], wanted: type[msgspec.Struct], names: Sequence[str] | None = None
+) -> bool:
+    """Whether records of ``kind`` have every field of ``wanted``, or those of ``names``, in the same type."""
     have, need = get_type_hints(kind), get_type_hints(wanted)
-    return all(have.get(name) == need[name] for name in wanted.__struct_fields__)
+    return all(have.get(name) == need[name] for name in names or wanted.__struct_fields__)
 
 
 def to_frame(records: Sequence[msgspec.Struct], record: type[msgspec.Struct]) -> pl.DataFrame:

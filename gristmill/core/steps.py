@@ -48,19 +48,23 @@ def tally(rollouts: Iterable[Judged]) -> Tally:
 class Step(Struct, frozen=True):
     """A step's text, and the rollouts from the prefix that ends with it (its completion the rest alone).
 
-    ``prover`` holds those of another policy from the same prefix, where a prover engine is named.
+    ``prover`` holds those of another policy from the same prefix, where a prover engine is named. ``acted``
+    is the step as turns, where it is not a part of one text: what the model wrote (which is ``text`` too),
+    then the results of the tools that it called.
     """
 
     text: str
     rollouts: tuple[Judged, ...] = ()
     prover: tuple[Judged, ...] = ()
+    acted: tuple[Message, ...] = ()
 
 
 Scheme = Literal["fixed", "adaptive", "binary"]
 
 
 class ValuedSolution(Struct, frozen=True):
-    """A solution in steps, whose texts join to the completion byte for byte, with Monte Carlo evidence.
+    """A solution in steps, whose texts join to the completion byte for byte, with Monte Carlo evidence; or a
+    conversation with tools, each of whose steps is a turn.
 
     ``verdict`` is that of its final answer. ``start`` and ``start_prover`` are the rollouts from the
     question alone. ``first_error`` is the index of the first wrong step as the ``scheme`` located it

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from gristmill.core.answers import in_tags, split_reasoning
-from gristmill.core.engine import FinishReason, Message, Request, TokenLogprob
+from gristmill.core.engine import CalledFunction, FinishReason, Message, Request, TokenLogprob, ToolCall
 from gristmill.engines.options import FinishMeaning, ReadingOptions, ReasoningAs
 
 _MOST_TOKENS = 2**31
@@ -118,14 +121,55 @@ def phases(tokens: Sequence[TokenLogprob] | None, answer: ReplyParts) -> TokenPh
     return TokenPhases(None, None)
 
 
-def sent(messages: Sequence[Message], how: ReasoningAs) -> list[dict[str, str]]:
-    """Messages as they are sent, with the reasoning of earlier turns where the options want it."""
+def sent(messages: Sequence[Message], how: ReasoningAs) -> list[dict[str, Any]]:
+    """Messages as they are sent, with the reasoning of earlier turns where the options want it, and with
+    calls of tools and the ids of results."""
     turns = []
     for message in messages:
-        turn = {"role": str(message.role), "content": message.content}
+        turn: dict[str, Any] = {"role": str(message.role), "content": message.content}
+        if message.tool_calls:
+            turn["tool_calls"] = msgspec.to_builtins(message.tool_calls)
+        if message.tool_call_id:
+            turn["tool_call_id"] = message.tool_call_id
         if message.reasoning and how == "tags":
             turn["content"] = in_tags(message.reasoning, message.content)
         elif message.reasoning:
             turn[how] = message.reasoning
         turns.append(turn)
     return turns
+
+
+def calls_of(given: Any) -> tuple[ToolCall, ...]:
+    """The calls in the ``tool_calls`` of a server's message; ``()`` where one of them names no function.
+
+    Arguments that are an object become its text, and a call without an id gets one by its place.
+    """
+    found = []
+    for place, one in enumerate(given if isinstance(given, list) else [given]):
+        function = one.get("function", one) if isinstance(one, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if function is None or not isinstance(name, str) or not name:
+            return ()
+        arguments = function.get("arguments", {})
+        if not isinstance(arguments, str):
+            arguments = msgspec.json.encode(arguments).decode()
+        own = one.get("id")
+        found.append(
+            ToolCall(
+                own if isinstance(own, str) and own else f"call_{place}", CalledFunction(name, arguments)
+            )
+        )
+    return tuple(found)
+
+
+_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+
+
+def calls_in(text: str) -> tuple[str, tuple[ToolCall, ...]]:
+    """A text without the calls that it makes between ``<tool_call>`` tags, as models of the Hermes, Qwen and
+    SmolLM families write them, and these calls. A text with a call that is not JSON is returned as it is."""
+    try:
+        calls = calls_of([msgspec.json.decode(found) for found in _CALL.findall(text)])
+    except msgspec.DecodeError:
+        calls = ()
+    return (_CALL.sub("", text).strip(), calls) if calls else (text, ())

@@ -23,17 +23,19 @@ ABILITIES = frozenset(Ability) - {Ability.LOGPROBS, Ability.SCORE, Ability.REWAR
 
 Score = Callable[[tuple[Message, ...], str], Sequence[TokenLogprob]]
 """From the messages and a text to the text's scored tokens."""
+_ASKING = ("user", "tool")
 
 _encode = msgspec.json.Encoder().encode
 
 
 class Reply(Struct, frozen=True, forbid_unknown_fields=True):
-    """Answers to the prompts whose last user message matches."""
+    """Answers to the prompts whose last message of the user, or last result of a tool, matches."""
 
     texts: Annotated[tuple[Text, ...], Meta(min_length=1)]
     """The answers, each a text or a whole completion; at least one."""
     match: str = ""
-    """The text that the last user message must contain; empty matches every message."""
+    """The text that the last message of the user, or the last result of a tool, must contain; empty matches
+    every message."""
     regex: bool = False
     """Whether ``match`` is a regular expression (in the syntax of Python's ``re``) to be searched for."""
 
@@ -178,7 +180,7 @@ def _answer(replies: tuple[Reply, ...]) -> Callable[[Request, int], Completion |
     fits = [_matcher(reply) for reply in replies]
 
     def answer(request: Request, index: int) -> Completion | str:
-        asked = next((m.content for m in reversed(request.messages) if m.role == "user"), "")
+        asked = next((m.content for m in reversed(request.messages) if m.role in _ASKING), "")
         reply = next((reply for reply, fit in zip(replies, fits, strict=True) if fit(asked)), None)
         if reply is None:
             raise RequestRefusedError(f"scripted: no reply matches {asked[:80]!r}")

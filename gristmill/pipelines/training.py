@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.exports import Export
+from gristmill.core.schema import needed
 from gristmill.pipelines.exports.writing import write
 from gristmill.pipelines.recipe.recipe import make_export
 from gristmill.pipelines.rundir.directory import run_and_stage
@@ -61,7 +62,7 @@ def _chosen(run: Run, stage: str, trainer: str) -> tuple[str, RowForm]:
 
 
 def _fits(run: Run, stage: str, form: RowForm) -> bool:
-    reads = set(_export(form).reads.__struct_fields__)
+    reads = set(needed(_export(form).reads))
     return reads <= set(run.rows(stage).collect_schema().names())
 
 

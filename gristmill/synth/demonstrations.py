@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
 from gristmill.core.prompts import RowValues, opening, require_row, row_places
-from gristmill.core.records import Demonstration, Sampled, Turn
+from gristmill.core.records import Demonstration, Sampled, Turn, turn_of
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.verdicts import Outcome
 
@@ -60,7 +60,7 @@ class Demonstrations(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
         asked = sample.messages
         if self.prompt is not None:
             asked = opening(RowValues(sample), self.prompt, self.system)
-        turns = [Turn(m.role, m.content, train=False, reasoning=m.reasoning) for m in asked]
+        turns = [turn_of(m) for m in asked]
         turns.append(Turn("assistant", sample.completion, train=True, reasoning=sample.reasoning))
         return [
             Demonstration(

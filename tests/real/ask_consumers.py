@@ -25,8 +25,14 @@ from typing import Any
 from unittest.mock import MagicMock
 
 TEMPLATE = (
+    "{% if tools %}{{ '<|im_start|>system\n' }}{% for t in tools %}{{ t['function'] | tojson }}{% endfor %}"
+    "{{ '<|im_end|>\n' }}{% endif %}"
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
-    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|im_end|>' }}{% endgeneration %}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}"
+    "{% for c in m['tool_calls'] or [] %}{{ '<tool_call>' + c['function']['name'] }}"
+    "{% if c['function']['arguments'] is string %}{{ c['function']['arguments'] }}"
+    "{% else %}{{ c['function']['arguments'] | tojson }}{% endif %}{{ '</tool_call>' }}{% endfor %}"
+    "{{ '<|im_end|>' }}{% endgeneration %}"
     "{% else %}{{ m['content'] + '<|im_end|>' }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
@@ -238,6 +244,7 @@ def llama_factory(name: str) -> Ask:
         kind = feedback.FeedbackDatasetProcessor
 
     def ask(rows: Any) -> int:
+        about.tools = "tools" if "tools" in rows.column_names else None  # as dataset_info.json names it
         made = rows.map(convert, remove_columns=rows.column_names)
         processor = kind(MagicMock(), MagicMock(), MagicMock(), MagicMock(cutoff_len=4096))
         processor._encode_data_example = lambda **parts: encoded(parts, kind)

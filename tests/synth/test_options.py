@@ -21,6 +21,7 @@ from gristmill.core.records import (
     Passage,
     Problem,
     Sampled,
+    ToolSample,
     Turn,
 )
 from gristmill.core.registry import find, names
@@ -41,6 +42,7 @@ PROMPTS = {"prompt", "prompts", "system", "form", "templates", "sample", "ask"}
 COLUMNS = {"long_context": ("context",)}
 """Columns without which a stage has nothing to do."""
 MESSAGES = (Message("user", "2 + 2?"),)
+TURNS = (Turn("user", "2 + 2?", False), Turn("assistant", "It is 4.", True))
 RIGHT = Verdict(Outcome.CORRECT, 1.0)
 BASE = Base(0, Judged(Completion("4"), RIGHT))
 RECORDS: dict[type[Struct], Struct] = {
@@ -49,6 +51,7 @@ RECORDS: dict[type[Struct], Struct] = {
         Passage("p", "Two and two are four."),
         Problem("p", "2 + 2?", "4", meta='{"clues": ["a", "b", "c"]}'),
         Sampled("p/0", "p", 0, "2 + 2?", "4", MESSAGES, "It is 4.", "stop", 5, 4, RIGHT),
+        ToolSample("p/0", "p", 0, "2 + 2?", "4", MESSAGES, "It is 4.", "stop", 5, 4, RIGHT, turns=TURNS),
         Pair("p/0", "p", "test", MESSAGES, (Message("assistant", "4"),), (Message("assistant", "5"),)),
         Exploration("p", "2 + 2?", "4", "verify", (BASE,), "wanted"),
         Knowledge("p", "2 + 2?", "4", "{}", MESSAGES, None, (Judged(Completion("4"), RIGHT),)),

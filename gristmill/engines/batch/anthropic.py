@@ -215,6 +215,11 @@ class AnthropicDialect:
 
 def _check(request: Request, sampling: Sampling) -> None:
     """Refuse what the API does not have. ``RequestRefusedError``."""
+    if request.tools or any(m.role == "tool" or m.tool_calls for m in request.messages):
+        raise RequestRefusedError(
+            "this engine sends no tools to Anthropic's API.",
+            remedy="Set 'protocol: text' in the stage, or use an engine that calls tools.",
+        )
     unknown = [name for name, none in _UNKNOWN.items() if getattr(sampling, name) != none]
     if unknown or request.score:
         raise RequestRefusedError(f"Anthropic's API has no {', '.join(unknown) or 'scores of given texts'}")

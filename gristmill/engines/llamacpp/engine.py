@@ -121,6 +121,7 @@ class LlamaCppEngine(OpenAIEngine):
         self._path = path
         self._process: asyncio.subprocess.Process | None = None
         self._stderr: IO[bytes] | None = None
+        self._template: str | None = None
         common = {f: getattr(options, f) for f in ReadingOptions.__struct_fields__}
         client = OpenAI(
             **common,
@@ -129,7 +130,7 @@ class LlamaCppEngine(OpenAIEngine):
             continue_mode="prefill",
             # Without 'many': one request cannot have more samples than there are slots, and single requests
             # share the cached prompt as well.
-            abilities=("chat", "continue", "logprobs", "seed"),
+            abilities=("chat", "continue", "logprobs", "seed", "tools"),
         )
         self._key = secrets.token_urlsafe(24)
         super().__init__(client, {"": self._key})
@@ -169,6 +170,8 @@ class LlamaCppEngine(OpenAIEngine):
         return await self._revival.through(lambda: self._generate(request, first, n))
 
     async def _generate(self, request: Request, first: int, n: int) -> list[Completion]:
+        if request.tools:
+            await self._check_template()
         try:
             return await super().generate(request, first=first, n=n)
         except TransientError as error:
@@ -177,6 +180,18 @@ class LlamaCppEngine(OpenAIEngine):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._process.wait(), _CRASH_SECONDS)
             raise
+
+    async def _check_template(self) -> None:
+        """``RecipeError`` where the model's template takes no tools: llama.cpp would then describe them in
+        words of its own, which the model was not trained on."""
+        if self._template is None:
+            _, _, body = await self._send("GET", self._models_url.with_path("/props"))
+            self._template = str(msgspec.json.decode(body, type=dict[str, Any]).get("chat_template", ""))
+        if "tools" not in self._template:
+            raise RecipeError(
+                f"{self._path.name}: the model's chat template takes no tools.",
+                remedy="Set 'protocol: text' in the stage, or use a model that was trained to call tools.",
+            )
 
     def _body(self, request: Request, first: int, n: int, mode: ContinueMode) -> dict[str, Any]:
         body = super()._body(request, first, n, mode)

@@ -41,6 +41,7 @@ _OF_THE_KEY = frozenset({401, 402, 403, 429})
 """Statuses that another key may not meet."""
 _MEET_SECONDS = 5.0
 _ONE = (Message("user", "Say yes."),)
+_A_TOOL = '[{"type":"function","function":{"name":"now","parameters":{"type":"object","properties":{}}}}]'
 _PROBES = {
     Ability.CONTINUE: (
         Request(_ONE, Sampling(max_tokens=1), prefix="Ye"),
@@ -53,6 +54,11 @@ _PROBES = {
     Ability.SCORE: (
         score_request(_ONE, "Yes"),
         "Use a vLLM server, the only kind of server that scores a given text, or the engine 'transformers'.",
+    ),
+    Ability.TOOLS: (
+        Request(_ONE, Sampling(max_tokens=1), tools=_A_TOOL),
+        "Start it so that it takes tools (vLLM: --enable-auto-tool-choice and --tool-call-parser NAME), or "
+        "set 'protocol: text' in the stage.",
     ),
     Ability.REWARD: (
         score_request(_ONE, "Yes"),

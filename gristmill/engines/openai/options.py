@@ -11,8 +11,8 @@ from gristmill.core.secrets import refuse_secrets
 from gristmill.engines.options import ServedOptions
 
 ContinueMode = Literal["auto", "vllm", "prefill", "none"]
-AbilityName = Literal["chat", "continue", "logprobs", "score", "seed", "many"]
-DEFAULT_ABILITIES: tuple[AbilityName, ...] = ("chat", "continue", "logprobs", "seed", "many")
+AbilityName = Literal["chat", "continue", "logprobs", "score", "seed", "many", "tools"]
+DEFAULT_ABILITIES: tuple[AbilityName, ...] = ("chat", "continue", "logprobs", "seed", "many", "tools")
 FieldName = Annotated[str, Meta(min_length=1)]
 Headers = dict[Annotated[str, Meta(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")], str]
 
@@ -47,9 +47,10 @@ class ModelOptions(ServedOptions, frozen=True, kw_only=True):
     it; if the server repeats the prefix, it is removed from the answer. ``auto`` asks ``/models`` before
     the first request which server it is. ``none``: the server cannot continue a turn."""
     abilities: tuple[AbilityName, ...] = DEFAULT_ABILITIES
-    """What the server can do. Leave out ``seed`` if it takes none, and ``many`` if it ignores or limits
-    ``n`` (llama-server accepts at most as many as it has parallel slots). Add ``score`` for a vLLM server,
-    the only kind that returns the log-probabilities of a given text (see ``scoring``)."""
+    """What the server can do. Leave out ``seed`` if it takes none, ``many`` if it ignores or limits ``n``
+    (llama-server accepts at most as many as it has parallel slots), and ``tools`` if its model calls none.
+    Add ``score`` for a vLLM server, the only kind that returns the log-probabilities of a given text (see
+    ``scoring``)."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """The name of the field for the token limit; some hosted models accept only the second."""
     revision: str = ""

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.engine import Completion, FinishReason, Request, TokenLogprob, TokenScore
+from gristmill.core.engine import Completion, FinishReason, Request, TokenLogprob, TokenScore, ToolCall
 from gristmill.core.errors import RequestRefusedError, TransientError
 from gristmill.engines.openai.failures import UNREADABLE, readable, snippet
 from gristmill.engines.openai.options import ServerOptions
-from gristmill.engines.reading import ReplyParts, ReplyReader, phases, token_count
+from gristmill.engines.reading import ReplyParts, ReplyReader, calls_of, phases, token_count
 
 LEAST_LOGPROB = -9999.0
 """What stands for minus infinity, which JSON cannot say; vLLM sends the same."""
@@ -111,7 +111,10 @@ class Replies:
         unsaid: FinishReason = "other" if prompt is None or whole is None else "length" if cut_off else "stop"
         completions = []
         for i, choice in enumerate(choices[:n]):
+            calls = _calls(choice.message, request)
             answer = self._answer(url, body, choice, request, unsaid, repeated)
+            if calls and answer.reason == "stop":
+                answer = answer._replace(reason="tool_calls")
             logprobs = None
             if request.sampling.logprobs is not None:
                 logprobs = _logprobs(choice, request.sampling.logprobs, answer.text)
@@ -126,6 +129,7 @@ class Replies:
                     reasoning=answer.reasoning,
                     reasoning_tokens=_share(thought, n, i),
                     reasoning_logprobs=tokens.reasoning,
+                    tool_calls=calls if answer.reason == "tool_calls" else (),
                 )
             )
         return completions
@@ -141,7 +145,7 @@ class Replies:
         text, reasoning = _said(message)
         if not text and message.refusal:
             text, reason = _words(message.refusal), "refusal"
-        elif not text and (message.tool_calls or message.function_call):
+        elif not text and (message.tool_calls or message.function_call) and reason != "length":
             reason = "tool_calls"
         if not (_whole(text) and _whole(reasoning)):
             raise TransientError(f"{url}: not a chat completion (its text is not UTF-8): {readable(body)}")
@@ -168,6 +172,12 @@ class Replies:
             "counts as unknown.",
         )
         return None
+
+
+def _calls(message: _Message, request: Request) -> tuple[ToolCall, ...]:
+    """The calls of a message, where tools were offered."""
+    given = message.tool_calls or message.function_call
+    return calls_of(given) if request.tools and given else ()
 
 
 def _share(total: int, n: int, i: int) -> int:

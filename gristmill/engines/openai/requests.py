@@ -43,6 +43,8 @@ def body_of(
             body["top_logprobs"] = sampling.logprobs
     if sampling.schema is not None:
         body["response_format"] = _response_format(sampling.schema)
+    if request.tools:
+        body["tools"] = msgspec.json.decode(request.tools)
     if request.prefix:
         body["messages"] = [*body["messages"], {"role": "assistant", "content": request.prefix}]
         if mode == "vllm":

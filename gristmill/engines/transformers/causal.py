@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from gristmill.core.engine import Ability, Completion, Request, Sampling, TokenLogprob
 from gristmill.core.errors import RecipeError, RequestRefusedError
 from gristmill.engines import scoring
-from gristmill.engines.reading import ReplyReader, phases
+from gristmill.engines.reading import ReplyReader, calls_in, phases
 from gristmill.engines.transformers.cautious import Cautious, CautiousDraw
 from gristmill.engines.transformers.drawing import Ends, RowDraws
 from gristmill.engines.transformers.guiding import Guidance, Guide, load_guide
@@ -136,14 +136,17 @@ class TransformersEngine(LocalEngine):
     def _completion(self, request: Request, drawn: _Drawn, prompt_tokens: int) -> Completion:
         answer = self._reading.apart(request, drawn.text, "", "stop" if drawn.ended else "length")
         tokens = phases(drawn.logprobs, answer)
+        called = request.tools and answer.reason == "stop"
+        text, calls = calls_in(answer.text) if called else (answer.text, ())
         return Completion(
-            text=answer.text,
-            finish_reason=answer.reason,
+            text=text,
+            finish_reason="tool_calls" if calls else answer.reason,
             prompt_tokens=prompt_tokens,
             completion_tokens=drawn.tokens,
             logprobs=tokens.answer,
             reasoning=answer.reasoning,
             reasoning_logprobs=tokens.reasoning,
+            tool_calls=calls,
         )
 
     def compute(self, key: Any, items: Sequence[Any], given_up: Callable[[int], bool]) -> Sequence[Any]:

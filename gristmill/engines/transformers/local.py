@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+
+import msgspec
 
 from gristmill.core.engine import Request
 from gristmill.core.errors import EngineError, RecipeError, RequestRefusedError, TransientError
@@ -133,15 +136,22 @@ class LocalEngine:
     def tokens(self, request: Request, reasoning_as: ReasoningAs, *, continued: bool) -> list[int]:
         """The tokens of a conversation in the model's template: with ``request.prefix`` as the last turn,
         which is to be ``continued`` or is whole. ``RequestRefusedError`` for one that cannot be sent."""
-        turns = sent(request.messages, reasoning_as)
+        turns = [_templated(turn) for turn in sent(request.messages, reasoning_as)]
         if request.prefix:
             turns.append({"role": "assistant", "content": request.prefix})
+        offered = {"tools": msgspec.json.decode(request.tools)} if request.tools else {}
+        if offered and "tools" not in str(self.tokenizer.chat_template):
+            raise RecipeError(
+                f"{self._local.model}: the model's chat template takes no tools.",
+                remedy="Set 'protocol: text' in the stage, or give a template that does as 'chat_template'.",
+            )
         try:
             text = self.tokenizer.apply_chat_template(
                 turns,
                 tokenize=False,
                 add_generation_prompt=not request.prefix,
                 continue_final_message=bool(request.prefix) and continued,
+                **offered,
                 **self._local.chat_template_kwargs,
             )
         except Exception as error:  # of the template: Jinja's, or what it raises itself
@@ -166,3 +176,11 @@ class LocalEngine:
             ids[i, place] = torch.tensor(row)
             mask[i, place] = 1
         return ids.to(self._loaded.device), mask.to(self._loaded.device)
+
+
+def _templated(turn: dict[str, Any]) -> dict[str, Any]:
+    """A message as templates of the Hub take it: the arguments of its calls as objects, where they are."""
+    for call in turn.get("tool_calls", ()):
+        with contextlib.suppress(msgspec.DecodeError):
+            call["function"]["arguments"] = msgspec.json.decode(call["function"]["arguments"])
+    return turn

@@ -92,7 +92,7 @@ class VllmEngine:
         self._options = options
         self.model = identity(options)
         self._reading = ReplyReader(options, "vllm")
-        self.abilities = frozenset(Ability) - {Ability.REWARD}
+        self.abilities = frozenset(Ability) - {Ability.REWARD, Ability.TOOLS}
         self.concurrency = options.concurrency
         self._loaded: _Loaded | None = None
         self._guard: Guard | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -10,9 +11,15 @@ from gristmill.core.exports import Contents
 from gristmill.pipelines.checking.typed import Fault
 from gristmill.pipelines.sources.values import short
 
-_ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
+_ROLES = {
+    "system": "system",
+    "human": "user",
+    "gpt": "assistant",
+    "function_call": "assistant",
+    "observation": "tool",
+}
 """ShareGPT's words for roles."""
-_KNOWN = ("system", "user", "assistant")
+_KNOWN = ("system", "user", "assistant", "tool")
 
 
 class ChatTurn(NamedTuple):
@@ -20,6 +27,10 @@ class ChatTurn(NamedTuple):
 
     role: Any
     content: Any
+    calls: Any = None
+    """The calls of tools that it makes."""
+    result_of: Any = None
+    """The call whose result it is."""
 
 
 def said(value: Any) -> list[ChatTurn]:
@@ -32,8 +43,25 @@ def _said(message: dict[str, Any]) -> ChatTurn:
     if "from" in message:
         name = message["from"]
         role = _ROLES.get(name, f"from {name!r}") if isinstance(name, str) else name
-        return ChatTurn(role, message.get("value"))
-    return ChatTurn(message.get("role"), message.get("content"))
+        return ChatTurn(role, message.get("value"), _called(message) if name == "function_call" else None)
+    return ChatTurn(
+        message.get("role"), message.get("content"), message.get("tool_calls"), message.get("tool_call_id")
+    )
+
+
+def _called(message: dict[str, Any]) -> Any:
+    """The calls of ShareGPT's ``function_call``, in the protocol's form; ``False`` for what holds none."""
+    try:
+        given = json.loads(message.get("value") or "")
+    except (ValueError, TypeError, RecursionError):
+        return False
+    calls = given if isinstance(given, list) else [given]
+    if not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in calls):
+        return False
+    return [
+        {"function": {"name": c["name"], "arguments": json.dumps(c.get("arguments"))}, "id": None}
+        for c in calls
+    ]
 
 
 def content_faults(row: dict[str, Any], contents: Contents) -> Iterator[Fault]:
@@ -74,13 +102,16 @@ def _opening(name: str, value: Any, contents: Contents) -> Iterator[Fault]:
     talk = roles[1:] if roles[:1] == ["system"] else roles
     if talk and talk[0] == "assistant":
         yield Fault(f"{name}: begins with an answer", _listed(roles))
+    talk = ["user" if role == "tool" else role for role in talk]
     if contents.alternates and any(a == b for a, b in pairwise(talk)):
         yield Fault(f"{name}: two turns of one role in a row", _listed(roles))
 
 
 def _end(name: str, value: Any, role: str) -> Iterator[Fault]:
     turns = said(value)
-    if turns and turns[-1].role in _KNOWN and turns[-1].role != role:
+    # A result that the model is to answer stands where the user's turn does.
+    ends = ("user", "tool") if role == "user" else (role,)
+    if turns and turns[-1].role in _KNOWN and turns[-1].role not in ends:
         yield Fault(f"{name}: does not end with the {role}", _listed([t.role for t in turns]))
 
 
@@ -96,10 +127,44 @@ def _answer(name: str, value: Any) -> Iterator[Fault]:
 
 def _turns(name: str, turns: Sequence[ChatTurn]) -> Iterator[Fault]:
     for i, turn in enumerate(turns):
-        if isinstance(turn.content, str) and not turn.content.strip():
+        if isinstance(turn.content, str) and not turn.content.strip() and not turn.calls:
             yield Fault(f"{name}: an empty turn", f"turn {i + 1}")
         if isinstance(turn.role, str) and turn.role.startswith("from "):
             yield Fault(f"{name}: unknown role", f"turn {i + 1} is of {short(turn.role)}")
+    yield from _tools(name, turns)
+
+
+def _tools(name: str, turns: Sequence[ChatTurn]) -> Iterator[Fault]:
+    """Faults of calls and results: arguments that templates cannot read, results of no call, calls without
+    one."""
+    waiting: list[Any] = []
+    for i, turn in enumerate(turns):
+        if turn.role == "tool":
+            if turn.result_of not in waiting and not (turn.result_of is None and waiting):
+                yield Fault(f"{name}: a result of no call before it", f"turn {i + 1}")
+            # A result that names no call is that of all of them, as in ShareGPT's layout.
+            waiting = [call for call in waiting if turn.result_of is not None and call != turn.result_of]
+            continue
+        if waiting:
+            yield Fault(f"{name}: a call without a result", f"before turn {i + 1}")
+        waiting = []
+        if turn.calls is None:
+            continue
+        if turn.role != "assistant" or not isinstance(turn.calls, list):
+            yield Fault(f"{name}: calls that cannot be read", f"turn {i + 1}")
+            continue
+        for call in turn.calls:
+            function = call.get("function") if isinstance(call, dict) else None
+            if not isinstance(function, dict) or not _is_object(function.get("arguments")):
+                yield Fault(f"{name}: a call whose arguments are not a JSON object", f"turn {i + 1}")
+            waiting.append(call.get("id") if isinstance(call, dict) else None)
+
+
+def _is_object(arguments: Any) -> bool:
+    try:
+        return isinstance(json.loads(arguments) if isinstance(arguments, str) else arguments, dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _listed(roles: Sequence[Any]) -> str:

@@ -16,9 +16,9 @@ from msgspec.structs import astuple
 
 from gristmill.core.engine import Role
 from gristmill.core.errors import RowRejected
-from gristmill.core.exports import Contents, Export
+from gristmill.core.exports import Contents
 from gristmill.core.records import Detail, Dialogue, ReasoningPart, Span, Turn
-from gristmill.pipelines.exports.reasoning import ChatMessage, ReasoningExport, told
+from gristmill.pipelines.exports.reasoning import Calls, ChatMessage, ReasoningExport, ToolExport, told
 
 
 class MessagesRow(Struct, frozen=True):
@@ -87,7 +87,21 @@ class MaskedConversation(Struct, frozen=True):
     messages: tuple[MaskedMessage, ...]
 
 
-class TrlSft(ReasoningExport, frozen=True, forbid_unknown_fields=True):
+class ToolReasoningExport(ToolExport, ReasoningExport, frozen=True, forbid_unknown_fields=True):
+    """Conversations for trainers that know no loss marks, with or without reasoning and calls of tools."""
+
+    tools: Calls = "drop"
+    """Whether records in which tools are called are dropped, or calls and results are kept, with the
+    tools that were offered in the column ``tools`` as JSON text. With ``keep`` every row has these keys,
+    null where there is nothing to say."""
+
+    @property
+    def row_type(self) -> type[Struct]:
+        """``writes``, with what reasoning and calls add."""
+        return self.typed(super().row_type)
+
+
+class TrlSft(ToolReasoningExport, frozen=True, forbid_unknown_fields=True):
     """``messages`` for trainers that train every assistant turn alike.
 
     TRL's SFT trainer at its defaults trains *every* turn of them, the system's and the user's included: set
@@ -115,14 +129,14 @@ class TrlSft(ReasoningExport, frozen=True, forbid_unknown_fields=True):
             if any(t.role == "assistant" and not t.train for t in record.turns):
                 raise RowRejected("has an assistant turn that must not be trained")
             refuse_spans(record)
-        return [self.row(record.id, self.answers(record.turns))]
+        return [self.row(record.id, self.answers(record.turns), *self.offered(record))]
 
     def remarks(self, record: Dialogue, /) -> dict[str, int]:
         """What becomes of reasoning."""
         return self.told(record.turns)
 
 
-class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=True):
+class TrlPromptCompletion(ToolReasoningExport, frozen=True, forbid_unknown_fields=True):
     """``prompt`` and ``completion`` message lists for TRL's SFT trainer.
 
     TRL puts loss on all of the completion, user turns in it included. So with ``split`` (the default)
@@ -160,7 +174,9 @@ class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=Tr
             raise RowRejected("has no turn to train")
         ids = [f"{record.id}#{n}" for n in range(1, len(cuts) + 1)] if len(cuts) > 1 else [record.id]
         return [
-            self.row(row_id, self.prompt(turns[:begin]), self.answers(turns[begin:end]))
+            self.row(
+                row_id, self.prompt(turns[:begin]), self.answers(turns[begin:end]), *self.offered(record)
+            )
             for row_id, (begin, end) in zip(ids, cuts, strict=True)
         ]
 
@@ -169,7 +185,7 @@ class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=Tr
         told = self.told(t for t in record.turns if t.train)
         if self.split:
             return told
-        _, prompt, completion = astuple(self.rows(record)[0])
+        _, prompt, completion, *_ = astuple(self.rows(record)[0])
         begin = len(prompt)
         return told | {
             "trained turns moved into the prompt": sum(t.train for t in record.turns[:begin]),
@@ -177,7 +193,7 @@ class TrlPromptCompletion(ReasoningExport, frozen=True, forbid_unknown_fields=Tr
         }
 
 
-class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):
+class AxolotlChat(ToolExport, frozen=True, forbid_unknown_fields=True):
     """``messages`` with a loss mark each, for axolotl's data set type ``chat_template``.
 
     In axolotl's configuration: ``message_field_training: train`` and
@@ -202,17 +218,22 @@ class AxolotlChat(Export, frozen=True, forbid_unknown_fields=True):
     reasoning: Literal["strip", "keep", "mask"] = "strip"
     """What becomes of the reasoning before a turn: ``strip`` leaves it out, ``keep`` puts it into the
     message's ``reasoning_content``, with loss where all of the turn is trained, ``mask`` without loss."""
+    tools: Calls = "drop"
+    """Whether records in which tools are called are dropped, or calls and results are kept, with the
+    tools that were offered in the column ``tools`` as JSON text. With ``keep`` every row has these keys,
+    null where there is nothing to say."""
 
     @property
     def row_type(self) -> type[Struct]:
         """``MarkedConversation``, or what holds the reasoning too."""
         if self.reasoning == "strip":
-            return self.writes
-        return ReasonedConversation if self.reasoning == "keep" else MaskedConversation
+            return self.typed(self.writes)
+        return self.typed(ReasonedConversation if self.reasoning == "keep" else MaskedConversation)
 
     def rows(self, record: Dialogue, /) -> Sequence[Struct]:
         """One row with all turns."""
-        return [self.row_type(record.id, tuple(self._message(t) for t in record.turns))]
+        messages = tuple(self.spoken(self._message(t), t) for t in record.turns)
+        return [self.row_type(record.id, messages, *self.offered(record))]
 
     def remarks(self, record: Dialogue, /) -> dict[str, int]:
         """What becomes of reasoning."""

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from gristmill.core.errors import RecipeError, RunError
 from gristmill.core.exports import Export
+from gristmill.core.schema import needed
 from gristmill.pipelines.exports.writing import write
 from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.recipe.recipe import make_export
@@ -86,7 +87,7 @@ def hand_exports(run: Run) -> list[str]:
 
 def fitting(run: Run, format: str, chosen: Export) -> str:
     """The last stage that has what the format reads."""
-    wanted = set(chosen.reads.__struct_fields__)
+    wanted = set(needed(chosen.reads))
     fitting = [name for name in run.stages if wanted <= set(run.rows(name).collect_schema().names())]
     if not fitting:
         raise RecipeError(

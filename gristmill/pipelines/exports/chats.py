@@ -13,8 +13,14 @@ from gristmill.core.errors import RowRejected
 from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Dialogue, Turn
 from gristmill.pipelines.exports.base import MessagesRow, TrlPromptCompletion, TrlSft, refuse_spans
-from gristmill.pipelines.exports.llama_factory import ShareGptRow, check_turns, dataset_info, share_gpt
-from gristmill.pipelines.exports.reasoning import ChatMessage, told
+from gristmill.pipelines.exports.llama_factory import (
+    ShareGptRow,
+    ShareGptToolRow,
+    check_turns,
+    dataset_info,
+    share_gpt,
+)
+from gristmill.pipelines.exports.reasoning import Calls, ChatMessage, ToolExport, refuse_calls, told
 
 
 class AlpacaRow(Struct, frozen=True):
@@ -50,8 +56,15 @@ class Alternating(Export, frozen=True, forbid_unknown_fields=True):
     """What becomes of the reasoning before a turn: ``strip`` leaves it out, ``tags`` puts it between
     ``<think>`` tags before the content."""
 
+    @property
+    def keeps_calls(self) -> bool:
+        """Whether the format can hold calls of tools."""
+        return False
+
     def chats(self, record: Dialogue) -> list[tuple[str, Sequence[Turn]]]:
         """Each row's id and turns. ``RowRejected`` where the trainer would skip it or train it wrongly."""
+        if not self.keeps_calls:
+            refuse_calls(record.turns)
         check_turns(record.turns, "assistant")
         answers = [i for i, t in enumerate(record.turns) if t.role == "assistant"]
         trained = [i for i in answers if record.turns[i].train]
@@ -80,16 +93,37 @@ class Alternating(Export, frozen=True, forbid_unknown_fields=True):
         return in_tags(turn.reasoning * (self.reasoning == "tags"), turn.content)
 
 
-class ShareGpt(Alternating, frozen=True, forbid_unknown_fields=True):
-    """``conversations`` of ``from`` (human, gpt, system) and ``value``: ShareGPT's layout."""
+class ShareGpt(ToolExport, Alternating, frozen=True, forbid_unknown_fields=True):
+    """``conversations`` of ``from`` (human, gpt, system) and ``value``: ShareGPT's layout.
+
+    Calls of tools are ``function_call`` with JSON, their results ``observation``.
+    """
 
     writes: ClassVar[type[Struct]] = ShareGptRow
     contents: ClassVar[Contents] = Contents(whole=("conversations",), alternates=True)
 
+    tools: Calls = "drop"
+    """Whether records in which tools are called are dropped, or calls and results are kept, with the
+    tools that were offered in the column ``tools`` as JSON text. With ``keep`` every row has these keys,
+    null where there is nothing to say."""
+
     def rows(self, record: Dialogue, /) -> Sequence[Struct]:
         """One row, or one for each trained answer."""
         tags = self.reasoning == "tags"
-        return [ShareGptRow(name, share_gpt(turns, tags=tags)) for name, turns in self.chats(record)]
+        return [
+            self.row_type(name, share_gpt(turns, tags=tags), *self.offered(record))
+            for name, turns in self.chats(record)
+        ]
+
+    @property
+    def row_type(self) -> type[Struct]:
+        """``ShareGptRow``, with the tools where they are kept."""
+        return ShareGptToolRow if self.kept else self.writes
+
+    @property
+    def keeps_calls(self) -> bool:
+        """As the option says."""
+        return self.kept
 
 
 class LlamaFactoryShareGpt(ShareGpt, frozen=True, forbid_unknown_fields=True):
@@ -101,7 +135,8 @@ class LlamaFactoryShareGpt(ShareGpt, frozen=True, forbid_unknown_fields=True):
 
     def beside(self, out: Path) -> dict[str, bytes]:
         """``dataset_info.json``."""
-        return dataset_info(out, {"formatting": "sharegpt", "columns": {"messages": "conversations"}})
+        columns = {"messages": "conversations", **({"tools": "tools"} if self.kept else {})}
+        return dataset_info(out, {"formatting": "sharegpt", "columns": columns})
 
 
 class LlamaFactoryOpenAi(Alternating, frozen=True, forbid_unknown_fields=True):
@@ -157,7 +192,8 @@ class Alpaca(Alternating, frozen=True, forbid_unknown_fields=True):
 class VerlSft(TrlSft, frozen=True, forbid_unknown_fields=True):
     """``messages`` in Parquet for verl's SFT trainer, which trains every assistant turn.
 
-    Records with a turn that must not be trained are dropped, as in ``trl-sft``.
+    Records with a turn that must not be trained are dropped, as in ``trl-sft``, and so are those in which
+    tools are called.
     """
 
     suffix: ClassVar[str] = ".parquet"
@@ -169,11 +205,15 @@ class VerlSft(TrlSft, frozen=True, forbid_unknown_fields=True):
         "data": {"messages_key": "messages"},
     }
 
+    tools: Literal["drop"] = "drop"
+    """Records in which tools are called are dropped."""
+
 
 class OpenRlhfSft(TrlPromptCompletion, frozen=True, forbid_unknown_fields=True):
     """``input`` and ``output`` message lists for OpenRLHF's SFT trainer, which trains all of ``output``.
 
-    As in ``trl-prompt-completion``, every trained turn is a row of its own.
+    As in ``trl-prompt-completion``, every trained turn is a row of its own. Records in which tools are called
+    are dropped.
     """
 
     writes: ClassVar[type[Struct]] = InputOutput
@@ -185,3 +225,6 @@ class OpenRlhfSft(TrlPromptCompletion, frozen=True, forbid_unknown_fields=True):
         "data.output_key": "output",
         "data.apply_chat_template": True,
     }
+
+    tools: Literal["drop"] = "drop"
+    """Records in which tools are called are dropped."""

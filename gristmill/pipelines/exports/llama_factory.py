@@ -15,15 +15,19 @@ from gristmill.core.errors import RowRejected, RunError
 from gristmill.core.exports import Contents
 from gristmill.core.records import Labelled, Pair, Turn
 from gristmill.pipelines.exports.preference import Compared
+from gristmill.pipelines.exports.reasoning import refuse_calls
 
 INFO = "dataset_info.json"
 """The file in which LLaMA-Factory looks up a data set's layout, in the folder of the data."""
 
-_CALLED: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt"}
+_CALLED: dict[Role, str] = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}
 
 # A field cannot be called 'from' in a class statement.
 SaidBy = defstruct("SaidBy", [("from", str), ("value", str)], frozen=True)
-SaidBy.__doc__ = "A message in ShareGPT's layout: ``from`` is ``human``, ``gpt`` or ``system``."
+SaidBy.__doc__ = (
+    "A message in ShareGPT's layout: ``from`` is ``human``, ``gpt`` or ``system``, with tools also "
+    "``function_call`` and ``observation``."
+)
 _SAID = tuple[SaidBy, ...]  # type: ignore[valid-type]
 ShareGptRow = defstruct("ShareGptRow", [("id", str), ("conversations", _SAID)], frozen=True)
 RankingRow = defstruct(
@@ -34,15 +38,50 @@ RankingRow = defstruct(
 KtoRow = defstruct("KtoRow", [("id", str), ("conversations", _SAID), ("kto_tag", bool)], frozen=True)
 
 
+ShareGptToolRow = defstruct(
+    "ShareGptToolRow", [("id", str), ("conversations", _SAID), ("tools", str | None)], frozen=True
+)
+
+
 def share_gpt(turns: Iterable[Turn | Message], *, tags: bool) -> tuple[Struct, ...]:
-    """Turns in ShareGPT's words; with ``tags`` their reasoning stands before the content."""
-    return tuple(SaidBy(_CALLED[t.role], in_tags(t.reasoning * tags, t.content)) for t in turns)
+    """Turns in ShareGPT's words; with ``tags`` their reasoning stands before the content. ``RowRejected`` for
+    a call that the layout cannot hold."""
+    return tuple(_said(t, in_tags(t.reasoning * tags, t.content)) for t in _joined(turns))
+
+
+def _said(turn: Turn | Message, text: str) -> Struct:
+    if not turn.tool_calls:
+        return SaidBy(_CALLED[turn.role], text)
+    if turn.content.strip():
+        raise RowRejected("has text beside a call", "LLaMA-Factory reads a function_call as JSON alone.")
+    calls = []
+    for call in turn.tool_calls:
+        try:
+            arguments = msgspec.json.decode(call.function.arguments, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise RowRejected(
+                "has a call whose arguments are not a JSON object",
+                f"{call.function.name}({call.function.arguments[:200]})",
+            ) from error
+        calls.append({"name": call.function.name, "arguments": arguments})
+    return SaidBy("function_call", msgspec.json.encode(calls[0] if len(calls) == 1 else calls).decode())
+
+
+def _joined(turns: Iterable[Turn | Message]) -> list[Turn | Message]:
+    """The turns with results that follow each other as one."""
+    found: list[Turn | Message] = []
+    for turn in turns:
+        if turn.role == "tool" and found and found[-1].role == "tool":
+            found[-1] = msgspec.structs.replace(found[-1], content=f"{found[-1].content}\n\n{turn.content}")
+        else:
+            found.append(turn)
+    return found
 
 
 def check_turns(turns: Sequence[Turn | Message], last: Role) -> None:
-    """``RowRejected`` unless users and assistants take turns, behind at most one system message, up to
-    ``last``. LLaMA-Factory skips any other row with a line in its log."""
-    said = [t.role for t in turns]
+    """``RowRejected`` unless users (or tools, several results as one) and assistants take turns, behind at
+    most one system message, up to ``last``. LLaMA-Factory skips any other row with a line in its log."""
+    said = ["user" if t.role == "tool" else t.role for t in _joined(turns)]
     said = said[1:] if said[:1] == ["system"] else said
     if any(role != ("user", "assistant")[i % 2] for i, role in enumerate(said)):
         raise RowRejected("the turns of user and assistant do not alternate", ", ".join(said))
@@ -77,6 +116,7 @@ class ComparedOnce(Compared, frozen=True, forbid_unknown_fields=True):
     def single(self, *sides: tuple[Message, ...]) -> tuple[Message, ...]:
         """The one message of each side. ``RowRejected`` where a side has more."""
         found = self.model_turns(*sides)
+        refuse_calls(turn for side in found for turn in side)
         if any(len(side) != 1 for side in found):
             raise RowRejected("has more than one turn on a side", "Use the format trl-dpo for these.")
         return tuple(side[0] for side in found)
@@ -100,6 +140,7 @@ class LlamaFactoryRanking(ComparedOnce, frozen=True, forbid_unknown_fields=True)
 
     def rows(self, record: Pair, /) -> Sequence[Struct]:
         """One row."""
+        refuse_calls(record.prompt)
         check_turns(record.prompt, "user")
         answers = share_gpt(self.single(record.chosen, record.rejected), tags=self.reasoning == "tags")
         return [RankingRow(record.id, share_gpt(record.prompt, tags=False), *answers)]
@@ -127,6 +168,7 @@ class LlamaFactoryKto(ComparedOnce, frozen=True, forbid_unknown_fields=True):
 
     def rows(self, record: Labelled, /) -> Sequence[Struct]:
         """One row."""
+        refuse_calls(record.prompt)
         check_turns(record.prompt, "user")
         answer = share_gpt(self.single(record.completion), tags=self.reasoning == "tags")
         return [KtoRow(record.id, share_gpt(record.prompt, tags=False) + answer, record.label)]

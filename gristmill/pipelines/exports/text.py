@@ -14,7 +14,7 @@ from gristmill.core.errors import RowRejected
 from gristmill.core.exports import Contents, Export
 from gristmill.core.records import Dialogue, Turn
 from gristmill.pipelines.exports.base import refuse_spans
-from gristmill.pipelines.exports.reasoning import told
+from gristmill.pipelines.exports.reasoning import refuse_calls, told
 
 
 class Text(Struct, frozen=True):
@@ -59,6 +59,7 @@ class TextExport(Export, frozen=True, forbid_unknown_fields=True):
 
     def rows(self, record: Dialogue, /) -> Sequence[Text]:
         """One row with all turns."""
+        refuse_calls(record.turns)
         if self.untrained == "drop" and any(t.role == "assistant" and not t.train for t in record.turns):
             raise RowRejected("has an assistant turn that must not be trained")
         if self.untrained == "drop":
@@ -97,6 +98,7 @@ class TextCompletionExport(Export, frozen=True, forbid_unknown_fields=True):
 
     def rows(self, record: Dialogue, /) -> Sequence[TextCompletion]:
         """The rows, in order."""
+        refuse_calls(record.turns)
         refuse_spans(record)
         made: list[tuple[str, str]] = []
         before = ""

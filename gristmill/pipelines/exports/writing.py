@@ -17,7 +17,7 @@ from msgspec import Struct
 from gristmill.core.errors import MissingExtraError, RecipeError, RowRejected, RunError
 from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.files import atomic, write_whole
-from gristmill.core.schema import from_frame, schema, to_frame
+from gristmill.core.schema import from_frame, needed, schema, to_frame
 from gristmill.pipelines.exports.columns import carried, carrying
 from gristmill.pipelines.exports.configs import config_of
 
@@ -73,7 +73,7 @@ def pieces_of(export: Export, parts: Iterable[Path]) -> Iterator[tuple[list[Any]
     """
     import polars as pl
 
-    columns = schema(export.reads)
+    columns = needed(export.reads)
     for part in parts:
         try:
             frame = pl.read_parquet(part)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from gristmill.core.engine import Completion, Engine, Request
+from gristmill.core.engine import Completion, Engine, Request, ToolCall
 from gristmill.core.errors import GristmillError, RunError
 from gristmill.core.schema import from_frame
 from gristmill.core.stages import Rejection
@@ -313,6 +313,7 @@ def _told(exchange: Exchange) -> Iterator[str]:
     yield f"   asked {printable(exchange.model)} for {printable(exchange.record)}:"
     for message in exchange.request.messages:
         yield from _indented(f"[{message.role}] {message.content}", 6)
+        yield from _called(message.tool_calls, 6)
     if exchange.request.prefix:
         yield from _indented(f"[begun] {exchange.request.prefix}", 6)
     seed = exchange.request.seed
@@ -322,6 +323,12 @@ def _told(exchange: Exchange) -> Iterator[str]:
             f"      sample {at}{drawn}: {completion.finish_reason}, {completion.completion_tokens:,} tokens"
         )
         yield from _indented(completion.text, 9)
+        yield from _called(completion.tool_calls, 9)
+
+
+def _called(calls: Sequence[ToolCall], by: int) -> Iterator[str]:
+    for call in calls:
+        yield from _indented(f"calls {call.function.name}({call.function.arguments})", by)
 
 
 def _indented(text: str, by: int) -> Iterator[str]:

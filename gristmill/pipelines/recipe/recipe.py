@@ -18,7 +18,7 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.exports import SUFFIXES, Export
 from gristmill.core.money import Budget, Price, price_of
 from gristmill.core.registry import Group, find, suggest
-from gristmill.core.schema import gives
+from gristmill.core.schema import gives, needed
 from gristmill.core.secrets import refuse_secrets
 from gristmill.core.stages import Refer
 from gristmill.engines.options import NONE
@@ -269,7 +269,7 @@ def exports_of(entries: Sequence[dict[str, Any]], graph: Graph) -> tuple[ExportE
     for i, entry in enumerate(entries):
         place = f"exports[{i}]"
         own, export = named(entry, ExportKeys, "format", "exports", place)
-        able = [name for name, kind in writes.items() if gives(kind, export.reads)]
+        able = [name for name, kind in writes.items() if gives(kind, export.reads, needed(export.reads))]
         wanted = export.reads.__name__
         if own.from_ is not None and own.from_ not in writes:
             raise RecipeError(

@@ -23,7 +23,13 @@ _HEAD = 140
 """Characters of a row's line in the list."""
 KINDS = ("subset", "kind", "part", "certain", "scheme", "algorithm", "style", "label", "model")
 """Columns that tell rows of one table apart, the first that it has."""
-_ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
+_ROLES = {
+    "human": "user",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "function_call": "assistant",
+    "observation": "tool",
+}
 _SUBSETS = {
     "D1": "a wrong first answer, judged wrong by the model itself, then corrected.",
     "D2": "a right first answer, judged wrong by the model itself, then right again.",
@@ -110,9 +116,10 @@ def _main(row: Row) -> tuple[list[Block], set[str]]:
         }
     for name in ("turns", "messages", "conversations"):
         if turns := [_turn(m) for m in _messages(row.get(name))]:
-            if isinstance(row.get("completion"), str):
+            if isinstance(row.get("completion"), str) and name != "turns":
                 turns.append(_said(row))
             hidden = {name, "completion", "reasoning"} | ({"problem"} if name == "messages" else set())
+            hidden |= {"messages", "calls"} if name == "turns" and "completion" in row else set()
             return [{"is": "turns", "turns": turns}], hidden
     if isinstance(row.get("steps") or row.get("completions"), list) and isinstance(row.get("labels"), list):
         return [_stepwise(row)], {"prompt", "steps", "completions", "labels"}
@@ -224,7 +231,25 @@ def _turn(message: Row) -> Block:
             at = span["end"]
         pieces.append([text[at:], "out", ""])
     made = _made(_role(message), text, None if train is None else bool(train), str(thought))
-    return made | {"pieces": [piece for piece in pieces if piece[0]] or made["pieces"]}
+    made["pieces"] = [piece for piece in pieces if piece[0]] or made["pieces"]
+    if calls := called(message):
+        # Beside the text, if there is any: a call without words has a turn of its own.
+        said = [[f"{name}({arguments})", "call", "calls a tool"] for name, arguments in calls]
+        made["pieces"] = [p for p in made["pieces"] if p[0]] + [[cut(t), k, w] for t, k, w in said]
+    return made
+
+
+def called(message: Row) -> list[tuple[str, str]]:
+    """Names and arguments of the calls of tools that a message makes, in OpenAI's or ShareGPT's form."""
+    held = message.get("tool_calls")
+    if message.get("from") == "function_call":
+        return []  # its text is the call
+    found = []
+    for one in held if isinstance(held, list | tuple) else ():
+        function = one.get("function") if isinstance(one, Mapping) else None
+        if isinstance(function, Mapping):
+            found.append((_plain(function.get("name")), _plain(function.get("arguments"))))
+    return found
 
 
 def _said(row: Row) -> Block:

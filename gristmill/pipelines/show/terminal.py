@@ -13,6 +13,7 @@ from gristmill.core.steps import ROOT
 from gristmill.pipelines.exports.by_hand import hand_exports
 from gristmill.pipelines.rundir.results import Run
 from gristmill.pipelines.rundir.summary import printable, table
+from gristmill.pipelines.show.blocks import called
 from gristmill.pipelines.show.claims import unsupported_in
 from gristmill.pipelines.show.drawing import Drawing, Mark, drawable, drawing, goodness
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from gristmill.verifiers.grounding import UnsupportedSpan
 
-_ROLES = {"system": "magenta", "user": "cyan", "assistant": "green"}
+_ROLES = {"system": "magenta", "user": "cyan", "assistant": "green", "tool": "yellow"}
 _OUTCOMES = {"correct": "bold green", "incorrect": "bold red"}
 _UNDECIDED = "bold yellow"
 _GROUPS = ("subset", "kind", "reason")
@@ -74,7 +75,7 @@ def render(row: Mapping[str, Any]) -> Text:
         assert drawn is not None
         _drawing(text, drawn)
     elif "turns" in row:
-        hidden |= {"turns"}
+        hidden |= {"turns"} | ({"messages", "completion", "calls"} if "completion" in row else set())
         _fields(text, row, hidden)
         for turn in row["turns"]:
             _turn(text, turn, turn["train"], turn["spans"])
@@ -169,7 +170,7 @@ def _turn(
     """A turn: the role, whether it is trained (in which parts, or ``against``), what was thought before it,
     and the content with those parts in bold, or with those that no passage supports in brackets and red, each
     with why."""
-    role, content = turn["role"], turn["content"]
+    role, content = turn["role"], turn["content"] or ""
     text.append(f"\n[{role}]", f"bold {_ROLES.get(role, 'white')}")
     if train:
         how = " against" if against else " in part" if spans else ""
@@ -189,6 +190,9 @@ def _turn(
         text.append(_clean(f"[{part.text}]"), "bold red").append(_clean(f" ({part.reason})"), "red")
         at = part.end
     text.append(_clean(content[at:]), "dim" if train is False or (at and not unsupported) else "")
+    for name, arguments in called(turn):
+        text.append("\ncalls " if content else "calls ", "dim")
+        text.append(_clean(f"{name}({arguments})"), "bold yellow")
 
 
 def _verdict(text: Text, verdict: Mapping[str, Any] | None) -> None:

@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from gristmill.core.errors import RowRejected
+from gristmill.engines.reading import calls_of
 from gristmill.pipelines.sources.columns import Located
 from gristmill.pipelines.sources.values import kind, short
 
-Chat = list[dict[str, str]]
+Chat = list[dict[str, Any]]
 
 _ROLES = {
     "system": "system",
@@ -23,6 +26,9 @@ _ROLES = {
     "chatgpt": "assistant",
     "bot": "assistant",
     "model": "assistant",
+    "function_call": "assistant",
+    "tool": "tool",
+    "observation": "tool",
 }
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 """The fields in which data sets have what the assistant thought before its message."""
@@ -35,9 +41,11 @@ _MARKED = re.compile(r"\n?<extra_id_1>(User|Assistant)\n")
 
 
 def chat(value: Any, role: str) -> Chat:
-    """The messages in ``value``: a list of them (role and content, or from and value; and the reasoning of an
-    assistant's), a single one, a transcript of "Human:" and "Assistant:", or a plain text, which is one of
-    ``role``."""
+    """The messages in ``value``: a list of them, a single one, a transcript of "Human:" and "Assistant:", or
+    a plain text, which is one of ``role``.
+
+    A message has role and content, or from and value; an assistant's may have reasoning and calls of tools,
+    which results follow."""
     if isinstance(value, str):
         if value.lstrip("\n").startswith(("Human:", "Assistant:")) and value.startswith("\n\n"):
             return _turns(_DIALOGUE.split(value)[1:])
@@ -47,7 +55,23 @@ def chat(value: Any, role: str) -> Chat:
     if not isinstance(value, list):
         raise RowRejected("not messages", f"the messages are {kind(value)}; they must be a list or a text.")
     found = [_read(one) for one in value]
+    _join_results(found)
     return [m for m in found if m["content"].strip() or m["role"] != "system"]
+
+
+def _join_results(messages: Chat) -> None:
+    """Give each result that names no call the first one before it that has none. ``RowRejected`` for a result
+    of no call."""
+    waiting: list[str] = []
+    for message in messages:
+        if message["role"] != "tool":
+            waiting = [call["id"] for call in message.get("tool_calls", ())]
+            continue
+        if not message.get("tool_call_id"):
+            message["tool_call_id"] = waiting[0] if waiting else ""
+        if message["tool_call_id"] not in waiting:
+            raise RowRejected("result of no call", "a tool's result must follow the call that it is of.")
+        waiting.remove(message["tool_call_id"])
 
 
 def marked(text: str) -> Chat:
@@ -70,7 +94,7 @@ def _message(role: str, text: str) -> dict[str, str]:
     return {"role": role, "content": text}
 
 
-def _read(one: Any) -> dict[str, str]:
+def _read(one: Any) -> dict[str, Any]:
     if not isinstance(one, dict):
         raise RowRejected(
             "not messages",
@@ -83,13 +107,32 @@ def _read(one: Any) -> dict[str, str]:
         raise RowRejected(
             "unknown role", f"a message is of the role {short(name)}; known: {', '.join(_ROLES)}."
         )
-    if one.get("tool_calls"):
-        raise RowRejected("message calls tools", "records hold text; calls of tools would be lost.")
+    if str(name).lower() == "function_call" or one.get("tool_calls"):
+        return _calling(one)
     text = _content(one.get("content", one.get("value")))
     if role == "system":
         return {"role": role, "content": text}
+    if role == "tool":
+        return {"role": role, "content": text, "tool_call_id": str(one.get("tool_call_id") or "")}
     thought = next((t for field in _REASONING if isinstance(t := one.get(field), str) and t.strip()), None)
     return _message(role, text) | ({"reasoning": thought} if thought and role == "assistant" else {})
+
+
+def _calling(one: dict[str, Any]) -> dict[str, Any]:
+    """An assistant's message that calls tools, in OpenAI's form or as ShareGPT's ``function_call``."""
+    given, text = one.get("tool_calls"), one.get("content")
+    if not given:
+        try:
+            given = msgspec.json.decode(_content(one.get("value", text)))
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise RowRejected("call that cannot be read", f"a function_call is not JSON: {error}.") from error
+        text = None
+    calls = calls_of(given)
+    if not calls:
+        raise RowRejected("call that cannot be read", f"it names no function: {short(given)}.")
+    thought = next((t for field in _REASONING if isinstance(t := one.get(field), str) and t.strip()), None)
+    said = {"role": "assistant", "content": "" if text is None else _content(text)}
+    return said | {"tool_calls": msgspec.to_builtins(calls)} | ({"reasoning": thought} if thought else {})
 
 
 def _content(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 
 from gristmill.core.errors import RowRejected
@@ -32,8 +33,12 @@ class Conversations(Reader):
         if not any(m["role"] == "assistant" for m in found):
             raise RowRejected("no assistant turn", "there is nothing to train on in the conversation.")
         turns = [m | {"train": m["role"] == "assistant"} for m in found]
+        tools = self.columns.given("tools", row) if "tools" in self.layout.parts else None
         used = self.columns.used(row, self.layout.parts)
-        return self._made(row, own_id, {"turns": turns}, used)
+        if is_nothing(tools):
+            return self._made(row, own_id, {"turns": turns}, used)
+        offered = tools if isinstance(tools, str) else msgspec.json.encode(tools).decode()
+        return self._made(row, own_id, {"turns": turns, "tools": offered}, used)
 
     def _messages(self, row: dict[str, Any]) -> Chat:
         return chat(self._there("messages", row), "user")

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gristmill.core import registry
 from gristmill.core.errors import InputError
-from gristmill.core.schema import former_schema, gives, record_of, schema
+from gristmill.core.schema import former_schemas, gives, record_of, schema
 from gristmill.pipelines.rundir import parts
 from gristmill.pipelines.rundir.results import open_run
 
@@ -54,5 +54,7 @@ def _record(columns: tuple[tuple[str, Any], ...]) -> type[Struct]:
     """
     known = [registry.find("records", name) for name in registry.names("records")]
     known.sort(key=lambda kind: -len(schema(kind)))
-    before = next((kind for kind in known if dict(former_schema(kind)) == dict(columns)), None)
+    before = next(
+        (kind for kind in known if any(dict(s) == dict(columns) for s in former_schemas(kind))), None
+    )
     return before or record_of(dict(columns), known)

@@ -67,11 +67,14 @@ CONVERSATIONS = (
     Layout(
         "messages",
         "messages",
-        {"messages": ("messages", "conversation"), "system": _SYSTEM},
+        {"messages": ("messages", "conversation"), "system": _SYSTEM, "tools": ("tools",)},
         ("messages",),
     ),
     Layout(
-        "sharegpt", "messages", {"messages": ("conversations", "items"), "system": _SYSTEM}, ("messages",)
+        "sharegpt",
+        "messages",
+        {"messages": ("conversations", "items"), "system": _SYSTEM, "tools": ("tools",)},
+        ("messages",),
     ),
     Layout(
         "alpaca",

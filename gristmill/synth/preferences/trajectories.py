@@ -11,10 +11,11 @@ from msgspec import Meta, Struct
 from gristmill.core.engine import Message, Sampling
 from gristmill.core.errors import RowRejected
 from gristmill.core.prompts import RowValues, fill, require
-from gristmill.core.records import Conversation, Pair, Turn
+from gristmill.core.records import Conversation, Pair, Turn, message_of
 from gristmill.core.stages import Context, Estimate, Rejection
 from gristmill.synth.preferences.better import Preferring, likeness, told, written
 from gristmill.synth.scorers.base import Answered
+from gristmill.synth.tool_use.protocols import in_words
 from gristmill.verifiers.judges.base import quoted
 
 _INTENT = (
@@ -39,7 +40,8 @@ class TrajectoryPairs(Preferring, frozen=True, kw_only=True, forbid_unknown_fiel
     better than the one that was written; there is no reference by which a verifier could decide.
 
     Rejected are conversations without an action, tasks and actions that are cut off or blank or repeat the
-    prompt, and actions that say the same. ``meta`` has the ``task`` and the ``turn`` that is compared.
+    prompt, and actions that say the same. A call of a tool is compared as the text
+    ``<tool>NAME {JSON}</tool>``. ``meta`` has the ``task`` and the ``turn`` that is compared.
     """
 
     reads: ClassVar[type[Struct]] = Conversation
@@ -64,7 +66,7 @@ class TrajectoryPairs(Preferring, frozen=True, kw_only=True, forbid_unknown_fiel
 
     async def __call__(self, record: Conversation, context: Context) -> Sequence[Pair | Rejection]:
         """A pair for each changed action, or its rejection."""
-        acts = [i for i, turn in enumerate(record.turns) if turn.role == "assistant" and turn.content.strip()]
+        acts = [i for i, turn in enumerate(record.turns) if turn.role == "assistant" and _act(turn).strip()]
         if not acts:
             return [Rejection(record.id, "trajectory: no action in it")]
         seed = context.seed_for(record.id, _CALL)
@@ -80,7 +82,7 @@ class TrajectoryPairs(Preferring, frozen=True, kw_only=True, forbid_unknown_fiel
         id, action = f"{record.id}/trajectory/{at}", record.turns[at]
         seed = context.seed_for(record.id, _CALL + 1 + at)
         before = record.turns[:at]
-        texts = quoted(seed, task=task, trajectory=_shown(before), action=action.content)
+        texts = quoted(seed, task=task, trajectory=_shown(before), action=_act(action))
         asked = (Message("user", fill(self.negative, **texts)),)
         try:
             other = await written(context.engine, asked, self.sampling, seed, "action")
@@ -88,17 +90,17 @@ class TrajectoryPairs(Preferring, frozen=True, kw_only=True, forbid_unknown_fiel
             return Rejection(id, error.reason, error.message)
         if texts["fence"] in other.text:
             return Rejection(id, "action: it repeats the prompt", other.text[:200])
-        if likeness(action.content, other.text) == 1:
+        if likeness(_act(action), other.text) == 1:
             return Rejection(id, "action: it says the same", other.text[:200])
-        prompt = (Message("user", task), *(Message(t.role, t.content, t.reasoning) for t in before))
-        own = (Message("assistant", action.content, action.reasoning),)
+        prompt = (Message("user", task), *map(message_of, before))
+        own = (Message("assistant", _act(action), action.reasoning),)
         meta = told(record.meta, task=task, turn=at)
         pair = Pair(id, record.id, "trajectory", prompt, own, other.turn, meta=meta)
         # A judge reads the task with all that happened: an action by itself is neither good nor bad.
         problem = f"{task}\n\n{_shown(before)}" if before else task
         sides = (
             Answered(f"{id}/{name}", record.id, problem, prompt, text, None, RowValues(record))
-            for name, text in (("own", action.content), ("other", other.text))
+            for name, text in (("own", _act(action)), ("other", other.text))
         )
         first, second = sides
         return await self.pair(pair, (first, second), record, context)
@@ -111,4 +113,9 @@ class TrajectoryPairs(Preferring, frozen=True, kw_only=True, forbid_unknown_fiel
 
 def _shown(turns: Sequence[Turn]) -> str:
     """The turns as a text, each after its role."""
-    return "\n\n".join(f"{turn.role}: {turn.content}" for turn in turns)
+    return "\n\n".join(f"{turn.role}: {_act(turn)}" for turn in turns)
+
+
+def _act(turn: Turn) -> str:
+    """A turn's text, with its calls of tools in words."""
+    return in_words(message_of(turn))

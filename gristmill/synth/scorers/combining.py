@@ -20,7 +20,7 @@ from gristmill.core.stages import Context, derive_seed
 from gristmill.synth.scorers.base import Answered, PairScorer, Scorer
 
 Name = Annotated[str, Meta(min_length=1)]
-Joined = Literal["mean", "median", "worst", "best", "vote", "lower"]
+Joined = Literal["mean", "median", "worst", "best", "vote", "lower", "geometric"]
 
 
 def value_of(answer: Answered, name: str) -> float:
@@ -38,7 +38,9 @@ def ensemble(values: Sequence[float], rule: Joined, *, k: float = 1.0, threshold
     """One number of several scorers' (arXiv 2312.09244: mean, median, worst case, mean less deviation).
 
     ``lower`` is the mean less ``k`` population standard deviations; ``vote`` the share of values above
-    ``threshold`` among those that are not equal to it. ``ValueError`` where there is nothing to join.
+    ``threshold`` among those that are not equal to it; ``geometric`` the geometric mean, which of a user's
+    and a model's welfare is GTAlign's reward (W = sqrt(U L), arXiv 2510.08872). ``ValueError`` where there
+    is nothing to join.
     """
     if not values:
         raise ValueError("there are no values to join")
@@ -53,6 +55,10 @@ def ensemble(values: Sequence[float], rule: Joined, *, k: float = 1.0, threshold
         return statistics.fmean(values)
     if rule == "median":
         return statistics.median(values)
+    if rule == "geometric":
+        if min(values) < 0:
+            raise ValueError(f"a value is below 0: {min(values):g}")
+        return math.prod(values) ** (1 / len(values))
     return min(values) if rule == "worst" else max(values)
 
 
@@ -101,8 +107,8 @@ class Ensemble(Scorer, Members, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     rule: Joined = "mean"
-    """``mean``, ``median``, ``worst``, ``best``, ``vote`` (the share above ``threshold``) or ``lower`` (the
-    mean less ``k`` deviations)."""
+    """``mean``, ``median``, ``worst``, ``best``, ``vote`` (the share above ``threshold``), ``lower`` (the
+    mean less ``k`` deviations) or ``geometric`` (the geometric mean of values that are not below 0)."""
     k: Annotated[float, Meta(ge=0)] = 1.0
     """Deviations to subtract by ``lower``."""
     threshold: float = 0.0
@@ -118,7 +124,8 @@ class Ensemble(Scorer, Members, frozen=True, kw_only=True, forbid_unknown_fields
         try:
             joined = ensemble(values, self.rule, k=self.k, threshold=self.threshold)
         except ValueError as error:
-            raise RowRejected("no votes", str(error)) from error
+            why = "no votes" if self.rule == "vote" else "the scores cannot be joined"
+            raise RowRejected(why, str(error)) from error
         return [Score(score, joined), Score(f"{score}_deviation", statistics.pstdev(values))]
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from msgspec import Struct, field
 
 from gristmill.core.engine import Ability, Message
-from gristmill.core.records import Base, Exploration, Pair, Subset, Trajectory
+from gristmill.core.records import Base, Exploration, Pair, Subset, Trajectory, message_of
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.synth.self_correction.goals import GOALS, GoalName, Want, assign, met, right
 from gristmill.synth.self_correction.prompts import (
@@ -151,7 +151,7 @@ class CorrectionPairs(RowStage, frozen=True, kw_only=True, forbid_unknown_fields
             record.problem,
             [(part, False) for part in _parts(base, said, outcome, marker)],
         )
-        return [Message(t.role, t.content, t.reasoning) for t in turns]
+        return [message_of(t) for t in turns]
 
     def estimate(self, record: Exploration) -> Estimate:
         """Nothing: no engine is called."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta, Struct, field
 
-from gristmill.core.engine import Ability, Engine
+from gristmill.core.engine import Ability, Engine, Message
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Judged, Sampled
 from gristmill.core.stages import Context, Estimate, RowStage
@@ -23,26 +23,15 @@ _CHARS_PER_TOKEN = 4
 """For estimates only: English text under a byte-pair tokenizer."""
 
 
-class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Values the steps of a solution by rollouts from its prefixes; see ``Allocation`` for how many.
+class Valuing(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options and the work of stages that value steps by rollouts; see ``Allocation`` for how many.
 
-    The last step's value is the solution's own verdict and costs nothing. Rollouts that never succeed in n
-    tries still allow a rate up to about 3/n at 95 %.
-
-    Seeds: prefix ``i`` (steps) of a record is call ``i`` of that record, whatever the scheme, so that
-    schemes and budgets share their rollouts through the log. The question's rollouts are call 0 of the
-    *problem*, as in the stage ``sample``: solutions of one problem share them, and with the same sampling
-    options they are its very samples. The prover's calls are negative.
+    A subclass says what the steps of a record are and how rollouts are drawn from a prefix of them.
     """
 
-    reads: ClassVar[type[Struct]] = Sampled
     writes: ClassVar[type[Struct]] = ValuedSolution
     verifies: ClassVar[bool] = True
 
-    split: Split = Split()
-    """How the solution is cut into steps."""
-    rollouts: Rollouts = field(default_factory=Rollouts)
-    """How rollouts are drawn."""
     only: Literal["wrong", "right", "all"] = "all"
     """The solutions to value, by their verdicts."""
     start: Annotated[int, Meta(ge=0)] = 0
@@ -78,28 +67,23 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
             )
 
     @property
-    def needs(self) -> frozenset[Ability]:
-        """Continuing an assistant turn is needed only where the fallback is refused."""
-        return frozenset({Ability.CHAT} if self.rollouts.fallback else {Ability.CHAT, Ability.CONTINUE})
-
-    @property
     def uses(self) -> dict[str, frozenset[Ability]]:
         """The prover, asked as the policy is."""
         return {} if self.prover is None else {self.prover: self.needs}
 
     async def __call__(self, record: Sampled, context: Context) -> list[ValuedSolution]:
         """The solution with its rollouts. ``RowRejected`` for one that cannot or should not be valued."""
-        work = _Work(self, self._admit(record), record, context)
+        work = self.work(self.admit(record), record, context)
         start, screened = await work.from_question()
         prover, (rollouts, stopped, first_error) = await asyncio.gather(work.by_prover(), work.by_scheme())
-        steps = zip(work.texts, [*rollouts, ()], [*prover[1:], ()], strict=True)
+        steps = zip(work.texts, [*rollouts, ()], [*prover[1:], ()], work.acted, strict=True)
         return [
             ValuedSolution(
                 id=record.id,
                 problem_id=record.problem_id,
                 problem=record.problem,
                 answer=work.solution.answer,
-                messages=record.messages,
+                messages=work.messages,
                 steps=tuple(Step(*step) for step in steps),
                 verdict=work.solution.verdict,
                 scheme=self.scheme,
@@ -115,7 +99,7 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
     def estimate(self, record: Sampled) -> Estimate:
         """Bounds in completions; tokens count half of the solution as a prefix, and four characters each."""
         try:
-            solution = self._admit(record)
+            solution = self.admit(record)
         except RowRejected:
             return Estimate(0, 0, 0, 0, rows_max=0)
         prefixes = len(solution.steps) - 1
@@ -132,9 +116,9 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
             least += self.start + by_prover
         chars = sum(len(m.content) for m in record.messages) + len(record.completion) // 2
         most += self.start + by_prover + (held_out if self.skip_certain else 0)
-        return Estimate(least, most, chars // _CHARS_PER_TOKEN, self.rollouts.sampling.max_tokens, rows_max=1)
+        return Estimate(least, most, chars // _CHARS_PER_TOKEN, self.longest, rows_max=1)
 
-    def _admit(self, record: Sampled) -> _Solution:
+    def admit(self, record: Sampled) -> Solution:
         """What can be valued of a sample; ``RowRejected`` where it is not to be."""
         where = f"sample {record.id!r}"
         if record.answer is None:
@@ -146,28 +130,86 @@ class StepValues(Allocation, RowStage, frozen=True, kw_only=True, forbid_unknown
             raise RowRejected("solution without a verdict", f"{where}: its verdict is {found}")
         if self.only != "all" and record.verdict.correct != (self.only == "right"):
             raise RowRejected("solution is right" if record.verdict.correct else "solution is wrong", where)
-        steps = self.split(record.completion)
+        steps = self.steps_of(record)
         if not steps:
             raise RowRejected("solution without steps", f"{where} is empty")
-        return _Solution(tuple(steps), record.answer, record.verdict)
+        return Solution(tuple(steps), record.answer, record.verdict)
+
+    @property
+    @abstractmethod
+    def longest(self) -> int:
+        """The most tokens of one completion."""
+
+    @abstractmethod
+    def steps_of(self, record: Sampled) -> Sequence[str]:
+        """The texts of the steps."""
+
+    @abstractmethod
+    def work(self, solution: Solution, record: Sampled, context: Context) -> RolloutWork:
+        """The rollouts of one record."""
 
 
-class _Solution(NamedTuple):
+class StepValues(Valuing, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Values the steps of a solution by rollouts from its prefixes; see ``Allocation`` for how many.
+
+    The last step's value is the solution's own verdict and costs nothing. Rollouts that never succeed in n
+    tries still allow a rate up to about 3/n at 95 %.
+
+    Seeds: prefix ``i`` (steps) of a record is call ``i`` of that record, whatever the scheme, so that
+    schemes and budgets share their rollouts through the log. The question's rollouts are call 0 of the
+    *problem*, as in the stage ``sample``: solutions of one problem share them, and with the same sampling
+    options they are its very samples. The prover's calls are negative.
+    """
+
+    reads: ClassVar[type[Struct]] = Sampled
+
+    split: Split = Split()
+    """How the solution is cut into steps."""
+    rollouts: Rollouts = field(default_factory=Rollouts)
+    """How rollouts are drawn."""
+
+    @property
+    def needs(self) -> frozenset[Ability]:
+        """Continuing an assistant turn is needed only where the fallback is refused."""
+        return frozenset({Ability.CHAT} if self.rollouts.fallback else {Ability.CHAT, Ability.CONTINUE})
+
+    @property
+    def longest(self) -> int:
+        """As the rollouts are sampled."""
+        return self.rollouts.sampling.max_tokens
+
+    def steps_of(self, record: Sampled) -> Sequence[str]:
+        """The parts into which ``split`` cuts the completion."""
+        return self.split(record.completion)
+
+    def work(self, solution: Solution, record: Sampled, context: Context) -> RolloutWork:
+        """Continuations of the prefixes."""
+        return _Continuations(self, solution, record, context)
+
+
+class Solution(NamedTuple):
+    """What is valued of a record: its steps, the reference answer and the verdict on its own answer."""
+
     steps: tuple[str, ...]
     answer: str
     verdict: Verdict
 
 
-class _Work:
-    """The rollouts of one solution."""
+class RolloutWork:
+    """The rollouts of one record; a subclass draws them."""
 
-    def __init__(self, options: StepValues, solution: _Solution, record: Sampled, context: Context) -> None:
+    def __init__(self, options: Any, solution: Solution, record: Sampled, context: Context) -> None:
         self.options = options
         self.solution = solution
         self.record = record
         self.context = context
         self.texts = solution.steps
-        self.prefixes = list(accumulate(solution.steps))[:-1]
+        self.messages = record.messages
+        """What the model was asked, before the first step."""
+        self.acted: Sequence[tuple[Message, ...]] = [()] * len(solution.steps)
+        """Of each step the turns that it is, where it is not a part of one text."""
+        self.prefixes = self.texts[:-1]
+        """The steps from whose ends rollouts are drawn."""
 
     async def from_question(self) -> tuple[tuple[Judged, ...], int]:
         """The rollouts from the question alone, and how many of them screened it; ``RowRejected`` for a
@@ -223,12 +265,25 @@ class _Work:
 
     async def draw(self, steps: int, first: int, n: int, prover: Engine | None = None) -> tuple[Judged, ...]:
         """Rollouts ``first .. first + n - 1`` from the prefix of that many steps, by the prover if given."""
+        raise NotImplementedError
+
+    def seeds(self, steps: int, *, by_prover: bool) -> tuple[str, int]:
+        """Whose seed the rollouts behind so many steps are drawn with, and which of its calls they are."""
         owner = self.record.id if steps else self.record.problem_id
-        call = steps if prover is None else -1 - steps
-        return await self.options.rollouts.draw(
+        return owner, -1 - steps if by_prover else steps
+
+
+class _Continuations(RolloutWork):
+    """Rollouts that continue the text of a solution."""
+
+    async def draw(self, steps: int, first: int, n: int, prover: Engine | None = None) -> tuple[Judged, ...]:
+        """Rollouts ``first .. first + n - 1`` from the prefix of that many steps, by the prover if given."""
+        owner, call = self.seeds(steps, by_prover=prover is not None)
+        rollouts: Rollouts = self.options.rollouts
+        return await rollouts.draw(
             self.context,
             self.record.messages,
-            self.prefixes[steps - 1] if steps else "",
+            "".join(self.texts[:steps]),
             self.solution.answer,
             seed=self.context.seed_for(owner, call),
             n=n,

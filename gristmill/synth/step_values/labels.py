@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from gristmill.core.engine import Ability, Completion
+from gristmill.core.engine import Ability, Completion, Message
 from gristmill.core.errors import RecipeError, RowRejected
 from gristmill.core.records import Judged
 from gristmill.core.shares import wilson
@@ -189,7 +189,8 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     ``value`` is the policy's success share Q after the step, ``advantage`` the prover's Q after it minus
     the prover's Q before it, ``reward`` value + ``alpha`` * advantage. A step for which a Q is missing is
-    rejected; the others are kept. A Q is a share of rollouts whose number no outcome decided
+    rejected; the others are kept. Where a step is a turn of a conversation with tools, the turns before it
+    are in the row's ``prompt``. A Q is a share of rollouts whose number no outcome decided
     (``ValuedSolution.evidence``): the schemes ``adaptive`` and ``binary`` need ``value_k`` for it.
     """
 
@@ -218,27 +219,35 @@ class StepActions(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         if self.prover == "best-of-k" or (self.prover == "auto" and not paid):
             prover = [None if q is None else best_of_k(q, self.k) for q in policy]
         made: list[Struct] = []
-        prefix = ""
+        prefix, asked = "", record.messages
         for i, step in enumerate(record.steps):
             row_id = f"{record.id}/{i}"
             value, before, after = policy[i + 1], prover[i], prover[i + 1]
             if value is None or before is None or after is None:
                 made.append(_lacking(record, row_id, i, "policy's" if value is None else "prover's"))
             else:
-                made.append(self._action(record, row_id, prefix, step, (value, before, after)))
-            prefix += step.text
+                made.append(self._action(record, row_id, (asked, prefix), step, (value, before, after)))
+            if step.acted:
+                asked = (*asked, *step.acted)
+            else:
+                prefix += step.text
         return made or [Rejection(record.id, "no steps")]
 
     def _action(
-        self, record: ValuedSolution, row_id: str, prefix: str, step: Step, shares: tuple[float, float, float]
+        self,
+        record: ValuedSolution,
+        row_id: str,
+        state: tuple[tuple[Message, ...], str],
+        step: Step,
+        shares: tuple[float, float, float],
     ) -> StepAction:
         value, before, after = shares
         [advantage] = advantages(before, [after])
         return StepAction(
             id=row_id,
             problem_id=record.problem_id,
-            prompt=record.messages,
-            prefix=prefix,
+            prompt=state[0],
+            prefix=state[1],
             action=step.text,
             value=value,
             advantage=advantage,

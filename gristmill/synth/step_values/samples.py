@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from msgspec import Struct
 
 from gristmill.core.engine import Ability
+from gristmill.core.errors import RowRejected
 from gristmill.core.records import Judged, Sampled
 from gristmill.core.stages import Context, Estimate, Rejection, RowStage
 from gristmill.core.steps import ValuedSolution
@@ -34,7 +35,12 @@ class RolloutSamples(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     """Whether only the first of equal texts is kept."""
 
     async def __call__(self, record: ValuedSolution, context: Context) -> Sequence[Sampled | Rejection]:
-        """Samples in the order of their prefixes (``index`` counts all), a ``Rejection`` for each other."""
+        """Samples in the order of their prefixes (``index`` counts all), a ``Rejection`` for each other.
+        ``RowRejected`` for a conversation with tools, whose rollouts are several turns."""
+        if any(step.acted for step in record.steps):
+            raise RowRejected(
+                "rollouts of a conversation with tools", "they are several turns, not one text to train on"
+            )
         made: list[Sampled | Rejection] = []
         texts: set[str] = set()
         for index, (place, prefix, rollout) in enumerate(self._rollouts(record)):

@@ -38,6 +38,15 @@ class TrainedTurn(Struct, frozen=True):
     """The parts of the content that carry loss, where that is not all of it."""
     reasoning_content: str | tuple[ReasoningPart, ...] | None = None
     """The reasoning before the content, as text (which is trained where all of the turn is) or in parts."""
+    tool_calls: Any = None
+    """Calls of tools, which are refused."""
+
+    def __post_init__(self) -> None:
+        if self.tool_calls or self.role == "tool":
+            raise ValueError(
+                "a message calls a tool or is a tool's result, which this training does not render; train "
+                "such rows with TRL or axolotl, or make them with 'protocol: text'"
+            )
 
     @property
     def said(self) -> bool:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gristmill.verifiers.raters.reasoned import ReasonedJudge
     from gristmill.verifiers.raters.segments import Segments
     from gristmill.verifiers.raters.tooled import ToolJudge
-    from gristmill.verifiers.raters.tools import JudgeTools
     from gristmill.verifiers.raters.weighted import WeightedRubric
 
 __all__ = [
@@ -24,7 +23,6 @@ __all__ = [
     "Critiques",
     "InstructedJudge",
     "JudgePrompt",
-    "JudgeTools",
     "ListRating",
     "PreferenceJudge",
     "PrincipleRanking",
@@ -43,7 +41,6 @@ __getattr__, __dir__ = lazily(
         "Critiques": ".critiques",
         "InstructedJudge": ".instructed",
         "JudgePrompt": ".instructed",
-        "JudgeTools": ".tools",
         "ListRating": ".base",
         "PreferenceJudge": ".attributes",
         "PrincipleRanking": ".listwise",

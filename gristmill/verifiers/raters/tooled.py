@@ -24,7 +24,7 @@ from gristmill.verifiers.judges.content import judged_part, judged_parts
 from gristmill.verifiers.judges.judge import RIGHT, SYSTEM, WRONG
 from gristmill.verifiers.judges.replies import Unread, parsed, read_marked
 from gristmill.verifiers.raters.base import evidence
-from gristmill.verifiers.raters.tools import JudgeTools, ToolCall
+from gristmill.verifiers.toolbox import Toolbox, ToolUse
 
 _HOW = (
     "You may use tools before your verdict, one at a time:\n{tools}\n\nTo use one, answer with one JSON "
@@ -49,7 +49,7 @@ class ToolFinding(NamedTuple):
 
     said: str | Unread
     reply: str
-    calls: tuple[ToolCall, ...]
+    calls: tuple[ToolUse, ...]
 
 
 class ToolJudge(Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,7 +59,7 @@ class ToolJudge(Struct, frozen=True, forbid_unknown_fields=True):
     made ``calls`` calls is told to give its verdict; if it calls once more, nothing is decided.
     """
 
-    tools: JudgeTools = JudgeTools()
+    tools: Toolbox = Toolbox()
     """The tools that it may use."""
     calls: Annotated[int, Meta(ge=1, le=50)] = 5
     """The most calls for one verdict, 1 to 50."""
@@ -155,7 +155,7 @@ class ToolJudge(Struct, frozen=True, forbid_unknown_fields=True):
         marked = " or ".join(f"[[{label}]]" for label in labels)
         messages = fill_messages(prompt, **values, tools=self.tools.described(), marked=marked)
         passages = self.passages or self.tools.texts({})
-        calls: list[ToolCall] = []
+        calls: list[ToolUse] = []
         while True:
             request = Request(messages, self.sampling, derive_seed(seed, "tool", len(calls)))
             [answer] = await engine.generate(request)

@@ -13,7 +13,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
-from check_mutations import FORMATS, clean, encoded, mutations
+from check_mutations import FORMATS, TOOL_FORMATS, clean, encoded, mutations, tool_rows
 
 from gristmill.pipelines.checking import check
 
@@ -46,6 +46,9 @@ def test_what_a_trainer_refuses_or_loses_is_found(consumer: str, tmp_path: Path)
         place.mkdir()
         (place / "clean.jsonl").write_bytes(encoded(clean(name, 1000)))
         assert check(str(place / "clean.jsonl"), name).clean
+        if name in TOOL_FORMATS:
+            (place / "tools.jsonl").write_bytes(encoded(tool_rows(name, 1000)))
+            assert check(str(place / "tools.jsonl"), name, options={"tools": "keep"}).clean
         for i, (what, data) in enumerate(mutations(clean(name))):
             if i % EVERY == 0:
                 (place / f"{i}.jsonl").write_bytes(data)
@@ -65,3 +68,5 @@ def test_what_a_trainer_refuses_or_loses_is_found(consumer: str, tmp_path: Path)
     ]
     assert not silent
     assert {found[name]["clean"] for name in formats} == {"takes"}
+    assert {found[name].get("tools", "takes") for name in formats} == {"takes"}
+    assert all("tools" in found[name] for name in formats if name in TOOL_FORMATS)

@@ -109,12 +109,13 @@ def test_conversations_are_recognised_in_every_layout(tmp_path: Path) -> None:
 
 def test_conversations_that_cannot_be_used_are_rejected_with_the_reason(tmp_path: Path) -> None:
     talks = {
-        "unknown role": [m("user", "a"), m("tool", "b"), m("assistant", "c")],
+        "unknown role": [m("user", "a"), m("critic", "b"), m("assistant", "c")],
+        "result of no call": [m("user", "a"), m("tool", "b"), m("assistant", "c")],
         "message is empty": [m("user", "a"), m("assistant", " ")],
         "content is not text": [m("user", [{"type": "image"}]), m("assistant", "c")],
         "no assistant turn": [m("user", "a")],
         "not messages": ["a", "b"],
-        "message calls tools": [m("user", "a"), m("assistant", "") | {"tool_calls": [{"name": "f"}]}],
+        "call that cannot be read": [m("user", "a"), m("assistant", "") | {"tool_calls": [{"id": "f"}]}],
         "taken": [m("developer", ""), m("user", "a"), m("assistant", "c")],
         "duplicate id": [m("user", "a"), m("assistant", "c")],
         "NUL character": [m("user", "a\0b"), m("assistant", "c")],

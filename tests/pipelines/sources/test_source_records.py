@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from gristmill.core.records import (
     Trajectory,
     Turn,
 )
-from gristmill.core.schema import former_schema, schema, to_frame
+from gristmill.core.schema import former_schemas, schema, to_frame
 from gristmill.core.stages import Rejection
 from gristmill.core.steps import ProcessRow
 from gristmill.core.verdicts import Outcome, Verdict
@@ -123,10 +124,10 @@ def test_a_run_of_before_records_had_all_their_fields_is_a_source(tmp_path: Path
     stages: Any = {name.replace(" ", "-"): (type(r), [r], []) for name, r in zip(NAMES, OWN, strict=True)}
     write_run(tmp_path / "runs" / "before", stages)
     changed = 0
-    for name, record in zip(NAMES, OWN, strict=True):
+    for (name, record), age in product(zip(NAMES, OWN, strict=True), (0, 1)):
         source = Source(run="before", runs=str(tmp_path / "runs"), stage=name.replace(" ", "-"))
         [part] = (tmp_path / "runs" / "before").glob(f"*-{source.stage}/part-*")
-        rows = pl.DataFrame(pl.read_parquet(part).to_dicts(), schema=former_schema(type(record)))
+        rows = pl.DataFrame(pl.read_parquet(part).to_dicts(), schema=former_schemas(type(record))[age])
         changed += rows.schema != schema(type(record))
         rows.write_parquet(part)
         assert source.record is type(record)

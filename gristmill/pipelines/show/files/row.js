@@ -34,6 +34,7 @@ function lossKey(turns) {
 function piece([text, kind, why]) {
   if (kind === "loss") return el("mark", { class: "loss" }, text);
   if (kind === "unsupported") return el("span", {}, el("mark", { class: "unsupported" }, text), el("span", { class: "why" }, ` [no passage supports this: ${why}] `));
+  if (kind === "call") return el("code", { class: "call", title: why }, text);
   return el("span", {}, text);
 }
 
@@ -41,7 +42,7 @@ function turn(t, inside = null, against = false) {
   const part = t.pieces.some(p => p[1] === "loss");
   const state = t.train === null ? "" : !t.train ? "untrained" : part ? "trained part" : "trained";
   const tag = t.train === null ? "" : el("span", { class: t.train ? "tag loss" : "tag plain" }, !t.train ? "not trained" : against ? "trained against" : part ? "trained in part" : "trained");
-  return el("div", { class: `turn ${state}` + (["user", "assistant", "system", "developer"].includes(t.role) ? ` ${t.role}` : "") }, el("b", {}, t.role), tag, thought(t.thought),
+  return el("div", { class: `turn ${state}` + (["user", "assistant", "system", "developer", "tool"].includes(t.role) ? ` ${t.role}` : "") }, el("b", {}, t.role), tag, thought(t.thought),
     el("div", { class: "text" }, Array.isArray(inside) ? inside : t.pieces.map(piece)));
 }
 
