@@ -13,6 +13,7 @@ from paths import ROOT
 from gristmill.core.records import Problem
 from gristmill.pipelines.recipe.recipe import load
 from gristmill.pipelines.sources.source import Source, read
+from gristmill.verifiers.rules.listed import read_options
 
 DATA = ROOT / "data"
 Row = dict[str, Any]
@@ -136,3 +137,12 @@ def test_a_question_over_two_passages_takes_both() -> None:
         first, second = row["passages"]
         assert row["answer"] in texts[second] and row["answer"] not in texts[first], row["id"]
         assert row["kind"] == "multi_hop" and row["answers"] == [row["answer"]], row["id"]
+
+
+def test_choices_list_four_different_options_and_name_one_of_them() -> None:
+    given = rows("choices.jsonl")
+    assert len({row["id"] for row in given}) == len({row["problem"] for row in given}) == len(given) == 16
+    for row in given:
+        options = read_options(row["problem"])
+        assert len(set(options)) == 4 and row["answer"] in "ABCD"
+    assert Counter(row["answer"] for row in given) == dict.fromkeys("ABCD", 4)

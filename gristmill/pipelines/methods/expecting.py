@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gristmill.core.errors import GristmillError
+from gristmill.core.errors import GristmillError, RunError
 from gristmill.filters.expressions import mask
 from gristmill.pipelines.recipe.method import Expect, Method, MethodTraining
 from gristmill.pipelines.recipe.plain import TRAININGS, convert
@@ -55,6 +55,8 @@ def _rows(expected: Expect, run: Run) -> pl.DataFrame:
         frame = run.rows(expected.stage or None).collect()
     else:
         path = run.path / EXPORTS / expected.export
+        if not path.is_file():
+            raise RunError(f"{path} does not exist.", remedy="Is the file among the recipe's exports?")
         frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path)
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     return frame.with_columns(
