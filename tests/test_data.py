@@ -146,3 +146,11 @@ def test_choices_list_four_different_options_and_name_one_of_them() -> None:
         options = read_options(row["problem"])
         assert len(set(options)) == 4 and row["answer"] in "ABCD"
     assert Counter(row["answer"] for row in given) == dict.fromkeys("ABCD", 4)
+
+
+def test_clues_go_without_the_answer_and_reading_passages_hold_it() -> None:
+    for row in rows("clues.jsonl"):
+        assert len(row["clues"]) == 4 and row["answer"].lower() not in " ".join(row["clues"]).lower()
+    texts = {row["text"] for row in rows("vellan_passages.jsonl")}
+    for row in rows("vellan_reading.jsonl"):
+        assert row["answer"] in row["passage"] and row["passage"] in texts
