@@ -154,3 +154,9 @@ def test_clues_go_without_the_answer_and_reading_passages_hold_it() -> None:
     texts = {row["text"] for row in rows("vellan_passages.jsonl")}
     for row in rows("vellan_reading.jsonl"):
         assert row["answer"] in row["passage"] and row["passage"] in texts
+
+
+def test_requests_are_of_two_kinds_and_none_occurs_twice() -> None:
+    given = rows("requests.jsonl")
+    assert Counter(row["kind"] for row in given) == {"harmless": 8, "harmful": 6}
+    assert len({row["problem"] for row in given}) == len(given)

@@ -55,8 +55,8 @@ def _rows(expected: Expect, run: Run) -> pl.DataFrame:
         frame = run.rows(expected.stage or None).collect()
     else:
         path = run.path / EXPORTS / expected.export
-        if not path.is_file():
-            raise RunError(f"{path} does not exist.", remedy="Is the file among the recipe's exports?")
+        if not path.is_file() or not path.stat().st_size:
+            raise RunError(f"{path.name} has no rows.", remedy="Is it among the recipe's exports?")
         frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path)
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     return frame.with_columns(
