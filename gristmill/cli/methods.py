@@ -90,7 +90,8 @@ def merged(recipe: Path, overrides: list[str], engine: str | None, runs: Path) -
 
 
 def _merge(plan: Merge, out: Path) -> None:
-    """Call the command that ``plan`` names. Raises ``RecipeError`` for options that it has not, or lacks."""
+    """Call the command that ``plan`` names. Raises ``RecipeError`` for an option that it does not know, and
+    for one that is missing."""
     import inspect
 
     from gristmill.cli.models import merge

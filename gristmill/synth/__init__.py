@@ -111,6 +111,7 @@ if TYPE_CHECKING:
     from gristmill.synth.step_values.implicit import ImplicitRewards
     from gristmill.synth.step_values.judged import Consensus, JudgeSteps
     from gristmill.synth.step_values.labels import ProcessLabels, StepActions
+    from gristmill.synth.step_values.refine import Refinements
     from gristmill.synth.step_values.samples import RolloutSamples
     from gristmill.synth.tree_search.harvest import TreeActions, TreeProcess, TreeTraces
     from gristmill.synth.tree_search.mcts import TreeSearch
@@ -203,6 +204,7 @@ __all__ = [
     "RationaleLabels",
     "ReasonedScore",
     "RefineJudgePrompt",
+    "Refinements",
     "RefusalPairs",
     "RefusalSplit",
     "Relevance",
@@ -355,6 +357,7 @@ __getattr__, __dir__ = lazily(
         "SelfAsk": ".rag_methods",
         "SubQuestions": ".rag_methods",
         "Retrieve": ".rag.retrieve",
+        "Refinements": ".step_values.refine",
         "RolloutSamples": ".step_values.samples",
         "RubricScore": ".judged",
         "Sample": ".sampling",
