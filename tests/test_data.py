@@ -13,6 +13,7 @@ from paths import ROOT
 from gristmill.core.records import Problem
 from gristmill.pipelines.recipe.recipe import load
 from gristmill.pipelines.sources.source import Source, read
+from gristmill.verifiers.rules.listed import read_options
 
 DATA = ROOT / "data"
 Row = dict[str, Any]
@@ -136,3 +137,26 @@ def test_a_question_over_two_passages_takes_both() -> None:
         first, second = row["passages"]
         assert row["answer"] in texts[second] and row["answer"] not in texts[first], row["id"]
         assert row["kind"] == "multi_hop" and row["answers"] == [row["answer"]], row["id"]
+
+
+def test_choices_list_four_different_options_and_name_one_of_them() -> None:
+    given = rows("choices.jsonl")
+    assert len({row["id"] for row in given}) == len({row["problem"] for row in given}) == len(given) == 16
+    for row in given:
+        options = read_options(row["problem"])
+        assert len(set(options)) == 4 and row["answer"] in "ABCD"
+    assert Counter(row["answer"] for row in given) == dict.fromkeys("ABCD", 4)
+
+
+def test_clues_go_without_the_answer_and_reading_passages_hold_it() -> None:
+    for row in rows("clues.jsonl"):
+        assert len(row["clues"]) == 4 and row["answer"].lower() not in " ".join(row["clues"]).lower()
+    texts = {row["text"] for row in rows("vellan_passages.jsonl")}
+    for row in rows("vellan_reading.jsonl"):
+        assert row["answer"] in row["passage"] and row["passage"] in texts
+
+
+def test_requests_are_of_two_kinds_and_none_occurs_twice() -> None:
+    given = rows("requests.jsonl")
+    assert Counter(row["kind"] for row in given) == {"harmless": 8, "harmful": 6}
+    assert len({row["problem"] for row in given}) == len(given)

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
 from gristmill.cli.exporting import export, formats, push, trace
-from gristmill.cli.methods import SCRIPTED, DataOption, EngineOption, check_expected, chosen, methods
+from gristmill.cli.methods import SCRIPTED, DataOption, EngineOption, check_expected, chosen, merged, methods
 from gristmill.cli.models.loop import loop
 from gristmill.cli.options import (
     INTERRUPTED,
@@ -141,6 +141,8 @@ def run(
         raise RecipeError("--resume and --fresh exclude each other.", remedy="Give one of them.")
     if executor is not None and (json or track):
         raise RecipeError("--executor reports no progress.", remedy="Leave out --json and --track.")
+    if merged(recipe, overrides or [], engine, runs):
+        return
     given: dict[str, Any] = {
         "overrides": chosen(recipe, overrides or [], engine, data),
         "resume": resume,

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gristmill.core.errors import RunError
+from gristmill.core.errors import RecipeError, RunError
 
 if TYPE_CHECKING:
+    from gristmill.pipelines.methods.merging import Merge
     from gristmill.pipelines.rundir.results import Run
 
 SCRIPTED = "scripted"
@@ -59,7 +60,65 @@ def chosen(recipe: Path, overrides: list[str], engine: str | None, data: list[st
     return overrides
 
 
-def check_expected(recipe: Path, run: Run) -> None:
+def merged(recipe: Path, overrides: list[str], engine: str | None, runs: Path) -> bool:
+    """Merge the models of a method that merges, into ``RUNS/NAME``; whether the recipe is one.
+
+    With the scripted engine they are tiny, and the tables beside are held against the header. Raises
+    ``RecipeError``.
+    """
+    from gristmill.pipelines.recipe.plain import document
+
+    if not recipe.is_file() or document(recipe).get("merge") is None:
+        return False
+    from gristmill.pipelines.methods import entry, merging
+
+    plan, found = merging.merge_of(recipe, overrides), entry(recipe)
+    assert plan is not None
+    out = runs / (recipe.stem if engine is None else f"{recipe.stem}-{engine}")
+    if out.exists():
+        raise RecipeError(f"{out} is there already.", remedy="Remove it, or give another --runs.")
+    if engine is None:
+        _merge(plan, out)
+        return True
+    if engine != SCRIPTED or found is None:
+        raise RecipeError(f"{recipe.stem} merges models and asks none.", remedy="Leave out --engine.")
+    merging.merge_tiny(plan, found.method, out)
+    typer.echo(f"Tiny models, their shares and the merged model: {out}")
+    if not overrides:
+        check_expected(recipe, out)
+    return True
+
+
+def _merge(plan: Merge, out: Path) -> None:
+    """Call the command that ``plan`` names. Raises ``RecipeError`` for an option that it does not know, and
+    for one that is missing."""
+    import inspect
+
+    from gristmill.cli.models import merge
+    from gristmill.core.registry import suggest
+    from gristmill.pipelines.methods.merging import required
+
+    command = getattr(merge, plan.command)
+    options = inspect.signature(command).parameters
+    for name in plan.options:
+        if name not in options:
+            raise RecipeError(
+                f"merge.set: 'gristmill merge {plan.command}' has no option {name!r}.",
+                remedy=suggest(name, options),
+            )
+    models = required(plan)
+    given = dict(zip(("aligned", "base"), models, strict=True)) if plan.command == "adaptive" else {}
+    given = {**(given or {"models": models}), **plan.options, "out": out}
+    for name, option in options.items():
+        if option.default is option.empty and name not in given:
+            raise RecipeError(
+                f"'gristmill merge {plan.command}' needs {name!r}.",
+                remedy=f"Give it: --set merge.set.{name}=...",
+            )
+    command(**given)
+
+
+def check_expected(recipe: Path, run: Run | Path) -> None:
     """Say that the rows are what the method's header says of them; ``RunError`` where they are not."""
     from gristmill.pipelines.methods import entry, unmet
 

@@ -26,6 +26,8 @@ Score = Callable[[tuple[Message, ...], str], Sequence[TokenLogprob]]
 _ASKING = ("user", "tool")
 
 _encode = msgspec.json.Encoder().encode
+_WORDS = re.compile(r"\n|[^\S\n]*\S+")
+"""The tokens of a text: words with the space before them, and line breaks, which end steps."""
 
 
 class Reply(Struct, frozen=True, forbid_unknown_fields=True):
@@ -201,7 +203,7 @@ def _scorer(likelihoods: tuple[TextLikelihood, ...]) -> Score:
         mean = next(fits, None)
         if mean is None:
             raise RequestRefusedError(f"scripted: no likelihood matches {text[:80]!r}")
-        words = re.findall(r"\s*\S+", text) or [text]
+        words = _WORDS.findall(text) or [text]
         return [
             _word(word, mean * (0.5 + _unit(_digest(_encode(words[: i + 1])), b"word", 0)))
             for i, word in enumerate(words)

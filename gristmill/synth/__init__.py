@@ -112,6 +112,7 @@ if TYPE_CHECKING:
     from gristmill.synth.step_values.implicit import ImplicitRewards
     from gristmill.synth.step_values.judged import Consensus, JudgeSteps
     from gristmill.synth.step_values.labels import ProcessLabels, StepActions
+    from gristmill.synth.step_values.refine import Refinements
     from gristmill.synth.step_values.samples import RolloutSamples
     from gristmill.synth.tool_use import ActionValues, UseTools
     from gristmill.synth.tree_search.harvest import TreeActions, TreeProcess, TreeTraces
@@ -208,6 +209,7 @@ __all__ = [
     "RationaleLabels",
     "ReasonedScore",
     "RefineJudgePrompt",
+    "Refinements",
     "RefusalPairs",
     "RefusalSplit",
     "Relevance",
@@ -356,6 +358,7 @@ __getattr__, __dir__ = lazily(
         "Retrieve": ".rag.retrieve",
         "Revise": ".preferences.revise",
         "RewardModel": ".scorers",
+        "Refinements": ".step_values.refine",
         "RolloutSamples": ".step_values.samples",
         "RubricScore": ".judged",
         "SafetyFeedback": ".dialogues",

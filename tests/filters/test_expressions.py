@@ -33,6 +33,11 @@ def holds(condition: Expression, rows: pl.LazyFrame = ROWS) -> list[bool | None]
     return values
 
 
+def test_not_of_a_truth_after_comparisons_of_texts() -> None:
+    rows = ROWS.with_columns(truth=pl.Series([True, False, None]))
+    assert holds("completion LIKE '%four' AND problem_id == 'a' AND NOT truth", rows) == [False, True, False]
+
+
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gristmill.core.errors import GristmillError
+from gristmill.core.errors import GristmillError, RunError
 from gristmill.filters.expressions import mask
 from gristmill.pipelines.recipe.method import Expect, Method, MethodTraining
 from gristmill.pipelines.recipe.plain import TRAININGS, convert
@@ -19,16 +20,20 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def unmet(method: Method, run: Run) -> list[str]:
+def unmet(method: Method, run: Run | Path) -> list[str]:
     """What the run lacks of what the method's ``expect`` says, a line for each; empty where all of it holds.
+
+    In the place of a run stands the folder of its tables where there are no stages, as of a merge.
 
     A stage or a column that is not there, and rows of another kind, are told like any other difference.
     """
     told = [line for expected in method.expect for line in _told(expected, run)]
-    return told + ([] if method.train is None else list(_untrainable(method.train, run)))
+    if method.train is None or isinstance(run, Path):
+        return told
+    return told + list(_untrainable(method.train, run))
 
 
-def _told(expected: Expect, run: Run) -> Iterator[str]:
+def _told(expected: Expect, run: Run | Path) -> Iterator[str]:
     where = expected.export or expected.stage or "the last stage"
     try:
         frame = _rows(expected, run)
@@ -42,19 +47,21 @@ def _told(expected: Expect, run: Run) -> Iterator[str]:
         for condition in expected.some:
             if not _holding(frame, condition, where):
                 yield f"{where}: {condition!r} holds of none of {count} rows."
-        if expected.rejected:
+        if expected.rejected and isinstance(run, Run):
             yield from _rejected(expected.rejected, run, expected.stage or None, where)
     except GristmillError as error:
         yield f"{where}: {error}"
 
 
-def _rows(expected: Expect, run: Run) -> pl.DataFrame:
+def _rows(expected: Expect, run: Run | Path) -> pl.DataFrame:
     import polars as pl
 
-    if not expected.export:
+    if isinstance(run, Run) and not expected.export:
         frame = run.rows(expected.stage or None).collect()
     else:
-        path = run.path / EXPORTS / expected.export
+        path = (run.path / EXPORTS if isinstance(run, Run) else run) / (expected.export or expected.stage)
+        if not path.is_file() or not path.stat().st_size:
+            raise RunError(f"{path.name} has no rows.", remedy="Is it among the recipe's exports?")
         frame = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_ndjson(path)
     nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
     return frame.with_columns(

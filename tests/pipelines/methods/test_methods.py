@@ -15,6 +15,7 @@ from gristmill.core.errors import GristmillError
 from gristmill.pipelines.methods import METHODS, entry, unmet
 from gristmill.pipelines.methods.choosing import choose
 from gristmill.pipelines.methods.gallery import Entry
+from gristmill.pipelines.methods.merging import merge_of, merge_tiny
 from gristmill.pipelines.running.runner import run
 
 RUNNABLE = sorted(path.stem for path in METHODS.glob("*.yaml"))
@@ -38,6 +39,14 @@ def test_a_method_makes_what_its_header_expects_and_plain_sampling_does_not(
     found = _entry(name)
     if found.method.status == "none":
         assert found.method.why
+        return
+    if (plan := merge_of(found.path)) is not None:
+        merge_tiny(plan, found.method, tmp_path / "merged")
+        assert not unmet(found.method, tmp_path / "merged"), unmet(found.method, tmp_path / "merged")
+        off = merge_of(found.path, _set(found.method.without))
+        assert off is not None
+        merge_tiny(off, found.method, tmp_path / "off")
+        assert unmet(found.method, tmp_path / "off"), "'expect' holds without the method too"
         return
     chosen = choose(found.path, "scripted")
     given: dict[str, Any] = {"log": tmp_path / "log.sqlite", "quiet": True}
