@@ -191,11 +191,21 @@ def _from_trace(trace: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plain_message(message: Mapping[str, Any]) -> dict[str, str]:
-    """Role and text; of several parts those that are text."""
-    if message.get("tool_calls") or message["role"] == "tool":
-        raise RowRejected("calls tools", "a trace with calls of tools is not a sample.")
+def _plain_message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message of a trace in OpenAI's form; of several parts those that are text."""
     content = message.get("content") or ""
     if not isinstance(content, str):
         content = "".join(part.get("text", "") for part in content)
-    return {"role": message["role"], "content": content}
+    plain: dict[str, Any] = {"role": message["role"], "content": content}
+    if calls := message.get("tool_calls"):
+        plain["tool_calls"] = [
+            {
+                "id": call["id"],
+                "type": "function",
+                "function": {"name": call["name"], "arguments": call["arguments"]},
+            }
+            for call in calls
+        ]
+    if message["role"] == "tool":
+        plain["tool_call_id"] = message["tool_call_id"]
+    return plain

@@ -118,12 +118,19 @@ def test_traces_come_back_as_samples(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     first, *others = read(Source(path=str(path), reads="samples"))
-    assert isinstance(first, Sampled)
+    called = others.pop(2)
+    assert isinstance(first, Sampled) and isinstance(called, Sampled)
+    assert called.completion == "It is 5." and [m.role for m in called.messages] == [
+        "user",
+        "assistant",
+        "tool",
+    ]
+    assert called.messages[1].tool_calls and called.messages[1].tool_calls[0].function.name == "add"
     assert (first.id, first.problem_id, first.answer, first.completion) == ("t1", "a", "5", "5")
     assert [(m.role, m.content) for m in first.messages] == [("system", "Be brief."), ("user", "2 + 3?")]
     assert first.model == "m" and json.loads(first.meta)["reward"] == 2.0
     reasons = [one.reason for one in others if isinstance(one, Rejection)]
-    assert reasons == ["the rollout failed", "no completion", "calls tools", "not a trace"]
+    assert reasons == ["the rollout failed", "no completion", "not a trace"]
 
 
 def _python() -> str:
