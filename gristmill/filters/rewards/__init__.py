@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from gristmill.filters.rewards.fit import FiltrationFit
     from gristmill.filters.rewards.length import (
         Conciseness,
         Drpo,
@@ -65,6 +66,7 @@ __all__ = [
     "DifficultyScaled",
     "Drpo",
     "ExplorationReward",
+    "FiltrationFit",
     "GatedSteps",
     "GrpoLambda",
     "Hypervolume",
@@ -115,6 +117,7 @@ __getattr__, __dir__ = lazily(
         "DifficultyScaled": ".outcomes",
         "Drpo": ".length",
         "ExplorationReward": ".length",
+        "FiltrationFit": ".fit",
         "GatedSteps": ".step_shapes",
         "GrpoLambda": ".length",
         "Hypervolume": ".objectives",
