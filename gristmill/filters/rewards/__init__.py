@@ -34,9 +34,11 @@ if TYPE_CHECKING:
         Noisy,
         Oreal,
         Patterns,
+        PhaseEntropy,
         TwoTurn,
         answer_entropy,
         difficulty_scale,
+        phase_penalty,
     )
     from gristmill.filters.rewards.process import clip_steps, delta_steps, gate_steps, quantile
     from gristmill.filters.rewards.scored import (
@@ -78,6 +80,7 @@ __all__ = [
     "Oreal",
     "Par",
     "Patterns",
+    "PhaseEntropy",
     "PolicyFiltration",
     "Scored",
     "ShapeRewards",
@@ -99,6 +102,7 @@ __all__ = [
     "log_sigmoid",
     "normal_percentile",
     "pareto_front",
+    "phase_penalty",
     "quantile",
     "r_squared",
     "rank_weights",
@@ -129,6 +133,7 @@ __getattr__, __dir__ = lazily(
         "Oreal": ".outcomes",
         "Par": ".scored",
         "Patterns": ".outcomes",
+        "PhaseEntropy": ".outcomes",
         "PolicyFiltration": ".scored",
         "Scored": ".scored",
         "ShapeRewards": ".stage",
@@ -150,6 +155,7 @@ __getattr__, __dir__ = lazily(
         "log_sigmoid": ".scored",
         "normal_percentile": ".scored",
         "pareto_front": ".objectives",
+        "phase_penalty": ".outcomes",
         "quantile": ".process",
         "r_squared": ".scored",
         "rank_weights": ".scored",
