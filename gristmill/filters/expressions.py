@@ -223,7 +223,7 @@ def _refuse_not_of_others(expr: pl.Expr, schema: Mapping[str, Any]) -> None:
     """NOT of a text fails only where there are rows, and NOT of a number is a truth; here both fail."""
     import polars as pl
 
-    for name in re.findall(r'col\("(.*?)"\)\.strict_cast\(Boolean\)', str(expr)):
+    for name in re.findall(r'col\("([^"]*)"\)\.strict_cast\(Boolean\)', str(expr)):
         if schema.get(name) != pl.Boolean:
             raise pl.exceptions.InvalidOperationError(f"NOT needs a truth value, which {name!r} is not")
 
