@@ -128,6 +128,17 @@ def test_preferences_are_yes_or_no_questions_with_a_right_and_a_wrong_side() -> 
         assert first == [pair["answer"], wrong]
 
 
+def test_judged_answers_are_the_sides_of_preferences() -> None:
+    sides = {
+        (row["question"], row[side], side == "chosen")
+        for row in rows("preferences.jsonl")
+        for side in ("chosen", "rejected")
+    }
+    judged = rows("judged_answers.jsonl")
+    assert {(r["problem"], r["response"], r["label"]) for r in judged} < sides
+    assert len(judged) == 24 == 2 * sum(r["label"] for r in judged)
+
+
 def test_a_question_over_two_passages_takes_both() -> None:
     texts = {row["id"]: row["text"] for row in rows("vellan_passages.jsonl")}
     hops = rows("vellan_multi_hop.jsonl")
