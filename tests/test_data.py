@@ -139,6 +139,14 @@ def test_judged_answers_are_the_sides_of_preferences() -> None:
     assert len(judged) == 24 == 2 * sum(r["label"] for r in judged)
 
 
+def test_no_question_in_two_languages_is_among_the_solved_examples() -> None:
+    found = rows("two_languages.jsonl")
+    assert Counter((r["lang"], r["use"]) for r in found) == {
+        ("de", "example"): 7, ("de", "question"): 3, ("fr", "example"): 7, ("fr", "question"): 3,
+    }  # fmt: skip
+    assert len({r["problem"] for r in found}) == len(found) == 20
+
+
 def test_a_question_over_two_passages_takes_both() -> None:
     texts = {row["id"]: row["text"] for row in rows("vellan_passages.jsonl")}
     hops = rows("vellan_multi_hop.jsonl")

@@ -274,8 +274,8 @@ def written(
 
     A stage that writes what it reads keeps the columns that its input has besides. What a relation writes is
     told by a run on empty frames: the record that it declares, if that has these columns; ``known`` are the
-    records that its inputs are made of, which may come out again (of ``explode``). Columns that are just those
-    of another plain record, such as a pair, make that record. Raises ``RecipeError`` where that fails.
+    records that its inputs are made of, which may come out again (of ``explode``). Columns that are exactly
+    those of another plain record, such as a pair, make that record. Raises ``RecipeError`` where that fails.
     """
     if isinstance(stage, RowStage):
         return inputs[0] if stage.writes is stage.reads else stage.writes
