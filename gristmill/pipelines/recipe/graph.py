@@ -24,7 +24,7 @@ from gristmill.engines.options import NONE
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SOURCE = "source"
 """The name of the source of a recipe that has one."""
-_PLAIN = (Problem, Sampled, Pair, Labelled, Demonstration, Conversation, Passage)
+_PLAIN: tuple[type[Struct], ...] = (Problem, Sampled, Pair, Labelled, Demonstration, Conversation, Passage)
 """Records that a relation may write without declaring them, as where an option decides which."""
 
 
