@@ -16,7 +16,7 @@ from recipe_schema import validator
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import Scripted
 from gristmill.pipelines.exports.base import TrlSft
-from gristmill.pipelines.recipe.recipe import Recipe, from_dict, load, look_beside, make_export, to_dict
+from gristmill.pipelines.recipe.recipe import Recipe, from_dict, load, make_export, to_dict
 from gristmill.synth.sampling import Sample
 
 GOOD = """\
@@ -276,20 +276,6 @@ def test_a_relative_source_is_looked_for_beside_the_recipe_first(
     assert load("recipes/r.yaml").sources["source"].path == "problems.jsonl"
     (tmp_path / "recipes" / "problems.jsonl").write_text("{}")
     assert load("recipes/r.yaml").sources["source"].path == str(Path("recipes/problems.jsonl"))
-
-
-def test_a_data_file_in_the_options_of_a_stage_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
-    (tmp_path / "known.jsonl").touch()
-    given = {"examples": "known.jsonl", "by": [{"passages": "../known.jsonl"}], "prompt": "Name known.jsonl"}
-    recipe: dict[str, Any] = {"stages": [given | {"other": "unknown.jsonl"}]}
-    look_beside(recipe, tmp_path)
-    [stage] = recipe["stages"]
-    # What is not there stays as it is written, and so does a text that only ends like a file.
-    assert stage == given | {"examples": str(tmp_path / "known.jsonl"), "other": "unknown.jsonl"}
-    (tmp_path / "below").mkdir()
-    recipe = {"stages": [given]}
-    look_beside(recipe, tmp_path / "below")
-    assert recipe["stages"][0]["by"] == [{"passages": str(tmp_path / "below" / ".." / "known.jsonl")}]
 
 
 def test_the_schema_knows_good_from_bad() -> None:
