@@ -129,6 +129,25 @@ def test_preferences_are_yes_or_no_questions_with_a_right_and_a_wrong_side() -> 
         assert first == [pair["answer"], wrong]
 
 
+def test_judged_answers_are_the_sides_of_preferences() -> None:
+    sides = {
+        (row["question"], row[side], side == "chosen")
+        for row in rows("preferences.jsonl")
+        for side in ("chosen", "rejected")
+    }
+    judged = rows("judged_answers.jsonl")
+    assert {(r["problem"], r["response"], r["label"]) for r in judged} < sides
+    assert len(judged) == 24 == 2 * sum(r["label"] for r in judged)
+
+
+def test_no_question_in_two_languages_is_among_the_solved_examples() -> None:
+    found = rows("two_languages.jsonl")
+    assert Counter((r["lang"], r["use"]) for r in found) == {
+        ("de", "example"): 7, ("de", "question"): 3, ("fr", "example"): 7, ("fr", "question"): 3,
+    }  # fmt: skip
+    assert len({r["problem"] for r in found}) == len(found) == 20
+
+
 def test_a_question_over_two_passages_takes_both() -> None:
     texts = {row["id"]: row["text"] for row in rows("vellan_passages.jsonl")}
     hops = rows("vellan_multi_hop.jsonl")

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     )
     from gristmill.filters.process_balance import ProcessBalance
     from gristmill.filters.quality import Quality, Redact
-    from gristmill.filters.rewards import ShapeRewards, ShapeSteps
+    from gristmill.filters.rewards import FiltrationFit, ShapeRewards, ShapeSteps
     from gristmill.filters.sort import Sort
     from gristmill.filters.split import SplitParts
     from gristmill.filters.take import Take
@@ -78,6 +78,7 @@ __all__ = [
     "Derive",
     "Disagreements",
     "Explode",
+    "FiltrationFit",
     "GroupBy",
     "Hierarchy",
     "Join",
@@ -137,6 +138,7 @@ __getattr__, __dir__ = lazily(
         "Derive": ".derive",
         "Disagreements": ".preferences",
         "Explode": ".group",
+        "FiltrationFit": ".rewards",
         "GroupBy": ".group",
         "Hierarchy": ".preferences",
         "Join": ".join",

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.core.stages import REJECTED_REASON, Relation
+from gristmill.filters.difficulty.mixture import ExcessWeights, ReplayWeights, evaluated
 from gristmill.filters.order import seeded_order
 from gristmill.filters.tables import with_unique_ids
 
@@ -62,6 +63,10 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
     """``shortest``: until a table has no more rows for its share; rows left over are rejected. ``upsample``:
     until every row of every table is in; tables that are short for their share are repeated. ``all``: every
     row once; the proportions hold until a table ends."""
+    by_losses: ReplayWeights | ExcessWeights | None = None
+    """Weights by losses that were measured on the tables' rows, for which the rows are held in memory.
+    ``{rule: replay, losses: [...]}`` takes no ``weights``; ``{rule: excess, loss, target}`` begins with
+    them."""
 
     def for_inputs(self, names: Sequence[str]) -> Mix:
         """This stage for tables of these names: weights by name become weights in order.
@@ -77,9 +82,15 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
             )
         return msgspec.structs.replace(self, weights=[self.weights[name] for name in names])
 
+    def __post_init__(self) -> None:
+        if self.weights is not None and isinstance(self.by_losses, ReplayWeights):
+            raise RecipeError(
+                "mix: 'weights' are given, and 'by_losses' gives others.", remedy="Leave one of them out."
+            )
+
     def keyed(self, frame: pl.LazyFrame) -> pl.LazyFrame | None:
-        """The ids."""
-        return frame.select("id")
+        """The ids, unless losses are measured."""
+        return frame.select("id") if self.by_losses is None else None
 
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The mixture, then the rows left over with their reason; ids are held in memory.
@@ -88,7 +99,7 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
         """
         import polars as pl
 
-        weights = self._weights(len(frames))
+        weights = self._weighed(frames)
         ids = [frame.select("id").collect()["id"].to_list() for frame in frames]
         lengths = [len(own) for own in ids]
         counts = self._counts(lengths, weights)
@@ -117,6 +128,14 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
         )
         column = pl.LazyFrame({REJECTED_REASON: reasons})
         return with_unique_ids(pl.concat([picked, column], how="horizontal"))
+
+    def _weighed(self, frames: Sequence[pl.LazyFrame]) -> list[Fraction]:
+        now = self._weights(len(frames))
+        if self.by_losses is None:
+            return now
+        if not any(evaluated(frame, self.by_losses.expressions).head(1).collect().height for frame in frames):
+            return now
+        return [Fraction(weight) for weight in self.by_losses.weigh(frames, [float(w) for w in now])]
 
     def _weights(self, tables: int) -> list[Fraction]:
         if isinstance(self.weights, dict):
@@ -148,7 +167,8 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
 
     def rows_max(self, rows: Sequence[int]) -> int:
         """All of them; with ``upsample`` as many as the shares ask for."""
-        if self.until != "upsample" or not all(rows) or isinstance(self.weights, dict):
+        known = not isinstance(self.weights, dict) and self.by_losses is None
+        if self.until != "upsample" or not all(rows) or not known:
             return sum(rows)
         return sum(self._counts(rows, self._weights(len(rows))))
 

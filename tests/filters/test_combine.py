@@ -15,6 +15,7 @@ from table_rows import out, problems, rejected, sample, samples
 
 from gristmill.core.errors import GristmillError, RecipeError
 from gristmill.filters import Concat, Mix
+from gristmill.filters.difficulty import ExcessWeights, ReplayWeights
 
 
 def table(name: str, rows: int) -> pl.LazyFrame:
@@ -115,3 +116,32 @@ def test_bounds_and_weights_that_do_not_fit() -> None:
         Mix([1, 1, 1])([table("a", 1), table("b", 1)], 0)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"weights": [1, 0]}, Mix)
+
+
+def test_losses_that_were_measured_give_the_weights() -> None:
+    def scored(name: str, *losses: tuple[float, float]) -> pl.LazyFrame:
+        rows = [(f"{name}{i}", *pair) for i, pair in enumerate(losses * 20)]
+        return pl.LazyFrame(rows, schema=["id", "before", "now"], orient="row")
+
+    steady, forgotten = scored("s", (1.0, 1.0)), scored("f", (1.0, 2.0), (1.0, 1.5))
+    excess = ExcessWeights(loss="now", target="before", floor=0)
+    made = of(out(Mix(by_losses=excess), steady, forgotten))
+    # exp(.75) = 2.117 rows of what is being forgotten for one of the other
+    assert (made.count("f"), made.count("s")) == (40, 19)
+    replay = of(out(Mix(by_losses=ReplayWeights(losses=("before", "now"))), steady, forgotten))
+    # exp((1.75 + .375 / 1.375) - 1) = 2.78
+    assert (replay.count("f"), replay.count("s")) == (40, 14)
+
+
+def test_losses_that_cannot_be_measured_are_errors() -> None:
+    tables = [
+        pl.LazyFrame({"id": ["a"], "loss": [None], "other": [1.0]}, schema_overrides={"loss": pl.Float64})
+    ] * 2
+    with pytest.raises(GristmillError, match="no row of table 1 has a number in 'loss'"):
+        Mix(by_losses=ExcessWeights(loss="loss", target="other"))(tables, 0)
+    with pytest.raises(GristmillError, match="losses of table 0"):
+        Mix(by_losses=ReplayWeights(losses=("other", "0 - other")))(tables, 0)
+    with pytest.raises(RecipeError, match="'los'"):
+        Mix(by_losses=ExcessWeights(loss="los", target="other"))([t.head(0) for t in tables], 0)
+    with pytest.raises(RecipeError, match="gives others"):
+        Mix([1, 1], by_losses=ReplayWeights(losses=("loss", "other")))

@@ -72,6 +72,7 @@ def test_not_of_a_truth_after_comparisons_of_texts() -> None:
         ("level IN (1.5, 2.5)", [False, None, True]),
         ("hard", [True, None, None]),
         ("NOT hard", [False, None, None]),
+        ("(subject == 'algebra' AND index < 1) OR NOT hard", [True, None, None]),
         ("meta.source.name LIKE 'w%'", [True, None, None]),
         ("CAST(meta.source.year AS BIGINT) >= 2024", [True, None, None]),
         ("level > index", [True, None, True]),

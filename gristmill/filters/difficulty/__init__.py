@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         replay_weights,
     )
     from gristmill.filters.difficulty.exploring import BalanceScore, balance_score
+    from gristmill.filters.difficulty.mixture import ExcessWeights, ReplayWeights
     from gristmill.filters.difficulty.pass_rate import Band, PassRate
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "Band",
     "BestOf",
     "Curriculum",
+    "ExcessWeights",
     "PassRate",
     "Recompose",
+    "ReplayWeights",
     "SamplingBudget",
     "balance_score",
     "budgets",
@@ -48,8 +51,10 @@ __getattr__, __dir__ = lazily(
         "Band": ".pass_rate",
         "BestOf": ".best_of",
         "Curriculum": ".curriculum",
+        "ExcessWeights": ".mixture",
         "PassRate": ".pass_rate",
         "Recompose": ".best_of",
+        "ReplayWeights": ".mixture",
         "SamplingBudget": ".allocation",
         "balance_score": ".exploring",
         "budgets": ".allocation",

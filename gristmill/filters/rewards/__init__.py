@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from gristmill.filters.rewards.fit import FiltrationFit
     from gristmill.filters.rewards.length import (
         Conciseness,
         Drpo,
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
         Noisy,
         Oreal,
         Patterns,
+        PhaseEntropy,
         TwoTurn,
         answer_entropy,
         difficulty_scale,
+        phase_penalty,
     )
     from gristmill.filters.rewards.process import clip_steps, delta_steps, gate_steps, quantile
     from gristmill.filters.rewards.scored import (
@@ -65,6 +68,7 @@ __all__ = [
     "DifficultyScaled",
     "Drpo",
     "ExplorationReward",
+    "FiltrationFit",
     "GatedSteps",
     "GrpoLambda",
     "Hypervolume",
@@ -76,6 +80,7 @@ __all__ = [
     "Oreal",
     "Par",
     "Patterns",
+    "PhaseEntropy",
     "PolicyFiltration",
     "Scored",
     "ShapeRewards",
@@ -97,6 +102,7 @@ __all__ = [
     "log_sigmoid",
     "normal_percentile",
     "pareto_front",
+    "phase_penalty",
     "quantile",
     "r_squared",
     "rank_weights",
@@ -115,6 +121,7 @@ __getattr__, __dir__ = lazily(
         "DifficultyScaled": ".outcomes",
         "Drpo": ".length",
         "ExplorationReward": ".length",
+        "FiltrationFit": ".fit",
         "GatedSteps": ".step_shapes",
         "GrpoLambda": ".length",
         "Hypervolume": ".objectives",
@@ -126,6 +133,7 @@ __getattr__, __dir__ = lazily(
         "Oreal": ".outcomes",
         "Par": ".scored",
         "Patterns": ".outcomes",
+        "PhaseEntropy": ".outcomes",
         "PolicyFiltration": ".scored",
         "Scored": ".scored",
         "ShapeRewards": ".stage",
@@ -147,6 +155,7 @@ __getattr__, __dir__ = lazily(
         "log_sigmoid": ".scored",
         "normal_percentile": ".scored",
         "pareto_front": ".objectives",
+        "phase_penalty": ".outcomes",
         "quantile": ".process",
         "r_squared": ".scored",
         "rank_weights": ".scored",

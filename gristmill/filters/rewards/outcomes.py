@@ -170,6 +170,50 @@ class Patterns(Shape, frozen=True, kw_only=True, tag="patterns"):
         return score if score is None or score >= self.threshold else score + patterns
 
 
+def phase_penalty(thinking: float, answer: float, alpha: float = 1.0) -> float:
+    """max(0, entropy of the thinking - alpha * entropy of the answer), in nats: the excess of exploration for
+    which PEAR (arXiv 2510.08026) lowers the reward of a right answer.
+
+    The paper's summary says that thinking is penalised and the answer's entropy is allowed; the formula was
+    reconstructed from that and not read in the paper."""
+    return max(0.0, thinking - alpha * answer)
+
+
+class PhaseEntropy(Shape, frozen=True, kw_only=True, tag="pear"):
+    """PEAR (arXiv 2510.08026): a right answer is worth 1 - ``phase_penalty``, a wrong one 0.
+
+    The entropies are the scores that ``sample`` gives with ``confidence: [entropy]``: ``entropy`` of the
+    answer and ``thinking_entropy`` of what was thought before it. A right answer that lacks one has no
+    reward. Never below 0, so that no right answer is worth less than a wrong one.
+    """
+
+    grouped: ClassVar[Any] = False
+
+    alpha: Annotated[float, Meta(ge=0)] = 1.0
+    """How much entropy of the answer makes up for."""
+    thinking: Name = "thinking_entropy"
+    """The score with the entropy of the thinking."""
+    answer: Name = "entropy"
+    """The score with the entropy of the answer."""
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The two entropies."""
+        return (self.thinking, self.answer)
+
+    def __call__(self, groups: Sequence[Sequence[Attempt]], seed: int = 0) -> list[Rewards]:
+        """A number in [0, 1] for each decided answer whose entropies are known."""
+        return [[self._one(a) for a in group] for group in groups]
+
+    def _one(self, answer: Attempt) -> float | None:
+        thinking, said = answer.values.get(self.thinking), answer.values.get(self.answer)
+        if not answer.right:
+            return None if answer.right is None else 0.0
+        if thinking is None or said is None:
+            return None
+        return max(0.0, 1 - phase_penalty(thinking, said, self.alpha))
+
+
 class Noisy(Shape, frozen=True, kw_only=True, tag="noisy"):
     """1 or 0, of which a share is the wrong way round: label noise for experiments (arXiv 2505.22653).
 

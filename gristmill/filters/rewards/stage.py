@@ -22,7 +22,15 @@ from gristmill.filters.rewards.length import (
     LaserD,
 )
 from gristmill.filters.rewards.objectives import Hypervolume
-from gristmill.filters.rewards.outcomes import Copo, DifficultyScaled, Noisy, Oreal, Patterns, TwoTurn
+from gristmill.filters.rewards.outcomes import (
+    Copo,
+    DifficultyScaled,
+    Noisy,
+    Oreal,
+    Patterns,
+    PhaseEntropy,
+    TwoTurn,
+)
 from gristmill.filters.rewards.scored import (
     Composite,
     LogSigmoid,
@@ -54,6 +62,7 @@ AnyShape = (
     | Oreal
     | TwoTurn
     | Patterns
+    | PhaseEntropy
     | Noisy
     | DifficultyScaled
 )

@@ -15,14 +15,17 @@ from msgspec import Struct
 from gristmill.core.contracts import check_filter, dry_run
 from gristmill.core.engine import Ability
 from gristmill.core.errors import RecipeError
+from gristmill.core.records import Conversation, Demonstration, Labelled, Pair, Passage, Problem, Sampled
 from gristmill.core.registry import suggest
-from gristmill.core.schema import gives, record_of
+from gristmill.core.schema import gives, record_of, schema
 from gristmill.core.stages import REJECTED_DETAIL, REJECTED_REASON, Filter, Relation, RowStage, Stage
 from gristmill.engines.options import NONE
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 SOURCE = "source"
 """The name of the source of a recipe that has one."""
+_PLAIN: tuple[type[Struct], ...] = (Problem, Sampled, Pair, Labelled, Demonstration, Conversation, Passage)
+"""Records that a relation may write without declaring them, as where an option decides which."""
 
 
 class GraphNode(Struct, frozen=True):
@@ -271,8 +274,8 @@ def written(
 
     A stage that writes what it reads keeps the columns that its input has besides. What a relation writes is
     told by a run on empty frames: the record that it declares, if that has these columns; ``known`` are the
-    records that its inputs are made of, which may come out again (of ``explode``). Raises ``RecipeError``
-    where that fails.
+    records that its inputs are made of, which may come out again (of ``explode``). Columns that are exactly
+    those of another plain record, such as a pair, make that record. Raises ``RecipeError`` where that fails.
     """
     if isinstance(stage, RowStage):
         return inputs[0] if stage.writes is stage.reads else stage.writes
@@ -283,5 +286,6 @@ def written(
     columns = dict(dry_run(where, stage, *inputs))
     columns.pop(REJECTED_REASON, None)
     columns.pop(REJECTED_DETAIL, None)
-    declared = [] if stage.writes is None else [stage.writes]
-    return record_of(columns, [*declared, *inputs, *known], name=f"{type(stage).__name__}Row")
+    like = [*([] if stage.writes is None else [stage.writes]), *inputs, *known]
+    same = next((kind for kind in (*like, *_PLAIN) if dict(schema(kind)) == columns), None)
+    return record_of(columns, like, name=f"{type(stage).__name__}Row") if same is None else same

@@ -108,11 +108,15 @@ class Recipe(Struct, frozen=True, kw_only=True):
         return to_dict(self)
 
 
+_DATA_FILES = (".jsonl", ".json", ".parquet", ".csv", ".yaml")
+"""How the name of a file in an option of a stage ends; no other text is taken for one."""
+
+
 def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file, with ``a.b=value`` overrides applied (values are YAML).
 
-    A relative ``path`` of a source, or of the file of prices, is looked for beside the recipe first, then in
-    the working directory.
+    A relative ``path`` of a source, of the file of prices, or of a data file in a stage's options is looked
+    for beside the recipe first, then in the working directory.
     Raises ``RecipeError``.
     """
     path = Path(path)
@@ -124,7 +128,8 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def look_beside(data: dict[str, Any], folder: Path) -> None:
-    """Put ``folder`` before the relative paths of a recipe's sources and prices that are there."""
+    """Put ``folder`` before the relative paths of a recipe's sources and prices that are there, and before
+    the names of data files in the options of its stages."""
     several = data.get("sources")
     for source in (data.get("source"), *(several.values() if isinstance(several, dict) else ())):
         if isinstance(source, dict) and isinstance(source.get("path"), str):
@@ -133,6 +138,17 @@ def look_beside(data: dict[str, Any], folder: Path) -> None:
                 source["path"] = str(beside)
     if isinstance(prices := data.get("prices"), str) and (folder / prices).exists():
         data["prices"] = str(folder / prices)
+    if "stages" in data:
+        data["stages"] = _beside(data["stages"], folder)
+
+
+def _beside(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _beside(item, folder) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_beside(item, folder) for item in value]
+    named = isinstance(value, str) and len(value) < 256 and value.endswith(_DATA_FILES)
+    return str(folder / value) if named and (folder / value).is_file() else value
 
 
 def from_dict(data: Mapping[str, Any]) -> Recipe:

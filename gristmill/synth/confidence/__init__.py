@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         mean_logprob,
         min_logprob,
         perplexity,
-        phase_penalty,
         self_aligned,
         self_certainty,
     )
@@ -30,7 +29,6 @@ __all__ = [
     "mean_logprob",
     "min_logprob",
     "perplexity",
-    "phase_penalty",
     "self_aligned",
     "self_certainty",
 ]
@@ -46,7 +44,6 @@ __getattr__, __dir__ = lazily(
         "mean_logprob": ".tokens",
         "min_logprob": ".tokens",
         "perplexity": ".tokens",
-        "phase_penalty": ".tokens",
         "self_aligned": ".tokens",
         "self_certainty": ".tokens",
     },

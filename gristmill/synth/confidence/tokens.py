@@ -118,15 +118,6 @@ def measured(
     return {name: value for name, value in found.items() if value is not None}
 
 
-def phase_penalty(thinking: float, answer: float, alpha: float = 1.0) -> float:
-    """max(0, entropy of the thinking - alpha * entropy of the answer), in nats: the excess of exploration for
-    which PEAR (arXiv 2510.08026) lowers the reward of a right answer.
-
-    The paper's summary says that thinking is penalised and the answer's entropy is allowed; the formula was
-    reconstructed from that and not read in the paper."""
-    return max(0.0, thinking - alpha * answer)
-
-
 def self_aligned(alone: float, given: float) -> float:
     """(ppl(a) - ppl(a|q)) / ppl(a), kept in [-1, 1], of an answer's perplexity without its question and with
     it (SAR, arXiv 2509.05489). 0: the question does not help to say the answer.

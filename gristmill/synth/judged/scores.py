@@ -119,9 +119,10 @@ class JudgeScore(AskingScore, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The verdict of any model verifier on an answer; or, with ``against``, by how much it is better than
     another one, asked in both orders.
 
-    With a strong model's translation in ``against`` this is the comparison with an exemplar of ExTrans
-    (arXiv 2505.12996); with the policy's own engine and no reference, the grade that it gives its own
-    translation, as in SSR-Zero (arXiv 2505.16637). Their training is not part of this.
+    With a known good answer in ``against`` it is the pairwise reward of Pairwise-RL (arXiv 2504.04950), with
+    a strong model's translation there the comparison with an exemplar of ExTrans (arXiv 2505.12996); with the
+    policy's own engine and no reference, the grade that it gives its own translation, as in SSR-Zero (arXiv
+    2505.16637). Their training is not part of this.
     """
 
     by: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "judge"})
@@ -186,7 +187,8 @@ class JudgeScore(AskingScore, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class ChecklistScore(AskingScore, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The share of the questions of a checklist that get a yes (TICK, arXiv 2410.03608)."""
+    """The share of the questions of a checklist that get a yes (TICK, arXiv 2410.03608; ACE-RL, arXiv
+    2509.04903, verifies the constraints of an instruction so)."""
 
     by: Checklist = Checklist()
     """The options of the model verifier ``checklist``."""

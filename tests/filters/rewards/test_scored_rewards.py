@@ -22,6 +22,7 @@ from gristmill.filters.rewards import (
     Oreal,
     Par,
     Patterns,
+    PhaseEntropy,
     PolicyFiltration,
     Scored,
     TwoTurn,
@@ -37,6 +38,7 @@ from gristmill.filters.rewards import (
     log_sigmoid,
     normal_percentile,
     pareto_front,
+    phase_penalty,
     quantile,
     r_squared,
     rank_weights,
@@ -53,6 +55,7 @@ SHAPES: list[Shape] = [
     Oreal(),
     TwoTurn(first="first"),
     Patterns(phrases=("so so",)),
+    PhaseEntropy(thinking="r", answer="s"),
     Noisy(rate=0.4),
     DifficultyScaled(),
 ]
@@ -240,6 +243,18 @@ def test_a_phrase_counts_once() -> None:
     said = Attempt("a", None, text="First,  I need\nto add. Wait. Wait! wait")
     assert shape([[said, Attempt("b", True, text="7")]]) == [[0.5, 0.0]]
     assert Patterns(phrases=("a", "b", "c"), each=1.0, most=2)([[Attempt("a", None, text="abc")]]) == [[2.0]]
+
+
+def test_entropy_of_the_thinking_costs_and_that_of_the_answer_does_not() -> None:
+    assert [phase_penalty(0.8, 0.3), phase_penalty(0.8, 0.3, 2), phase_penalty(0.2, 0.3)] == pytest.approx(
+        [0.5, 0.2, 0]
+    )
+    shape = PhaseEntropy(alpha=1.0)
+    seen = [(True, 0.8, 0.3), (True, 0.2, 0.9), (True, 4.0, 0.0), (False, 0.0, 0.0), (None, 0.8, 0.3)]
+    rows = [answer(right, thinking_entropy=t, entropy=a) for right, t, a in seen]
+    # A right answer is never below a wrong one, however unsure the thinking was.
+    assert shape([rows]) == [[pytest.approx(0.5), 1.0, 0.0, 0.0, None]]
+    assert shape([[answer(True, entropy=0.3), answer(False)]]) == [[None, 0.0]]
 
 
 def test_patterns_raise_only_scores_that_are_low() -> None:

@@ -136,3 +136,13 @@ def test_a_recipe_whose_stages_ask_no_model_needs_no_engine(
         RecipeError, match="stage 'draw' needs an engine that can chat, and the recipe names none"
     ):
         run(from_dict(data), quiet=True, resume=True)
+
+
+@pytest.mark.parametrize(("form", "export"), [("pairwise", "trl-dpo-weighted"), ("pointwise", "trl-kto")])
+def test_a_relation_may_write_a_plain_record_that_an_option_decides(form: str, export: str) -> None:
+    stages = [{"stage": "ranking_curriculum", "as": "rows", "form": form, "from": "problems"}]
+    found = from_dict(recipe(*stages, exports=[{"format": export, "from": "rows"}]))
+    assert [entry.reads_from for entry in found.exports] == ["rows"]
+    other = {"pairwise": "pointwise", "pointwise": "pairwise"}[form]
+    with pytest.raises(RecipeError, match="but 'rows' writes"):
+        from_dict(recipe(stages[0] | {"form": other}, exports=[{"format": export, "from": "rows"}]))

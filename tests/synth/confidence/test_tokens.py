@@ -22,7 +22,6 @@ from gristmill.synth.confidence import (
     mean_logprob,
     min_logprob,
     perplexity,
-    phase_penalty,
     self_aligned,
     self_certainty,
 )
@@ -97,13 +96,10 @@ def test_means_and_least() -> None:
         perplexity([])
 
 
-def test_relative_perplexity_and_phases() -> None:
+def test_relative_perplexity() -> None:
     assert [self_aligned(*pair) for pair in ((8, 2), (2, 8), (3, 3))] == [0.75, -1, 0]
     with pytest.raises(ValueError, match="at least 1"):
         self_aligned(0.5, 2)
-    assert [phase_penalty(0.8, 0.3), phase_penalty(0.8, 0.3, 2), phase_penalty(0.2, 0.3)] == pytest.approx(
-        [0.5, 0.2, 0]
-    )
 
 
 async def unjudged(completion: str, reference: str) -> Verdict:
