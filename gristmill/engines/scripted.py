@@ -33,7 +33,8 @@ class Reply(Struct, frozen=True, forbid_unknown_fields=True):
     texts: Annotated[tuple[Text, ...], Meta(min_length=1)]
     """The answers, each a text or a whole completion; at least one."""
     match: str = ""
-    """The text that the last user message must contain; empty matches every message."""
+    """The text that the last user message must contain; empty matches every message. A reward model is asked
+    about an answer: it is looked for in the message, a line break and the answer."""
     regex: bool = False
     """Whether ``match`` is a regular expression (in the syntax of Python's ``re``) to be searched for."""
 
@@ -179,6 +180,7 @@ def _answer(replies: tuple[Reply, ...]) -> Callable[[Request, int], Completion |
 
     def answer(request: Request, index: int) -> Completion | str:
         asked = next((m.content for m in reversed(request.messages) if m.role == "user"), "")
+        asked += f"\n{request.prefix}" if request.score else ""
         reply = next((reply for reply, fit in zip(replies, fits, strict=True) if fit(asked)), None)
         if reply is None:
             raise RequestRefusedError(f"scripted: no reply matches {asked[:80]!r}")
