@@ -1,4 +1,4 @@
-"""``union``, ``mix`` and ``same_prompts``: the rows of several tables in one; ``compare_arms`` tells them apart."""
+"""``union``, ``mix`` and ``same_prompts``: rows of several tables in one; ``compare_arms`` sums up."""
 
 from __future__ import annotations
 
@@ -159,9 +159,9 @@ class SamePrompts(Relation, frozen=True, forbid_unknown_fields=True):
     """The rows of several tables on the problems that all of them have, as many of each problem from every
     table: arms of a comparison in which nothing but the rows themselves was swapped.
 
-    The first rows of a problem are taken. What to train on which arm is then one ``where``; the controlled
-    comparisons of Unpacking DPO and PPO (arXiv 2406.09279) vary data, algorithm, reward model and prompts one at
-    a time, and this is the control of prompts. Columns and ids are as in ``union``.
+    The first rows of a problem are taken, and ``where`` then gives an arm. Unpacking DPO and PPO (arXiv
+    2406.09279) varies data, algorithm, reward model and prompts one at a time; this holds the prompts.
+    Columns and ids are as in ``union``.
     """
 
     inputs: ClassVar[tuple[int, int | None]] = (2, None)
@@ -170,12 +170,12 @@ class SamePrompts(Relation, frozen=True, forbid_unknown_fields=True):
     """The column by which rows are of one problem."""
     column: str = "arm"
     """The new column with the name of the row's table."""
-    names: list[str] = []
+    names: tuple[str, ...] = ()
     """The names of the arms, in the order of the tables; by default the tables' own."""
 
     def for_inputs(self, names: Sequence[str]) -> SamePrompts:
         """This stage with the tables' names, unless it has names."""
-        return self if self.names else msgspec.structs.replace(self, names=list(names))
+        return self if self.names else msgspec.structs.replace(self, names=tuple(names))
 
     def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
         """The rows of the first arm, of the second and so on, then those left out with the reason.
@@ -227,8 +227,8 @@ class Arm(Struct, frozen=True):
 class CompareArms(Relation, frozen=True, forbid_unknown_fields=True):
     """A row for each arm of ``same_prompts``, with the mean of every score that its rows have.
 
-    Scores without a value are left out of the mean. What two arms differ by before anything is trained, such as
-    length, is what their models may differ by afterwards.
+    Scores without a value are left out of the mean. What two arms differ by before anything is trained, such
+    as length, is what their models may differ by afterwards.
     """
 
     writes: ClassVar[type[Struct] | None] = Arm
@@ -251,11 +251,17 @@ class CompareArms(Relation, frozen=True, forbid_unknown_fields=True):
                     f"compare_arms: there is no column {name!r}. The columns are: {', '.join(has)}.",
                     remedy="Put 'same_prompts' before it, or name the columns.",
                 )
-        table = frames[0].select(pl.col(self.column).alias("arm"), pl.col(self.key).alias("key"), "scores").collect()
+        table = (
+            frames[0]
+            .select(pl.col(self.column).alias("arm"), pl.col(self.key).alias("key"), "scores")
+            .collect()
+        )
         made = []
         for (arm,), rows in table.group_by("arm", maintain_order=True):
             items = rows["scores"].list.explode().drop_nulls().struct.unnest()
-            means = items.drop_nulls("value").group_by("name", maintain_order=True).agg(pl.col("value").mean())
+            means = (
+                items.drop_nulls("value").group_by("name", maintain_order=True).agg(pl.col("value").mean())
+            )
             scores = tuple(Score(name, value) for name, value in means.iter_rows())
             made.append(Arm(str(arm), rows.height, rows["key"].n_unique(), scores))
         return to_frame(made, Arm).lazy()

@@ -1,9 +1,9 @@
 """``token_contrast``: a reward and a target for every token of both sides of a pair.
 
-Two conditions score the same answer: one in which a better answer is likelier, and one in which a worse one is.
-What they differ by may be a system message (T-REG, arXiv 2412.02685: a model is told to answer well, and to
-answer badly) or the model (AlignDistil, arXiv 2503.02832: one trained by DPO, and one by DPO on the pairs turned
-round). Nothing is sampled.
+Two conditions score the same answer: one in which a better answer is likelier, and one in which a worse one
+is. What they differ by may be a system message (T-REG, arXiv 2412.02685: a model is told to answer well, and
+to answer badly) or the model (AlignDistil, arXiv 2503.02832: one trained by DPO, and one by DPO on the pairs
+turned round). Nothing is sampled.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class TokenContrast(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
     rewards of T-REG (arXiv 2412.02685), which contrast two prompts of one model, lie around 0. The target is
     the probability of the token by a teacher whose log-odds are extrapolated from the worse through the
     better condition: better + ``extrapolation`` * (better - worse). That is the teacher of AlignDistil
-    (arXiv 2503.02832) over two outcomes, this token and any other: engines return no more of a given text. The
-    paper's extrapolation is over the whole vocabulary, and differs from token to token.
+    (arXiv 2503.02832) over two outcomes, this token and any other: engines return no more of a given text.
+    The paper's extrapolation is over the whole vocabulary, and differs from token to token.
 
     A row for each side, of which the last turn is scored. A pair is rejected where the models cut an answer
     into different tokens.
@@ -66,7 +66,7 @@ class TokenContrast(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
     worse: str | None = None
     """The name of the worse condition's engine."""
     better_system: str | None = _WELL
-    """The system message of the better condition, before one that the conversation has; ``null`` adds none."""
+    """The system message of the better condition, before the conversation's own; ``null`` adds none."""
     worse_system: str | None = _BADLY
     """That of the worse condition."""
     extrapolation: Annotated[float, Meta(ge=0)] = 1.0
@@ -100,7 +100,8 @@ class TokenContrast(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=T
         )
         if [t.token for t in better] != [t.token for t in worse]:
             raise RowRejected(
-                "tokens differ", "the two models cut the answer into other tokens; use models of one tokenizer"
+                "tokens differ",
+                "the two models cut the answer into other tokens; use models of one tokenizer",
             )
         both = [(a.logprob, b.logprob) for a, b in zip(better, worse, strict=True)]
         return TokenTargets(
@@ -127,8 +128,8 @@ def contrast_reward(better: float, worse: float) -> float:
 
 
 def teacher_chance(better: float, worse: float, extrapolation: float) -> float:
-    """The probability whose log-odds are those of ``better``, and beyond them ``extrapolation`` times what they
-    lead those of ``worse`` by; both are log-probabilities."""
+    """The probability whose log-odds are those of ``better``, and beyond them ``extrapolation`` times what
+    they lead those of ``worse`` by; both are log-probabilities."""
     ahead, behind = _log_odds(better), _log_odds(worse)
     # The sigmoid by way of tanh, which does not overflow.
     return (1 + math.tanh((ahead + extrapolation * (ahead - behind)) / 2)) / 2
