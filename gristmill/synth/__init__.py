@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from gristmill.synth.preferences.prompt_consistency import PromptConsistency
     from gristmill.synth.preferences.revise import Improvements, Revise
     from gristmill.synth.preferences.scaffold import Scaffold
+    from gristmill.synth.preferences.token_contrast import TokenContrast, TokenTargets
     from gristmill.synth.preferences.trajectories import TrajectoryPairs
     from gristmill.synth.preferences.unpaired import Unpaired
     from gristmill.synth.rag.grounding_rows import GroundingRows
@@ -230,6 +231,8 @@ __all__ = [
     "SubQuestions",
     "SwapPassages",
     "Tie",
+    "TokenContrast",
+    "TokenTargets",
     "ToolScore",
     "Trajectories",
     "TrajectoryPairs",
@@ -317,6 +320,8 @@ __getattr__, __dir__ = lazily(
         "Scaffold": ".preferences.scaffold",
         "TrajectoryPairs": ".preferences.trajectories",
         "Tie": ".preferences.neutral",
+        "TokenContrast": ".preferences.token_contrast",
+        "TokenTargets": ".preferences.token_contrast",
         "TreeResponses": ".tree_search.responses",
         "MakePairs": ".preferences.pairs",
         "Measure": ".scoring",
