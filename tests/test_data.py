@@ -119,6 +119,16 @@ def test_no_worked_example_of_a_shipped_recipe_is_a_shipped_problem() -> None:
         load(path)
 
 
+def test_feedback_arguments_and_trajectories_have_what_their_methods_read() -> None:
+    feedback, arguments = rows("feedback.jsonl"), rows("arguments.jsonl")
+    assert [row["id"] for row in feedback] == [f"feedback-{i:02d}" for i in range(1, 11)]
+    assert all(list(row) == ["id", "problem", "completion", "feedback"] for row in feedback)
+    assert [row["id"] for row in arguments] == [f"argument-{i:02d}" for i in range(1, 9)]
+    assert all(list(row) == ["id", "problem"] and row["problem"].count(".") >= 1 for row in arguments)
+    for row in rows("trajectories.jsonl"):
+        assert [turn["role"] for turn in row["messages"]] == ["user", "assistant"] * 2
+
+
 def test_preferences_are_yes_or_no_questions_with_a_right_and_a_wrong_side() -> None:
     pairs = rows("preferences.jsonl")
     assert [pair["id"] for pair in pairs] == [f"q{i:02d}" for i in range(1, 41)]

@@ -37,7 +37,8 @@ class Reply(Struct, frozen=True, forbid_unknown_fields=True):
     """The answers, each a text or a whole completion; at least one."""
     match: str = ""
     """The text that the last message of the user, or the last result of a tool, must contain; empty matches
-    every message."""
+    every message. A reward model is asked about an answer: it is looked for in the message, a line break
+    and the answer."""
     regex: bool = False
     """Whether ``match`` is a regular expression (in the syntax of Python's ``re``) to be searched for."""
 
@@ -183,6 +184,7 @@ def _answer(replies: tuple[Reply, ...]) -> Callable[[Request, int], Completion |
 
     def answer(request: Request, index: int) -> Completion | str:
         asked = next((m.content for m in reversed(request.messages) if m.role in _ASKING), "")
+        asked += f"\n{request.prefix}" if request.score else ""
         reply = next((reply for reply, fit in zip(replies, fits, strict=True) if fit(asked)), None)
         if reply is None:
             raise RequestRefusedError(f"scripted: no reply matches {asked[:80]!r}")

@@ -8,7 +8,7 @@ from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
     from gristmill.filters.balance import Balance
-    from gristmill.filters.combine import Concat, Mix
+    from gristmill.filters.combine import Arm, CompareArms, Concat, Mix, SamePrompts
     from gristmill.filters.contamination import Decontaminate
     from gristmill.filters.datatrove_blocks import Datatrove, datatrove_filter
     from gristmill.filters.derive import Derive
@@ -59,6 +59,7 @@ __all__ = [
     "Adjudicate",
     "Agreement",
     "Annotators",
+    "Arm",
     "Balance",
     "BalanceDomains",
     "BalanceKinds",
@@ -66,6 +67,7 @@ __all__ = [
     "BalancedGroups",
     "Band",
     "BestOf",
+    "CompareArms",
     "Concat",
     "ConditionOnReward",
     "Consistency",
@@ -92,6 +94,7 @@ __all__ = [
     "Recompose",
     "Redact",
     "Ruling",
+    "SamePrompts",
     "SamplingBudget",
     "SavedExpr",
     "ShapeRewards",
@@ -126,6 +129,8 @@ __getattr__, __dir__ = lazily(
         "BalancedGroups": ".difficulty",
         "Band": ".difficulty",
         "BestOf": ".difficulty",
+        "Arm": ".combine",
+        "CompareArms": ".combine",
         "Concat": ".combine",
         "Datatrove": ".datatrove_blocks",
         "Decontaminate": ".contamination",
@@ -145,6 +150,7 @@ __getattr__, __dir__ = lazily(
         "Keep": ".where",
         "LabelNoise": ".preferences",
         "Mix": ".combine",
+        "SamePrompts": ".combine",
         "PassRate": ".difficulty",
         "ProcessBalance": ".process_balance",
         "Quality": ".quality",

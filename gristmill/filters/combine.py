@@ -1,4 +1,4 @@
-"""``union`` and ``mix``: the rows of several tables in one."""
+"""``union``, ``mix`` and ``same_prompts``: rows of several tables in one; ``compare_arms`` sums up."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from math import floor
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from gristmill.core.errors import GristmillError, RecipeError
+from gristmill.core.records import Score
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.difficulty.mixture import ExcessWeights, ReplayWeights, evaluated
 from gristmill.filters.order import seeded_order
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 Weight = Annotated[float, Meta(gt=0, le=1e9)]
+_LEAST, _TABLES, _NUMBER = "\x1fleast", "\x1ftables", "\x1fnumber"
 
 
 class Concat(Relation, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +173,118 @@ class Mix(Relation, frozen=True, forbid_unknown_fields=True):
         if self.until != "upsample" or not all(rows) or not known:
             return sum(rows)
         return sum(self._counts(rows, self._weights(len(rows))))
+
+
+class SamePrompts(Relation, frozen=True, forbid_unknown_fields=True):
+    """The rows of several tables on the problems that all of them have, as many of each problem from every
+    table: arms of a comparison in which nothing but the rows themselves was swapped.
+
+    The first rows of a problem are taken, and ``where`` then gives an arm. Unpacking DPO and PPO (arXiv
+    2406.09279) varies data, algorithm, reward model and prompts one at a time; this holds the prompts.
+    Columns and ids are as in ``union``.
+    """
+
+    inputs: ClassVar[tuple[int, int | None]] = (2, None)
+
+    key: str = "problem_id"
+    """The column by which rows are of one problem."""
+    column: str = "arm"
+    """The new column with the name of the row's table."""
+    names: tuple[str, ...] = ()
+    """The names of the arms, in the order of the tables; by default the tables' own."""
+
+    def for_inputs(self, names: Sequence[str]) -> SamePrompts:
+        """This stage with the tables' names, unless it has names."""
+        return self if self.names else msgspec.structs.replace(self, names=tuple(names))
+
+    def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
+        """The rows of the first arm, of the second and so on, then those left out with the reason.
+        ``RecipeError`` without the column ``key``, and for names that do not fit."""
+        import polars as pl
+
+        if len(self.names) != len(frames) or len(set(self.names)) != len(frames):
+            raise RecipeError(
+                f"same_prompts: {len(self.names)} names ({', '.join(self.names)}) for {len(frames)} tables.",
+                remedy="Give each table a name of its own.",
+            )
+        tables = _alike(frames, "same_prompts")
+        if self.key not in (has := tables[0].collect_schema().names()):
+            raise RecipeError(
+                f"same_prompts: there is no column {self.key!r}. The columns are: {', '.join(has)}.",
+                remedy="Name the one that tells which problem a row is of as 'key'.",
+            )
+        arms = pl.concat(
+            table.with_columns(pl.lit(name).alias(self.column))
+            for table, name in zip(tables, self.names, strict=True)
+        )
+        counts = arms.group_by(self.key, self.column).len().group_by(self.key)
+        common = counts.agg(pl.col("len").min().alias(_LEAST), pl.len().alias(_TABLES))
+        numbered = arms.with_columns(pl.int_range(pl.len()).over(self.column, self.key).alias(_NUMBER))
+        reason = (
+            pl.when(pl.col(_TABLES) < len(frames))
+            .then(pl.lit("same_prompts: not every table has this problem"))
+            .when(pl.col(_NUMBER) >= pl.col(_LEAST))
+            .then(pl.lit("same_prompts: another table has fewer rows of this problem"))
+        )
+        joined = numbered.join(common, on=self.key, how="left", maintain_order="left", nulls_equal=True)
+        marked = joined.with_columns(reason.alias(REJECTED_REASON))
+        return with_unique_ids(marked.drop(_LEAST, _TABLES, _NUMBER))
+
+    def rows_max(self, rows: Sequence[int]) -> int:
+        """As many of each table as the smallest has."""
+        return sum(rows)
+
+
+class Arm(Struct, frozen=True):
+    """An arm of a comparison: how many rows and problems it has, and the mean of each of its scores."""
+
+    id: str
+    rows: int
+    problems: int
+    scores: tuple[Score, ...] = ()
+
+
+class CompareArms(Relation, frozen=True, forbid_unknown_fields=True):
+    """A row for each arm of ``same_prompts``, with the mean of every score that its rows have.
+
+    Scores without a value are left out of the mean. What two arms differ by before anything is trained, such
+    as length, is what their models may differ by afterwards.
+    """
+
+    writes: ClassVar[type[Struct] | None] = Arm
+
+    column: str = "arm"
+    """The column that names the arm."""
+    key: str = "problem_id"
+    """The column by which rows are of one problem."""
+
+    def __call__(self, frames: Sequence[pl.LazyFrame], seed: int) -> pl.LazyFrame:
+        """The arms in the order in which they come. ``RecipeError`` for a column that is not there."""
+        import polars as pl
+
+        from gristmill.core.schema import to_frame
+
+        has = frames[0].collect_schema().names()
+        for name in (self.column, self.key, "scores"):
+            if name not in has:
+                raise RecipeError(
+                    f"compare_arms: there is no column {name!r}. The columns are: {', '.join(has)}.",
+                    remedy="Put 'same_prompts' before it, or name the columns.",
+                )
+        table = (
+            frames[0]
+            .select(pl.col(self.column).alias("arm"), pl.col(self.key).alias("key"), "scores")
+            .collect()
+        )
+        made = []
+        for (arm,), rows in table.group_by("arm", maintain_order=True):
+            items = rows["scores"].list.explode().drop_nulls().struct.unnest()
+            means = (
+                items.drop_nulls("value").group_by("name", maintain_order=True).agg(pl.col("value").mean())
+            )
+            scores = tuple(Score(name, value) for name, value in means.iter_rows())
+            made.append(Arm(str(arm), rows.height, rows["key"].n_unique(), scores))
+        return to_frame(made, Arm).lazy()
 
 
 def _alike(frames: Sequence[pl.LazyFrame], where: str) -> list[pl.LazyFrame]:

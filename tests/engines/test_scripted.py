@@ -9,7 +9,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from gristmill.core.engine import Ability, Completion, Request, Sampling, TokenLogprob
+from gristmill.core.engine import (
+    Ability,
+    Completion,
+    Message,
+    Request,
+    Sampling,
+    TokenLogprob,
+    score_request,
+)
 from gristmill.core.errors import InputError, RecipeError, RequestRefusedError, TransientError
 from gristmill.engines.scripted import Reply, Scripted, ScriptedEngine, TextLikelihood
 
@@ -31,6 +39,14 @@ def test_the_first_reply_that_fits_answers(ask: Ask) -> None:
     assert _texts(engine, ask("What is 2 + 2?")) == ["four"]
     assert _texts(engine, ask("What is 31 + 2?")) == ["a sum"]
     assert _texts(engine, ask("Who?")) == ["no idea"]
+
+
+def test_a_reward_model_is_told_by_the_message_and_the_answer() -> None:
+    replies = (Reply(("[[2]]",), r"odd\?\nYes", regex=True), Reply(("[[0]]",), "\nNo"))
+    engine = Scripted(replies=replies, reward=True).open()
+    asked = (Message("user", "Is 7 odd?"),)
+    said = [_texts(engine, score_request(asked, text)) for text in ("Yes.", "No.")]
+    assert said == [["[[2]]"], ["[[0]]"]]
 
 
 def test_nothing_fits(ask: Ask) -> None:

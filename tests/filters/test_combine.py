@@ -1,4 +1,4 @@
-"""``union`` and ``mix``: whose rows, how many, and in which order."""
+"""``union``, ``mix`` and ``same_prompts``: whose rows, how many, and in which order."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 from table_rows import out, problems, rejected, sample, samples
 
 from gristmill.core.errors import GristmillError, RecipeError
-from gristmill.filters import Concat, Mix
+from gristmill.core.records import Pair, Score
+from gristmill.core.schema import from_frame, to_frame
+from gristmill.filters import Arm, CompareArms, Concat, Mix, SamePrompts
 from gristmill.filters.difficulty import ExcessWeights, ReplayWeights
+from gristmill.testing import pair
 
 
 def table(name: str, rows: int) -> pl.LazyFrame:
@@ -145,3 +148,46 @@ def test_losses_that_cannot_be_measured_are_errors() -> None:
         Mix(by_losses=ExcessWeights(loss="los", target="other"))([t.head(0) for t in tables], 0)
     with pytest.raises(RecipeError, match="gives others"):
         Mix([1, 1], by_losses=ReplayWeights(losses=("loss", "other")))
+
+
+def pairs(*problem_ids: str, **scores: float) -> pl.LazyFrame:
+    held = tuple(Score(name, value) for name, value in scores.items())
+    rows = [pair(f"{p}#{i}", problem_id=p, scores=held) for i, p in enumerate(problem_ids)]
+    return to_frame(rows, Pair).lazy()
+
+
+def test_arms_have_as_many_rows_of_every_problem_and_only_shared_ones() -> None:
+    tables = pairs("a", "a", "b", "c"), pairs("b", "a", "b", "d")
+    stage = SamePrompts().for_inputs(["old", "new"])
+    made = out(stage, *tables)
+    assert made.select("arm", "problem_id").rows() == [
+        ("old", "a"), ("old", "b"), ("new", "b"), ("new", "a"),
+    ]  # fmt: skip
+    assert made["id"].to_list() == ["a#0", "b#2", "b#0", "a#1#2"]
+    assert rejected(stage, *tables) == {
+        "a#1": "same_prompts: another table has fewer rows of this problem",
+        "c#3": "same_prompts: not every table has this problem",
+        "b#2#2": "same_prompts: another table has fewer rows of this problem",
+        "d#3": "same_prompts: not every table has this problem",
+    }
+    assert out(stage, pairs(), pairs()).height == 0 and stage.rows_max([4, 4]) == 8
+
+
+def test_a_table_of_arms_has_means_of_the_scores_that_have_values() -> None:
+    arms = [pairs("a", "a", length=2.0), pairs("a", "b", length=4.0, margin=1.0)]
+    made = out(SamePrompts(names=("x", "y")), *arms)
+    table = out(CompareArms(), made.lazy())
+    assert from_frame(table, Arm) == [
+        Arm("x", 1, 1, (Score("length", 2.0),)),
+        Arm("y", 1, 1, (Score("length", 4.0), Score("margin", 1.0))),
+    ]
+    assert out(CompareArms(), out(SamePrompts(names=("x", "y")), pairs(), pairs()).lazy()).height == 0
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"1 names \(x\) for 2 tables"):
+        SamePrompts(names=("x",))([pairs(), pairs()], 0)
+    with pytest.raises(RecipeError, match="no column 'nowhere'"):
+        SamePrompts(key="nowhere", names=("x", "y"))([pairs(), pairs()], 0)
+    with pytest.raises(RecipeError, match="no column 'arm'"):
+        CompareArms()([pairs()], 0)

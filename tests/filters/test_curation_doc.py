@@ -14,7 +14,7 @@ from table_rows import WRONG, called, out, problems, sample, samples
 
 from gristmill.core.records import Score
 from gristmill.core.registry import find
-from gristmill.filters import Mix
+from gristmill.core.stages import Relation
 
 TEXT = (Path(__file__).parents[2] / "docs" / "curation.md").read_text()
 BLOCKS = [yaml.safe_load(block)["stages"] for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)]
@@ -49,7 +49,7 @@ def walked(stages: list[dict[str, Any]]) -> dict[str, pl.DataFrame]:
         stage = msgspec.convert(options, kind)
         names = entry.get("from", before)
         names = names if isinstance(names, list) else [names]
-        stage = stage.for_inputs(names) if isinstance(stage, Mix) else stage
+        stage = stage.for_inputs(names) if isinstance(stage, Relation) else stage
         before = entry.get("as", entry["stage"])
         made[before] = out(stage, *(given[name] for name in names))
         given[before] = made[before].lazy()

@@ -5,8 +5,9 @@ means ``chosen`` and ``rejected``, which sources write), or one score ``NAME`` o
 scores of a pair say what they become when the pair is turned round:
 
 - of a side: the sides exchange them;
-- ``margin`` and names that end in ``_margin``: a signed difference, chosen less rejected, which is negated;
-- names that end in ``spread``, ``uncertainty``, ``consistency`` or ``difficulty``: they stay as they are;
+- ``margin`` and names that end in ``_margin`` or ``_strength``: a signed difference, chosen less rejected,
+  which is negated;
+- names with one of the endings ``SYMMETRIC``: they stay as they are;
 - any other: the probability in [0, 1] that the chosen side is better, p, which becomes 1 - p.
 """
 
@@ -32,8 +33,18 @@ if TYPE_CHECKING:
     Marks = NDArray[np.bool_]
 
 SIDES = ("chosen", "rejected")
-SYMMETRIC = ("spread", "uncertainty", "consistency", "difficulty")
+SYMMETRIC = (
+    "spread",
+    "deviation",
+    "divergence",
+    "uncertainty",
+    "consistency",
+    "difficulty",
+    "agree",
+    "similarity",
+)
 """Endings of the names of scores that do not depend on which side is chosen."""
+_SIGNED = ("_margin", "_strength")
 _BLOCK = 65_536
 """Rows whose scores are in memory at once: a score with its empty verdict takes about 90 bytes."""
 _TURNED, _NEW = "\x1fturned", "\x1fnew "
@@ -84,7 +95,7 @@ def side_score(side: str, scorer: str) -> str:
 
 def is_margin(name: str) -> bool:
     """Whether a score of a pair of that name is a signed difference."""
-    return name == "margin" or name.endswith("_margin")
+    return name == "margin" or name.endswith(_SIGNED)
 
 
 def read_scores(frame: pl.LazyFrame, scorers: Sequence[str], where: str) -> PairScores:
@@ -286,7 +297,7 @@ def _kinds(name: pl.Expr) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
     import polars as pl
 
     of_side = name.is_in(SIDES) | name.str.starts_with("chosen_") | name.str.starts_with("rejected_")
-    signed = (name == "margin") | name.str.ends_with("_margin")
+    signed = (name == "margin") | pl.any_horizontal(name.str.ends_with(ending) for ending in _SIGNED)
     stays = pl.any_horizontal(name.str.ends_with(ending) for ending in SYMMETRIC)
     return of_side, ~of_side & signed, ~of_side & ~signed & stays
 

@@ -226,7 +226,7 @@ class Attributes(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The weight of each score, by its name."""
     gates: dict[str, dict[Name, float]] = field(default_factory=dict)
     """Other weights for rows of a kind, ``{KIND: {NAME: weight}}``; other rows have ``weights``."""
-    kind: str | None = None
+    column: str | None = None
     """The field or column that says of which kind a row is; it goes with ``gates``."""
     length: Name | None = None
     """The score that measures length, of which ``penalties`` are taken off."""
@@ -234,9 +234,9 @@ class Attributes(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of ``length`` is taken off a score, by its name: attribute - penalty * length."""
 
     def __post_init__(self) -> None:
-        if bool(self.gates) != (self.kind is not None):
+        if bool(self.gates) != (self.column is not None):
             raise RecipeError(
-                "attributes: 'gates' and 'kind' go together.", remedy="Give both, or leave both out."
+                "attributes: 'gates' and 'column' go together.", remedy="Give both, or leave both out."
             )
         if self.penalties and self.length is None:
             raise RecipeError(
@@ -245,7 +245,7 @@ class Attributes(Scorer, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     async def __call__(self, answer: Answered, context: Context, score: str) -> Sequence[Score]:
         """The weighted sum."""
-        kind = answer.row.get(self.kind) if self.kind is not None else None
+        kind = answer.row.get(self.column) if self.column is not None else None
         weights = self.gates.get(str(kind), self.weights)
         length = value_of(answer, self.length) if self.penalties and self.length is not None else 0.0
         total = math.fsum(

@@ -48,6 +48,12 @@ def test_sides_scores_and_meta_are_turned_together() -> None:
     assert back.meta == '{"rejected_model":"a","chosen_model":"b","rejected":1,"other":2}'
 
 
+def test_what_scorers_of_pairs_say_besides_is_turned_by_its_name() -> None:
+    one = scored("p", {"i_divergence": 0.1, "i_agree": 1.0, "e_deviation": 2.5, "e_strength": 3.0, "e": 0.75})
+    found = {score.name: score.value for score in turned(one).scores}
+    assert found == {"i_divergence": 0.1, "i_agree": 1.0, "e_deviation": 2.5, "e_strength": -3.0, "e": 0.25}
+
+
 def test_the_verdict_of_a_comparison_is_turned_and_that_of_a_side_moves() -> None:
     right = Verdict(Outcome.CORRECT, 1.0, rule="comparison: first")
     tie = Verdict(Outcome.UNPARSEABLE, rule="comparison: tie")

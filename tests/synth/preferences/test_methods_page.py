@@ -82,6 +82,16 @@ def test_revisions_and_improvement_rows(tmp_path: Path) -> None:
     assert {p.name for p in exports.iterdir()} == {"trl-dpo.jsonl", "trl-sft.jsonl"}
 
 
+def test_rewards_of_tokens(tmp_path: Path) -> None:
+    policy = engine("policy") | {
+        "likelihoods": [{"match": "4", "asked": "as well as", "logprob": -0.2}, {"logprob": -2.0}]
+    }
+    row = {"prompt": "What is 2 + 2?", "chosen": "It is 4", "rejected": "It is 5"}
+    rows = made("token_contrast", tmp_path, [row], policy, policy=policy)("token_contrast")
+    assert rows.select("side", "completion").rows() == [("chosen", "It is 4"), ("rejected", "It is 5")]
+    assert min(rows["rewards"][0]) > 0 and set(rows["rewards"][1]) == {0.0}
+
+
 def test_contrast_prompts_and_their_measure(tmp_path: Path) -> None:
     own = engine("own", {"match": "2 + 2", "texts": ["It is 4."]}, {"match": "2 + 3", "texts": ["It is 5."]})
     own["replies"].insert(0, {"match": "Change this request", "texts": ["What is 2 + 3?"]})

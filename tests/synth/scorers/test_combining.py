@@ -113,7 +113,7 @@ def test_attributes_by_the_kind_of_prompt_without_their_share_of_length() -> Non
     scorer = Attributes(
         weights={"help": 1.0, "safe": 1.0},
         gates={"math": {"right": 2.0}},
-        kind="topic",
+        column="topic",
         length="words",
         penalties={"help": 0.1},
     )
