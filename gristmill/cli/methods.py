@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -107,8 +107,8 @@ def _merge(plan: Merge, out: Path) -> None:
                 remedy=suggest(name, options),
             )
     models = required(plan)
-    given = dict(zip(("aligned", "base"), models, strict=True)) if plan.command == "adaptive" else {}
-    given = {**(given or {"models": models}), **plan.options, "out": out}
+    two = dict(zip(("aligned", "base"), models, strict=True)) if plan.command == "adaptive" else None
+    given: dict[str, Any] = {**(two or {"models": models}), **plan.options, "out": out}
     for name, option in options.items():
         if option.default is option.empty and name not in given:
             raise RecipeError(

@@ -144,6 +144,16 @@ def gives(
     return all(have.get(name) == need[name] for name in names or wanted.__struct_fields__)
 
 
+def message_of(record: type[msgspec.Struct], **parts: pl.Expr) -> pl.Expr:
+    """A message as a struct of the table of ``record``'s fields: the ``parts`` given, and for the others what
+    a message without them has, an empty text or list."""
+    import polars as pl
+
+    kind: Any = schema(record)["prompt"]
+    empty = {f.name: pl.lit([] if f.dtype.is_nested() else "", dtype=f.dtype) for f in kind.inner.fields}
+    return pl.struct(expr.alias(name) for name, expr in (empty | parts).items())
+
+
 def to_frame(records: Sequence[msgspec.Struct], record: type[msgspec.Struct]) -> pl.DataFrame:
     """A frame with one row a record."""
     import polars as pl

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from gristmill.core.prompts import fill, require
 from gristmill.core.records import Pair
+from gristmill.core.schema import message_of
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.preferences.scores import curated, read_scores, side_score
 from gristmill.filters.tables import with_rejected
@@ -98,8 +99,7 @@ def _asked(frame: pl.LazyFrame) -> pl.Expr:
         .then(pl.col(_GOAL) + "\n\n" + first.struct.field("content"))
         .otherwise(pl.col(_GOAL))
     )
-    parts = {"role": pl.lit("system"), "content": text}
-    message = pl.struct(parts.get(f.name, pl.lit("")).alias(f.name) for f in kind.inner.fields)
+    message = message_of(Pair, role=pl.lit("system"), content=text)
     rest = pl.when(has_system).then(pl.col("prompt").list.slice(1)).otherwise(pl.col("prompt"))
     return pl.concat_list(message, rest).cast(kind)
 

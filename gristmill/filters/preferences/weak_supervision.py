@@ -8,12 +8,12 @@ Where both answers have decided verdicts these have the say: a pair then needs a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta, Struct
 
 from gristmill.core.records import Pair, Sampled
-from gristmill.core.schema import schema
+from gristmill.core.schema import message_of, schema
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.tables import with_rejected
 
@@ -78,13 +78,8 @@ def _said(side: str) -> pl.Expr:
     """A completion as the messages of a side."""
     import polars as pl
 
-    inner: Any = schema(Pair)["chosen"]
-    parts = {
-        "role": pl.lit("assistant"),
-        "content": pl.col(f"completion{side}"),
-        "reasoning": pl.col(f"reasoning{side}"),
-    }
-    return pl.concat_list(pl.struct(parts[field.name].alias(field.name) for field in inner.inner.fields))
+    said, thought = pl.col(f"completion{side}"), pl.col(f"reasoning{side}")
+    return pl.concat_list(message_of(Pair, role=pl.lit("assistant"), content=said, reasoning=thought))
 
 
 def _scores(column: str, side: str) -> pl.Expr:

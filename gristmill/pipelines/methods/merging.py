@@ -98,7 +98,7 @@ class _Trial:
         self.weights = [_tensors(place) for place in self.folders]
         self.groups = len(tiny.truth) if plan.command == "adaptive" else 1
 
-    def chosen(self) -> tuple[Callable[[str], list[float]], list[float]]:
+    def chosen(self) -> tuple[Callable[[str], Sequence[float]], list[float]]:
         """The shares by tensor, and the losses on the way to them."""
         options, truth, count = self.plan.options, list(self.tiny.truth), len(self.folders)
         if self.plan.command == "average":
@@ -135,7 +135,7 @@ class _Trial:
         blend = self._blend(equal_shares([share, 1 - share]))
         return -self._distance(blend, self.weights[0]), -self._distance(blend, self.weights[1])
 
-    def shown(self, shares: Callable[[str], list[float]]) -> list[dict[str, Any]]:
+    def shown(self, shares: Callable[[str], Sequence[float]]) -> list[dict[str, Any]]:
         """A row for each model and group of layers: its share, and the true one where that is known."""
         truth, values = self.tiny.truth, self.plan.options.get("value") or []
         rows = []
@@ -155,13 +155,13 @@ class _Trial:
                 )
         return rows
 
-    def compared(self, shares: Callable[[str], list[float]]) -> list[dict[str, Any]]:
+    def compared(self, shares: Callable[[str], Sequence[float]]) -> list[dict[str, Any]]:
         """A row for each tensor of the written model: how far it is from the sum of the shares."""
         merged, wanted = _tensors(self.folder / "merged"), self._blend(shares)
         return [
             {
                 "tensor": name,
-                "shares": shares(name),
+                "shares": list(shares(name)),
                 "difference": float(abs(merged[name] - wanted[name]).max()),
             }
             for name in merged
@@ -171,7 +171,7 @@ class _Trial:
         """``NAME.jsonl`` in the folder."""
         write_whole(self.folder / f"{name}.jsonl", b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
 
-    def _blend(self, shares: Callable[[str], list[float]]) -> dict[str, Any]:
+    def _blend(self, shares: Callable[[str], Sequence[float]]) -> dict[str, Any]:
         return {
             name: sum(share * model[name] for share, model in zip(shares(name), self.weights, strict=True))
             for name in self.weights[0]
@@ -180,7 +180,7 @@ class _Trial:
     def _distance(self, one: dict[str, Any], other: dict[str, Any]) -> float:
         """The mean squared difference of all numbers."""
         total = sum(float(((one[name] - other[name]) ** 2).sum()) for name in one)
-        return total / sum(one[name].size for name in one)
+        return total / float(sum(one[name].size for name in one))
 
     def _slopes(self, kept: float) -> tuple[float, float]:
         """The gradients at the new model and at the old average, times new - old, of the squared distance to

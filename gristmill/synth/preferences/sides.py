@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gristmill.core.records import Labelled, Pair
-from gristmill.core.schema import schema
+from gristmill.core.schema import message_of, schema
 from gristmill.core.stages import REJECTED_REASON
 
 if TYPE_CHECKING:
@@ -70,20 +70,18 @@ def prompts(rows: pl.DataFrame) -> Any:
 
     if "problem" not in rows.columns:
         return rows["messages"].to_arrow()
-    asked = pl.struct(role=pl.lit("user"), content=pl.col("problem"), reasoning=pl.lit(""))
-    alone = pl.concat_list(asked.cast(schema(Pair)["prompt"].inner))  # type: ignore[attr-defined]
+    alone = pl.concat_list(message_of(Pair, role=pl.lit("user"), content=pl.col("problem")))
     sent = pl.when(pl.col("messages").list.len() > 0).then(pl.col("messages")).otherwise(alone)
     return rows.select(messages=sent)["messages"].to_arrow()
 
 
 def said(rows: pl.DataFrame) -> Any:
     """The completion as the one message of a side."""
-    import pyarrow as pa
+    import polars as pl
 
-    thought = optional(rows, "reasoning").fill_null("").to_arrow()
-    role = pa.repeat(pa.scalar("assistant", pa.large_string()), rows.height)
-    parts = [role, rows["completion"].to_arrow(), thought]
-    return _ones(pa.StructArray.from_arrays(parts, ["role", "content", "reasoning"]))
+    thought = optional(rows, "reasoning").fill_null("")
+    side = message_of(Pair, role=pl.lit("assistant"), content=pl.col("completion"), reasoning=pl.lit(thought))
+    return _ones(rows.select(side=side)["side"].to_arrow())
 
 
 def scores(rows: pl.DataFrame, prefix: str) -> Any:
