@@ -18,7 +18,7 @@ from gristmill.core.files import atomic
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.train.extras import need
 
-Precision = Literal["f32", "f16", "bf16"]
+Precision = Literal["f32", "f16", "bf16", "q8_0"]
 
 _LLAMA = "llama"
 _LAYER = {
@@ -36,7 +36,7 @@ _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _NO_ROOM = "Free some space, or choose another place."
 _OTHER_FILE = "Give the GGUF file that the model was trained from with --like."
-_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
+_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
 
 
 def unpack(model: str, out: Path, *, dtype: Literal["float32", "bfloat16"] = "float32") -> Path:

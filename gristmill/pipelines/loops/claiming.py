@@ -13,7 +13,7 @@ from gristmill.core.errors import RunError
 from gristmill.core.files import write_whole
 from gristmill.pipelines.loops.options import Loop
 
-_WHOLE = ("name", "model", "seed", "like")
+_WHOLE = ("name", "model", "seed", "like", "precision")
 """Keys on which everything in a folder depends."""
 
 
