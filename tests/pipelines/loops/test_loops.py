@@ -231,6 +231,45 @@ def test_several_seeds_are_a_loop_each(place: Path, asked: list[list[str]]) -> N
     assert [options(place / "out" / f"seed-{n}", 1)["seed"] for n in (0, 1000)] == [1, 1001]
 
 
+def test_a_run_with_a_seed_of_its_own_is_the_same_in_every_round(place: Path, asked: list[list[str]]) -> None:
+    steps = [
+        {"name": "own", "run": {**CHEAP, "name": "any", "seed": 7}, "own_seed": True},
+        {"name": "other", "run": {**CHEAP, "name": "any", "seed": 7}},
+    ]
+    done(loop(steps=steps, evaluate={"run": {**CHEAP, "name": "any"}, "own_seed": True}, measures={}), place)
+    seeds = [
+        [document(place / "out" / f"round-{n}" / name / "recipe.yaml")["seed"] for n in (1, 2)]
+        for name in ("own", "other", "evaluate")
+    ]
+    assert seeds == [[7, 7], [8, 9], [0, 0]]
+
+
+def test_a_grid_of_averages_is_a_file_that_later_steps_read(place: Path, asked: list[list[str]]) -> None:
+    steps = [
+        {"name": "grid", "merge": ["grid", "--base", "${base}"]},
+        {"name": "front", "merge": ["front", "${grid}"]},
+    ]
+    [found] = done(loop(rounds=1, steps=steps, measures={}), place)
+    out = place / "out" / "round-1"
+    assert asked == [
+        ["merge", "grid", "--base", "base", "--out", str(out / "grid.jsonl")],
+        ["merge", "front", str(out / "grid.jsonl"), "--out", str(out / "front.json")],
+    ]
+    assert found.rounds[1].model == "base"
+    for text, rule in (("${grid.gguf}", "'grid' is not a model"), ("${grd}", "not known here")):
+        with pytest.raises(RecipeError, match=rule):
+            check(loop(steps=[steps[0], {"name": "m", "merge": ["average", text]}], measures={}), place)
+    with pytest.raises(RecipeError, match="'merge grid' writes no model"):
+        loop(steps=[{**steps[0], "next": True}], measures={})
+
+
+def test_models_are_packed_as_precise_as_the_loop_says(place: Path, asked: list[list[str]]) -> None:
+    targets = {"lora": {"targets": ["${model.gguf}"]}}
+    step = {"name": "tuned", "train": "sft", "data": ["rows.jsonl"], "with": targets}
+    done(loop(rounds=1, precision="q8_0", steps=[step], evaluate=None, measures={}), place)
+    assert asked[0][:2] == ["train", "gguf"] and asked[0][-2:] == ["--precision", "q8_0"]
+
+
 def test_rows_of_the_round_before_are_trained_too(place: Path, asked: list[list[str]]) -> None:
     stages = [SAMPLED, {"stage": "demonstrations", "outcomes": []}]
     made = {"name": "made", "run": {**SAMPLE, "stages": stages}}
