@@ -67,9 +67,13 @@ def measured(run: Run, wanted: LoopMeasure, name: str) -> RoundMeasure:
 
 
 def _of_trials(trials: Sequence[Exploration], name: str) -> RoundMeasure:
-    """A metric of self-correction, of one trial for each problem; a difference of shares has no interval."""
-    found = measure(triple(trial) for trial in trials)
+    """A metric of self-correction, of one trial for each problem; of shares of all problems and of the gain
+    from the first answer to the last with an interval."""
+    triples = [triple(trial) for trial in trials]
+    found = measure(triples)
     value = getattr(found, name)
+    if name == "delta":
+        return mean_of([bool(second) - first if said is False else 0.0 for first, said, second in triples])
     if value is None or name not in _SHARES:
         return RoundMeasure(value, found.problems)
     return RoundMeasure(value, found.problems, *wilson(round(value * found.problems), found.problems))

@@ -263,6 +263,30 @@ def test_a_grid_of_averages_is_a_file_that_later_steps_read(place: Path, asked: 
         loop(steps=[{**steps[0], "next": True}], measures={})
 
 
+def test_the_gain_of_a_correction_has_an_interval(place: Path, asked: list[list[str]]) -> None:
+    replies = [
+        {"match": "right?", "texts": ["No. [VERIFY] wrong."]},
+        {"match": "Again", "texts": [r"\boxed{2}"]},
+        {"match": "1 + 1?", "texts": [r"\boxed{3}"]},
+        {"texts": [r"\boxed{2}"]},
+    ]
+    prompts = {
+        "evaluation": {"messages": [{"role": "user", "content": "{problem} {attempt} Is it right?"}]},
+        "correction": {"messages": [{"role": "user", "content": "{problem} Again"}]},
+    }
+    trial = {
+        **SAMPLE,
+        "engine": {"kind": "scripted", "replies": replies},
+        "stages": [{"stage": "self_correction_trial", "prompts": prompts}],
+    }
+    measures = {name: {"value": name} for name in ("turn1", "final", "delta")}
+    steps = [LOOP["steps"][1]]
+    [found] = done(loop(rounds=1, steps=steps, evaluate={"run": trial}, measures=measures), place)
+    told = found.rounds[0].measures
+    assert (told["turn1"].value, told["final"].value) == (0.5, 1.0)
+    assert told["delta"] == mean_of([1.0, 0.0]) and told["delta"].low is not None
+
+
 def test_models_are_packed_as_precise_as_the_loop_says(place: Path, asked: list[list[str]]) -> None:
     targets = {"lora": {"targets": ["${model.gguf}"]}}
     step = {"name": "tuned", "train": "sft", "data": ["rows.jsonl"], "with": targets}
