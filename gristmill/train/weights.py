@@ -127,8 +127,8 @@ def pack(model: Path, out: Path, *, like: str = "", precision: Precision = "f16"
                 array = _taken(weights, tensor.name, shape, heads)
                 if precision == "q8_0" and array.ndim > 1 and array.shape[-1] % _BLOCK:
                     raise RecipeError(
-                        f"--precision q8_0 stores rows in blocks of {_BLOCK} numbers, and those of {tensor.name} "
-                        f"have {array.shape[-1]}.",
+                        f"--precision q8_0 stores rows in blocks of {_BLOCK} numbers, and those of "
+                        f"{tensor.name} have {array.shape[-1]}.",
                         remedy="Write it with --precision f16.",
                     )
                 kind = gguf.GGMLQuantizationType[precision.upper() if array.ndim > 1 else "F32"]
