@@ -18,7 +18,7 @@ from gristmill.core.files import atomic
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.train.extras import need
 
-Precision = Literal["f32", "f16", "bf16"]
+Precision = Literal["f32", "f16", "bf16", "q8_0"]
 
 _LLAMA = "llama"
 _LAYER = {
@@ -36,7 +36,8 @@ _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output
 _EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _NO_ROOM = "Free some space, or choose another place."
 _OTHER_FILE = "Give the GGUF file that the model was trained from with --like."
-_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
+_BLOCK = 32
+_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16", "q8_0": "MOSTLY_Q8_0"}
 
 
 def unpack(model: str, out: Path, *, dtype: Literal["float32", "bfloat16"] = "float32") -> Path:
@@ -99,7 +100,8 @@ def pack(model: Path, out: Path, *, like: str = "", precision: Precision = "f16"
 
     ``like`` is the GGUF file that the model was trained from (as in ``unpack``): its settings, tokenizer and
     chat template are copied, and only its tensors are replaced. So the folder must hold a Llama model of the
-    same shape and vocabulary. Matrices are written in ``precision``, vectors as 32-bit numbers. ``out`` is
+    same shape and vocabulary. Matrices are written in ``precision`` (``q8_0``: 8 bits and a scale for each 32
+    numbers), vectors as 32-bit numbers. ``out`` is
     written completely or not at all. Raises ``MissingExtraError``, ``RecipeError`` for a folder that does not
     match ``like``, ``RunError`` if ``out`` cannot be written.
     """
@@ -123,6 +125,12 @@ def pack(model: Path, out: Path, *, like: str = "", precision: Precision = "f16"
             for tensor in reader.tensors:
                 shape = tuple(int(n) for n in reversed(tensor.shape))
                 array = _taken(weights, tensor.name, shape, heads)
+                if precision == "q8_0" and array.ndim > 1 and array.shape[-1] % _BLOCK:
+                    raise RecipeError(
+                        f"--precision q8_0 stores rows in blocks of {_BLOCK} numbers, and those of "
+                        f"{tensor.name} have {array.shape[-1]}.",
+                        remedy="Write it with --precision f16.",
+                    )
                 kind = gguf.GGMLQuantizationType[precision.upper() if array.ndim > 1 else "F32"]
                 writer.add_tensor(tensor.name, gguf.quants.quantize(array, kind), raw_dtype=kind)
             _refuse_rest(weights, {_known_name(tensor.name) for tensor in reader.tensors})

@@ -223,6 +223,32 @@ def test_of_two_turns_only_the_models_own_tokens_are_trained() -> None:
     assert (made["first_answers"], made["final_answers"]) == (["7", "cut"], ["16", "8"])
 
 
+def test_a_check_asks_again_only_what_it_calls_wrong() -> None:
+    tokenizer, replies = Chat(), [["7|", "8|", "9|"], ["bad|", "fine|", "not bad"], ["6|", "5|"]]
+    asked: list[int] = []
+
+    def generate(prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
+        asked.append(len(prompt_ids))
+        return [[ord(c) for c in reply] for reply in replies[len(asked) - 1]], None
+
+    trainer = SimpleNamespace(
+        _tokenize_prompts=lambda prompts: ([[ord("q")] for _ in prompts], None, {}),
+        _generate_single_turn=generate,
+        num_generations=3,
+        accelerator=SimpleNamespace(num_processes=1),
+    )
+    correction = SelfCorrection(instruction="sure", wrong="bad", again="more")
+    made = rollout(correction, tokenizer)(["q"] * 3, trainer)
+    assert asked == [3, 3, 2]
+    texts = ["".join(map(chr, ids)) for ids in made["completion_ids"]]
+    check, more = "|\n<u>sure|\n<a>", "|\n<u>more|\n<a>"
+    assert texts == [f"7{check}bad{more}6|", f"8{check}fine|", f"9{check}not bad{more}5|"]
+    marks = zip(texts, made["env_mask"], strict=True)
+    trained = ["".join(c for c, m in zip(t, mask, strict=True) if m) for t, mask in marks]
+    assert trained == ["7|bad|6|", "8|fine|", "9|not bad5|"]
+    assert made["final_answers"] == ["6", "8", "5"] and made["first_answers"] == ["7", "8", "9"]
+
+
 # ---- trainings
 
 

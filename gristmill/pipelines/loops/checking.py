@@ -68,6 +68,9 @@ def check(loop: Loop, beside: Path) -> None:
                 continue
             if step.train is None:
                 places.fill(step.merge)
+                if step.ending:
+                    stages[step.name] = []
+                    continue
             else:
                 _check_training(step, places, stages, [s.name for s in loop.steps if s.run], beside)
             models[step.name] = "model"

@@ -15,7 +15,7 @@ from gristmill.pipelines.loops.options import Loop
 
 CLAIM = "loop.json"
 """The file that says what loop, and which seed, a folder is of."""
-_WHOLE = ("name", "model", "seed", "like")
+_WHOLE = ("name", "model", "seed", "like", "precision")
 """Keys on which everything in a folder depends."""
 
 

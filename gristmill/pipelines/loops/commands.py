@@ -30,7 +30,8 @@ def gristmill(words: Sequence[str], log: Path) -> None:
             stdout=said,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths},
+            # As for llama.cpp: threads that spin long at barriers stall when anything else needs a core.
+            env={"GOMP_SPINCOUNT": "3000", **os.environ, "PYTHONPATH": paths},
             check=False,
         )
     if done.returncode:

@@ -90,9 +90,13 @@ def found(run: Run, wanted: LoopValue, name: str) -> str | float:
 
 
 def _of_trials(trials: Sequence[Exploration], name: str) -> RoundMeasure:
-    """A metric of self-correction, of one trial for each problem; a difference of shares has no interval."""
-    metrics = measure(triple(trial) for trial in trials)
+    """A metric of self-correction, of one trial for each problem; of shares of all problems and of the gain
+    from the first answer to the last with an interval."""
+    triples = [triple(trial) for trial in trials]
+    metrics = measure(triples)
     value, count = getattr(metrics, name), metrics.problems
+    if name == "delta":
+        return mean_of([bool(second) - first if said is False else 0.0 for first, said, second in triples])
     if value is None or name not in _SHARES:
         return RoundMeasure(value, count)
     return RoundMeasure(value, count, *wilson(round(value * count), count))

@@ -9,9 +9,12 @@ from msgspec import Meta, Struct, field
 
 from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
+from gristmill.train.weights import Precision
 
 Kind = Literal["sft", "preference", "reward", "process_reward", "policy", "encoder"]
 _POLICIES = ("sft", "preference", "policy")
+_FILES = {"grid": ".jsonl", "front": ".json"}
+"""Merge commands that measure models and write a file."""
 _Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*$")]
 RESERVED = ("model", "base", "round", "seed", "previous", "before", "after")
 """Names that places have of themselves."""
@@ -39,6 +42,9 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Overrides of the recipe, as ``KEY=VALUE``."""
     values: Mapping[_Name, LoopValue] = field(default_factory=dict)
     """What later steps are told of the run, as ``${STEP.NAME}``."""
+    own_seed: bool = False
+    """Whether the recipe keeps its own seed in every round and repetition. What it draws of the same model is
+    then found in the log again, and shared by all seeds."""
     train: Kind | None = None
     """A kind of training."""
     data: tuple[str, ...] = ()
@@ -49,7 +55,8 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of the training. Its ``model`` is by default the one that the round began with, and its
     ``seed`` the loop's plus the number of the round."""
     merge: tuple[str, ...] = ()
-    """The words of a ``gristmill merge`` command without ``--out``: ``[average, ${base}, ${tuned}]``."""
+    """The words of a ``gristmill merge`` command without ``--out``: ``[average, ${base}, ${tuned}]``. Of
+    ``grid`` and ``front`` the place ``${STEP}`` is the file that they write."""
     next: bool | None = None
     """Whether the next step and the next round continue with this step's model. By default so of ``sft``,
     ``preference``, ``policy`` and ``merge``, and not of reward models and encoders."""
@@ -77,11 +84,22 @@ class LoopStep(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise RecipeError(
                 f"the step {self.name!r} does not say what to train on.", remedy="Add data: [STEP:STAGE]."
             )
+        if self.ending and self.next:
+            raise RecipeError(
+                f"the step {self.name!r}: next is true, and 'merge {self.merge[0]}' writes no model.",
+                remedy="Leave next out.",
+            )
 
     @property
     def leads(self) -> bool:
         """Whether the loop continues with this step's model."""
-        return (bool(self.merge) or self.train in _POLICIES) if self.next is None else self.next
+        by_itself = (bool(self.merge) and not self.ending) or self.train in _POLICIES
+        return by_itself if self.next is None else self.next
+
+    @property
+    def ending(self) -> str:
+        """That of the file which a merge command writes in place of a model; else empty."""
+        return _FILES.get(self.merge[0], "") if self.merge else ""
 
 
 class LoopMeasure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +124,8 @@ class LoopEvaluation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """As of a step."""
     set: tuple[str, ...] = ()
     """Overrides of the recipe, as ``KEY=VALUE``."""
+    own_seed: bool = False
+    """As of a step."""
 
 
 class Loop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,6 +150,9 @@ class Loop(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How many times all of it is done, with seeds 1,000 apart; the table gives means and all values."""
     like: str = ""
     """What ``model`` was written from, if ``.gguf`` is used: a GGUF file; by default the embedded model."""
+    precision: Precision = "f16"
+    """The numbers in which ``.gguf`` stores matrices: of ``q8_0`` a model is half as large, and on a CPU
+    answers come faster."""
     steps: Annotated[tuple[LoopStep, ...], Meta(min_length=1)]
     """The steps of a round, in order."""
     evaluate: LoopEvaluation | None = None

@@ -124,7 +124,9 @@ class _Work:
             self._say(f"round {number} of {self._loop.rounds}: evaluate")
             evaluation = self._loop.evaluate
             places = self._places(state, before)
-            state.made[_EVALUATE] = self._run(evaluation.run, evaluation.set, places, folder / _EVALUATE)
+            state.made[_EVALUATE] = self._run(
+                evaluation.run, evaluation.set, places, folder / _EVALUATE, own_seed=evaluation.own_seed
+            )
         state.measures = {
             name: told for name, m in self._loop.measures.items() if (told := _told(state, m, name))
         }
@@ -135,8 +137,8 @@ class _Work:
         """Do a step; the folder of the run or of the model that it made."""
         places = self._places(state, before)
         if step.run is not None:
-            return self._run(step.run, step.set, places, folder / step.name)
-        out = folder / step.name
+            return self._run(step.run, step.set, places, folder / step.name, own_seed=step.own_seed)
+        out = folder / f"{step.name}{step.ending}"
         if step.train is None:
             if not out.exists():  # it appears whole, and is there if the loop was killed right behind it
                 gristmill(["merge", *places.fill(step.merge), "--out", str(out)], folder / f"{step.name}.log")
@@ -153,13 +155,19 @@ class _Work:
         return str(out / "model")
 
     def _run(
-        self, given: str | dict[str, Any], overrides: tuple[str, ...], places: Places, place: Path
+        self,
+        given: str | dict[str, Any],
+        overrides: tuple[str, ...],
+        places: Places,
+        place: Path,
+        own_seed: bool = False,
     ) -> str:
         """Run a recipe in ``place``; continued where it was stopped."""
         data, beside = recipe_of(given, overrides, self._beside)
         data = places.fill(data)
         data["name"] = place.name
-        data["seed"] = data.get("seed", 0) + int(places.fill("${seed}"))
+        if not own_seed:
+            data["seed"] = data.get("seed", 0) + int(places.fill("${seed}"))
         recipes.look_beside(data, beside)
         runner.run(recipes.from_dict(data), runs=place.parent, log=self._log, resume=True, quiet=True)
         return str(place)
@@ -190,11 +198,12 @@ class _Work:
         values: dict[str, str | float] = {"model": state.model, "base": self._base}
         values |= {"round": str(state.number), "seed": str(self._seed + state.number)}
         values |= {**state.made, **state.values}
-        models = {"model", "base"} | {s.name for s in self._loop.steps if not s.run}
+        made = {s.name for s in self._loop.steps if not (s.run or s.ending)}
+        models = {"model", "base"} | made
         if before is not None and before.number:
             told = {**before.made, **before.values}
             values |= {f"previous.{name}": one for name, one in told.items()}
-        models |= {f"previous.{s.name}" for s in self._loop.steps if not s.run}
+        models |= {f"previous.{name}" for name in made}
         coming = frozenset(f"previous.{name}" for s in self._loop.steps for name in told_by(s))
         return Places(values, frozenset(models), self._packed, coming=coming)
 
@@ -206,7 +215,7 @@ class _Work:
         if not out.exists():
             like = str(find_model(self._loop.like))  # by this Python: the trainer's may lack the model
             words = ["train", "gguf", "--model", model, "--like", like, "--out", str(out)]
-            gristmill(words, out.with_suffix(".log"))
+            gristmill([*words, "--precision", self._loop.precision], out.with_suffix(".log"))
         return str(out)
 
     def _model(self, given: str) -> Path:

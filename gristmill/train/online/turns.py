@@ -1,4 +1,4 @@
-"""Self-correction in two turns: the model answers, is asked to look again, and answers again."""
+"""Self-correction: the model answers, is asked to look again, and answers again, at once or after a check."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Correction(Shape, frozen=True, kw_only=True, tag="correction"):
 
 
 class SelfCorrection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A second turn for every answer."""
+    """A second turn for every answer, and with ``wrong`` a third for those that the model calls wrong."""
 
     instruction: Annotated[str, Meta(min_length=1)] = (
         "There might be an error in your answer. Check it, correct it if it is wrong, "
@@ -63,6 +63,15 @@ class SelfCorrection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``change`` (r2 - r1) can be hacked by a wrong first answer on purpose."""
     alpha: Annotated[float, Meta(ge=0)] = 10.0
     """``bonus``: what the change counts. SCoRe's value is 10."""
+    wrong: Annotated[str, Meta(min_length=1)] | None = None
+    """How a second turn ends that calls the answer wrong, as ``[VERIFY] wrong.`` does. With it the second
+    turn is a check: after this ending the model is asked ``again``, and after any other the first answer is
+    the final one (self-rewarding correction, arXiv 2502.19613). ``null``: the second turn is the final
+    answer."""
+    again: Annotated[str, Meta(min_length=1)] = (
+        "You judged your answer wrong. Find the error, solve the problem again, and give your final answer."
+    )
+    """``wrong``: what the user says then. Its tokens carry no loss."""
     allow_hackable: bool = False
     """Whether a reward that can be hacked may be used, to compare."""
 
@@ -85,34 +94,60 @@ class SelfCorrection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def rollout(correction: SelfCorrection, tokenizer: Any) -> Callable[[list[Any], Any], dict[str, Any]]:
-    """TRL's ``rollout_func`` for two turns. ``env_mask`` is 1 for tokens that the model said.
+    """TRL's ``rollout_func`` for two or three turns. ``env_mask`` is 1 for tokens that the model said.
 
     Raises ``RecipeError`` where the chat template does not end a turn with the token that ends an answer.
     """
-    between = _between(correction.instruction, tokenizer)
-    end = tokenizer.eos_token_id
+    look, again = _between(correction.instruction, tokenizer), _between(correction.again, tokenizer)
+    end, wrong = tokenizer.eos_token_id, correction.wrong
 
-    def two_turns(prompts: list[Any], trainer: Any) -> dict[str, Any]:
+    def turns(prompts: list[Any], trainer: Any) -> dict[str, Any]:
         # The trainer's own generation, which knows its devices and settings. TRL's tools and environments
         # also make further turns, but give these the role of a tool, which many templates do not have.
+        def said(so_far: list[list[int]]) -> list[list[int]]:
+            return list(trainer._generate_single_turn(so_far, None, {}, trainer.num_generations)[0])
+
+        def texts(ids: list[list[int]]) -> list[str]:
+            return list(tokenizer.batch_decode(ids, skip_special_tokens=True))
+
+        def asked(ids: list[int], question: list[int]) -> list[int]:
+            # An answer that was cut off is ended for the model, by a token that is not trained.
+            return [*([] if ids and ids[-1] == end else [end]), *question]
+
         prompt_ids, *_ = trainer._tokenize_prompts(prompts)
-        firsts, _ = trainer._generate_single_turn(prompt_ids, None, {}, trainer.num_generations)
-        # A first answer that was cut off is ended for the model, by a token that is not trained.
-        asked = [[*([] if ids and ids[-1] == end else [end]), *between] for ids in firsts]
-        so_far = [[*p, *f, *a] for p, f, a in zip(prompt_ids, firsts, asked, strict=True)]
-        seconds, _ = trainer._generate_single_turn(so_far, None, {}, trainer.num_generations)
-        turns = list(zip(firsts, asked, seconds, strict=True))
+        firsts = said(prompt_ids)
+        whole = [[*f, *asked(f, look)] for f in firsts]
+        seconds = said([[*p, *w] for p, w in zip(prompt_ids, whole, strict=True)])
+        marks = [
+            [1] * len(f) + [0] * (len(w) - len(f)) + [1] * len(s)
+            for f, w, s in zip(firsts, whole, seconds, strict=True)
+        ]
+        whole = [[*w, *s] for w, s in zip(whole, seconds, strict=True)]
+        finals = seconds
+        if wrong is not None:
+            checks = texts(seconds)
+            doubted = [i for i, check in enumerate(checks) if check.rstrip().endswith(wrong)]
+            # Several processes must generate equally often: there every answer is asked for again.
+            who = doubted if trainer.accelerator.num_processes == 1 else range(len(checks))
+            asks = {i: asked(seconds[i], again) for i in who}
+            thirds = said([[*prompt_ids[i], *whole[i], *ask] for i, ask in asks.items()]) if asks else []
+            finals = list(firsts)
+            for (i, ask), third in zip(asks.items(), thirds, strict=True):
+                if i in doubted:
+                    whole[i] += [*ask, *third]
+                    marks[i] += [0] * len(ask) + [1] * len(third)
+                    finals[i] = third
         return {
             "prompt_ids": prompt_ids,
-            "completion_ids": [[*f, *a, *s] for f, a, s in turns],
+            "completion_ids": whole,
             "logprobs": None,
-            "env_mask": [[1] * len(f) + [0] * len(a) + [1] * len(s) for f, a, s in turns],
-            "first_answers": tokenizer.batch_decode(firsts, skip_special_tokens=True),
-            "final_answers": tokenizer.batch_decode(seconds, skip_special_tokens=True),
-            "final_ids": seconds,
+            "env_mask": marks,
+            "first_answers": texts(firsts),
+            "final_answers": texts(finals),
+            "final_ids": finals,
         }
 
-    return two_turns
+    return turns
 
 
 def _between(instruction: str, tokenizer: Any) -> list[int]:

@@ -308,6 +308,69 @@ def test_a_training_reads_a_file_that_a_run_exported(place: Path, asked: list[li
     assert [json.loads(row)["margin"] for row in rows] == [2.0] * len(rows) and rows
 
 
+def test_a_run_with_a_seed_of_its_own_is_the_same_in_every_round(place: Path, asked: list[list[str]]) -> None:
+    steps = [
+        {"name": "own", "run": {**CHEAP, "name": "any", "seed": 7}, "own_seed": True},
+        {"name": "other", "run": {**CHEAP, "name": "any", "seed": 7}},
+    ]
+    done(loop(steps=steps, evaluate={"run": {**CHEAP, "name": "any"}, "own_seed": True}, measures={}), place)
+    seeds = [
+        [document(place / "out" / f"round-{n}" / name / "recipe.yaml")["seed"] for n in (1, 2)]
+        for name in ("own", "other", "evaluate")
+    ]
+    assert seeds == [[7, 7], [8, 9], [0, 0]]
+
+
+def test_a_grid_of_averages_is_a_file_that_later_steps_read(place: Path, asked: list[list[str]]) -> None:
+    steps = [
+        {"name": "grid", "merge": ["grid", "--base", "${base}"]},
+        {"name": "front", "merge": ["front", "${grid}"]},
+    ]
+    [found] = done(loop(rounds=1, steps=steps, measures={}), place)
+    out = place / "out" / "round-1"
+    assert asked == [
+        ["merge", "grid", "--base", "base", "--out", str(out / "grid.jsonl")],
+        ["merge", "front", str(out / "grid.jsonl"), "--out", str(out / "front.json")],
+    ]
+    assert found.rounds[1].model == "base"
+    for text, rule in (("${grid.gguf}", "'grid' is not a model"), ("${grd}", "not known here")):
+        with pytest.raises(RecipeError, match=rule):
+            check(loop(steps=[steps[0], {"name": "m", "merge": ["average", text]}], measures={}), place)
+    with pytest.raises(RecipeError, match="'merge grid' writes no model"):
+        loop(steps=[{**steps[0], "next": True}], measures={})
+
+
+def test_the_gain_of_a_correction_has_an_interval(place: Path, asked: list[list[str]]) -> None:
+    replies = [
+        {"match": "right?", "texts": ["No. [VERIFY] wrong."]},
+        {"match": "Again", "texts": [r"\boxed{2}"]},
+        {"match": "1 + 1?", "texts": [r"\boxed{3}"]},
+        {"texts": [r"\boxed{2}"]},
+    ]
+    prompts = {
+        "evaluation": {"messages": [{"role": "user", "content": "{problem} {attempt} Is it right?"}]},
+        "correction": {"messages": [{"role": "user", "content": "{problem} Again"}]},
+    }
+    trial = {
+        **SAMPLE,
+        "engine": {"kind": "scripted", "replies": replies},
+        "stages": [{"stage": "self_correction_trial", "prompts": prompts}],
+    }
+    measures = {name: {"value": name} for name in ("turn1", "final", "delta")}
+    steps = [LOOP["steps"][1]]
+    [found] = done(loop(rounds=1, steps=steps, evaluate={"run": trial}, measures=measures), place)
+    told = found.rounds[0].measures
+    assert (told["turn1"].value, told["final"].value) == (0.5, 1.0)
+    assert told["delta"] == mean_of([1.0, 0.0]) and told["delta"].low is not None
+
+
+def test_models_are_packed_as_precise_as_the_loop_says(place: Path, asked: list[list[str]]) -> None:
+    targets = {"lora": {"targets": ["${model.gguf}"]}}
+    step = {"name": "tuned", "train": "sft", "data": ["rows.jsonl"], "with": targets}
+    done(loop(rounds=1, precision="q8_0", steps=[step], evaluate=None, measures={}), place)
+    assert asked[0][:2] == ["train", "gguf"] and asked[0][-2:] == ["--precision", "q8_0"]
+
+
 def test_rows_of_the_round_before_are_trained_too(place: Path, asked: list[list[str]]) -> None:
     stages = [SAMPLED, {"stage": "demonstrations", "outcomes": []}]
     made = {"name": "made", "run": {**SAMPLE, "stages": stages}}
