@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from gristmill.filters.duplicates import Dedupe, near_duplicates
     from gristmill.filters.expressions import SavedExpr, evaluate, mask, plain, shown
+    from gristmill.filters.examples import WithoutExamples
     from gristmill.filters.group import Explode, GroupBy
     from gristmill.filters.join import Join, Sides
     from gristmill.filters.kinds import BalanceKinds
@@ -104,6 +105,7 @@ __all__ = [
     "WeakAgainstStrong",
     "WeakLabels",
     "WeakSupervision",
+    "WithoutExamples",
     "datatrove_filter",
     "evaluate",
     "mask",
@@ -163,6 +165,7 @@ __getattr__, __dir__ = lazily(
         "WeakAgainstStrong": ".preferences",
         "WeakLabels": ".preferences",
         "WeakSupervision": ".preferences",
+        "WithoutExamples": ".examples",
         "datatrove_filter": ".datatrove_blocks",
         "evaluate": ".expressions",
         "mask": ".expressions",

@@ -19,7 +19,7 @@ from gristmill.core.files import write_whole
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.pipelines.loops.checking import check, recipe_of, rows_file
 from gristmill.pipelines.loops.claiming import claim
-from gristmill.pipelines.loops.commands import gristmill
+from gristmill.pipelines.loops.commands import RAN, gristmill, needs_torch
 from gristmill.pipelines.loops.measuring import RoundMeasure, measured
 from gristmill.pipelines.loops.options import Loop, LoopMeasure, LoopStep
 from gristmill.pipelines.loops.places import Places
@@ -139,12 +139,20 @@ class _Work:
     def _run(
         self, given: str | dict[str, Any], overrides: tuple[str, ...], places: Places, place: Path
     ) -> str:
-        """Run a recipe in ``place``; continued where it was stopped."""
+        """Run a recipe in ``place``; continued where it was stopped. One with an engine of torch is a process
+        of its own, like a training."""
         data, beside = recipe_of(given, overrides, self._beside)
         data = places.fill(data)
         data["name"] = place.name
         data["seed"] = data.get("seed", 0) + int(places.fill("${seed}"))
         recipes.look_beside(data, beside)
+        if needs_torch(data):
+            file = place.with_name(f"{place.name}.recipe.json")
+            write_whole(file, msgspec.json.format(msgspec.json.encode(data)))
+            words = ["run", str(file), "--runs", str(place.parent), "--resume", "--quiet"]
+            words += ["--log", str(self._log)] if self._log else []
+            gristmill(words, place.with_name(f"{place.name}.log"), fine=RAN)
+            return str(place)
         runner.run(recipes.from_dict(data), runs=place.parent, log=self._log, resume=True, quiet=True)
         return str(place)
 
