@@ -37,9 +37,13 @@ class WithoutExamples(Relation, frozen=True, kw_only=True, forbid_unknown_fields
                 remedy="Put it behind a stage that gives samples, process rows or pairs.",
             )
         turns = pl.col(column)
-        system = turns.list.eval(pl.element().filter(pl.element().struct.field("role") == "system")).list.head(1)
+        system = turns.list.eval(
+            pl.element().filter(pl.element().struct.field("role") == "system")
+        ).list.head(1)
         # A prompt of one system message alone is that message, not twice.
-        last = turns.list.eval(pl.element().filter(pl.element().struct.field("role") != "system")).list.tail(1)
+        last = turns.list.eval(pl.element().filter(pl.element().struct.field("role") != "system")).list.tail(
+            1
+        )
         return frames[0].with_columns(pl.concat_list(system, last).alias(column))
 
     def rows_max(self, rows: Sequence[int]) -> int:
