@@ -24,8 +24,8 @@ if TYPE_CHECKING:
         SamplingBudget,
     )
     from gristmill.filters.duplicates import Dedupe, near_duplicates
-    from gristmill.filters.expressions import SavedExpr, evaluate, mask, plain, shown
     from gristmill.filters.examples import WithoutExamples
+    from gristmill.filters.expressions import SavedExpr, evaluate, mask, plain, shown
     from gristmill.filters.group import Explode, GroupBy
     from gristmill.filters.join import Join, Sides
     from gristmill.filters.kinds import BalanceKinds

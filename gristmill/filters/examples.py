@@ -16,9 +16,9 @@ _PROMPTS = ("messages", "prompt")
 
 
 class WithoutExamples(Relation, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Leave out the worked examples of each row's prompt: what stays are its system message and its last turn.
+    """Leave out the worked examples of each row's prompt: its system message and its last turn stay.
 
-    A small model samples with examples what a reward model, or the model itself, is to judge or do without
+    A small model samples with examples what a reward model, or the trained model itself, is to read without
     them. Samples, valued solutions, process rows, pairs and labelled answers have a prompt; any other table
     is refused.
     """
