@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gristmill.filters.combine import Concat, Mix
     from gristmill.filters.contamination import Decontaminate
     from gristmill.filters.datatrove_blocks import Datatrove, datatrove_filter
-    from gristmill.filters.derive import Derive
+    from gristmill.filters.derive import Derive, WithoutExamples
     from gristmill.filters.difficulty import (
         BalancedGroups,
         BalanceDomains,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         SamplingBudget,
     )
     from gristmill.filters.duplicates import Dedupe, near_duplicates
-    from gristmill.filters.examples import WithoutExamples
     from gristmill.filters.expressions import SavedExpr, evaluate, mask, plain, shown
     from gristmill.filters.group import Explode, GroupBy
     from gristmill.filters.join import Join, Sides
@@ -165,7 +164,7 @@ __getattr__, __dir__ = lazily(
         "WeakAgainstStrong": ".preferences",
         "WeakLabels": ".preferences",
         "WeakSupervision": ".preferences",
-        "WithoutExamples": ".examples",
+        "WithoutExamples": ".derive",
         "datatrove_filter": ".datatrove_blocks",
         "evaluate": ".expressions",
         "mask": ".expressions",

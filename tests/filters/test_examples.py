@@ -9,7 +9,7 @@ from gristmill.core.engine import Message
 from gristmill.core.errors import RecipeError
 from gristmill.core.records import Pair, Problem
 from gristmill.core.schema import from_frame, to_frame
-from gristmill.filters.examples import WithoutExamples
+from gristmill.filters.derive import WithoutExamples
 
 SYSTEM = Message("system", "You add.")
 EXAMPLE = (Message("user", "1 + 1?"), Message("assistant", "2"))
