@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from gristmill.filters.combine import Arm, CompareArms, Concat, Mix, SamePrompts
     from gristmill.filters.contamination import Decontaminate
     from gristmill.filters.datatrove_blocks import Datatrove, datatrove_filter
-    from gristmill.filters.derive import Derive
+    from gristmill.filters.derive import Derive, WithoutExamples
     from gristmill.filters.difficulty import (
         BalancedGroups,
         BalanceDomains,
@@ -108,6 +108,7 @@ __all__ = [
     "WeakAgainstStrong",
     "WeakLabels",
     "WeakSupervision",
+    "WithoutExamples",
     "datatrove_filter",
     "evaluate",
     "mask",
@@ -171,6 +172,7 @@ __getattr__, __dir__ = lazily(
         "WeakAgainstStrong": ".preferences",
         "WeakLabels": ".preferences",
         "WeakSupervision": ".preferences",
+        "WithoutExamples": ".derive",
         "datatrove_filter": ".datatrove_blocks",
         "evaluate": ".expressions",
         "mask": ".expressions",

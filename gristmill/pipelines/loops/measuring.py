@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gristmill.core.errors import RecipeError
+from gristmill.core.knowledge import Response
 from gristmill.core.records import Exploration
 from gristmill.core.schema import from_frame
 from gristmill.core.shares import wilson
 from gristmill.filters.expressions import evaluate, mask
 from gristmill.pipelines.loops.options import LoopMeasure, LoopValue
 from gristmill.pipelines.rundir.results import Run
+from gristmill.synth.refusal.compare import METRICS, compare
 from gristmill.synth.self_correction.trial import CorrectionMetrics, measure, triple
 
 if TYPE_CHECKING:
@@ -49,11 +51,14 @@ def measured(run: Run, wanted: LoopMeasure, name: str) -> RoundMeasure:
     if not run.stages or (wanted.stage or run.stages[-1]) not in run.stages:
         return RoundMeasure(0.0 if wanted.value is None else None, 0)  # a stage that kept no row has no files
     frame: pl.LazyFrame = run.rows(wanted.stage)
-    if wanted.value in _OF_TRIALS and set(Exploration.__struct_fields__) <= set(frame.collect_schema()):
-        return _of_trials(from_frame(frame.collect(), Exploration), wanted.value)
     place = f"measures.{name}"
     if wanted.where is not None:
         frame = mask(frame, wanted.where, "_kept", f"{place}.where").filter(pl.col("_kept"))
+    columns = set(frame.collect_schema())
+    if wanted.value in _OF_TRIALS and set(Exploration.__struct_fields__) <= columns:
+        return _of_trials(from_frame(frame.collect(), Exploration), wanted.value)
+    if wanted.value in METRICS and set(Response.__struct_fields__) <= columns:
+        return _of_responses(from_frame(frame.collect(), Response), wanted.value)
     if wanted.value is None:
         rows = frame.select("id").collect().height
         return RoundMeasure(float(rows), rows)
@@ -100,6 +105,15 @@ def _of_trials(trials: Sequence[Exploration], name: str) -> RoundMeasure:
     if value is None or name not in _SHARES:
         return RoundMeasure(value, count)
     return RoundMeasure(value, count, *wilson(round(value * count), count))
+
+
+def _of_responses(responses: Sequence[Response], name: str) -> RoundMeasure:
+    """A metric of a system that may decline, with the interval that ``compare`` gives it."""
+    if not responses:
+        return RoundMeasure(None, 0)
+    [system] = compare({name: responses}).systems
+    low, high = system.intervals.get(name) or (None, None)
+    return RoundMeasure(system.measures.values[name], system.measures.questions, low, high)
 
 
 def mean_of(values: list[float]) -> RoundMeasure:

@@ -112,7 +112,8 @@ class LoopMeasure(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     value: str | None = None
     """An expression that gives a number or a truth value, such as ``verdict == 'correct'``. Rows for which it
     is null are not counted. ``null`` counts the rows. Of a stage ``self_correction_trial`` it is a metric of
-    self-correction: ``turn1``, ``final``, ``delta``, ``i_to_c``, ``c_to_i``, ..."""
+    self-correction: ``turn1``, ``final``, ``delta``, ``i_to_c``, ``c_to_i``, ...; of ``ask_held_out`` and
+    ``ask_or_refuse`` one of refusal: ``accuracy``, ``refusal_rate``, ``willingness``, ``ap``, ..."""
     where: str | None = None
     """Only rows that meet this condition."""
 

@@ -19,7 +19,7 @@ from gristmill.core.files import write_whole
 from gristmill.engines.llamacpp.engine import find_model
 from gristmill.pipelines.loops.checking import check, recipe_of, rows_file, told_by
 from gristmill.pipelines.loops.claiming import CLAIM, claim
-from gristmill.pipelines.loops.commands import gristmill
+from gristmill.pipelines.loops.commands import RAN, gristmill, needs_torch
 from gristmill.pipelines.loops.measuring import RoundMeasure, found, measured
 from gristmill.pipelines.loops.options import Loop, LoopMeasure, LoopStep
 from gristmill.pipelines.loops.places import Places
@@ -162,13 +162,21 @@ class _Work:
         place: Path,
         own_seed: bool = False,
     ) -> str:
-        """Run a recipe in ``place``; continued where it was stopped."""
+        """Run a recipe in ``place``; continued where it was stopped. One with an engine of torch is a process
+        of its own, like a training."""
         data, beside = recipe_of(given, overrides, self._beside)
         data = places.fill(data)
         data["name"] = place.name
         if not own_seed:
             data["seed"] = data.get("seed", 0) + int(places.fill("${seed}"))
         recipes.look_beside(data, beside)
+        if needs_torch(data):
+            file = place.with_name(f"{place.name}.recipe.json")
+            write_whole(file, msgspec.json.format(msgspec.json.encode(data)))
+            words = ["run", str(file), "--runs", str(place.parent), "--resume", "--quiet"]
+            words += ["--log", str(self._log)] if self._log else []
+            gristmill(words, place.with_name(f"{place.name}.log"), fine=RAN)
+            return str(place)
         runner.run(recipes.from_dict(data), runs=place.parent, log=self._log, resume=True, quiet=True)
         return str(place)
 
