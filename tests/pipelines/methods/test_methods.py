@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ from typing import Any
 import pytest
 
 from gristmill.core.errors import GristmillError
-from gristmill.pipelines.methods import METHODS, entry, unmet
+from gristmill.pipelines.methods import METHODS, entries, entry, unmet
 from gristmill.pipelines.methods.choosing import choose
 from gristmill.pipelines.methods.gallery import Entry
 from gristmill.pipelines.methods.merging import merge_of, merge_tiny
+from gristmill.pipelines.methods.page import page
 from gristmill.pipelines.running.runner import run
 
+ROOT = Path(__file__).parents[3]
+TABLE = ROOT.parent / "shared" / "reference" / "methods.tsv"
+LOOPS = METHODS.parent / "loops"
 RUNNABLE = sorted(path.stem for path in METHODS.glob("*.yaml"))
 
 
@@ -59,3 +64,27 @@ def test_a_method_makes_what_its_header_expects_and_plain_sampling_does_not(
         assert not found.method.without, "'without' cannot be run"
         return  # plain sampling cannot even be asked of these sources
     assert unmet(found.method, plain), "'expect' holds without the method too"
+
+
+@pytest.mark.methods
+def test_every_method_of_the_table_has_an_entry() -> None:
+    if not TABLE.exists():
+        pytest.skip("../shared is not there: the list of methods that the gallery is held against")
+    with TABLE.open(encoding="utf-8") as file:
+        wanted = {row["system"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)}
+    have = {e.method.title for e in entries()}
+    assert not wanted - have, sorted(wanted - have)
+
+
+def test_enough_methods_work_and_name_loops_that_there_are() -> None:
+    found = entries()
+    assert sum(e.method.status == "works" for e in found) >= 140
+    named = {e.method.loop for e in found if e.method.loop}
+    assert named <= {path.stem for path in LOOPS.glob("*.yaml")}
+
+
+def test_the_page_of_methods_is_current() -> None:
+    made = page(entries())
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == made, (
+        "write it again: python -m gristmill.pipelines.methods.page > docs/methods.md"
+    )
