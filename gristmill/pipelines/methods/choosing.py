@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +18,41 @@ from gristmill.pipelines.sources import source as reading
 from gristmill.pipelines.sources.options import Source
 
 SCRIPTED, EMBEDDED = "scripted", "embedded"
+_FIRST = 500
+"""Rows of a file by which it is told whether it has answers."""
+_REWARDS = ("reward-server", "transformers-reward")
+"""Kinds of engine that no model of words can stand in for."""
 
 
 def choose(path: Path, engine: str | None = None, data: list[str] | None = None) -> list[str]:
     """The overrides that run the recipe at ``path`` with another engine and on other data.
 
     ``engine`` is ``scripted`` (the answers in the recipe's header), ``embedded`` (the embedded model), or a
-    YAML file that holds an engine (``kind`` and options); it takes the place of all engines of the recipe.
-    ``data`` are files, each ``FILE`` or ``SOURCE=FILE``. Raises ``RecipeError``, also for a method that needs
-    what the first rows of the data do not have.
+    YAML file that holds an engine (``kind`` and options); it takes the place of all engines of the recipe
+    (reward models only with ``scripted``). ``data`` are files, each ``FILE`` or ``SOURCE=FILE``. The run's
+    name tells of given answers and of other data, so that the recipe's own run stays.
+    Raises ``RecipeError``.
     """
     recipe = document(path)
+    names = [str(recipe.get("name", path.stem)), *([SCRIPTED] if engine == SCRIPTED else [])]
     changes: dict[str, Any] = {}
     if engine is not None:
         changes |= _engines(path, recipe, engine)
     for given in data or ():
-        changes |= _source(path, recipe, given)
+        place, source = _source(path, recipe, given)
+        changes[place] = source
+        names.append(re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source["path"]).stem))
+    if len(names) > 1:
+        changes["name"] = "-".join(names)[:64].rstrip("-.")
     return [f"{place}={json.dumps(value)}" for place, value in changes.items()]
 
 
 def _engines(path: Path, recipe: dict[str, Any], choice: str) -> dict[str, Any]:
-    names = list(recipe.get("engines") or {})
+    engines = recipe.get("engines") or {}
     if choice != SCRIPTED:
         given = {"kind": "llamacpp"} if choice == EMBEDDED else _engine(choice)
-        return {"engine": given} | {f"engines.{name}": given for name in names}
+        asked = [name for name, one in engines.items() if one.get("kind") not in _REWARDS]
+        return {"engine": given} | {f"engines.{name}": given for name in asked}
     found = entry(path)
     if found is None or not (found.method.scripted.engine or found.method.scripted.engines):
         raise RecipeError(
@@ -48,10 +61,10 @@ def _engines(path: Path, recipe: dict[str, Any], choice: str) -> dict[str, Any]:
         )
     scripted = found.method.scripted
     made: dict[str, Any] = {"engine": {"kind": SCRIPTED, **scripted.engine}} if scripted.engine else {}
-    for name in names:
+    for name in engines:
         answers = scripted.engines.get(name, scripted.engine)
         made[f"engines.{name}"] = {"kind": SCRIPTED, "model": name, **answers}
-    return made | {"name": f"{recipe.get('name', path.stem)}-{SCRIPTED}"} | scripted.set
+    return made | scripted.set
 
 
 def _engine(file: str) -> dict[str, Any]:
@@ -65,8 +78,8 @@ def _engine(file: str) -> dict[str, Any]:
     return dict(given["engine"]) if isinstance(given.get("engine"), dict) else given
 
 
-def _source(path: Path, recipe: dict[str, Any], given: str) -> dict[str, Any]:
-    """Keys of the source that reads ``given`` in place of its own file, whose columns it does not keep."""
+def _source(path: Path, recipe: dict[str, Any], given: str) -> tuple[str, dict[str, Any]]:
+    """The place and the keys of the source that reads ``given`` and no longer its own file and columns."""
     several = recipe.get("sources") or {}
     name, equals, file = given.partition("=")
     if not equals or name not in several:
@@ -81,19 +94,21 @@ def _source(path: Path, recipe: dict[str, Any], given: str) -> dict[str, Any]:
     place = f"sources.{name}" if several else "source"
     old = several[name] if several else recipe.get("source") or {}
     made = {"path": file} | {key: old[key] for key in ("reads", "verifier") if key in old}
-    return {place: made}
+    return place, made
 
 
 def check_needs(path: Path, sources: Mapping[str, Source]) -> None:
-    """Refuse data without answers to a method that needs them, by its first row. Raises ``RecipeError``."""
+    """Refuse data without answers to a method that needs them, by its first rows. Raises ``RecipeError``."""
     found = entry(path)
     if found is None or "answers" not in found.method.needs:
         return
     for source in sources.values():
-        first = next((row for row in reading.read(source) if not isinstance(row, Rejection)), None)
-        if first is not None and hasattr(first, "answer") and first.answer is None:
+        rows = islice((row for row in reading.read(source) if not isinstance(row, Rejection)), _FIRST)
+        answers = [row.answer for row in rows if hasattr(row, "answer")]
+        if answers and not any(answers):
             raise RecipeError(
-                f"{found.name} needs right answers, and the first row of {source.path} has none.",
+                f"{found.name} needs right answers, and none of the first {len(answers)} rows of "
+                f"{source.path} has one.",
                 remedy="Add a column 'answer', or name the one that holds it: "
                 "--set source.columns.answer=COLUMN",
             )
