@@ -61,9 +61,9 @@ def check(written: Any, before: dict[str, Any]) -> str:
 def completed(written: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """The recipe, with a name, engines, sources and a stage where it leaves them to the reader."""
     recipe: dict[str, Any] = {"name": "page", "engine": ENGINE, **written}
-    recipe["engines"] = dict.fromkeys(("small", "large", "judge", "big", "prm"), ENGINE) | recipe.get(
-        "engines", {}
-    )
+    recipe["engines"] = dict.fromkeys(
+        ("small", "large", "judge", "big", "prm", "reviewer"), ENGINE
+    ) | recipe.get("engines", {})
     if "budget" in recipe and "prices" in recipe:
         recipe["prices"] = {"scripted": {"input": 0, "output": 0}, **recipe["prices"]}
     counted = recipe.get("until", {}).get("stage", "rows")

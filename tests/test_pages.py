@@ -86,6 +86,8 @@ def words_are_right(line: str) -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_what_the_other_pages_show_works(
     tmp_path: Path, no_models: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ families gain, measured: [gates.md](gates.md).
 Each method of the literature that Gristmill knows is a recipe by name. It can be listed, run in seconds
 without a model, with the embedded model, with your own engine, on your own rows, and copied to be changed:
 
-```sh
+```bash
 gristmill methods --family rag
 gristmill run raft --engine scripted
 gristmill run raft --engine embedded --limit 20

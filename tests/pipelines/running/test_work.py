@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+import msgspec
 import polars as pl
 import pytest
 from msgspec import Struct
@@ -316,7 +317,7 @@ def test_messages_reach_the_parts(tmp_path: Path) -> None:
     stage = Sample(system="be brief", prompt="Q: {problem}", sampling=Sampling(max_tokens=5))
     execute(tmp_path, [("sample", stage, None)], [Problem("a", "{x} 1+1", "2")])
     row = pl.read_parquet(tmp_path / "01-sample" / "part-00000.parquet").row(0, named=True)
-    assert [Message(**m) for m in row["messages"]] == [
+    assert msgspec.convert(row["messages"], list[Message]) == [
         Message("system", "be brief"),
         Message("user", "Q: {x} 1+1"),
     ]
