@@ -1,4 +1,7 @@
-"""Row stages that make training data from a model's own samples."""
+"""Row stages that make training data from a model's own samples.
+
+This face is longer than most, since it names every stage.
+"""
 
 from __future__ import annotations
 

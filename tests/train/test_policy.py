@@ -1,4 +1,7 @@
-"""Policies: closed forms, rewards, two turns, and trainings of a tiny model in the Python that has TRL."""
+"""Policies: closed forms, rewards, two turns, and trainings of a tiny model in the Python that has TRL.
+
+It is longer than most: one program that starts torch once makes all the trials that are looked at.
+"""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ _VALUES: dict[str, Any] = {
     "finish_reason": "stop",
     "said": [{"role": "assistant", "content": "2 + 3 = 5."}],
     "reasoning": "",
+    "tool_calls": [],
+    "tool_call_id": "",
     "chosen": [{"role": "assistant", "content": "2 + 3 = 5."}],
     "rejected": [{"role": "assistant", "content": "2 + 3 = 6."}],
     "first": [{"role": "assistant", "content": "2 + 3 = 5."}],

@@ -105,8 +105,16 @@ def _trace(**changes: Any) -> dict[str, Any]:
 
 
 def test_traces_come_back_as_samples(tmp_path: Path) -> None:
+    asks = {"id": "c1", "type": "function", "name": "add", "arguments": "{}"}
+    told = [
+        {"role": "user", "content": "2 + 3?"},
+        {"role": "assistant", "content": None, "tool_calls": [asks]},
+        {"role": "tool", "tool_call_id": "c1", "content": "5"},
+        {"role": "assistant", "content": "It is 5."},
+    ]
     tool = [
-        {"parent": None, "message": {"role": "assistant", "content": "", "tool_calls": [{}]}, "sampled": True}
+        {"parent": i - 1 if i else None, "message": one, "sampled": one["role"] == "assistant"}
+        for i, one in enumerate(told)
     ]
     lines = [
         _trace(),

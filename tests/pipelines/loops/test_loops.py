@@ -1,4 +1,7 @@
-"""Loops: what a round does, in which order, with which model, and that nothing is done twice."""
+"""Loops: what a round does, in which order, with which model, and that nothing is done twice.
+
+It is longer than most: its tests share one loop, which every one of them changes a little.
+"""
 
 from __future__ import annotations
 
