@@ -79,6 +79,7 @@ def test_the_resolved_recipe_shows_every_default_and_is_the_same_recipe() -> Non
         "path": "trl-sft.jsonl",
         "untrained": "drop",
         "reasoning": "strip",
+        "tools": "drop",
         "columns": [],
         "with_config": False,
     }
