@@ -17,6 +17,7 @@ from gristmill.pipelines.show.subject import StageEntry, Subject, open_subject
 
 _SCRIPTS = ("base.js", "words.js", "tree.js", "row.js", "overview.js", "browser.js", "report.js")
 _STYLES = ("report.css", "tree.css")
+_NO_MODEL = " (given answers, not a model)"
 
 
 def html(subjects: Sequence[Subject], *, rows: int = ROWS, live: bool = False) -> str:
@@ -98,17 +99,15 @@ def _headline(summary: Summary) -> Iterator[str]:
         elif last is not first:
             yield f"The last stage, {last.name!r}, kept {last.rows_out:,}."
         lost = sum(sum(stage.rejected.values()) for stage in summary.stages)
-        yield (
-            f"On the way, {lost:,} {'row was' if lost == 1 else 'rows were'} rejected, each with a reason."
-            if lost
-            else "No row was rejected."
-        )
+        many = f"On the way, {lost:,} rows were rejected, each with a reason."
+        one = "On the way, one row was rejected, with its reason."
+        yield many if lost > 1 else one if lost else "No row was rejected."
     yield from closing(summary)
 
 
 def _facts(summary: Summary, subject: Subject) -> Iterator[list[str]]:
     if summary.model not in ("", "none"):
-        yield ["model", summary.model]
+        yield ["model", summary.model + _NO_MODEL * (summary.model == "scripted")]
     yield from (["model of " + name, model] for name, model in sorted(summary.models.items()))
     yield ["seed", str(summary.seed)]
     if summary.limit is not None:

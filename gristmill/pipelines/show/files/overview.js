@@ -7,7 +7,7 @@ function overview(report, show) {
   const parts = [el("div", { class: "runs" }, sections)];
   if (several) parts.push(...compared(report.runs));
   if (report.runs.some(run => run.funnel)) parts.push(el("h2", {}, "What each stage did"),
-    el("p", { class: "told" }, "A stage takes rows in and passes on those that it keeps or makes. It may make several rows of one, and two stages may read the same rows. The bar draws the rows kept. Click a name or a reason to see the rows."),
+    el("p", { class: "told" }, "A stage takes rows in and passes on those that it keeps or makes. It may make several rows of one, and two stages may read the same rows. The bar is as long as the rows that it kept or made, beside the stage that has most. What a stage reads is below its name. Click a name or a reason to see the rows."),
     ...report.runs.map((run, at) => run.funnel ? el("section", {}, several ? el("h3", {}, run.name) : "", funnel(run, at, report, show)) : ""));
   else parts.push(el("p", {}, el("button", { type: "button", on: { click: () => show({}) } }, "Look at the rows")));
   parts.push(...distributions(report));
@@ -43,10 +43,10 @@ function funnel(run, at, report, show) {
   const most = Math.max(1, ...run.funnel.map(s => Math.max(s.in, s.out)));
   const table = (stage, kind) => report.tables.findIndex(t => t.run === at && t.stage === stage && t.kind === kind);
   const link = (text, place, reason = "") => place < 0 ? el("span", {}, text) : el("button", { class: "link", type: "button", on: { click: () => show({ table: place, reason }) } }, text);
-  return grid(["stage", "rows in", "rows kept", "", "rejected, and why"], run.funnel.map(s => {
+  return grid(["stage", "rows in", "rows kept or made", "beside the most", "rejected, and why"], run.funnel.map(s => {
     const bar = el("i");
     bar.style.width = `${100 * s.out / most}%`;
-    const lost = s.rejected.length ? el("ul", { class: "reasons" }, s.rejected.map(([why, n, example]) => el("li", {}, link(`${count(n)} ${why}`, table(s.stage, "rejected"), why), example ? el("small", {}, `such as ${example}`) : ""))) : run.mark && !s.in && !s.out ? "not begun" : "none";
+    const lost = s.rejected.length ? el("ul", { class: "reasons" }, s.rejected.map(([why, n, example]) => el("li", {}, link(`${count(n)} ${why}`, table(s.stage, "rejected"), why), example ? el("small", {}, n === 1 ? example : `such as ${example}`) : ""))) : run.mark && !s.in && !s.out ? "not begun" : "none";
     const name = [link(s.stage, table(s.stage, "kept")), s.does ? el("small", {}, s.does) : "", s.reads.length ? el("small", {}, `Reads ${s.reads.join(", ")}.`) : ""];
     return [name, count(s.in), count(s.out), el("span", { class: "bar", title: `${count(s.out)} of at most ${count(most)}` }, bar), [lost, ...verdicts(s)]];
   }), { class: "funnel" });
@@ -56,7 +56,7 @@ function verdicts(stage) {
   const lines = [];
   const list = (counts, name = key => key) => Object.entries(counts).map(([key, n]) => `${count(n)} ${name(key)}`).join(", ");
   const open = ["unparseable", "timeout", "error"];
-  if (Object.keys(stage.verdicts).length) lines.push(el("small", {}, `Verdicts on its answers: ${list(stage.verdicts, key => open.includes(key) ? `${key} (undecided)` : key)}.`));
+  if (Object.keys(stage.verdicts).length) lines.push(el("small", {}, `What the verifier says of its answers: ${list(stage.verdicts, key => open.includes(key) ? `${key} (undecided)` : key)}.`));
   if (Object.keys(stage.undecided).length) lines.push(el("small", {}, ` Undecided because: ${list(stage.undecided)}.`));
   if (stage.measured.length) lines.push(el("details", {}, el("summary", {}, "Measured"), stage.measured.map(([name, mean, n]) => el("small", {}, `${name}: ${number(mean)}, the mean of ${count(n)}`))));
   return lines;
@@ -94,15 +94,17 @@ function agreements(runs) {
 function costs(runs) {
   const paid = runs.filter(run => run.cost);
   return paid.length ? [el("h2", {}, "What it cost"),
-    el("p", { class: "told" }, "Tokens are the pieces of text that a model reads and writes, and is paid by. Completions are kept in a log, so that a run that is repeated pays for none of them again."),
+    el("p", { class: "told" }, "Tokens are the pieces of text that a model reads and writes, and is paid by. A request may ask for several completions, and its prompt is counted once. Completions are kept in a log, so that a run that is repeated pays for none of them again."),
     el("div", { class: "runs" }, paid.map(run => el("section", {}, runs.length > 1 ? el("h3", {}, run.name) : "", run.cost.length ? [grid(["", "the last run", "all runs in this directory"], run.cost), usage(run)].flat() : el("p", {}, "No model was asked."))))] : [];
 }
+
+const ENDED = { stop: "by themselves", length: "cut off at the limit of tokens" };
 
 function usage(run) {
   const used = run.funnel.filter(s => s.completions);
   if (!used.length) return "";
-  const rows = used.map(s => [s.stage, count(s.completions), ...s.tokens.map(count), Object.entries(s.ended).map(([why, n]) => `${count(n)} ${why}`).join(", ")]);
-  return [el("h3", {}, "By stage, paid for now or earlier"), grid(["stage", "completions", "tokens in", "tokens out", "of these, reasoning", "why they ended"], rows)];
+  const rows = used.map(s => [s.stage, count(s.completions), ...s.tokens.map(count), Object.entries(s.ended).map(([why, n]) => `${count(n)} ${ENDED[why] ?? why}`).join(", ")]);
+  return [el("h3", {}, "By stage, paid for now or earlier"), grid(["stage", "completions", "tokens in", "tokens out", "of the tokens out, reasoning", "why completions ended"], rows)];
 }
 
 function origins(runs) {
