@@ -11,6 +11,7 @@ from typing import Any, Self
 import pytest
 from engines import behaviour, processes
 from engines.vllm import vllm_model
+from paths import needs_time
 
 from gristmill.core.engine import Ability, Completion, Engine, Request
 from gristmill.engines.llamacpp.engine import LlamaCpp
@@ -71,6 +72,7 @@ class OnServer:
 
 
 def openai_on_vllm() -> Engine:
+    needs_time("the client is that of vllm_server")
     return OnServer()
 
 

@@ -17,6 +17,7 @@ import pytest
 from engines import processes
 from engines.behaviour import ask, one
 from engines.vllm import vllm_model
+from paths import needs_time
 
 from gristmill.core.engine import Engine
 from gristmill.core.errors import EngineError, RecipeError, TransientError
@@ -122,6 +123,7 @@ async def _killed(engine: Engine, options: EngineOptions, pid: int, folder: Path
 
 
 def test_a_real_server_is_started_again_and_no_row_is_lost(tmp_path: Path) -> None:
+    needs_time("a stand-in for the server dies in test_vllm_server.py")
     options = VllmServer(model=vllm_model.model(), python=vllm_model.python(), args=vllm_model.ARGS)
 
     async def go() -> None:
