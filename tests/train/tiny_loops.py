@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,10 @@ ANSWERS = [
 SMALL = {"max_steps": 2, "batch": 2, "max_length": 512, "lora": None, "gpu": False}
 
 
-def gristmill(words: Sequence[str], log: Path) -> None:
+def gristmill(words: Sequence[str], log: Path, *, fine: Collection[int] = (0,)) -> None:
     """A command in this process, which has loaded torch already."""
-    app(list(words), standalone_mode=False)
+    status = app(list(words), standalone_mode=False) or 0
+    assert status in fine, f"{words} ended with {status}"
 
 
 def shrunk(data: Any, folder: Path) -> Any:
