@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -92,3 +93,14 @@ def test_importing_the_faces_loads_nothing_heavy() -> None:
     assert not loaded & HEAVY
     ours = {m for m in loaded if m.startswith("gristmill") and m not in packages}
     assert ours <= {"gristmill.core", "gristmill.core.lazy", "gristmill.core.version"}
+
+
+def test_no_face_has_the_name_of_a_module_beside_it() -> None:
+    """Such a name is the module as soon as somebody has imported that, and no longer what the face gives."""
+    twice = [
+        f"{init.parent.name}.{name}"
+        for init in (ROOT / "gristmill").rglob("__init__.py")
+        for name in re.findall(r'^        "(\w+)": "\.', init.read_text(encoding="utf-8"), re.MULTILINE)
+        if (init.parent / f"{name}.py").exists() or (init.parent / name / "__init__.py").exists()
+    ]
+    assert twice == []

@@ -143,7 +143,7 @@ def trace(
 ) -> None:
     """Show what is behind a row: its problem, every request and completion, the verdicts."""
     from gristmill.pipelines.publishing import trace as behind
-    from gristmill.pipelines.publishing.trace import as_json, text
+    from gristmill.pipelines.publishing.tracing import as_json, text
     from gristmill.pipelines.rundir.results import open_run
 
     found = behind(open_run(run_path(run, runs), partial=partial), row, log=log)

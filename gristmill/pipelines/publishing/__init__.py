@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from gristmill.core.lazy import lazily
 
 if TYPE_CHECKING:
-    from gristmill.pipelines.publishing.push import Pushed, push
-    from gristmill.pipelines.publishing.trace import Trace, trace
+    from gristmill.pipelines.publishing.pushing import Pushed, push
+    from gristmill.pipelines.publishing.tracing import Trace, trace
 
 __all__ = ["Pushed", "Trace", "push", "trace"]
 
 __getattr__, __dir__ = lazily(
     __name__,
     {
-        "Pushed": ".push",
-        "Trace": ".trace",
-        "push": ".push",
-        "trace": ".trace",
+        "Pushed": ".pushing",
+        "Trace": ".tracing",
+        "push": ".pushing",
+        "trace": ".tracing",
     },
 )

@@ -16,7 +16,7 @@ from hub_server import HubServer
 
 from gristmill.core.errors import RunError
 from gristmill.pipelines.publishing import push, trace
-from gristmill.pipelines.publishing.trace import as_json, text
+from gristmill.pipelines.publishing.tracing import as_json, text
 from gristmill.pipelines.rundir.results import Run, open_run
 
 
