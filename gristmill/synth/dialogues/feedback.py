@@ -85,7 +85,7 @@ class SafetyFeedback(RowStage, frozen=True, kw_only=True, forbid_unknown_fields=
     """The name of the engine that says what is wrong with the first and the new answer; ``null`` is the
     stage's own."""
     feedback: str = _FEEDBACK
-    """The prompt for the review, with ``{problem}``, ``{response}`` and ``{fence}``; texts are quoted.""" ""
+    """The prompt for the review, with ``{problem}``, ``{response}`` and ``{fence}``; texts are quoted."""
     revision: str = _REVISE
     """The turn that asks for the new answer, with ``{feedback}``."""
     judge: str = _JUDGE
