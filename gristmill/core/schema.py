@@ -144,7 +144,7 @@ def gives(
     return all(have.get(name) == need[name] for name in names or wanted.__struct_fields__)
 
 
-def message_of(record: type[msgspec.Struct], **parts: pl.Expr) -> pl.Expr:
+def message_struct(record: type[msgspec.Struct], **parts: pl.Expr) -> pl.Expr:
     """A message as a struct of the table of ``record``'s fields: the ``parts`` given, and for the others what
     a message without them has, an empty text or list."""
     import polars as pl

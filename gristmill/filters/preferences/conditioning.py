@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from gristmill.core.prompts import fill, require
 from gristmill.core.records import Pair
-from gristmill.core.schema import message_of
+from gristmill.core.schema import message_struct
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.preferences.scores import curated, read_scores, side_score
 from gristmill.filters.tables import with_rejected
@@ -99,7 +99,7 @@ def _asked(frame: pl.LazyFrame) -> pl.Expr:
         .then(pl.col(_GOAL) + "\n\n" + first.struct.field("content"))
         .otherwise(pl.col(_GOAL))
     )
-    message = message_of(Pair, role=pl.lit("system"), content=text)
+    message = message_struct(Pair, role=pl.lit("system"), content=text)
     rest = pl.when(has_system).then(pl.col("prompt").list.slice(1)).otherwise(pl.col("prompt"))
     return pl.concat_list(message, rest).cast(kind)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from msgspec import Meta, Struct
 
 from gristmill.core.records import Pair, Sampled
-from gristmill.core.schema import message_of, schema
+from gristmill.core.schema import message_struct, schema
 from gristmill.core.stages import REJECTED_REASON, Relation
 from gristmill.filters.tables import with_rejected
 
@@ -79,7 +79,7 @@ def _said(side: str) -> pl.Expr:
     import polars as pl
 
     said, thought = pl.col(f"completion{side}"), pl.col(f"reasoning{side}")
-    return pl.concat_list(message_of(Pair, role=pl.lit("assistant"), content=said, reasoning=thought))
+    return pl.concat_list(message_struct(Pair, role=pl.lit("assistant"), content=said, reasoning=thought))
 
 
 def _scores(column: str, side: str) -> pl.Expr:

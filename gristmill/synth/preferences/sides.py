@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gristmill.core.records import Labelled, Pair
-from gristmill.core.schema import message_of, schema
+from gristmill.core.schema import message_struct, schema
 from gristmill.core.stages import REJECTED_REASON
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def prompts(rows: pl.DataFrame) -> Any:
 
     if "problem" not in rows.columns:
         return rows["messages"].to_arrow()
-    alone = pl.concat_list(message_of(Pair, role=pl.lit("user"), content=pl.col("problem")))
+    alone = pl.concat_list(message_struct(Pair, role=pl.lit("user"), content=pl.col("problem")))
     sent = pl.when(pl.col("messages").list.len() > 0).then(pl.col("messages")).otherwise(alone)
     return rows.select(messages=sent)["messages"].to_arrow()
 
@@ -80,7 +80,9 @@ def said(rows: pl.DataFrame) -> Any:
     import polars as pl
 
     thought = optional(rows, "reasoning").fill_null("")
-    side = message_of(Pair, role=pl.lit("assistant"), content=pl.col("completion"), reasoning=pl.lit(thought))
+    side = message_struct(
+        Pair, role=pl.lit("assistant"), content=pl.col("completion"), reasoning=pl.lit(thought)
+    )
     return _ones(rows.select(side=side)["side"].to_arrow())
 
 
