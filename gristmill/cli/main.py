@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from gristmill.cli import planning
 from gristmill.cli.continuing import continued, distributed, leave_at_once
 from gristmill.cli.exporting import export, formats, push, trace
-from gristmill.cli.methods import SCRIPTED, DataOption, EngineOption, check_expected, chosen, merged, methods
+from gristmill.cli.methods import DataOption, EngineOption, check_expected, chosen, merged, methods
 from gristmill.cli.models.loop import loop
 from gristmill.cli.options import (
     INTERRUPTED,
@@ -37,6 +37,7 @@ from gristmill.cli.options import (
 from gristmill.cli.reports.check import check
 from gristmill.cli.reports.stats import stats
 from gristmill.core.errors import GristmillError, RecipeError
+from gristmill.pipelines.recipe.method import SCRIPTED
 from gristmill.pipelines.rundir.directory import run_path
 
 app = typer.Typer(

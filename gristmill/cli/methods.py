@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gristmill.core.errors import RecipeError, RunError
+from gristmill.pipelines.recipe.method import SCRIPTED
 
 if TYPE_CHECKING:
     from gristmill.pipelines.methods.merging import Merge
     from gristmill.pipelines.rundir.results import Run
 
-SCRIPTED = "scripted"
 EngineOption = Annotated[
     str | None,
     typer.Option(

@@ -13,11 +13,11 @@ from gristmill.core.errors import RecipeError
 from gristmill.core.registry import suggest
 from gristmill.core.stages import Rejection
 from gristmill.pipelines.methods.gallery import entry
+from gristmill.pipelines.recipe.method import EMBEDDED, SCRIPTED
 from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.sources import source as reading
 from gristmill.pipelines.sources.options import Source
 
-SCRIPTED, EMBEDDED = "scripted", "embedded"
 _FIRST = 500
 """Rows of a file by which it is told whether it has answers."""
 _REWARDS = ("reward-server", "transformers-reward")

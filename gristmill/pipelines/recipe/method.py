@@ -19,6 +19,8 @@ Need = Literal[
 """What a method cannot do without: columns of the data, or abilities of an engine."""
 Status = Literal["works", "partial", "none"]
 Text = Annotated[str, Meta(min_length=1)]
+SCRIPTED, EMBEDDED = "scripted", "embedded"
+"""What ``--engine`` takes beside a file: the answers in a header, and the embedded model."""
 
 
 class ScriptedRun(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
