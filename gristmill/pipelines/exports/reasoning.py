@@ -106,7 +106,10 @@ Calls = Literal["drop", "keep"]
 
 
 class ToolExport(Export, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What formats have in common that can hold calls of tools, with an option ``tools``."""
+    """What formats have in common that can hold calls of tools.
+
+    Their option ``tools`` is a field of each: a Struct cannot have two bases with fields of their own.
+    """
 
     @property
     def kept(self) -> bool:
