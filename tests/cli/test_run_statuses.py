@@ -184,3 +184,18 @@ def test_what_mixes_no_rows_is_continued_and_said(
     place.write_recipe(engine, stages=[SAMPLE | {"samples": 2}])
     assert status("run", "test.yaml", "--quiet") == 1
     assert "changed: stages.sample.samples, stages.demonstrations." in capsys.readouterr().err
+
+
+def test_a_run_of_a_version_without_tools_is_continued(
+    place: Any, status: Any, capsys: Any, odd: Any
+) -> None:
+    engine = {"kind": "openai", "base_url": odd.url("plain"), "model": "m"}
+    place.write_recipe(engine, stages=[SAMPLE])
+    assert status("run", "test.yaml", "--quiet") == 0
+    kept = place.path / "runs" / "test" / "recipe.yaml"
+    kept.write_text(former := kept.read_text().replace("  - tools\n", ""))
+    assert "many\n" in former and "tools" not in former
+    assert status("run", "test.yaml", "--quiet") == 0
+    kept.write_text(former.replace("  - many\n", ""))
+    assert status("run", "test.yaml", "--quiet") == 1
+    assert "changed: engine.abilities." in capsys.readouterr().err

@@ -13,6 +13,7 @@ from typing import Any
 
 from gristmill.core.errors import GristmillError, RunError
 from gristmill.core.version import __version__
+from gristmill.engines.openai.options import DEFAULT_ABILITIES
 from gristmill.engines.options import EngineOptions
 from gristmill.pipelines.recipe import recipe as recipes
 from gristmill.pipelines.recipe.entries import Until
@@ -24,6 +25,7 @@ from gristmill.pipelines.rundir.ledger import Ledger, last_summary, states_of
 _PACING = frozenset({"limit", "rows_in_flight", "part_rows", "verifier.workers", "prices", "budget", "card"})
 _PLACES = ("base_url", "api_key_env", "endpoints")
 """Options of engines that say where a model is reached. The log's key names the model and not its server."""
+_WITHOUT_TOOLS = tuple(one for one in DEFAULT_ABILITIES if one != "tools")
 Confirm = Callable[[str], bool]
 
 
@@ -93,8 +95,19 @@ def _former(rundir: RunDir) -> dict[str, Any] | None:
 
 def _normal(former: dict[str, Any]) -> dict[str, Any]:
     with suppress(GristmillError):  # one that cannot be read any more is compared as it is
-        return recipes.to_dict(recipes.from_dict(former))
-    return former
+        former = recipes.to_dict(recipes.from_dict(former))
+    return former | {key: _grown(former[key]) for key in ("engine", "engines") if key in former}
+
+
+def _grown(engines: Any) -> Any:
+    """Engines with today's default in place of the one before there were tools: no stage of a run of then
+    asks for them, so its rows are those of the same recipe."""
+    if not isinstance(engines, dict):
+        return [_grown(one) for one in engines] if isinstance(engines, list) else engines
+    found = {key: _grown(value) for key, value in engines.items()}
+    if found.get("abilities") == list(_WITHOUT_TOOLS):
+        found["abilities"] = list(DEFAULT_ABILITIES)
+    return found
 
 
 def _by_name(recipe: dict[str, Any]) -> dict[str, Any]:
