@@ -38,7 +38,7 @@ test: install
 # Beside each other, since most of them wait; a file stays in one worker, so that what loads a large model, or is dear
 # to start, is started once. (Groups of pytest-xdist 3.8 have no effect with pytest 9.2.)
 test-slow: install
-	$(BIN)/python -m pytest -m slow --timeout 400 -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m slow --timeout 400 -n $(WORKERS) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

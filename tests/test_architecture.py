@@ -33,9 +33,16 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes(), str(path))
 
 
+@cache
+def parts(path: Path) -> list[ast.AST]:
+    """The imports and functions of a file, however deep: one walk for all tests, since walking is slow."""
+    wanted = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in ast.walk(tree(path)) if isinstance(node, wanted)]
+
+
 def imports(module: str, path: Path) -> Iterator[str]:
     """The modules of this package that ``module`` imports, also inside functions and for type checking."""
-    for node in ast.walk(tree(path)):
+    for node in parts(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in MODULES)
         elif isinstance(node, ast.ImportFrom):
@@ -93,7 +100,7 @@ def test_files_and_functions_are_short_or_say_why_not() -> None:
         lines = len(path.read_text().splitlines())
         if lines > FILE_LIMIT and REASON not in (ast.get_docstring(tree(path)) or ""):
             long.append(f"{path} has {lines} lines")
-        for node in ast.walk(tree(path)):
+        for node in parts(path):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 assert node.end_lineno is not None
                 length = node.end_lineno - node.lineno + 1
@@ -127,7 +134,7 @@ def test_root_links_lead_into_the_package_and_nothing_is_imported_through_them()
         assert link.is_dir() and link.samefile(PACKAGE / name)
     through = []
     for path in SOURCES:
-        for node in ast.walk(tree(path)):
+        for node in parts(path):
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]

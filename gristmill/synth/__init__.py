@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gristmill.synth.agreement.crossed import CrossVotes
     from gristmill.synth.agreement.labels import PseudoLabels
     from gristmill.synth.agreement.paraphrase import Paraphrase
-    from gristmill.synth.agreement.vote import VoteShares, Voting
+    from gristmill.synth.agreement.vote import Voted, VoteShares, Voting
     from gristmill.synth.balanced import SampleBalanced
     from gristmill.synth.confidence.masked import MaskedConsistency
     from gristmill.synth.confidence.monitor import SelfMonitor
@@ -263,6 +263,7 @@ __all__ = [
     "Verify",
     "VerifyPairs",
     "VoteShares",
+    "Voted",
     "Voting",
 ]
 
@@ -405,6 +406,7 @@ __getattr__, __dir__ = lazily(
         "Verify": ".scoring",
         "VerifyPairs": ".scoring",
         "VoteShares": ".agreement.vote",
+        "Voted": ".agreement.vote",
         "Voting": ".agreement.vote",
     },
 )

@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 from engines import behaviour, processes
 from engines.vllm import vllm_model
-from paths import needs_time
+from skips import needs_time
 
 from gristmill.core.engine import Ability, Completion, Engine, Request
 from gristmill.engines.llamacpp.engine import LlamaCpp

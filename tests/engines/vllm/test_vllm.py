@@ -17,7 +17,7 @@ import pytest
 from engines import processes
 from engines.behaviour import ask, one
 from engines.vllm import vllm_model
-from paths import needs_time
+from skips import needs_time
 
 from gristmill.core.engine import Engine
 from gristmill.core.errors import EngineError, RecipeError, TransientError

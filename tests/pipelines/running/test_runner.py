@@ -210,7 +210,7 @@ def test_ctrl_c_in_a_notebook_stops_the_run_as_in_a_terminal(place: Any) -> None
             run(recipe, quiet=True, again="go on like this")
 
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     loop = asyncio.new_event_loop()  # not asyncio.run, which takes Ctrl-C for itself
     loop.run_until_complete(cell())
     loop.close()

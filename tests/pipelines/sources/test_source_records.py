@@ -27,10 +27,11 @@ from gristmill.core.records import (
     Trajectory,
     Turn,
 )
-from gristmill.core.schema import former_schemas, schema, to_frame
+from gristmill.core.schema import former_schemas, gives, schema, to_frame
 from gristmill.core.stages import Rejection
 from gristmill.core.steps import ProcessRow
 from gristmill.core.verdicts import Outcome, Verdict
+from gristmill.pipelines.sources import former
 from gristmill.pipelines.sources.source import Source, describe, fingerprint, read
 from gristmill.verifiers.rules.short_answer import ShortAnswer
 
@@ -97,6 +98,19 @@ def test_our_own_records_come_back_from_jsonl_and_parquet(tmp_path: Path) -> Non
             if (found := list(read(Source(path=path, reads=name)))) != [record]:
                 wrong.append((name, path, found))
     assert wrong == []
+
+
+def test_what_any_stage_reads_may_come_from_a_stage_of_a_former_run(tmp_path: Path) -> None:
+    """Its file has only columns, so that a record made of other records must be registered to be known."""
+    stages = {name: registry.find("stages", name) for name in registry.names("stages")}
+    wanted = {name: kind for name, s in stages.items() if isinstance(kind := getattr(s, "reads", None), type)}
+    lost = []
+    for name, kind in wanted.items():
+        pl.DataFrame(schema=schema(kind)).write_parquet(tmp_path / "part-00000.parquet")
+        if not gives(former.record(tmp_path, None), kind):
+            lost.append((name, kind.__name__))
+    assert lost == []
+    assert len(set(wanted.values())) > 12
 
 
 def test_a_stage_of_a_former_run_is_a_source(tmp_path: Path) -> None:
