@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -55,6 +57,35 @@ def test_defaults_send_only_what_every_server_knows(wire: Any, ask: Ask) -> None
             "seed": 5,
         }
     ]
+
+
+def test_a_connection_that_the_server_has_closed_meanwhile_is_not_used_again(
+    wire: Any, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a busy process meets it: it learns of the close only while it sends the next request."""
+    monkeypatch.setattr("gristmill.engines.openai.engine._IDLE_SECONDS", 0.2)
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                while b"2 + 2" not in connection.recv(65536):
+                    pass
+                connection.sendall(wire.http(wire.chat("4")))
+                time.sleep(0.1)
+
+    async def main(port: int) -> None:
+        async with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", model="m").open() as engine:
+            assert (await engine.generate(ask()))[0].text == "4"
+            time.sleep(0.4)  # not asyncio's: the loop must not see that the connection ends
+            assert (await engine.generate(ask()))[0].text == "4"
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,), daemon=True)
+        server.start()
+        asyncio.run(main(listener.getsockname()[1]))
+        server.join(10)
+        assert not server.is_alive()
 
 
 def test_options_and_extra_fields_are_sent(wire: Any, ask: Ask) -> None:

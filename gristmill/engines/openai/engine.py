@@ -36,6 +36,9 @@ from gristmill.engines.served import Described, Server, Servers, another_address
 _log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 30.0
+_IDLE_SECONDS = 2.0
+"""A connection that was idle for longer is not used again: servers close theirs (uvicorn, and with it vLLM,
+after 5 s), and a request that is sent on one at that moment is lost."""
 _FAILURE_BYTES = 1 << 16
 _OF_THE_KEY = frozenset({401, 402, 403, 429})
 """Statuses that another key may not meet."""
@@ -136,7 +139,7 @@ class OpenAIEngine:
         host = self._url.host or ""
         tls: ssl.SSLContext | bool = certificates() if self._url.scheme == "https" else True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=tls),
+            connector=aiohttp.TCPConnector(limit=self.concurrency, ssl=tls, keepalive_timeout=_IDLE_SECONDS),
             headers={"Content-Type": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._options.request_timeout, sock_connect=_CONNECT_SECONDS),
