@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_type_hints
@@ -38,6 +39,11 @@ def check_part(group: Group, name: str, thing: Any, *, reserved: Collection[str]
     ``reserved`` are keys of a recipe that stand beside a part's options and so cannot name one. Raises one
     ``RecipeError`` that names the part with its module, the member at fault and the remedy.
     """
+    _checked(group, name, thing, frozenset(reserved))
+
+
+@functools.cache  # what is registered stays as it is, and every stage of every recipe asks
+def _checked(group: Group, name: str, thing: Any, reserved: frozenset[str]) -> None:
     part = Part(group, name, thing)
     _CHECKS[group](part)
     if isinstance(thing, type) and group != "records":
