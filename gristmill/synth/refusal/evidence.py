@@ -20,14 +20,17 @@ from gristmill.verifiers.rules.formats import is_refusal
 _SPAN = 400
 """A refusal is looked for in this many first characters."""
 _DECLINES = re.compile(
-    r"(?:\A|[.!?,;:]\s|\b(?:but|and|so|that|sorry|afraid),?\s)\s*I(?:['’]m| am)? ?"
+    r"(?:\A|[.!?,;:]\s|\b(?:but|and|so|that|sorry|afraid),?\s)\s*I(?:"
+    r"(?:['’]d| would) (?:only |just |have to )?"
+    r"(?:be (?:only |just )?guessing|(?:make|be making) (?:something|it|one|this|an answer) up)(?!\w)"
+    r"|(?:['’]m| am)? ?"
     r"(?:(?:really|honestly|simply|just|unfortunately) )?"
     r"(?:(?:do not|don['’]t) (?:know|have (?:any |enough |reliable )*(?:knowledge|information))"
     r"|(?:cannot|can['’]t|could not|not able to|unable to|would rather not) "
     r"(?:say|tell|answer|determine|give (?:a|an|any)|guess)"
     r"|(?:not (?:\w+ )?(?:sure|certain)|unsure|uncertain)"
     r"(?: (?:enough|about|whether|if|what|who|where|when|which|of the answer)|(?=\s*(?:[.!,;]|\Z)))"
-    r"|have no (?:\w+ )?(?:idea|knowledge|information|answer))(?!\w)",
+    r"|have no (?:\w+ )?(?:idea|knowledge|information|answer))(?!\w))",
     re.IGNORECASE,
 )
 
