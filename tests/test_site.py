@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -32,6 +33,7 @@ def test_the_navigation_has_every_page_once(pages: dict[str, str]) -> None:
     assert sorted(listed) == sorted(pages)
 
 
+@cache  # a page is linked from many
 def anchors(text: str) -> set[str]:
     """The anchors of a page's headings, as the site and GitHub make them."""
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
