@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from engines import processes
 from engines.behaviour import ask, one
 from engines.vllm import vllm_model
+from paths import ROOT
 from skips import needs_time
 
 from gristmill.core.engine import Engine
@@ -46,6 +48,19 @@ def opened() -> Iterator[tuple[asyncio.Runner, VllmEngine]]:
         runner.run(engine.__aenter__())
         yield runner, engine
         runner.run(engine.__aexit__(None, None, None))
+
+
+def test_these_and_the_engines_behaviour_in_the_python_that_has_vllm() -> None:
+    """Here, where most are skipped, so that they are run beside others, and by whom names that Python."""
+    if importlib.util.find_spec("vllm") is not None:
+        pytest.skip("this Python has vLLM: they are run in it")
+    vllm_model.model()
+    files = ["tests/engines/test_behaviour.py", "tests/engines/vllm/test_vllm.py"]
+    words = ["-m", "slow", "--timeout", "400", "-k", "vllm and not server and not openai"]
+    done = subprocess.run(
+        [vllm_model.python(), "-m", "pytest", *words, *files], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
 
 
 def test_a_prompt_is_computed_once_for_its_samples_and_continuations(

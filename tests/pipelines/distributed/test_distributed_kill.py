@@ -60,10 +60,15 @@ def begun(place: Any, rank: int) -> Path:
     """The folder of a task of the phase with row stages, once its process holds it."""
     folder: Path = place.path / f"runs/test/.shards/01-sample/tasks/{rank:05d}"
     until = time.monotonic() + 90
-    while not (folder / ".lock").exists() or not (folder / ".lock").read_text():
+    while not (folder / ".lock").exists() or not lives((folder / ".lock").read_text()):
         assert time.monotonic() < until, "the task does not begin"
         time.sleep(0.02)
     return folder
+
+
+def lives(pid: str) -> bool:
+    """Not a process of a command before, whose lock is still there."""
+    return bool(pid) and Path(f"/proc/{pid}").exists()
 
 
 def pid_of(folder: Path) -> int:
