@@ -50,6 +50,7 @@ def opened() -> Iterator[tuple[asyncio.Runner, VllmEngine]]:
         runner.run(engine.__aexit__(None, None, None))
 
 
+@pytest.mark.timeout(1500)
 def test_these_and_the_engines_behaviour_in_the_python_that_has_vllm() -> None:
     """Here, where most are skipped, so that they are run beside others, and by whom names that Python."""
     if importlib.util.find_spec("vllm") is not None:
