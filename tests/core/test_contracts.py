@@ -152,6 +152,11 @@ def test_a_bad_stage_is_one_error_with_part_member_and_remedy(stage: Any, member
         check_part("stages", "mine", stage, reserved=("stage", "as", "from", "engine"))
 
 
+def test_what_is_registered_and_has_no_hash_is_told_of_too() -> None:
+    with pytest.raises(RecipeError, match="it inherits none of RowStage, Filter and Relation"):
+        check_part("stages", "mine", {"a": "mapping"})
+
+
 def test_what_a_stage_inherits_need_not_be_written() -> None:
     """Without ``needs`` and without ``estimate``, which the base has."""
     check_part("stages", "mine", Good)

@@ -39,15 +39,19 @@ def check_part(group: Group, name: str, thing: Any, *, reserved: Collection[str]
     ``reserved`` are keys of a recipe that stand beside a part's options and so cannot name one. Raises one
     ``RecipeError`` that names the part with its module, the member at fault and the remedy.
     """
-    _checked(group, name, thing, frozenset(reserved))
+    # A class may be asked for by every stage of every recipe; what else is registered need not have a hash.
+    check = _checked_once if isinstance(thing, type) else _checked
+    check(group, name, thing, frozenset(reserved))
 
 
-@functools.cache  # what is registered stays as it is, and every stage of every recipe asks
 def _checked(group: Group, name: str, thing: Any, reserved: frozenset[str]) -> None:
     part = Part(group, name, thing)
     _CHECKS[group](part)
     if isinstance(thing, type) and group != "records":
         _check_options(part, reserved)
+
+
+_checked_once = functools.cache(_checked)
 
 
 def _stage(part: Part) -> None:
