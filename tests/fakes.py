@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from typing import Self
+from typing import Any, Self
 
 from paths import TESTS
 
@@ -41,6 +41,16 @@ class FakeServer:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def engine(self, concurrency: int) -> dict[str, Any]:
+        """A recipe's engine that asks this server."""
+        return {
+            "kind": "openai",
+            "base_url": f"{self.address}/v1",
+            "model": "fake",
+            "concurrency": concurrency,
+            "abilities": ["chat", "seed"],
+        }
 
     @property
     def url(self) -> str:

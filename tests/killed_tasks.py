@@ -13,20 +13,9 @@ CONCURRENCY = 4
 ROWS = 120
 
 
-def engine(server: Any) -> dict[str, Any]:
-    """A server that all tasks share."""
-    return {
-        "kind": "openai",
-        "base_url": f"{server.address}/v1",
-        "model": "fake",
-        "concurrency": CONCURRENCY,
-        "abilities": ["chat", "seed"],
-    }
-
-
 def recipe_on(place: Any, server: Any) -> None:
     stages = [{"stage": "sample", "verify": False, "follow_ups": ["Check it."]}]
-    place.write_recipe(engine(server), stages=stages, part_rows=50)
+    place.write_recipe(server.engine(CONCURRENCY), stages=stages, part_rows=50)
 
 
 def begun(place: Any, rank: int) -> Path:

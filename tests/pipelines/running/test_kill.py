@@ -21,16 +21,6 @@ CONCURRENCY = 16
 LOG = ".gristmill/completions.sqlite"
 
 
-def engine(server: Any) -> dict[str, Any]:
-    return {
-        "kind": "openai",
-        "base_url": f"{server.address}/v1",
-        "model": "fake",
-        "concurrency": CONCURRENCY,
-        "abilities": ["chat", "seed"],
-    }
-
-
 def logged(workspace: Any) -> int:
     path = workspace.path / LOG
     if not path.exists():
@@ -45,7 +35,7 @@ def kill_and_finish(workspace: Any, server: Any, rows: int, kills: int, seed: in
     """Two dependent turns for every row, killed at random moments, then run to the end."""
     stages = [{"stage": "sample", "verify": False, "follow_ups": ["Check it."]}]
     workspace.write_problems(rows)
-    workspace.write_recipe(engine(server), stages=stages, part_rows=50)
+    workspace.write_recipe(server.engine(CONCURRENCY), stages=stages, part_rows=50)
     rng = random.Random(seed)
     ended = 0
     for _ in range(kills):
@@ -103,7 +93,9 @@ def test_one_interrupt_finishes_what_is_in_flight_and_says_how_to_go_on(
     workspace: Any, server: Any, number: signal.Signals
 ) -> None:
     workspace.write_problems(2000)
-    workspace.write_recipe(engine(server), stages=[{"stage": "sample", "samples": 2, "verify": False}])
+    workspace.write_recipe(
+        server.engine(CONCURRENCY), stages=[{"stage": "sample", "samples": 2, "verify": False}]
+    )
     server.post("latency", 300)
     process = workspace.start("run", "test.yaml", "--limit", "1999", "--set", "seed=3", "--fresh")
     server.wait_for(answered=1)
@@ -126,7 +118,7 @@ def test_one_interrupt_finishes_what_is_in_flight_and_says_how_to_go_on(
 
 def test_a_second_interrupt_stops_at_once(workspace: Any, server: Any) -> None:
     workspace.write_problems(100)
-    workspace.write_recipe(engine(server))
+    workspace.write_recipe(server.engine(CONCURRENCY))
     server.post("latency", 60_000)
     process = workspace.start("run", "test.yaml")
     while server.stats()["in_flight"] < CONCURRENCY:
@@ -143,7 +135,7 @@ def test_a_second_interrupt_stops_at_once(workspace: Any, server: Any) -> None:
 
 def test_a_stopped_fresh_run_goes_on_as_a_fresh_one(workspace: Any, server: Any) -> None:
     workspace.write_problems(60)
-    workspace.write_recipe(engine(server))
+    workspace.write_recipe(server.engine(CONCURRENCY))
     server.post("latency", 1)
     assert workspace.gristmill("run", "test.yaml").returncode == 0
     assert server.stats()["requests"] == 60
@@ -158,7 +150,7 @@ def test_a_stopped_fresh_run_goes_on_as_a_fresh_one(workspace: Any, server: Any)
 
 def test_a_second_process_on_one_run_directory_is_refused(workspace: Any, server: Any) -> None:
     workspace.write_problems(50)
-    workspace.write_recipe(engine(server))
+    workspace.write_recipe(server.engine(CONCURRENCY))
     server.post("latency", 60_000)
     process = workspace.start("run", "test.yaml")
     try:
@@ -187,7 +179,7 @@ def mounted(path: Path, options: str) -> Iterator[None]:
 
 def test_a_read_only_run_directory_is_an_error_with_a_remedy(workspace: Any, server: Any) -> None:
     workspace.write_problems(5)
-    workspace.write_recipe(engine(server))
+    workspace.write_recipe(server.engine(CONCURRENCY))
     with mounted(workspace.path / "runs", "size=1m,ro"):
         result = workspace.gristmill("run", "test.yaml")
     assert result.returncode == 1
@@ -200,7 +192,9 @@ def test_a_read_only_run_directory_is_an_error_with_a_remedy(workspace: Any, ser
 
 def test_a_full_disk_costs_no_completion_and_no_former_output(workspace: Any, server: Any) -> None:
     workspace.write_problems(3000)
-    workspace.write_recipe(engine(server), part_rows=50)  # every part takes a block of 4 KiB or more
+    workspace.write_recipe(
+        server.engine(CONCURRENCY), part_rows=50
+    )  # every part takes a block of 4 KiB or more
     server.post("latency", 0)
     with mounted(workspace.path / "runs", "size=100k"):
         assert workspace.gristmill("run", "test.yaml", "--limit", "100").returncode == 0
