@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from time import perf_counter
 from typing import Any
 
@@ -32,10 +32,10 @@ ANIMAL = json.dumps(
         "additionalProperties": False,
     }
 )
-LONG = 400
-"""The tokens of a long answer; the context of the engine must have room for it."""
+LONG = 160
+"""The tokens of a long answer: seconds of work for any engine on two cores."""
 
-Check = Callable[[Engine], Awaitable[None]]
+Check = Callable[[Engine], Coroutine[Any, Any, None]]
 CHECKS: list[tuple[Check, frozenset[Ability]]] = []
 
 

@@ -19,7 +19,6 @@ from gristmill.engines.openai import OpenAI, OpenAIEngine
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.engines.transformers import Transformers
 from gristmill.engines.transformers.causal import TransformersEngine
-from gristmill.engines.vllm.engine import Vllm
 from gristmill.engines.vllm.server import VllmServer, VllmServerEngine
 
 pytestmark = pytest.mark.timeout(900)
@@ -76,11 +75,6 @@ def openai_on_vllm() -> Engine:
     return OnServer()
 
 
-def vllm() -> Engine:
-    vllm_model.here()
-    return Vllm(model=vllm_model.model(), args=vllm_model.ARGS).open()
-
-
 def transformers() -> Engine:
     for package in ("torch", "transformers"):
         if importlib.util.find_spec(package) is None:
@@ -92,7 +86,7 @@ ENGINES = [
     scripted,
     *(
         pytest.param(make, marks=pytest.mark.slow)
-        for make in (llamacpp, vllm_server, openai_on_vllm, vllm, transformers)
+        for make in (llamacpp, vllm_server, openai_on_vllm, transformers)
     ),
 ]
 
@@ -124,8 +118,4 @@ def test_engine(
         pytest.skip(f"cannot: {', '.join(missing)}")
     if check is behaviour.a_schema_is_obeyed and isinstance(engine, TransformersEngine):
         pytest.skip("it has no grammar, and refuses a request with a schema")
-    runner.run(_run(check, engine))
-
-
-async def _run(check: behaviour.Check, engine: Engine) -> None:
-    await check(engine)
+    runner.run(check(engine))

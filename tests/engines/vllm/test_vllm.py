@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines import processes
+from engines import behaviour, processes
 from engines.behaviour import ask, one
 from engines.vllm import vllm_model
 from paths import ROOT
 from skips import needs_time
 
-from gristmill.core.engine import Engine
+from gristmill.core.engine import Ability, Engine
 from gristmill.core.errors import EngineError, RecipeError, TransientError
 from gristmill.engines.log.store import CompletionLog
 from gristmill.engines.options import EngineOptions
@@ -45,23 +45,41 @@ def opened() -> Iterator[tuple[asyncio.Runner, VllmEngine]]:
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
         vllm_model.prepare(patch)
         engine = options.open()
+        before = processes.descendants(os.getpid())
         runner.run(engine.__aenter__())
         yield runner, engine
         runner.run(engine.__aexit__(None, None, None))
+        left = processes.descendants(os.getpid())
+        assert left.keys() <= before.keys(), f"shutdown left processes: {left}"
 
 
 @pytest.mark.timeout(1500)
 def test_these_and_the_engines_behaviour_in_the_python_that_has_vllm() -> None:
-    """Here, where most are skipped, so that they are run beside others, and by whom names that Python."""
+    """Here, where most are skipped, so that they are run beside others, and by whom names that Python.
+
+    With the engine ``transformers``, since that Python has what it needs.
+    """
     if importlib.util.find_spec("vllm") is not None:
         pytest.skip("this Python has vLLM: they are run in it")
     vllm_model.model()
     files = ["tests/engines/test_behaviour.py", "tests/engines/vllm/test_vllm.py"]
-    words = ["-m", "slow", "--timeout", "400", "-k", "vllm and not server and not openai"]
+    words = ["-m", "slow", "--timeout", "400", "-k", "transformers or (test_vllm and not server)"]
     done = subprocess.run(
         [vllm_model.python(), "-m", "pytest", *words, *files], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("check", "needs"), behaviour.CHECKS, ids=[check.__name__ for check, _ in behaviour.CHECKS]
+)
+def test_it_behaves_as_every_engine(
+    opened: tuple[asyncio.Runner, VllmEngine], check: behaviour.Check, needs: frozenset[Ability]
+) -> None:
+    """On the engine of the tests below, since starting one takes a minute."""
+    runner, engine = opened
+    assert needs <= engine.abilities
+    runner.run(check(engine))
 
 
 def test_a_prompt_is_computed_once_for_its_samples_and_continuations(

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from gristmill.pipelines.recipe.plain import document
 from gristmill.pipelines.rundir.results import Run
 
 FENCE = re.compile(r"^(`{3,})[a-z]*$")
-VALIDATOR = shutil.which("mlcroissant") or shutil.which("mlcroissant", path="/tmp/envs/croissant/bin")
+VALIDATOR = shutil.which("mlcroissant", path=str(Path(sys.executable).parent)) or shutil.which("mlcroissant")
 
 
 def outside_of_code(card: str) -> str:
