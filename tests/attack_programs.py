@@ -475,3 +475,5 @@ EVERYONE = {
 }
 BOMBS = ("a fork bomb", "memory of children")
 """Not where the number of processes is only limited together with all others of the user."""
+ENDLESS = ("an endless loop", "a fork bomb", "recursion", "signals ignored")
+"""They go on until they are ended, whenever that is."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from attack_programs import AFTER, BEFORE, BOMBS, ENDING, EVERYONE, FORGING, READING
+from attack_programs import AFTER, BEFORE, BOMBS, ENDING, ENDLESS, EVERYONE, FORGING, READING
 
 from gristmill.verifiers.code.verifier import Code
 
@@ -27,8 +27,9 @@ def attacks(kind: str) -> dict[str, str]:
     return {**found, **EVERYONE}
 
 
-def attacked(kind: str, program: str) -> dict[str, object]:
+def attacked(kind: str, name: str) -> dict[str, object]:
     """What becomes of a program that is asked for a random word by all kinds of tests."""
+    seconds = 0.4 if name in ENDLESS else 1.5  # what does nothing but go on needs no time for it
     word = f"token-{secrets.token_hex(8)}"
     suite = {
         "stdin": [{"input": "1\n", "output": word}],
@@ -39,8 +40,8 @@ def attacked(kind: str, program: str) -> dict[str, object]:
         sandbox=kind,  # type: ignore[arg-type]
         strict=True,
         allow_root=True,
-        wall_seconds=1.5,
-        cpu_seconds=1.5,
+        wall_seconds=seconds,
+        cpu_seconds=seconds,
         memory_mb=256,
         output_kb=64,
     )
@@ -49,7 +50,7 @@ def attacked(kind: str, program: str) -> dict[str, object]:
         data = Path(folder, "data.jsonl")
         data.write_text(json.dumps(suite))
         data.chmod(0o644)
-        text = (BEFORE + program + AFTER).replace("@", folder)
+        text = (BEFORE + attacks(kind)[name] + AFTER).replace("@", folder)
         verdict = code(f"```python\n{text}\n```", json.dumps(suite))
     return {"outcome": verdict.outcome, "score": verdict.score, "detail": verdict.detail[:1500]}
 
@@ -61,7 +62,7 @@ def main() -> None:
         attack = partial(attacked, kind)
         # They mostly wait. Without namespaces, one that uses up the user's processes harms those beside it.
         with ThreadPoolExecutor(2 if kind == "none" else 4) as pool:
-            for name, told in zip(programs, pool.map(attack, programs.values()), strict=True):
+            for name, told in zip(programs, pool.map(attack, programs), strict=True):
                 print(json.dumps({"kind": kind, "name": name, "user": os.geteuid(), **told}), flush=True)
 
 

@@ -50,7 +50,7 @@ def test_no_attack_is_rewarded(kind: str) -> None:
         pytest.skip(error.message)
     programs = attacks(kind)
     with ThreadPoolExecutor(4) as pool:
-        told = list(pool.map(lambda text: attacked(kind, text), programs.values()))
+        told = list(pool.map(lambda name: attacked(kind, name), programs))
     named = [{"name": name, **one} for name, one in zip(programs, told, strict=True)]
     assert not rewarded(named)
 
