@@ -6,7 +6,7 @@ cut here into pieces ``[text, kind, why]``, since Python and JavaScript count ch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -34,8 +34,13 @@ _SUBSETS = {
     "D1": "a wrong first answer, judged wrong by the model itself, then corrected.",
     "D2": "a right first answer, judged wrong by the model itself, then right again.",
     "D3": "a right first answer, judged correct by the model itself: it stops.",
+    "M-D1": "after a wrong first answer that was judged wrong, a right correction against a wrong one.",
+    "M-D2": "after a right first answer that was judged wrong, a right correction against a wrong one.",
+    "M-D3w": "a wrong first answer, judged wrong and corrected, against one that was judged correct.",
+    "M-D3r": "a right first answer, judged correct, against one that was judged wrong and made wrong.",
 }
-"""What the subsets of self-correction trajectories hold (arXiv 2502.19613, section 3.1)."""
+"""What the subsets of self-correction trajectories, and the kinds of pairs of them, hold (arXiv 2502.19613,
+sections 3.1 and 3.2)."""
 _TEXTS = ("problem", "question", "text", "prefix", "action", "completion", "response", "solution", "answer")
 """Columns that are shown as texts in rows of no kind that is known."""
 _SIDES = {"prompt", "chosen", "rejected"}
@@ -44,6 +49,11 @@ _SIDES = {"prompt", "chosen", "rejected"}
 def kind_of(row: Row) -> str:
     """The first of ``KINDS`` that the row has, with its value; empty where it has none."""
     return next((f"{name}: {_plain(row[name])}" for name in KINDS if row.get(name) is not None), "")
+
+
+def meanings(names: Iterable[str]) -> str:
+    """What those of the names mean that are a subset, or a kind of pairs, of self-correction; else empty."""
+    return " ".join(f"{name}: {_SUBSETS[name]}" for name in sorted(names) if name in _SUBSETS)
 
 
 def verdict_of(row: Row) -> str:
@@ -82,8 +92,8 @@ def telling(rows: Sequence[Row]) -> int:
 def blocks(row: Row) -> list[Block]:
     """What is shown of a row, most telling first; ``fields`` is last and has what no other block shows."""
     found, used = _main(row)
-    if meaning := _SUBSETS.get(str(row.get("subset"))) if "turns" in row else None:
-        found.insert(0, {"is": "note", "text": f"{row['subset']}: {meaning}"})
+    if meaning := _SUBSETS.get(name := str(row.get("subset" if "turns" in row else "kind"))):
+        found.insert(0, {"is": "note", "text": f"{name}: {meaning}"})
     used |= {"id"}
     if judged := _judged(row):
         found.append({"is": "judged", "rows": judged})

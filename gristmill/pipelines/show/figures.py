@@ -18,6 +18,7 @@ from gristmill.pipelines.report.corpus import (
     outcome_column,
     table_stats,
 )
+from gristmill.pipelines.show.blocks import meanings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -58,7 +59,8 @@ def figures(tables: Tables) -> list[Figure]:
     made += _pass_rates(found)
     for name in dict.fromkeys(name for one in found.values() for name in one.classes):
         counts = {run: one.classes.get(name, {}) for run, one in found.items()}
-        made.append({"svg": plots.bars(counts, title=f"Rows by {name}"), "told": ""})
+        told = meanings({value for one in counts.values() for value in one})
+        made.append({"svg": plots.bars(counts, title=f"Rows by {name}"), "told": told})
     return [*made, *_scores(tables)]
 
 

@@ -26,7 +26,7 @@ from gristmill.core.verdicts import Outcome, Verdict
 from gristmill.pipelines.rundir.parts import encode
 from gristmill.pipelines.show.blocks import MOST, blocks, head, kind_of, verdict_of
 from gristmill.pipelines.show.document import document, inside
-from gristmill.pipelines.show.figures import agreement
+from gristmill.pipelines.show.figures import agreement, figures
 from gristmill.pipelines.show.picked import picked, shares
 from gristmill.pipelines.show.report import data_of, html, write
 from gristmill.pipelines.show.subject import open_subject
@@ -92,6 +92,16 @@ def test_a_pair_without_a_prompt_shares_the_turns_that_both_sides_begin_with() -
         ["chosen"],
         ["rejected"],
     ]
+
+
+def test_kinds_of_self_correction_are_said_in_words() -> None:
+    sides = {"prompt": "Q", "chosen": "A", "rejected": "B"}
+    kinds = ["M-D1", "M-D3w", "M-D1", "M-D3w"]
+    rows = [{"id": str(n), "kind": kind, **sides} for n, kind in enumerate(kinds)]
+    assert the_block(rows[0], "note")["text"].startswith("M-D1: after a wrong first answer")
+    [told] = [one["told"] for one in figures({"": pl.LazyFrame(rows)}) if "Rows by kind" in one["svg"]]
+    assert told.startswith("M-D1: after a wrong") and "M-D3w: a wrong first answer, judged wrong" in told
+    assert not [block for block in blocks({"kind": "other", **sides}) if block["is"] == "note"]
 
 
 def test_the_parts_of_an_answer_that_no_passage_supports_are_marked() -> None:
