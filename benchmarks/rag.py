@@ -22,13 +22,13 @@ import polars as pl
 from gristmill.core.prompts import fields
 from gristmill.core.records import Pair
 from gristmill.core.schema import from_frame
+from gristmill.core.shares import wilson
 from gristmill.core.stages import Context
 from gristmill.core.verdicts import Verdict
 from gristmill.engines.scripted import ScriptedEngine
 from gristmill.synth.rag import JudgeMetrics
 from gristmill.synth.rag.metrics import answerable, read_answer, references_of
 from gristmill.synth.scoring import said
-from gristmill.synth.step_values.values import wilson
 from gristmill.verifiers.grounding import Grounding
 
 NAMES = ("answers", "answer")

@@ -21,9 +21,9 @@ from typing import NamedTuple
 from gristmill.core.engine import Message
 from gristmill.core.prompts import RowValues
 from gristmill.core.records import Problem
+from gristmill.core.shares import wilson
 from gristmill.engines.transformers import Transformers
 from gristmill.synth.scorers import Answered, FollowUp, Likelihood, Relevance, Scorer
-from gristmill.synth.step_values.values import wilson
 from gristmill.testing import context
 
 _NEAR = 0.2

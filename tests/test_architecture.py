@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from paths import ROOT, TESTS
@@ -92,6 +94,24 @@ def test_there_is_no_import_cycle() -> None:
 
     for module in graph:
         visit(module, ())
+
+
+def test_benchmarks_and_tools_import_what_there_is() -> None:
+    """No other test runs them."""
+    lost = [
+        f"{path.relative_to(ROOT)}: {node.module}.{name.name}"
+        for path in sorted([*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tools/*.py")])
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gristmill")
+        for name in node.names
+        if not _there(node.module or "", name.name)
+    ]
+    assert not lost
+
+
+def _there(module: str, name: str) -> bool:
+    found = import_module(module)
+    return hasattr(found, name) or (hasattr(found, "__path__") and find_spec(f"{module}.{name}") is not None)
 
 
 def test_files_and_functions_are_short_or_say_why_not() -> None:
