@@ -26,7 +26,8 @@ S = TypeVar("S", bound=Struct)
 _MAX_BYTES = 1 << 20
 _DEEP = 500
 """Levels that the loader in C, which is ten times as fast, is trusted with: it overruns the stack on more."""
-_OPENING = re.compile(r"^[ ?:-]*", re.MULTILINE)
+_OPENING = re.compile(r"(?:^|[\n\r\x85\u2028\u2029])[ ?:-]*")
+"""What a line begins with, after any break that YAML knows: in a block every level takes up some of it."""
 _MAX_VALUES = 100_000
 """Values in a document with its aliases written out; a few lines of nested aliases can stand for 10^9."""
 _WANTS_NUMBER = re.compile(r"Expected `(?:float|int)\b.*`, got `str`")
@@ -70,7 +71,8 @@ def _yaml(text: str, where: str) -> Any:
 
 
 def _deepest(text: str) -> int:
-    """No fewer than the levels of a document: one opens with a bracket, or further from the line's start."""
+    """What bounds the levels of a document: each opens with a bracket, or further from its line's start (a
+    list may stand where its key does: twice as many)."""
     return text.count("[") + text.count("{") + max(len(found) for found in _OPENING.findall(text))
 
 

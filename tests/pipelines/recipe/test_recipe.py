@@ -11,14 +11,17 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from paths import ROOT
 from recipe_schema import validator
 
 from gristmill.core.errors import RecipeError
 from gristmill.engines.scripted import Scripted
 from gristmill.pipelines.exports.base import TrlSft
+from gristmill.pipelines.recipe import plain
 from gristmill.pipelines.recipe.recipe import Recipe, from_dict, load, make_export, to_dict
 from gristmill.synth.sampling import Sample
 
+SHIPPED = ROOT / "gristmill" / "data"
 GOOD = """\
 name: first
 seed: 7
@@ -214,6 +217,32 @@ def test_files_that_are_no_recipe_are_refused(content: bytes, message: str, tmp_
     with pytest.raises(RecipeError, match=message) as caught:
         load(tmp_path / "r.yaml")
     assert str(tmp_path / "r.yaml") in caught.value.message and caught.value.remedy
+
+
+def test_the_loader_in_c_reads_the_same() -> None:
+    if not yaml.__with_libyaml__:
+        pytest.skip("this PyYAML has no loader in C")
+    for path in sorted([*SHIPPED.glob("recipes/*.yaml"), *SHIPPED.glob("loops/*.yaml")]):
+        text = path.read_text(encoding="utf-8")
+        assert plain._deepest(text) <= plain._DEEP, path
+        both = [plain._read(kind, text, str(path)) for kind in (yaml.CSafeLoader, yaml.SafeLoader)]
+        assert both[0] == both[1], path
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r", "\r\n", "\x85", "\u2028"])
+@pytest.mark.parametrize("level", ["a:", "-", "?"])
+def test_the_loader_in_c_sees_no_deep_text(
+    level: str, line_break: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has overrun the stack on such."""
+
+    def refused(text: str) -> None:
+        raise AssertionError("a deep text came to the loader in C")
+
+    monkeypatch.setattr(yaml, "CSafeLoader", refused, raising=False)
+    text = line_break.join(" " * depth + level for depth in range(600))
+    with pytest.raises(RecipeError, match="nested too deeply"):
+        plain._yaml(text, "r.yaml")
 
 
 def test_a_recipe_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
