@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typer.testing import CliRunner
 
 from gristmill.cli.continuing import continued
 from gristmill.cli.main import app
-from gristmill.cli.options import NONE, RUNS
+from gristmill.cli.options import NONE, RUNS, SOME
 from gristmill.cli.shipped import DATA, copy, find, shipped, shown
 from gristmill.core.errors import RecipeError
 from gristmill.pipelines.recipe.recipe import load, to_dict
+from gristmill.pipelines.rundir.results import open_run
 
 SCRIPTED = "engine={kind: scripted, replies: [{texts: ['It is \\\\boxed{2}.']}]}"
 """In place of the embedded model."""
@@ -45,6 +47,21 @@ def test_one_runs_by_its_name(tmp_path: Path) -> None:
     gristmill("run", "quickstart", "--limit", "2", "--quiet", "--set", SCRIPTED, status=NONE)
     assert (tmp_path / "runs" / "quickstart" / "summary.json").is_file()
     assert "quickstart: 2 problems" in gristmill("plan", "quickstart", "--limit", "2", "--set", SCRIPTED)
+
+
+def test_the_quickstart_keeps_what_there_is_where_one_kind_is_missing(tmp_path: Path) -> None:
+    """As on a slow machine, which gets to few problems: here to one, wrong at first and then corrected."""
+    replies = [
+        {"match": "Is it 15", "texts": ["6 + 10 = 16. Is 16 equal to 15? No. [VERIFY] wrong."]},
+        {"match": "It is not 15", "texts": ["6 + 10 = 16. \\boxed{16}"]},
+        {"texts": ["6 + 10 = 15. \\boxed{15}"]},
+    ]
+    engine = f"engine={json.dumps({'kind': 'scripted', 'replies': replies})}"
+    gristmill(
+        "run", "quickstart", "--limit", "1", "--quiet", "--set", engine, status=SOME
+    )  # no pair comes out
+    told = open_run(tmp_path / "runs" / "quickstart").rows("curated").collect()
+    assert told["subset"].to_list() == ["D1"]
 
 
 def test_the_command_that_goes_on_names_it_as_it_was_named(tmp_path: Path) -> None:
