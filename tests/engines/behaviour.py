@@ -213,6 +213,10 @@ async def a_cancelled_request_frees_its_slot(engine: Engine) -> None:
     assert perf_counter() - started < max(alone, 0.5)
 
 
+every_check = pytest.mark.parametrize(("check", "needs"), CHECKS, ids=[check.__name__ for check, _ in CHECKS])
+"""Of a test with the arguments ``check`` and ``needs``: the checks above, one at a time."""
+
+
 def pretend(request: Request, index: int) -> Completion:
     """What the scripted engine says: words of its own, under the rules of the request."""
     sampling = request.sampling

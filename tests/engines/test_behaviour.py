@@ -107,9 +107,7 @@ def opened(request: pytest.FixtureRequest) -> Iterator[tuple[asyncio.Runner, Eng
             assert left.keys() <= before.keys(), f"shutdown left processes: {left}"
 
 
-@pytest.mark.parametrize(
-    ("check", "needs"), behaviour.CHECKS, ids=[check.__name__ for check, _ in behaviour.CHECKS]
-)
+@behaviour.every_check
 def test_engine(
     opened: tuple[asyncio.Runner, Engine], check: behaviour.Check, needs: frozenset[Ability]
 ) -> None:

@@ -70,9 +70,7 @@ def test_these_and_the_engines_behaviour_in_the_python_that_has_vllm() -> None:
     assert done.returncode == 0, done.stdout[-20_000:] + done.stderr[-2000:]
 
 
-@pytest.mark.parametrize(
-    ("check", "needs"), behaviour.CHECKS, ids=[check.__name__ for check, _ in behaviour.CHECKS]
-)
+@behaviour.every_check
 def test_it_behaves_as_every_engine(
     opened: tuple[asyncio.Runner, VllmEngine], check: behaviour.Check, needs: frozenset[Ability]
 ) -> None:

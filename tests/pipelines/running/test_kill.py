@@ -192,9 +192,8 @@ def test_a_read_only_run_directory_is_an_error_with_a_remedy(workspace: Any, ser
 
 def test_a_full_disk_costs_no_completion_and_no_former_output(workspace: Any, server: Any) -> None:
     workspace.write_problems(3000)
-    workspace.write_recipe(
-        server.engine(CONCURRENCY), part_rows=50
-    )  # every part takes a block of 4 KiB or more
+    # Every part takes a block of 4 KiB or more.
+    workspace.write_recipe(server.engine(CONCURRENCY), part_rows=50)
     server.post("latency", 0)
     with mounted(workspace.path / "runs", "size=100k"):
         assert workspace.gristmill("run", "test.yaml", "--limit", "100").returncode == 0
